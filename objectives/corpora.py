@@ -1,0 +1,345 @@
+"""Reading a split of a task: from the Hub, from a local folder, or from the pocket corpora.
+
+All three give the same columns (`TaskKind.columns`) with labels as text, checked against the
+catalogue record. A label that a test split hides is None, never a placeholder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from objectives.pocket import POCKET_VERSION, pocket_split
+from spaces.catalogue import Task
+from spaces.errors import DataError
+from storage.fingerprint import fingerprint
+
+FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
+DATA_VARIABLE = "TRANSFER_SEARCH_DATA"
+# The Hub is asked once per run; a machine without a route to it should not wait long.
+HUB_TIMEOUT = 5.0
+
+
+class SourceKind(StrEnum):
+    """Where corpora come from."""
+
+    HUB = "hub"
+    LOCAL = "local"
+    POCKET = "pocket"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where the corpora of a run come from, and why.
+
+    Attributes:
+        kind: The Hub, a folder, or the pocket corpora.
+        folder: For a local source.
+        reason: Why this one, for the first line of a run.
+    """
+
+    kind: SourceKind
+    folder: Path | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.kind is SourceKind.POCKET:
+            return f"pocket corpora (generated, version {POCKET_VERSION})"
+        return f"local folder {self.folder}" if self.folder else "Hugging Face hub"
+
+
+def choose_source(option: str, tasks: Sequence[Task]) -> DataSource:
+    """The data source for `--data OPTION`.
+
+    Args:
+        option: auto, hub, pocket, or a folder.
+        tasks: What the study needs, for `auto`.
+
+    Raises:
+        DataError: A folder that does not exist.
+    """
+    if option == SourceKind.POCKET:
+        return DataSource(SourceKind.POCKET, reason="asked for with --data pocket")
+    if option == SourceKind.HUB:
+        return DataSource(SourceKind.HUB, reason="asked for with --data hub")
+    if option != "auto":
+        return _local(option, "--data")
+    if all(task.pocket for task in tasks):
+        return DataSource(SourceKind.POCKET, reason="the study names pocket tasks only")
+    if named := os.environ.get(DATA_VARIABLE):
+        return _local(named, DATA_VARIABLE)
+    if problem := _hub_problem():
+        reason = f"{DATA_VARIABLE} is not set and {problem}"
+        return DataSource(SourceKind.POCKET, reason=reason)
+    return DataSource(SourceKind.HUB, reason=f"{DATA_VARIABLE} is not set and the Hub answers")
+
+
+def load_split(task: Task, language: str, split: str, source: DataSource) -> datasets.Dataset:
+    """One split of a task in one language.
+
+    Args:
+        task: Its catalogue record.
+        language: ISO 639-3 code.
+        split: train, validation or test.
+        source: Where to read.
+
+    Returns:
+        The columns of `task.kind`, labels as text. The last column is None in every row of a
+        test split whose labels are hidden.
+
+    Raises:
+        DataError: The source has no such split, or it is broken; with file and line.
+    """
+    if source.kind is SourceKind.POCKET:
+        columns = _pocket_columns(task, language, split)
+        where = f"pocket corpora, {task.name} {language} {split}"
+    elif source.kind is SourceKind.LOCAL:
+        file = _find_file(task, language, split, source)
+        columns = _read_file(file, task, split)
+        where = str(file)
+    else:
+        columns = _hub_columns(task, language, split)
+        where = f"Hugging Face hub, {task.name} {language} {split}"
+    if not columns[task.kind.columns[0]]:
+        raise DataError(f"{where}: expected examples, found none")
+    return datasets.Dataset.from_dict(columns)
+
+
+def has_split(task: Task, language: str, split: str, source: DataSource) -> bool:
+    """Whether a local folder or the pocket corpora have a split; True for the Hub, unasked."""
+    try:
+        if source.kind is SourceKind.LOCAL:
+            _find_file(task, language, split, source)
+        elif source.kind is SourceKind.POCKET:
+            _pocket_columns(task, language, split)
+    except DataError:
+        return False
+    return source.kind is not SourceKind.HUB or (
+        task.hub is not None and task.fill(task.hub.config, language) is not None
+    )
+
+
+def corpus_key(dataset: datasets.Dataset) -> str:
+    """Fingerprint of a split's content.
+
+    Not the one of `datasets`, which names the way a table was made (and is random where that
+    way cannot be hashed): equal rows must have equal keys on every machine.
+    """
+    return fingerprint({name: dataset[name][:] for name in dataset.column_names})
+
+
+# --- the Hub
+
+
+def _hub_problem() -> str:
+    """Why the Hub cannot be used; empty if it answers."""
+    try:
+        huggingface_hub.HfApi().dataset_info("google/xtreme", timeout=HUB_TIMEOUT)
+    except OfflineModeIsEnabled:
+        return "the Hub is switched off (HF_HUB_OFFLINE)"
+    except (httpx2.HTTPError, HfHubHTTPError) as error:
+        return f"the Hub does not answer ({type(error).__name__})"
+    return ""
+
+
+def _hub_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
+    hub = task.hub
+    config = None if hub is None else task.fill(hub.config, language)
+    if hub is None or config is None:
+        raise DataError(
+            f"task {task.name!r}: the catalogue knows no {language} {split} split on the Hub; "
+            f"name a folder with --data"
+        )
+    theirs = hub.splits.get(split, split)
+    where = f"Hugging Face hub, {hub.repository} {config} {theirs}".replace("  ", " ")
+    try:
+        rows = datasets.load_dataset(
+            hub.repository, config or None, split=theirs, revision=hub.revision or None
+        )
+    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
+        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
+        raise DataError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from error
+    columns: dict[str, list[Any]] = {}
+    for ours in task.kind.columns:
+        name = hub.columns.get(ours, ours)
+        if name not in rows.column_names:
+            raise DataError(
+                f"{where}: expected the column {name!r}, found {', '.join(rows.column_names)}"
+            )
+        columns[ours] = _named(rows[name][:], rows.features[name], hub.labels)
+    _check_labels(columns, task, split, where)
+    return columns
+
+
+def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
+    """Class numbers as names; -1, the Hub's mark of a hidden label, as None."""
+    names = getattr(feature, "names", None) or getattr(
+        getattr(feature, "feature", None), "names", None
+    )
+
+    def name(value: object) -> object:
+        if isinstance(value, list):
+            return [name(item) for item in value]
+        if names is not None and isinstance(value, int):
+            value = names[value] if value >= 0 else None
+        return rename.get(value, value) if isinstance(value, str) else value
+
+    return [name(value) for value in values]
+
+
+def _check_labels(columns: dict[str, list[Any]], task: Task, split: str, where: str) -> None:
+    if not (task.kind.is_tagging or task.kind.is_classification):
+        return
+    known = {*task.tags, *task.unscored_labels, *([None] if split == "test" else [])}
+    for number, value in enumerate(columns[task.kind.columns[-1]]):
+        for label in value if isinstance(value, list) else [value]:
+            if label not in known:
+                raise DataError(
+                    f"{where}: example {number}: expected a label of {task.name} "
+                    f"({', '.join(task.tags)}), found {label!r}"
+                )
+
+
+# --- the pocket corpora
+
+
+def _pocket_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
+    if not task.pocket or language not in task.languages:
+        raise DataError(f"pocket corpora: task {task.name!r} has no {language} {split} split")
+    return pocket_split(task.pocket, language, split)
+
+
+# --- a local folder
+
+
+def _local(name: str, option: str) -> DataSource:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise DataError(f"{option}: expected auto, hub, pocket or a folder, found {name!r}")
+    return DataSource(SourceKind.LOCAL, folder.resolve(), f"named by {option}")
+
+
+def _find_file(task: Task, language: str, split: str, source: DataSource) -> Path:
+    folder = source.folder
+    assert folder is not None
+    filled = [task.fill(template, language, FILE_SPLITS[split]) for template in task.files]
+    names = [name + ending for name in filled if name for ending in ("", ".gz")]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    expected = " or ".join(names[::2]) or "a file of that language"
+    raise DataError(
+        f"{folder}: task {task.name!r} has no {language} {split} split; expected {expected}"
+    )
+
+
+def _read_file(file: Path, task: Task, split: str) -> dict[str, list[Any]]:
+    lines = _lines(file)
+    if task.kind.is_tagging:
+        return _read_tagged(lines, file, task, hidden_allowed=split == "test")
+    return _read_table(lines, file, task)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
+    try:
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}:{line}: expected UTF-8, found {error.reason}") from error
+    except (OSError, EOFError) as error:  # BadGzipFile is an OSError
+        raise DataError(f"{file}: cannot be read: {error}") from error
+    return enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), start=1)
+
+
+def _read_tagged(
+    lines: Iterator[tuple[int, str]], file: Path, task: Task, *, hidden_allowed: bool
+) -> dict[str, list[Any]]:
+    """Token TAB tag, a blank line after each sentence; IOB2 for NER."""
+    known = set(task.tags)
+    sentences: list[list[str]] = [[]]
+    tags: list[list[str]] = [[]]
+    hidden = False
+    for number, line in lines:
+        if not line.strip():
+            if sentences[-1]:
+                sentences.append([])
+                tags.append([])
+            continue
+        token, *rest = line.split("\t")
+        if len(rest) > 1 or not token.strip():
+            raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
+        sentences[-1].append(token)
+        if not rest or not rest[0]:
+            if not hidden_allowed:
+                raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
+            hidden = True
+            continue
+        tag = rest[0].strip()
+        if tag not in known:
+            raise DataError(
+                f"{file}:{number}: expected a label of {task.name} "
+                f"({', '.join(task.labels)}), found {tag!r}"
+            )
+        before = tags[-1][-1] if tags[-1] else "O"
+        if tag.startswith("I-") and "O" in known and before[2:] != tag[2:]:
+            raise DataError(
+                f"{file}:{number}: expected IOB2, where {tag} follows B-{tag[2:]} or {tag}, "
+                f"found it after {before}"
+            )
+        tags[-1].append(tag)
+    if not sentences[-1]:
+        sentences.pop()
+        tags.pop()
+    if hidden and any(tags):
+        raise DataError(f"{file}: expected all tags or none, found some words without a tag")
+    return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
+
+
+def _read_table(lines: Iterator[tuple[int, str]], file: Path, task: Task) -> dict[str, list[Any]]:
+    """Tab-separated with a header line, unquoted; may have more columns than the kind needs."""
+    _, head = next(lines)
+    header = head.split("\t")
+    wanted = task.kind.columns
+    if missing := [name for name in wanted if name not in header]:
+        raise DataError(
+            f"{file}:1: expected the columns {', '.join(wanted)}, found no {missing[0]}"
+        )
+    places = [header.index(name) for name in wanted]
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    known = {*task.labels, *task.unscored_labels}
+    for number, line in lines:
+        fields = line.split("\t")
+        if len(fields) != len(header):
+            raise DataError(
+                f"{file}:{number}: expected {len(header)} columns, found {len(fields)}"
+            )
+        for name, place in zip(wanted, places, strict=True):
+            value: object = fields[place].strip()
+            if name == "label" and value not in known:
+                raise DataError(
+                    f"{file}:{number}: expected a label of {task.name} "
+                    f"({', '.join(task.labels)}), found {value!r}"
+                )
+            if name == "score":
+                try:
+                    value = float(fields[place])
+                except ValueError as error:
+                    raise DataError(
+                        f"{file}:{number}: expected a number in column score, found {value!r}"
+                    ) from error
+            columns[name].append(value)
+    return columns

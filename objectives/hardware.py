@@ -1,0 +1,85 @@
+"""Where a model computes, and how precisely."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+
+from spaces.errors import SpecError
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """A device and a precision.
+
+    Attributes:
+        device: cpu, cuda or cuda:N.
+        precision: A key of `PRECISIONS`; bfloat16 means autocast over float32 weights.
+    """
+
+    device: torch.device
+    precision: str
+
+    @property
+    def kind(self) -> str:
+        """What of the hardware is part of a stage's key, as in `cpu bfloat16`."""
+        return f"{self.device.type} {self.precision}"
+
+    @property
+    def name(self) -> str:
+        """The device, as people call it."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{self.device.type} ({torch.get_num_threads()} threads)"
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """The context for a forward pass."""
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        )
+
+
+def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
+    """The hardware for `--device` and `--precision`.
+
+    Args:
+        device: auto (CUDA if there is a card), cpu, cuda or cuda:N.
+        precision: auto (bfloat16 where the device computes in it natively), float32, bfloat16.
+
+    Raises:
+        SpecError: No such device here, or no such precision.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).strip().splitlines()[0]
+        raise SpecError(
+            f"--device: expected auto, cpu, cuda or cuda:N, found {device!r}, which this machine "
+            f"cannot use: {reason}"
+        ) from error
+    if precision == "auto":
+        precision = "bfloat16" if _computes_bfloat16(chosen) else "float32"
+    if precision not in PRECISIONS:
+        raise SpecError(
+            f"--precision: expected auto, {' or '.join(PRECISIONS)}, found {precision!r}"
+        )
+    return Hardware(chosen, precision)
+
+
+def _computes_bfloat16(device: torch.device) -> bool:
+    """By the device's instructions, not by a timing, which could differ from run to run.
+
+    A CPU without them still runs bfloat16, slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

@@ -1,0 +1,204 @@
+"""Encoders and heads: any folder that `AutoModel` loads becomes a model for any task.
+
+Only safetensors are read and remote code is never run. A stage takes the encoder's weights
+from its parent and nothing else: the head is always fresh, drawn from the stage's seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from spaces.catalogue import Task, TaskKind
+from spaces.errors import BackboneError
+from storage.checkpoints import Checkpoint
+from storage.fingerprint import file_sha256, fingerprint
+
+ENCODER_FILE = "encoder.safetensors"
+# What makes an encoder: weights, configuration and tokenizer, of the formats without code.
+BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+Weights = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained encoder.
+
+    Attributes:
+        name: As the study names it.
+        key: Fingerprint of its files: the parent key of a first stage.
+        revision: Commit of the Hub, or empty for a folder.
+        folder: Where its files lie.
+        tokenizer: Its fast tokenizer.
+        weights: Of the encoder alone, float32.
+    """
+
+    name: str
+    key: str
+    revision: str
+    folder: Path
+    tokenizer: PreTrainedTokenizerBase
+    weights: Weights
+
+
+def quiet_libraries() -> None:
+    """Stop transformers and datasets from writing between our own lines of progress.
+
+    What they would say about weights that are missing or left over, `load_backbone` and
+    `build_model` decide on themselves.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load_backbone(name: str) -> Backbone:
+    """Load an encoder from a folder, or from the Hub by name.
+
+    Raises:
+        BackboneError: There is none, it has no safetensors, needs remote code or has no fast
+            tokenizer.
+    """
+    folder = Path(name).expanduser()
+    revision = ""
+    if not folder.is_dir():
+        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise BackboneError(f"backbone {name!r}: expected a folder, found none there")
+        folder = _download(name)
+        revision = folder.name
+    if not (folder / "config.json").is_file():
+        raise BackboneError(f"backbone {name!r}: expected config.json in {folder}, found none")
+    if not list(folder.glob("*.safetensors")):
+        raise BackboneError(
+            f"backbone {name!r}: expected weights as .safetensors in {folder}, found none; "
+            f"convert them first, as other formats can run code when read"
+        )
+    files = sorted(path for pattern in BACKBONE_FILES for path in folder.glob(pattern))
+    key = fingerprint({path.name: file_sha256(path) for path in files})
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, add_prefix_space=True
+        )
+        model, report = AutoModel.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(f"backbone {name!r}: cannot be loaded: {reason}") from error
+    if not tokenizer.is_fast:
+        raise BackboneError(f"backbone {name!r}: expected a fast tokenizer, found a slow one")
+    # Weights that the files lack (often the pooler) are drawn fresh by each stage, from its
+    # seed; what from_pretrained drew for them just now is thrown away.
+    drawn = set(report["missing_keys"])
+    weights = {name: w for name, w in model.state_dict().items() if name not in drawn}
+    if not weights:
+        raise BackboneError(f"backbone {name!r}: its weights are not those of its config.json")
+    return Backbone(name, key, revision, folder, tokenizer, weights)
+
+
+def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> PreTrainedModel:
+    """The model of one stage, in training mode, on the CPU, float32.
+
+    Args:
+        backbone: For the architecture.
+        parent: The encoder's weights: the backbone's own or `load_encoder` of a checkpoint.
+        task: Fixes the head: [b, s, c] logits for tagging and MLM, [b, c] for classification,
+            [b, 1] for similarity.
+        seed: Draws the head, and what the parent lacks.
+
+    Raises:
+        BackboneError: The parent lacks weights that the backbone has.
+    """
+    torch.manual_seed(seed)
+    try:
+        # The caller may shape the configuration; the heads of sequence models differ in it.
+        config = AutoConfig.from_pretrained(
+            backbone.folder, trust_remote_code=False, **_head_options(task)
+        )
+        model: PreTrainedModel = _head_class(task).from_config(config, dtype=torch.float32)
+    except ValueError as error:  # an architecture that has no such head
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"backbone {backbone.name!r}: no head for {task.kind}: {reason}"
+        ) from error
+    missing, _ = model.base_model.load_state_dict(parent, strict=False)
+    if lost := set(missing) & backbone.weights.keys():
+        raise BackboneError(
+            f"backbone {backbone.name!r}: the parent checkpoint lacks {sorted(lost)[0]} and "
+            f"{len(lost) - 1} more weights"
+        )
+    model.train()
+    return model
+
+
+def save_encoder(model: PreTrainedModel, parent: Weights, folder: Path) -> None:
+    """Write the encoder's weights; parts that this head did not use stay as in `parent`."""
+    own = model.base_model.state_dict()
+    weights = {**parent, **own}
+    save_file(
+        {name: w.detach().to("cpu", torch.float32).contiguous() for name, w in weights.items()},
+        folder / ENCODER_FILE,
+    )
+
+
+def load_encoder(checkpoint: Checkpoint) -> Weights:
+    """The encoder's weights of a trained stage, on the CPU, float32."""
+    weights: Weights = load_file(checkpoint.folder / ENCODER_FILE)
+    return weights
+
+
+def _head_class(task: Task) -> Any:
+    if task.kind is TaskKind.MLM:
+        return AutoModelForMaskedLM
+    if task.kind.is_tagging:
+        return AutoModelForTokenClassification
+    return AutoModelForSequenceClassification
+
+
+def _head_options(task: Task) -> dict[str, Any]:
+    if task.kind is TaskKind.MLM:
+        return {}
+    if task.kind is TaskKind.SIMILARITY:
+        return {"num_labels": 1}
+    names = dict(enumerate(task.tags))
+    return {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+
+
+def _download(name: str) -> Path:
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name, allow_patterns=list(BACKBONE_FILES), ignore_patterns=["*/*"]
+        )
+    except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise BackboneError(
+            f"backbone {name!r}: expected a folder or a model of the Hugging Face hub, which "
+            f"does not answer ({type(error).__name__}); name a folder with --backbone"
+        ) from error
+    except HFValidationError as error:
+        raise BackboneError(f"backbone {name!r}: no folder, and no name of a model") from error
+    return Path(snapshot)

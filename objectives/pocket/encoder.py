@@ -1,0 +1,73 @@
+"""The pocket encoder: its tokenizer and its shape; its weights come from a pretraining stage."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, PreTrainedTokenizerFast
+
+from objectives.pocket.languages import LANGUAGES, in_greek, lexicon
+
+MAX_LENGTH = 128
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def pocket_vocabulary() -> list[str]:
+    """Sub-words in the order of their ids: special ones, characters, then the lexicons' morphemes.
+
+    Every character also stands alone, so that no word made of these letters is unknown.
+    """
+    whole: dict[str, None] = {}
+    endings: dict[str, None] = {}
+    for code in LANGUAGES:
+        words = lexicon(code)
+        affixes = [ending for group in words.endings.values() for ending in group]
+        affixes += words.inflections.values()
+        whole |= {in_greek(s) if c in words.greek else s: None for c, s in words.stems.items()}
+        whole |= dict.fromkeys((*words.function_words.values(), *words.inflections.values()))
+        endings |= dict.fromkeys(affixes)
+        if words.greek:
+            endings |= dict.fromkeys(in_greek(affix) for affix in affixes)
+    characters = sorted({c for morpheme in (*whole, *endings) for c in morpheme})
+    characters += [*"0123456789", *".,-/§"]
+    pieces = [*characters, *(f"##{c}" for c in characters)]
+    pieces += [*whole, *(f"##{ending}" for ending in endings)]
+    return list(dict.fromkeys((*_SPECIAL, *pieces)))
+
+
+def pocket_tokenizer() -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer like BERT's (lower-cased), over the morphemes of the seven languages."""
+    vocabulary = {piece: i for i, piece in enumerate(pocket_vocabulary())}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_max_length=MAX_LENGTH,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def pocket_config() -> BertConfig:
+    """Two layers: small enough to be pretrained on a CPU within a minute."""
+    return BertConfig(
+        vocab_size=len(pocket_vocabulary()),
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=256,
+        max_position_embeddings=MAX_LENGTH,
+        # BERT's 0.02 suits a width of 768; narrow layers learn faster from larger weights.
+        initializer_range=0.05,
+        pad_token_id=0,
+    )

@@ -1,0 +1,163 @@
+"""The corpora of one study, each read and encoded once and kept in memory.
+
+Which split a stage trains on and which a checkpoint is scored on is decided here and nowhere
+else; no function of this module can name a test split.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import datasets
+import numpy as np
+
+from objectives.corpora import DataSource, corpus_key, load_split
+from objectives.encoding import EncodedSplit, encode
+from objectives.models import Backbone
+from spaces.catalogue import Catalogue, Task
+from spaces.errors import DataError
+from spaces.recipe import Stage
+from spaces.studies import Selection, StudySpec
+
+SEARCH_SPLIT = "validation"
+
+_log = logging.getLogger(__name__)
+
+SplitName = tuple[str, str, str]
+"""Task, language, split."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Encoded examples.
+
+    Attributes:
+        key: Fingerprint of the examples before encoding.
+        encoded: The examples.
+        unscored: How many were left out, as the source language has not their label.
+    """
+
+    key: str
+    encoded: EncodedSplit
+    unscored: int = 0
+
+
+@dataclass
+class StudyCorpora:
+    """Reads what a study needs from one source.
+
+    Attributes:
+        spec: The study.
+        catalogue: Its tasks.
+        source: Where to read.
+    """
+
+    spec: StudySpec
+    catalogue: Catalogue
+    source: DataSource
+    _splits: dict[SplitName, datasets.Dataset] = field(default_factory=dict)
+    _corpora: dict[tuple[object, ...], Corpus] = field(default_factory=dict)
+
+    def fingerprints(self) -> dict[str, str]:
+        """`task language split` -> fingerprint, for all that the study reads.
+
+        Raises:
+            DataError: A split is missing or broken.
+        """
+        tasks = self.spec.target_tasks(self.catalogue)
+        splits = {self._scored_split(t, x) for t in tasks for x in self.scored_languages(t)}
+        splits |= {self._training_split(self.catalogue[name]) for name in self._task_names()}
+        return {" ".join(split): corpus_key(self._split(split)) for split in sorted(splits)}
+
+    def train_sizes(self) -> dict[str, int]:
+        """Task -> examples in the split it is trained on."""
+        return {
+            name: len(self._split(self._training_split(self.catalogue[name])))
+            for name in self._task_names()
+        }
+
+    def scored_languages(self, task: Task) -> tuple[str, ...]:
+        """The languages that a target task is scored on."""
+        languages = self.spec.target_languages(task)
+        if self.spec.selection is Selection.SOURCE_VALIDATION:
+            languages = (*languages, self.spec.source_language)
+        return languages
+
+    def training(self, backbone: Backbone, stage: Stage) -> Corpus:
+        """The training examples of a stage.
+
+        Raises:
+            DataError: There are fewer than the stage asks for.
+        """
+        place = (backbone.key, stage.task, stage.examples, stage.max_length)
+        if place not in self._corpora:
+            task = self.catalogue[stage.task]
+            name = self._training_split(task)
+            split = self._split(name)
+            if len(split) < stage.examples:
+                raise DataError(
+                    f"task {stage.task!r}: expected {stage.examples} training examples, found "
+                    f"{len(split)}; lower `examples` in the study or drop the task"
+                )
+            # A fixed draw, in which smaller sizes are part of larger ones.
+            drawn = np.random.default_rng(0).permutation(len(split))[: stage.examples]
+            chosen = split.select(np.sort(drawn))
+            self._corpora[place] = self._corpus(chosen, 0, task, backbone, stage, name)
+        return self._corpora[place]
+
+    def evaluation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
+        """The examples that a checkpoint of `stage` is scored on in one language."""
+        place = (backbone.key, stage.task, language, stage.max_length)
+        if place not in self._corpora:
+            task = self.catalogue[stage.task]
+            name = self._scored_split(task, language)
+            split = chosen = self._split(name)
+            if task.unscored_labels:
+                known = set(task.labels)
+                chosen = split.select([i for i, x in enumerate(split["label"]) if x in known])
+            unscored = len(split) - len(chosen)
+            self._corpora[place] = self._corpus(chosen, unscored, task, backbone, stage, name)
+        return self._corpora[place]
+
+    def _task_names(self) -> tuple[str, ...]:
+        return (*self.spec.intermediate.tasks, *self.spec.target.tasks)
+
+    def _training_split(self, task: Task) -> SplitName:
+        return self.catalogue.training_task(task).name, self.spec.source_language, "train"
+
+    def _scored_split(self, task: Task, language: str) -> SplitName:
+        owner = task if language in task.languages else self.catalogue.training_task(task)
+        return owner.name, language, SEARCH_SPLIT
+
+    def _split(self, name: SplitName) -> datasets.Dataset:
+        if name not in self._splits:
+            task, language, split = name
+            self._splits[name] = load_split(self.catalogue[task], language, split, self.source)
+        return self._splits[name]
+
+    def _corpus(
+        self,
+        chosen: datasets.Dataset,
+        unscored: int,
+        task: Task,
+        backbone: Backbone,
+        stage: Stage,
+        name: SplitName,
+    ) -> Corpus:
+        """Encode, and say once what of the split the model does not see or is not scored."""
+        encoded = encode(chosen, task, backbone.tokenizer, stage.max_length)
+        if lost := encoded.lost_words:
+            words = sum(map(len, encoded.word_positions or ()))
+            _log.warning(
+                "%s %s %s: %d of %d words have no sub-word (cut off at %d, or unknown to the "
+                "tokenizer); they count as wrong",
+                *(*name, lost, words, stage.max_length),
+            )
+        if unscored:
+            _log.warning(
+                "%s %s %s: %d of %d examples are not scored: the source language has not their "
+                "label",
+                *(*name, unscored, unscored + len(chosen)),
+            )
+        return Corpus(corpus_key(chosen), encoded, unscored)

@@ -1,0 +1,205 @@
+"""Fine-tuning: one stage of a recipe, in plain torch.
+
+What decides the weights is in the arguments; the same arguments give the same weights bit for
+bit on a CPU with the same number of threads. Whoever changes what comes out raises
+TRAINING_VERSION, which is part of every stage's key.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.batching import Padding, collate, epoch_order, mask_tokens
+from objectives.encoding import IGNORED, EncodedSplit
+from objectives.hardware import Hardware
+from spaces.errors import DeviceMemoryError, DivergedError
+from spaces.recipe import Schedule, Stage
+
+TRAINING_VERSION = 1
+
+# Sub-words, padding included, that go through the model at once; a larger batch is accumulated.
+TOKEN_BUDGET = 16_384
+# Updates between looks at the losses: on a GPU each look waits for all work in flight.
+CHECK_EVERY = 10
+MAX_GRADIENT_NORM = 1.0
+
+OnUpdate = Callable[[int, int], None]
+"""Called after each update with updates done and in all; may raise to end the stage."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training cost and came to.
+
+    Attributes:
+        updates: Optimizer steps.
+        seconds: Wall time.
+        losses: Mean loss of each update, [updates].
+    """
+
+    updates: int
+    seconds: float
+    losses: tuple[float, ...]
+
+
+def finetune(
+    model: nn.Module,
+    split: EncodedSplit,
+    stage: Stage,
+    padding: Padding,
+    seed: int,
+    hardware: Hardware,
+    on_update: OnUpdate,
+) -> Training:
+    """Train a model in place.
+
+    Args:
+        model: From `build_model`; moved to the device.
+        split: The encoded training examples.
+        stage: Epochs, rate, batch size, warm-up, schedule.
+        padding: Of the backbone's tokenizer.
+        seed: Of dropout and of the order of the batches.
+        hardware: Device and precision.
+        on_update: Called after each update.
+
+    Raises:
+        DivergedError: A loss is not finite; names the first such update.
+        DeviceMemoryError: Not even one example fits on the device.
+    """
+    started = time.perf_counter()
+    model.to(hardware.device).train()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True
+    )
+    updates_per_epoch = -(-len(split) // stage.batch_size)
+    updates = stage.epochs * updates_per_epoch
+    losses: list[torch.Tensor] = []
+    pieces = 1  # a batch is cut into as many as memory asks for, and stays so
+    for epoch in range(stage.epochs):
+        # One stream of random numbers per epoch: an epoch does not depend on how many came
+        # before it in this process.
+        torch.manual_seed(_epoch_seed(seed, epoch))
+        for rows in epoch_order(split.lengths, stage.batch_size, seed, epoch):
+            done = len(losses)
+            for group in optimizer.param_groups:
+                group["lr"] = stage.learning_rate * rate_factor(
+                    done, updates, updates_per_epoch, stage
+                )
+            batch = collate(split, rows, padding)
+            if split.labels is None:
+                mask_tokens(batch, padding, (seed, epoch, done))
+            loss, pieces = _backward(model, batch, hardware, pieces)
+            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss)
+            if len(losses) % CHECK_EVERY == 0 or len(losses) == updates:
+                _check_finite(losses)
+            on_update(len(losses), updates)
+    return Training(
+        len(losses), time.perf_counter() - started, tuple(torch.stack(losses).tolist())
+    )
+
+
+def rate_factor(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:
+    """Share of the peak learning rate for the update after `done` ones, in (0, 1]."""
+    warm = updates if stage.schedule is Schedule.LINEAR else updates_per_epoch
+    warmup = math.ceil(stage.warmup_ratio * warm)
+    if done < warmup:
+        return (done + 1) / (warmup + 1)
+    if stage.schedule is Schedule.CONSTANT:
+        return 1.0
+    return (updates - done) / (updates - warmup)
+
+
+def batch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed loss, float32 []: cross entropy over labels of integers, else squared error.
+
+    Args:
+        logits: [b, s, c] with labels [b, s], [b, c] with labels [b], or [b, 1] with scores [b].
+        labels: `IGNORED` where there is none.
+    """
+    logits = logits.float()
+    if labels.dtype.is_floating_point:
+        return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
+    return functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def _backward(
+    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, pieces: int
+) -> tuple[torch.Tensor, int]:
+    """Gradients of the mean loss over the batch's labels; in as many pieces as memory needs.
+
+    The sum over pieces is divided by the labels of the whole batch, so that cutting does not
+    change what is computed.
+    """
+    labels = batch["labels"]
+    counted = labels.numel() if labels.dtype.is_floating_point else int((labels != IGNORED).sum())
+    rows, width = batch["input_ids"].shape
+    pieces = max(pieces, -(-rows * width // TOKEN_BUDGET))
+    while True:
+        pieces = min(pieces, rows)
+        try:
+            total = torch.zeros((), device=hardware.device)
+            for piece in _cut(batch, pieces):
+                inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
+                wanted = inputs.pop("labels")
+                with hardware.autocast():
+                    logits = model(**inputs).logits
+                loss = batch_loss(logits, wanted) / max(1, counted)
+                loss.backward()
+                total += loss.detach()
+            return total, pieces
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # Outside of the handler, so that its traceback no longer holds the activations.
+        model.zero_grad()
+        if hardware.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if pieces >= rows:
+            raise DeviceMemoryError(
+                f"out of memory on {hardware.device} with one example of {width} "
+                f"sub-words: {reason}"
+            )
+        pieces *= 2
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory; on a CPU it says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _cut(batch: dict[str, torch.Tensor], pieces: int) -> Iterator[dict[str, torch.Tensor]]:
+    for rows in np.array_split(np.arange(len(batch["input_ids"])), pieces):
+        yield {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.items()}
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _check_finite(losses: list[torch.Tensor]) -> None:
+    recent = torch.stack(losses[-CHECK_EVERY:])
+    if bool(torch.isfinite(recent).all()):
+        return
+    place = int(torch.nonzero(~torch.isfinite(recent))[0])
+    update = max(0, len(losses) - CHECK_EVERY) + place + 1
+    raise DivergedError(f"diverged: loss is {recent[place].item()} at update {update}")
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

@@ -1,0 +1,33 @@
+"""`transfer-search`: the commands of this package under one name."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "run": "create, resume or extend a study, and run its trials",
+    "tasks": "show the catalogue, and where each task's data would come from now",
+    "dashboard": "browse a study in optuna-dashboard",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Hand over to `search.COMMAND`; returns its exit code."""
+    command, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    if command in {"-h", "--help"}:
+        print("usage: transfer-search COMMAND [OPTION ...]\n")
+        for name, does in COMMANDS.items():
+            print(f"  {name:<10} {does}")
+        print("\n`transfer-search COMMAND --help` shows the options of a command.")
+        return 0
+    if command not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"error: expected a command ({known}), found {command!r}", file=sys.stderr)
+        return 2
+    code: int = import_module(f"search.{command}").main(rest)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

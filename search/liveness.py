@@ -1,0 +1,37 @@
+"""Whether the process that ran a trial is still there, as far as this machine can tell."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import psutil
+
+
+def process_identity(pid: int | None = None) -> str:
+    """A name for a process that no other process, here or elsewhere, has.
+
+    Process numbers are reused and differ between containers, so the host, the container's
+    namespace and the time of the start belong to the name.
+    """
+    process = psutil.Process(pid)
+    return f"{_machine()}/{process.pid}/{process.create_time():.2f}"
+
+
+def is_dead(identity: str) -> bool:
+    """Whether the process of that identity ran on this machine and is gone.
+
+    False for processes of other machines, which only their heartbeat tells about.
+    """
+    machine, pid, _ = identity.rsplit("/", 2)
+    if machine != _machine():
+        return False
+    try:
+        return process_identity(int(pid)) != identity
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _machine() -> str:
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()}/{namespace.readlink() if namespace.exists() else ''}"

@@ -1,0 +1,161 @@
+"""What a person sees while a study runs: bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from objectives.gain import TransferGain
+from objectives.transfer import StageProgress
+from spaces.recipe import Recipe
+
+
+class SpeedColumn(ProgressColumn):
+    """Updates per second of a stage."""
+
+    def render(self, task: Task) -> Text:
+        """The speed, once it is known."""
+        unit = task.fields.get("unit", "")
+        return Text(f"{task.speed:.1f} {unit}/s" if task.speed and unit else "", "cyan")
+
+
+class RunProgress:
+    """Shows trials and stages on a console.
+
+    Args:
+        console: Where to show; plain lines unless it is a terminal.
+        total: Trials of the study.
+        languages: Those that the study selects on.
+    """
+
+    def __init__(self, console: Console, total: int, languages: frozenset[str]) -> None:
+        self._console = console
+        self._total = total
+        self._languages = languages
+        self._stage: tuple[object, ...] = ()
+        self._best: tuple[float, str] | None = None
+        self._recipe = ""
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            SpeedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._trial_bar = self._bars.add_task("trials", total=total, note="", unit="")
+        self._stage_bar = self._bars.add_task(
+            "", total=None, note="", unit="updates", visible=False
+        )
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the bars, and the program's notices as lines above them."""
+        with self._bars, notices(self._console):
+            yield
+
+    def resume(self, done: int) -> None:
+        """Say how much of the study is there already."""
+        self._bars.update(self._trial_bar, completed=done)
+        if done:
+            self._say(f"{done} of {self._total} trials are done already")
+
+    def trial_started(self, number: int, recipe: Recipe) -> None:
+        """Say what a trial is about to train."""
+        self._recipe = describe(recipe)
+        if not self._console.is_terminal:
+            self._say(f"trial {number}: {self._recipe}")
+
+    def stage(self, progress: StageProgress) -> None:
+        """Move the bar of the current stage."""
+        stage = (progress.position, progress.task, progress.seed)
+        name = f"{progress.position} {progress.task}" + (
+            f" seed {progress.seed}" if progress.seed else ""
+        )
+        if stage != self._stage:
+            self._stage = stage
+            self._bars.reset(
+                self._stage_bar,
+                total=progress.total,
+                description=name,
+                visible=True,
+                unit="languages" if progress.position == "scoring" else "updates",
+            )
+            if progress.position == "pretraining":
+                self._say("pretraining the pocket encoder (once; it is kept in the cache)")
+        self._bars.update(self._stage_bar, completed=progress.done)
+
+    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+        """Say what a trial came to."""
+        seconds = trial.duration.total_seconds() if trial.duration else 0.0
+        head = f"trial {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
+        if gain is None:
+            state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
+            self._say(f"{head} {state}: {trial.user_attrs.get('reason', 'no reason kept')}")
+        else:
+            value = gain.mean_gain(self._languages)
+            if self._best is None or value > self._best[0]:
+                self._best = (value, self._recipe)
+            by_language = " ".join(
+                f"{language} {points:+.1f}" for (_, language), points in gain.by_language().items()
+            )
+            score = 100 * gain.mean_score(self._languages)
+            self._say(f"{head} gain {value:+.1f}, score {score:.1f} [{by_language}]")
+            if self._console.is_terminal:
+                self._say(f"  {self._recipe}")
+        self._bars.update(self._trial_bar, completed=done, note=self._best_note())
+
+    def _best_note(self) -> str:
+        return f"best {self._best[0]:+.1f}: {self._best[1]}" if self._best else ""
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+
+def describe(recipe: Recipe) -> str:
+    """A recipe in one line."""
+    target = recipe.targets[0]
+    tasks = " + ".join(stage.task for stage in recipe.targets)
+    last = f"{tasks} ({target.epochs} ep, {target.learning_rate:.3g})"
+    if recipe.intermediate is None:
+        return f"none -> {last}"
+    first = recipe.intermediate
+    return f"{first.task} ({first.epochs} ep, {first.learning_rate:.3g}) -> {last}"
+
+
+@contextmanager
+def notices(console: Console) -> Iterator[None]:
+    """Show the program's own warnings as lines above the bars."""
+    handler = RichHandler(
+        logging.WARNING,
+        console,
+        show_time=False,
+        show_path=False,
+        show_level=False,
+    )
+    loggers = [logging.getLogger(name) for name in ("objectives", "storage", "search")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

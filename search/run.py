@@ -1,0 +1,95 @@
+"""`python -m search.run`: create, resume or extend a study, and run its trials."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from search.arguments import add_data, add_storage, fail_in_one_line
+
+EPILOG = """\
+Run the same command again to resume a study, or with more --trials to extend it. Several
+processes may run it on one storage at the same time.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = argparse.ArgumentParser(
+        prog="python -m search.run", description=__doc__, epilog=EPILOG
+    )
+    what = options.add_mutually_exclusive_group(required=True)
+    what.add_argument("--study", help="a shipped study (see --list), or the path of a .toml file")
+    what.add_argument("--list", action="store_true", help="show the shipped studies")
+    options.add_argument("--name", help="name in the storage; default: that of the study file")
+    options.add_argument(
+        "--trials", type=_count, metavar="N", help="trials in all; default: the study file's"
+    )
+    add_data(options)
+    options.add_argument(
+        "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
+    )
+    add_storage(options)
+    options.add_argument(
+        "--cache", type=Path, metavar="DIR", help="checkpoints; default: beside the SQLite file"
+    )
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    options.add_argument(
+        "--threads", type=_count, metavar="N", help="CPU threads; cores divided by workers"
+    )
+    options.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a field of the study file, as in target.examples=400 (a TOML value)",
+    )
+    options.add_argument("--quiet", action="store_true", help="show the result only")
+    return options
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    # Read when torch is loaded. Threads that wait by spinning slow each other down tenfold as
+    # soon as the machine has anything else to do, and gain next to nothing when it has not.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with fail_in_one_line():
+        return _list() if options.list else _run(options)
+
+
+def _list() -> int:
+    from spaces.studies import load_study, study_files
+
+    for name in study_files():
+        print(f"{name:<20} {load_study(name).question}")
+    return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from spaces.catalogue import load_catalogue
+    from spaces.studies import check_study, load_study
+    from storage.backends import parse_url
+
+    # What can be wrong without torch is found before torch is loaded.
+    spec = load_study(options.study, options.set)
+    catalogue = load_catalogue().extended(spec.tasks, f"study {spec.name!r}")
+    check_study(spec, catalogue)
+    parse_url(options.storage)
+
+    from search.session import run_study
+
+    return run_study(spec, catalogue, options)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

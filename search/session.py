@@ -1,0 +1,139 @@
+"""One run of a study from its options: what is opened, in which order, and what is shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from rich.console import Console
+
+from objectives.corpora import SourceKind, choose_source
+from objectives.hardware import choose_hardware
+from objectives.models import quiet_libraries
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import StageProgress, TransferObjective
+from search.progress import RunProgress
+from search.study import defining_facts, open_study
+from search.summary import show_result
+from search.worker import StopSignal, count_done, run_worker
+from spaces.catalogue import Catalogue
+from spaces.dimensions import SearchSpace, search_space
+from spaces.errors import Interrupted
+from spaces.studies import StudySpec, check_study, pocket_twin
+from storage.backends import open_storage, redacted, sqlite_file
+from storage.checkpoints import CheckpointCache
+from storage.ledger import Ledger
+
+
+def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace) -> int:
+    """Create, resume or extend a study and run its trials.
+
+    Args:
+        spec: A checked study.
+        catalogue: Its tasks.
+        options: From `search.run.parser`.
+
+    Returns:
+        0 when the study has all its trials, 128 + the signal's number when one ended the run.
+
+    Raises:
+        TransferSearchError: Something the user gave is wrong.
+    """
+    console = Console(stderr=True, quiet=options.quiet, soft_wrap=True)
+    tasks = [catalogue[name] for name in (*spec.intermediate.tasks, *spec.target.tasks)]
+    source = choose_source(options.data, tasks)
+    console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
+    if source.kind is SourceKind.POCKET:
+        spec = pocket_twin(spec, catalogue)
+        check_study(spec, catalogue)
+    if options.backbone:
+        spec = spec.model_copy(update={"backbone": (options.backbone,)})
+    name = options.name or spec.name
+    trials = options.trials or spec.trials
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    quiet_libraries()
+    torch.set_num_threads(options.threads or usable_cores())
+    storage = open_storage(options.storage)
+    ledger = Ledger(storage.engine)
+    frozen = ledger.frozen_study(name)
+    # A study keeps to the precision it began with, on whatever machine it goes on.
+    kept = frozen["precision"] if frozen and options.precision == "auto" else options.precision
+    hardware = choose_hardware(options.device, kept)
+    cache = CheckpointCache(options.cache or default_cache(options.storage))
+    stop = StopSignal()
+    progress = RunProgress(console, trials, spec.selection_languages(catalogue))
+
+    def watch(stage: StageProgress) -> None:
+        stop.check()
+        progress.stage(stage)
+
+    corpora = StudyCorpora(spec, catalogue, source)
+    objective = TransferObjective(spec, catalogue, corpora, cache, ledger, hardware, watch)
+    console.print(
+        f"device: {hardware.name}, {hardware.precision}; storage: {redacted(options.storage)}, "
+        f"study {name!r}; checkpoints: {cache.folder}",
+        markup=False,
+        highlight=False,
+    )
+    with stop.listening(), progress.showing():
+        try:
+            study, space = _open(objective, name, storage, redacted(options.storage))
+            progress.resume(count_done(study))
+            run_worker(study, space, objective, ledger, trials, progress, stop)
+        except Interrupted:
+            study = None  # before the first trial; nothing to show
+    if study is not None:
+        show_result(study, ledger, spec, catalogue, source)
+    _show_next_steps(options, trials)
+    return 128 + stop.number if stop.number else 0
+
+
+def usable_cores() -> int:
+    """CPU cores this process may use; fewer than the machine has under a batch system."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_cache(storage_url: str) -> Path:
+    """Where checkpoints lie: beside the SQLite file, else in the current folder."""
+    file = sqlite_file(storage_url)
+    return file.with_suffix(".cache") if file else Path("transfer-search.cache")
+
+
+def _open(
+    objective: TransferObjective, name: str, storage: RDBStorage, shown_url: str
+) -> tuple[Study, SearchSpace]:
+    """Read all corpora and encoders once, so that what is broken shows before any training."""
+    spec, catalogue = objective.spec, objective.catalogue
+    fingerprints = objective.corpora.fingerprints()
+    space = search_space(spec, catalogue, objective.corpora.train_sizes())
+    backbones = {backbone: objective.backbone(backbone) for backbone in spec.backbone}
+    source = objective.corpora.source
+    facts = defining_facts(spec, space, source, fingerprints, backbones, objective.hardware)
+    return open_study(name, storage, objective.ledger, facts, shown_url), space
+
+
+def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
+    """Where things are, and the commands to go on with."""
+    common = ["--study", options.study]
+    if os.environ.get("TRANSFER_SEARCH_STORAGE") != options.storage:
+        common += ["--storage", redacted(options.storage)]
+    run = ["python", "-m", "search.run", *common, "--trials", str(2 * trials)]
+    for option in ("name", "data", "backbone", "cache", "device", "precision", "threads"):
+        value = getattr(options, option)
+        if value not in {None, "auto"}:
+            run += [f"--{option}", str(value)]
+    run += [part for override in options.set for part in ("--set", override)]
+    study = options.name or Path(options.study).stem
+    browse = ["python", "-m", "search.dashboard", "--study", study, *common[2:]]
+    lines = [f"extend:  {shlex.join(run)}", f"browse:  {shlex.join(browse)}"]
+    if not options.quiet:
+        print("\n".join(lines))  # noqa: T201

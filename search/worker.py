@@ -1,0 +1,178 @@
+"""The loop of one worker: ask, train, record, tell, until the study has its trials."""
+
+from __future__ import annotations
+
+import signal
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import optuna
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from objectives.gain import TransferGain
+from objectives.transfer import TransferObjective
+from search.liveness import is_dead, process_identity
+from spaces.dimensions import SearchSpace, suggest_recipe
+from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
+from spaces.recipe import Recipe
+from storage.backends import requeue
+from storage.ledger import Ledger
+
+INTERRUPTED = "interrupted"
+
+
+class Watcher(Protocol):
+    """What the loop tells as it goes."""
+
+    def trial_started(self, number: int, recipe: Recipe) -> None:
+        """A trial has its recipe."""
+
+    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+        """A trial was told; `gain` is None unless it is complete."""
+
+
+@dataclass
+class StopSignal:
+    """Whether the run was asked to end, by Ctrl-C or SIGTERM.
+
+    Attributes:
+        number: The signal; 0 while there was none.
+    """
+
+    number: int = 0
+    _previous: dict[int, object] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise where it is safe to end.
+
+        Raises:
+            Interrupted: The run was asked to end.
+        """
+        if self.number:
+            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Note the first signal; let the second one end the process at once."""
+        wanted = (signal.SIGINT, signal.SIGTERM)
+        previous = {number: signal.getsignal(number) for number in wanted}
+
+        def note(number: int, frame: types.FrameType | None) -> None:
+            self.number = number
+            for each in wanted:
+                signal.signal(each, signal.SIG_DFL)
+
+        for number in wanted:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number in wanted:
+                signal.signal(number, previous[number])
+
+
+def run_worker(
+    study: Study,
+    space: SearchSpace,
+    objective: TransferObjective,
+    ledger: Ledger,
+    trials: int,
+    watcher: Watcher,
+    stop: StopSignal,
+) -> None:
+    """Run trials until the study has `trials` of them, or `stop` says so.
+
+    A diverged or too large recipe is told as pruned, so that the sampler avoids its like; a
+    trial that is stopped, or whose worker died, is failed and queued again.
+
+    Args:
+        study: Opened by `search.study.open_study`.
+        space: What may be suggested.
+        objective: Trains and scores a recipe.
+        ledger: Keeps what a trial found, before Optuna is told.
+        trials: In all, over all runs and workers.
+        watcher: Shows progress.
+        stop: Asked between updates.
+
+    Raises:
+        TransferSearchError: A trial met broken data or the like; it is failed with the reason.
+    """
+
+    def run_trial(trial: Trial) -> float:
+        trial.set_user_attr("worker", process_identity())
+        with _reason_kept(trial):
+            stop.check()
+            recipe = suggest_recipe(trial, space)
+            watcher.trial_started(trial.number, recipe)
+            outcome = objective(recipe, lambda step, value: trial.report(value, step))
+            ledger.record_trial(
+                study.study_name, trial.number, outcome.gain.pairs, outcome.stage_runs
+            )
+            gains[trial.number] = outcome.gain
+            return outcome.gain.mean_gain(languages)
+
+    def after_trial(study: Study, trial: FrozenTrial) -> None:
+        if trial.user_attrs.get("reason") == INTERRUPTED:
+            requeue(study, trial, INTERRUPTED)
+        watcher.trial_finished(trial, gains.pop(trial.number, None), count_done(study))
+
+    languages = objective.spec.selection_languages(objective.catalogue)
+    gains: dict[int, TransferGain] = {}
+    while not stop.number:
+        settle_dead_trials(study, ledger, languages)
+        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
+        if count_done(study) + running >= trials:
+            break
+        study.optimize(run_trial, n_trials=1, catch=(Interrupted,), callbacks=[after_trial])
+
+
+def count_done(study: Study) -> int:
+    """Finished trials, without those that were queued again."""
+    trials = study.get_trials(deepcopy=False)
+    retried = {trial.user_attrs.get("retry_of") for trial in trials}
+    return sum(
+        trial.state.is_finished()
+        and trial.number not in retried
+        and trial.user_attrs.get("reason") != INTERRUPTED
+        for trial in trials
+    )
+
+
+def settle_dead_trials(study: Study, ledger: Ledger, languages: frozenset[str]) -> None:
+    """Settle the trials that a killed process of this machine left running.
+
+    One whose result is in the ledger already is told so; any other is failed and queued again.
+    Trials of other machines are left to their heartbeat.
+    """
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        worker = trial.user_attrs.get("worker")
+        if worker is None or not is_dead(worker):
+            continue
+        pairs = ledger.pairs(study.study_name).get(trial.number)
+        if pairs:
+            value = TransferGain(tuple(pairs)).mean_gain(languages)
+            study.tell(trial.number, value, skip_if_finished=True)
+            continue
+        Trial(study, trial._trial_id).set_user_attr("reason", "its worker was killed")
+        study.tell(trial.number, state=TrialState.FAIL)
+        requeue(study, trial, "its worker was killed")
+
+
+@contextmanager
+def _reason_kept(trial: Trial) -> Iterator[None]:
+    """Keep why a trial ends otherwise than with a value; tell Optuna what is infeasible."""
+    try:
+        yield
+    except (DivergedError, DeviceMemoryError) as error:
+        trial.set_user_attr("reason", str(error))
+        raise optuna.TrialPruned(str(error)) from error
+    except Interrupted:
+        trial.set_user_attr("reason", INTERRUPTED)
+        raise
+    except BaseException as error:
+        trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+        raise

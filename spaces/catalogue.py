@@ -1,0 +1,330 @@
+"""The catalogue of tasks: what each is, where its data lies, and where each fact comes from.
+
+`catalogue.toml` holds one record per task. It is read strictly: an unknown or missing field, a
+wrong type or a name used twice is an error that names the record and the field.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from spaces.errors import SpecError, TransferSearchError, unknown_name
+
+CATALOGUE_PATH = Path(__file__).with_name("catalogue.toml")
+
+
+class TaskKind(StrEnum):
+    """What a model predicts; fixes the head, the loss and the columns of the data."""
+
+    NER = "ner"
+    POS = "pos"
+    CLASSIFICATION = "classification"
+    SENTIMENT = "sentiment"
+    SIMILARITY = "similarity"
+    MLM = "mlm"
+
+    @property
+    def is_tagging(self) -> bool:
+        """One label per word (columns `tokens`, `tags`)."""
+        return self in {TaskKind.NER, TaskKind.POS}
+
+    @property
+    def is_classification(self) -> bool:
+        """One label per text (columns `text`, `label`)."""
+        return self in {TaskKind.CLASSIFICATION, TaskKind.SENTIMENT}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a split of this kind; the last one may be hidden in a test split."""
+        if self.is_tagging:
+            return ("tokens", "tags")
+        if self.is_classification:
+            return ("text", "label")
+        if self is TaskKind.SIMILARITY:
+            return ("text_a", "text_b", "score")
+        return ("text",)
+
+
+class Domain(StrEnum):
+    """The subject that a corpus is about."""
+
+    GENERAL = "general"
+    BIOMEDICAL = "biomedical"
+    LEGAL = "legal"
+
+
+class Role(StrEnum):
+    """Whether a task may stand before the target, be the target, or either."""
+
+    INTERMEDIATE = "intermediate"
+    TARGET = "target"
+    BOTH = "both"
+
+
+class Metric(StrEnum):
+    """How predictions are scored; `objectives.metrics` computes them."""
+
+    SPAN_F1 = "span_f1"
+    ACCURACY = "accuracy"
+    MACRO_F1 = "macro_f1"
+    SPEARMAN = "spearman"
+
+
+def _tuple(value: object) -> object:
+    """TOML has lists only; the records are frozen, so they hold tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
+
+
+class StrictRecord(BaseModel):
+    """A frozen record read from TOML in which every key must be known and of the right type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+R = TypeVar("R", bound=StrictRecord)
+
+
+class HubSource(StrictRecord):
+    """Where a task lies on the Hugging Face hub.
+
+    `repository`, `config` and `revision` may hold `{language}` (ISO 639-3) and any name of the
+    record's `codes`, as in `PAN-X.{iso2}`.
+    """
+
+    repository: str
+    config: str = ""
+    revision: str = ""
+    """Git revision; empty where none could be checked yet, which the provenance then says."""
+    columns: dict[str, str] = {}
+    """Our column -> the corpus's column, where the names differ."""
+    splits: dict[str, str] = {}
+    """Our split -> the corpus's split, where the names differ."""
+    labels: dict[str, str] = {}
+    """The corpus's label -> ours, where the names differ."""
+
+
+class Task(StrictRecord):
+    """One record of the catalogue: a corpus seen as a task.
+
+    Languages are ISO 639-3 codes, or the private-use codes qaa-qtz of the pocket corpora.
+    """
+
+    name: str
+    kind: Annotated[TaskKind, Field(strict=False)]
+    domain: Annotated[Domain, Field(strict=False)]
+    role: Annotated[Role, Field(strict=False)]
+    title: str
+    languages: Names
+    labels: Names = ()
+    """Entity types for NER, tags for POS, classes for classification; empty for the rest."""
+    unscored_labels: Names = ()
+    """Labels that languages other than the source have: left out of scoring, and counted."""
+    metric: Annotated[Metric, Field(strict=False)] | None = None
+    source_task: str = ""
+    """The task whose source-language splits train this one, where it has none of its own."""
+    licence: str
+    urls: dict[str, str]
+    """Fact -> the page it was taken from; `data` and `licence` at least."""
+    codes: dict[str, dict[str, str]] = {}
+    """Name -> {language: the corpus's own code}, for the templates of `hub` and `files`."""
+    hub: HubSource | None = None
+    files: Names = ()
+    """Path templates below the data folder, tried in turn; `.gz` is tried after each."""
+    pocket: str = ""
+    """The name of the embedded corpus, for a pocket task."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.languages:
+            raise ValueError("languages: expected at least one ISO 639-3 code, found none")
+        for language in self.languages:
+            if not (len(language) == 3 and language.isascii() and language.islower()):
+                raise ValueError(f"languages: expected ISO 639-3 codes, found {language!r}")
+        wants_labels = self.kind.is_tagging or self.kind.is_classification
+        if wants_labels != bool(self.labels):
+            found = "none" if wants_labels else str(list(self.labels))
+            raise ValueError(f"labels: kind {self.kind} and labels do not fit, found {found}")
+        for field in ("labels", "languages"):
+            values = getattr(self, field)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{field}: expected each once, found {list(values)}")
+        if shared := set(self.labels) & set(self.unscored_labels):
+            raise ValueError(f"unscored_labels: {sorted(shared)} are in labels too")
+        if (self.metric is None) != (self.kind is TaskKind.MLM):
+            raise ValueError(f"metric: kind {self.kind} and metric {self.metric} do not fit")
+        if not (self.hub or self.files or self.pocket):
+            raise ValueError("expected at least one of hub, files, pocket, found none")
+        if missing := {"data", "licence"} - self.urls.keys():
+            raise ValueError(f"urls: expected 'data' and 'licence', missing {sorted(missing)}")
+        return self
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tag set of a tagging task: IOB2 over the entity types, or the POS tags."""
+        if self.kind is TaskKind.NER:
+            return ("O", *(f"{p}-{label}" for label in self.labels for p in "BI"))
+        return self.labels
+
+    def fill(self, template: str, language: str, split: str = "") -> str | None:
+        """`template` with `{language}`, `{split}` and the record's codes filled in.
+
+        Returns:
+            None where the template asks for a code that this language does not have.
+
+        Raises:
+            SpecError: The template is no format string.
+        """
+        fields = {name: table[language] for name, table in self.codes.items() if language in table}
+        try:
+            return template.format(language=language, split=split, **fields)
+        except KeyError:
+            return None
+        except (IndexError, ValueError) as error:
+            raise SpecError(f"task {self.name!r}: template {template!r}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All known tasks, by name."""
+
+    tasks: Mapping[str, Task]
+
+    def __getitem__(self, name: str) -> Task:
+        """The task of that name.
+
+        Raises:
+            UnknownNameError: There is none; the message names the nearest.
+        """
+        if name not in self.tasks:
+            where = f"in the catalogue of {len(self.tasks)} tasks"
+            raise unknown_name("Task", name, self.tasks, where)
+        return self.tasks[name]
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.tasks.values())
+
+    def training_task(self, task: Task) -> Task:
+        """The task whose source-language splits train `task`: itself, or its `source_task`."""
+        return self[task.source_task] if task.source_task else task
+
+    def extended(self, records: Mapping[str, object], where: str) -> Catalogue:
+        """This catalogue with the records of a study file added.
+
+        Raises:
+            SpecError: A record is wrong, or its name is taken.
+        """
+        added = read_tasks(records, where)
+        if taken := sorted(added.keys() & self.tasks.keys()):
+            raise SpecError(f"{where}: task {taken[0]!r} is in the catalogue already; rename it")
+        return _linked({**self.tasks, **added}, where)
+
+
+def load_catalogue(path: Path = CATALOGUE_PATH) -> Catalogue:
+    """Read a catalogue file.
+
+    Raises:
+        SpecError: The file is no TOML, or a record is wrong.
+    """
+    return _linked(read_tasks(read_toml(path), path.name), path.name)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's tables.
+
+    Raises:
+        SpecError: The file cannot be read or is no TOML (which also forbids a name used twice).
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: expected a readable file, found {error.strerror}") from error
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
+        raise SpecError(f"{path}: expected TOML in UTF-8, found: {error}") from error
+
+
+def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
+    """Tasks from TOML tables.
+
+    Raises:
+        SpecError: The first wrong record and field.
+    """
+    tasks = {}
+    for name, record in records.items():
+        if not isinstance(record, dict):
+            raise SpecError(f"{where}: expected only tables of tasks, found the field {name!r}")
+        if "name" in record:
+            raise SpecError(f"{where}: task {name!r}: unknown field 'name'; the table names it")
+        tasks[name] = parse(Task, {"name": name, **record}, f"{where}: task {name!r}")
+    return tasks
+
+
+def parse(record_type: type[R], value: object, where: str) -> R:
+    """`value` as a record.
+
+    Raises:
+        SpecError: One line that names the field, what it must be and what was found.
+    """
+    try:
+        return record_type.model_validate(value)
+    except pydantic.ValidationError as error:
+        raise SpecError(f"{where}: {_first_problem(error, record_type)}") from error
+
+
+def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> str:
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(record_type, problem["loc"][:-1])
+        hint = unknown_name("field", str(problem["loc"][-1]), known, "x").args[0]
+        return f"unknown field {field!r}. {hint.partition('is not x. ')[2]}"
+    if problem["type"] == "missing":
+        return f"field {field!r} is missing"
+    if problem["type"] == "value_error":
+        prefix = f"{field}: " if field else ""
+        return prefix + problem["msg"].removeprefix("Value error, ")
+    return f"field {field!r}: {problem['msg']}, found {problem['input']!r}"
+
+
+def _fields_at(record_type: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The field names of the (nested) record in which an unknown field was found."""
+    for part in location:
+        field = record_type.model_fields.get(str(part))
+        candidates = [field.annotation] if field else []
+        candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
+        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+        if nested:
+            record_type = nested[0]
+    return list(record_type.model_fields)
+
+
+def _linked(tasks: Mapping[str, Task], where: str) -> Catalogue:
+    """Check the references between records.
+
+    Raises:
+        SpecError: A `source_task` that is unknown or does not fit.
+    """
+    catalogue = Catalogue(tasks)
+    for task in catalogue:
+        try:
+            source = catalogue.training_task(task)
+        except TransferSearchError as error:
+            raise SpecError(
+                f"{where}: task {task.name!r}: field 'source_task': {error}"
+            ) from error
+        if source.kind is not task.kind or set(source.labels) != set(task.labels):
+            raise SpecError(
+                f"{where}: task {task.name!r}: expected kind and labels as in its source_task "
+                f"{source.name!r}, found others"
+            )
+    return catalogue

@@ -1,0 +1,4 @@
+"""What is remembered: the study's database, the ledger of scores, the cache of checkpoints.
+
+SQLAlchemy, Optuna's storages and files; no torch.
+"""

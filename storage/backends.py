@@ -1,0 +1,139 @@
+"""Opening the database that a study lives in; the only place where a connection is made.
+
+The study (through Optuna) and the ledger share one database and one SQLAlchemy engine.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import optuna
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from sqlalchemy.engine import URL, make_url
+
+from spaces.errors import StorageError
+
+DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
+
+# Seconds. Several workers may write one SQLite file: the default of 5 s gives "database is
+# locked" under load, and each such error would lose a trial.
+SQLITE_TIMEOUT = 120
+HEARTBEAT_INTERVAL = 30
+GRACE_PERIOD = 120
+
+
+def open_storage(url: str) -> RDBStorage:
+    """The Optuna storage at a database URL; its tables are made on first use.
+
+    A trial whose worker has shown no life for `GRACE_PERIOD` seconds is failed and queued again
+    by the next worker that asks for a trial.
+
+    Args:
+        url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB.
+
+    Raises:
+        StorageError: The URL is wrong, its driver is not installed, the database cannot be
+            reached, or another major version of Optuna wrote it. The password is not shown.
+    """
+    parsed = parse_url(url)
+    shown = redacted(url)
+    engine_options: dict[str, object] = {"pool_pre_ping": True}
+    if parsed.get_backend_name() == "sqlite":
+        engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
+    try:
+        _prepare(parsed, engine_options, shown)
+        with warnings.catch_warnings():
+            # Heartbeats are experimental in Optuna 5, and the only way in which it learns that
+            # a worker died: https://optuna.readthedocs.io/en/stable/reference/storages.html
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return RDBStorage(
+                url,
+                engine_kwargs=engine_options,
+                heartbeat_interval=HEARTBEAT_INTERVAL,
+                grace_period=GRACE_PERIOD,
+                heartbeat_stale_trial_callback=_requeue_stale,
+            )
+    except ImportError as error:
+        raise StorageError(
+            f"storage {shown}: expected the driver {error.name!r} to be installed; "
+            f"for PostgreSQL use postgresql+psycopg://"
+        ) from error
+    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
+        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        raise StorageError(
+            f"storage {shown}: expected a reachable database, found: {reason}"
+        ) from error
+    except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
+        raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+
+
+def parse_url(url: str) -> URL:
+    """The parts of a database URL.
+
+    Raises:
+        StorageError: It is no URL, or of a database that a study cannot live in.
+    """
+    wanted = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+        if backend not in DIALECTS:
+            raise StorageError(f"storage: expected {wanted}, found a URL of {backend!r}")
+        parsed.get_dialect()
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
+        # The text itself is not shown: it may hold a password that could not be told apart.
+        raise StorageError(f"storage: expected {wanted}, found no such URL") from error
+    return parsed
+
+
+def redacted(url: str) -> str:
+    """The URL with its password, and whatever its query holds, hidden."""
+    return parse_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for other databases and for `:memory:`."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(parsed.database))
+
+
+def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
+    """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables."""
+    file = sqlite_file(url.render_as_string(hide_password=False))
+    if file is not None and not file.absolute().parent.is_dir():
+        raise StorageError(f"storage {shown}: expected the folder {file.parent} to exist")
+    engine = sa.create_engine(url, **engine_options)
+    try:
+        with engine.connect() as connection:
+            if url.get_backend_name() == "sqlite":
+                # Readers (the dashboard) and a writer no longer block each other.
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+            if sa.inspect(connection).has_table("version_info"):
+                query = sa.text("SELECT library_version FROM version_info")
+                found = connection.execute(query).scalar()
+                ours = optuna.__version__
+                if found is not None and found.split(".")[0] != ours.split(".")[0]:
+                    raise StorageError(
+                        f"storage {shown}: expected tables of Optuna {ours.split('.')[0]}, found "
+                        f"Optuna {found}, which stores times otherwise; use another database"
+                    )
+    finally:
+        engine.dispose()
+
+
+def requeue(study: Study, trial: FrozenTrial, reason: str) -> None:
+    """Queue the parameters of a failed trial again; the new trial says whose retry it is."""
+    study.enqueue_trial(
+        trial.params, user_attrs={"retry_of": trial.number, "retry_reason": reason}
+    )
+
+
+def _requeue_stale(study: Study, trial: FrozenTrial) -> None:
+    # The trial is failed by now, and Optuna lets nobody write to a finished trial any more.
+    requeue(study, trial, "its worker gave no sign of life")

@@ -1,0 +1,299 @@
+"""The shipped studies, a study of one's own, and how a wrong one is answered."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from spaces.catalogue import Domain, load_catalogue
+from spaces.errors import SpecError, TransferSearchError, UnknownNameError
+from spaces.languages import LOW_RESOURCE
+from spaces.recipe import Schedule
+from spaces.studies import (
+    NO_INTERMEDIATE,
+    Selection,
+    check_study,
+    load_study,
+    log_grid,
+    study_files,
+)
+
+CATALOGUE = load_catalogue()
+REAL_STUDIES = ("xtreme_biomedical", "xtreme_domains", "xtreme_legal")
+
+OWN_STUDY = """
+question = "Do treaties help Swahili news?"
+arms = ["none", "legal"]
+backbone = ["FacebookAI/xlm-roberta-base", "google-bert/bert-base-multilingual-cased"]
+
+[intermediate]
+tasks = ["treaties", "e_ner"]
+epochs = 2
+learning_rate = 3e-5
+
+[target]
+tasks = ["panx"]
+languages = ["low-resource", "swa", "que"]
+epochs = [2, 4]
+learning_rate = { low = 1e-5, high = 1e-4, points = 3 }
+batch_size = 8
+
+[tasks.treaties]
+kind = "ner"
+domain = "legal"
+role = "intermediate"
+title = "Entities in treaties"
+languages = ["eng"]
+labels = ["PARTY"]
+metric = "span_f1"
+licence = "MIT"
+urls.data = "https://example.org"
+urls.licence = "https://example.org/licence"
+files = ["treaties/{split}.conll"]
+"""
+
+
+@pytest.fixture
+def own_study(tmp_path: Path) -> Path:
+    path = tmp_path / "treaties.toml"
+    path.write_text(OWN_STUDY, encoding="utf-8")
+    return path
+
+
+def check(study: str, *overrides: str) -> None:
+    spec = load_study(study, overrides)
+    check_study(spec, CATALOGUE.extended(spec.tasks, f"study {spec.name!r}"))
+
+
+@pytest.mark.parametrize("name", study_files())
+def test_every_shipped_study_fits_the_catalogue(name: str) -> None:
+    check(name)
+
+
+@pytest.mark.parametrize("name", study_files())
+def test_every_shipped_study_asks_in_one_line(name: str) -> None:
+    spec = load_study(name)
+    assert spec.name == name
+    assert spec.question.endswith("?")
+    assert "\n" not in spec.question
+
+
+@pytest.mark.parametrize("name", REAL_STUDIES)
+def test_the_real_studies_compare_domains_like_for_like(name: str) -> None:
+    spec = load_study(name)
+    assert spec.arms == (NO_INTERMEDIATE, *Domain)
+    assert spec.intermediate.examples is not None
+    assert len(spec.intermediate.examples) == 1, "one size for every arm"
+    assert spec.intermediate.schedule is Schedule.CONSTANT, "or epochs are no prefixes"
+    assert len(spec.all_seeds) >= 3, "one seed's range is as wide as the effect"
+    kinds = {arm: {task.kind for task in spec.arm_tasks(CATALOGUE, arm)} for arm in spec.arms[1:]}
+    assert len(set(map(frozenset, kinds.values()))) == 1, "the same kinds in every domain"
+
+
+def test_arm_tasks_are_those_of_the_domain_in_the_order_of_the_file() -> None:
+    spec = load_study("xtreme_legal")
+    assert [task.name for task in spec.arm_tasks(CATALOGUE, "legal")] == ["e_ner", "inlegalner"]
+    assert spec.arm_tasks(CATALOGUE, NO_INTERMEDIATE) == ()
+
+
+def test_a_target_is_scored_on_those_of_the_languages_that_it_has() -> None:
+    spec = load_study("xtreme_domains")
+    languages = {task.name: spec.target_languages(task) for task in spec.target_tasks(CATALOGUE)}
+    assert "swa" in languages["panx"]
+    assert "swa" in languages["sib200"]
+    assert "swa" not in languages["udpos"]
+    assert set(languages["udpos"]) < set(languages["panx"])
+
+
+def test_a_log_grid_has_both_ends_and_even_steps() -> None:
+    assert log_grid(1e-5, 1e-4, 4) == (1e-5, 2.15e-5, 4.64e-5, 1e-4)
+    grid = log_grid(5e-6, 3e-4, 7)
+    assert (grid[0], grid[-1], len(grid)) == (5e-6, 3e-4, 7)
+    steps = [math.log(b / a) for a, b in pairwise(grid)]
+    assert steps == pytest.approx([math.log(60) / 6] * 6, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "points"), [(1e-4, 1e-5, 4), (1e-4, 1e-4, 4), (0.0, 1e-4, 4), (1e-5, 1e-4, 1)]
+)
+def test_a_log_grid_needs_a_range_and_two_points(low: float, high: float, points: int) -> None:
+    text = (
+        f"expected 0 < low < high and points >= 2, found low={low}, high={high}, points={points}"
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        log_grid(low, high, points)
+
+
+def test_overrides_change_single_fields() -> None:
+    spec = load_study(
+        "xtreme_legal",
+        [
+            'target.languages=["swa"]',
+            "target.learning_rate=3e-5",
+            "intermediate.learning_rate={low=1e-5, high=1e-3, points=3}",
+            "intermediate.warmup_ratio=0",
+            "trials=5",
+            "backbone=some/encoder",
+            "selection=source-validation",
+        ],
+    )
+    plain = load_study("xtreme_legal")
+    assert spec.target.languages == ("swa",)
+    assert spec.target.learning_rate == (3e-5,)
+    assert spec.intermediate.learning_rate == (1e-5, 1e-4, 1e-3)
+    assert spec.intermediate.warmup_ratio == (0.0,)
+    assert spec.trials == 5
+    assert spec.backbone == ("some/encoder",)
+    assert spec.selection is Selection.SOURCE_VALIDATION
+    assert spec.target.epochs == plain.target.epochs
+    assert spec.intermediate.tasks == plain.intermediate.tasks
+
+
+def test_a_path_works_as_a_shipped_name_does(own_study: Path) -> None:
+    spec = load_study(str(own_study), ["seeds=2", "first_seed=7"])
+    catalogue = CATALOGUE.extended(spec.tasks, f"study {spec.name!r}")
+    check_study(spec, catalogue)
+    assert spec.name == "treaties"
+    assert spec.all_seeds == (7, 8)
+    assert spec.backbone[0] == "FacebookAI/xlm-roberta-base"
+    assert spec.intermediate.epochs == (2,)
+    assert spec.intermediate.examples is None
+    assert spec.target.learning_rate == (1e-5, 3.16e-5, 1e-4)
+    assert [task.name for task in spec.arm_tasks(catalogue, "legal")] == ["treaties", "e_ner"]
+
+
+def test_a_named_set_stands_for_its_languages_each_once(own_study: Path) -> None:
+    spec = load_study(str(own_study))
+    assert spec.target_languages(CATALOGUE["panx"]) == (*LOW_RESOURCE, "que")
+
+
+def test_a_copy_of_a_shipped_file_is_the_same_study(tmp_path: Path) -> None:
+    path = tmp_path / "xtreme_legal.toml"
+    path.write_bytes(study_files()["xtreme_legal"].read_bytes())
+    assert load_study(str(path)) == load_study("xtreme_legal")
+
+
+def test_a_task_of_ones_own_is_unknown_to_the_bare_catalogue(own_study: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Task 'treaties' is not in the catalogue of"):
+        check_study(load_study(str(own_study)), CATALOGUE)
+
+
+def test_a_wrong_task_of_ones_own_names_study_task_and_field(own_study: Path) -> None:
+    text = "study 'treaties': task 'treaties': unknown field 'licens'. Did you mean 'licence'?"
+    with pytest.raises(SpecError, match=re.escape(text)):
+        check(str(own_study), "tasks.treaties.licens=MIT")
+
+
+def test_a_misspelt_study_is_answered_with_the_nearest() -> None:
+    text = (
+        f"Study 'xtreme_leagl' is not among the {len(study_files())} shipped studies, and is no "
+        "path to a .toml file. Did you mean 'xtreme_legal'?"
+    )
+    with pytest.raises(UnknownNameError, match=re.escape(text)):
+        load_study("xtreme_leagl")
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "lost.toml"
+    text = f"{path}: expected a readable file, found No such file or directory"
+    with pytest.raises(SpecError, match=re.escape(text)):
+        load_study(str(path))
+
+
+@pytest.mark.parametrize(
+    ("override", "text"),
+    [
+        ("trials", "--set: expected KEY=VALUE, found 'trials'"),
+        ("=3", "--set: expected KEY=VALUE, found '=3'"),
+        ("question.x=3", "--set: 'question.x': 'question' is a value, not a table"),
+        ("target.epoch=2", "unknown field 'target.epoch'. Did you mean 'epochs'?"),
+        ("trials=few", "field 'trials': Input should be a valid integer, found 'few'"),
+        ("seeds=0", "field 'seeds': Input should be greater than or equal to 1, found 0"),
+        (
+            "target.epochs=2.5",
+            "field 'target.epochs.0': Input should be a valid integer, found 2.5",
+        ),
+        ("target.epochs=[]", "field 'target.epochs': Value should have at least 1 item"),
+        ("target.epochs=[2, 2]", "target: epochs: expected each once, found [2, 2]"),
+        ("target.tasks=[]", "target: tasks: expected at least one, found none"),
+        ("target.learning_rate=1", "field 'target.learning_rate.0': Input should be less than 1"),
+        (
+            "target.learning_rate={low=1e-5, high=1e-4}",
+            "expected low, high and points, found ['high",
+        ),
+        (
+            "target.learning_rate={low=1e-3, high=1e-4, points=4}",
+            "target.learning_rate: expected 0 < low < high and points >= 2, found low=0.001, ",
+        ),
+        (
+            "selection=test",
+            "Input should be 'target-validation' or 'source-validation', found 'te",
+        ),
+        ('arms=["none", "leagl"]', "arms: arm 'leagl' is not an arm. Did you mean "),
+        (
+            'arms=["legal", "general"]',
+            "arms: expected 'none' and at least one of general, biomedical, legal, found ['legal'",
+        ),
+        ('arms=["none"]', "arms: expected 'none' and at least one of general, biomedical, legal"),
+        ('arms=["none", "legal", "legal"]', "arms: expected each once, found ['none', 'legal', "),
+    ],
+)
+def test_a_wrong_value_names_the_field_and_what_was_found(override: str, text: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_study("xtreme_legal", [override])
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (['intermediate.tasks=["e_nre"]'], "Task 'e_nre' is not in the catalogue of "),
+        (['intermediate.tasks=["e_nre"]'], "Did you mean 'e_ner'?"),
+        (
+            ['intermediate.tasks=["masakhapos"]'],
+            "study 'xtreme_legal': task 'masakhapos' is for role target only",
+        ),
+        (
+            ['target.tasks=["wnut17"]'],
+            "study 'xtreme_legal': task 'wnut17' is for role intermediate only",
+        ),
+        (
+            ['arms=["none", "legal", "general"]'],
+            "intermediate task 'bc5cdr' is biomedical, which is none of the study's arms "
+            "(none, legal, general)",
+        ),
+        (
+            ['intermediate.tasks=["e_ner", "wnut17"]'],
+            "study 'xtreme_legal': arm 'biomedical' has no task in intermediate.tasks",
+        ),
+        (["source_language=swa"], "intermediate task 'wnut17' has no swa"),
+        (
+            [
+                "source_language=fra",
+                'arms=["none", "general"]',
+                'intermediate.tasks=["panx"]',
+                'target.tasks=["nusax"]',
+            ],
+            "target task 'nusax' has no fra to train on",
+        ),
+        (
+            ['target.tasks=["nusax"]', 'target.languages=["swa"]'],
+            "target task 'nusax' has none of the languages swa; it has eng, ace, ban, ",
+        ),
+        (
+            ['target.languages=["swa", "swe"]'],
+            "study 'xtreme_legal': language 'swe' is not in any target task. Did you mean 'swa'?",
+        ),
+        (['target.languages=["eng", "swa"]'], "eng is the source language, so it is no target"),
+    ],
+)
+def test_a_study_that_does_not_fit_the_catalogue_is_an_error(
+    overrides: list[str], text: str
+) -> None:
+    with pytest.raises(TransferSearchError, match=re.escape(text)):
+        check("xtreme_legal", *overrides)
