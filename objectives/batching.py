@@ -20,7 +20,7 @@ from spaces.errors import BackboneError
 
 # Batches per window. Wider windows pad less and mix less.
 WINDOW = 16
-MASKED_SHARE = 0.15  # Devlin et al. 2019, section 3.1
+MASK_SHARE = 0.15  # Devlin et al. 2019, section 3.1
 
 
 @dataclass(frozen=True)
@@ -115,10 +115,12 @@ def collate(
     return batch
 
 
-def mask_tokens(batch: dict[str, torch.Tensor], padding: Padding, seed: tuple[int, ...]) -> None:
+def mask_tokens(
+    batch: dict[str, torch.Tensor], padding: Padding, share: float, seed: tuple[int, ...]
+) -> None:
     """Hide sub-words in place and set `labels`, as in Devlin et al. 2019, section 3.1.
 
-    Of the chosen 15 %, 80 % become the mask, 10 % a random id, 10 % stay.
+    Of the share chosen, 80 % become the mask, 10 % a random id, 10 % stay.
 
     Raises:
         BackboneError: The tokenizer has no mask.
@@ -128,7 +130,7 @@ def mask_tokens(batch: dict[str, torch.Tensor], padding: Padding, seed: tuple[in
     ids = batch["input_ids"].numpy()
     generator = np.random.default_rng(seed)
     special = np.isin(ids, padding.special_ids)
-    chosen = (generator.random(ids.shape) < MASKED_SHARE) & ~special
+    chosen = (generator.random(ids.shape) < share) & ~special
     kind = generator.random(ids.shape)
     noise = generator.integers(padding.vocabulary, size=ids.shape)
     hidden = np.where(kind < 0.8, padding.mask_id, np.where(kind < 0.9, noise, ids))

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batching import Padding, collate, epoch_order, mask_tokens
+from objectives.batching import MASK_SHARE, Padding, collate, epoch_order, mask_tokens
 from objectives.encoding import IGNORED, EncodedSplit
 from objectives.hardware import Hardware
 from spaces.errors import DeviceMemoryError, DivergedError
@@ -58,6 +58,7 @@ def finetune(
     seed: int,
     hardware: Hardware,
     on_update: OnUpdate,
+    mask_share: float = MASK_SHARE,
 ) -> Training:
     """Train a model in place.
 
@@ -69,6 +70,7 @@ def finetune(
         seed: Of dropout and of the order of the batches.
         hardware: Device and precision.
         on_update: Called after each update.
+        mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
@@ -95,7 +97,7 @@ def finetune(
                 )
             batch = collate(split, rows, padding)
             if split.labels is None:
-                mask_tokens(batch, padding, (seed, epoch, done))
+                mask_tokens(batch, padding, mask_share, (seed, epoch, done))
             loss, pieces = _backward(model, batch, hardware, pieces)
             torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
             optimizer.step()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -140,12 +140,15 @@ class TransferObjective:
     def backbone(self, name: str) -> Backbone:
         """An encoder of the study, loaded (and, for the pocket encoder, trained) once."""
         if name not in self._backbones:
-            place = name
             if name == POCKET_BACKBONE:
                 text = self.catalogue["pocket_text"]
                 watch = self._watching("pretraining", text.name, 0)
-                place = str(pocket_encoder(text, self.cache, self.hardware, watch))
-            self._backbones[name] = load_backbone(place)
+                made = pocket_encoder(text, self.cache, self.hardware, watch)
+                # Known by how it is made: its bytes differ with the number of threads.
+                backbone = replace(load_backbone(str(made.folder)), name=name, key=made.key)
+            else:
+                backbone = load_backbone(name)
+            self._backbones[name] = backbone
         return self._backbones[name]
 
     # --- stages

@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         from spaces.errors import SpecError, unknown_name
         from storage.backends import open_storage, redacted
 
-        storage = open_storage(options.storage)
+        storage = open_storage(options.storage, create=False)
         names = optuna.get_all_study_names(storage)
         name = options.study.rpartition("/")[2].removesuffix(".toml")
         if name not in names:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         from wsgiref.simple_server import WSGIRequestHandler, make_server
 
         class Quiet(WSGIRequestHandler):
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: object) -> None:
                 """One line per poll helps nobody."""
 
         try:

@@ -147,7 +147,9 @@ def show_result(
     summaries = summarize_arms(finished, spec.arms, languages)
     data = "pocket corpora" if source.kind is SourceKind.POCKET else str(source)
     counts = ", ".join(f"{number} {state}" for state, number in trial_counts(study).items())
-    table = arms_table(summaries, languages, f"{study.study_name}: {spec.question}")
+    where = " (pocket corpora)" if source.kind is SourceKind.POCKET else ""
+    title = f"{study.study_name}{where}: {spec.question}"
+    table = arms_table(summaries, languages, title)
     table.caption = (
         f"{data}; {counts}. Gains are percentage points on {spec.selection}, "
         f"{len(spec.all_seeds)} seed(s); scores are percent."

@@ -26,7 +26,7 @@ HEARTBEAT_INTERVAL = 30
 GRACE_PERIOD = 120
 
 
-def open_storage(url: str) -> RDBStorage:
+def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     """The Optuna storage at a database URL; its tables are made on first use.
 
     A trial whose worker has shown no life for `GRACE_PERIOD` seconds is failed and queued again
@@ -34,6 +34,7 @@ def open_storage(url: str) -> RDBStorage:
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB.
+        create: Whether an SQLite file that is not there is made.
 
     Raises:
         StorageError: The URL is wrong, its driver is not installed, the database cannot be
@@ -41,6 +42,9 @@ def open_storage(url: str) -> RDBStorage:
     """
     parsed = parse_url(url)
     shown = redacted(url)
+    file = sqlite_file(url)
+    if file is not None and not create and not file.is_file():
+        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
     engine_options: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "sqlite":
         engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}

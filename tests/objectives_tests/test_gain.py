@@ -1,0 +1,65 @@
+"""The mean gain: over seeds, then languages, then tasks."""
+
+from __future__ import annotations
+
+import pytest
+
+from objectives.gain import TransferGain
+from storage.ledger import PairedScore, Score
+
+
+def pair(seed: int, task: str, language: str, score: float, baseline: float) -> PairedScore:
+    """One language of one seed."""
+    own, base = (
+        Score(key, "corpus", task, language, "validation", "span_f1", value, 100, 0, 0)
+        for key, value in (("own", score), ("base", baseline))
+    )
+    return PairedScore(seed, own, base)
+
+
+GAIN = TransferGain(
+    (
+        pair(0, "panx", "swa", 0.50, 0.40),  # +10
+        pair(1, "panx", "swa", 0.60, 0.54),  # +6: swa +8
+        pair(0, "panx", "yor", 0.30, 0.34),  # -4
+        pair(1, "panx", "yor", 0.30, 0.30),  # 0: yor -2; panx +3
+        pair(0, "udpos", "yor", 0.70, 0.60),  # +10
+        pair(1, "udpos", "yor", 0.70, 0.72),  # -2: yor +4; udpos +4
+        pair(0, "panx", "eng", 0.90, 0.40),  # +50
+        pair(1, "panx", "eng", 0.90, 0.40),
+    )
+)
+
+
+def test_gains_of_languages_are_means_over_seeds() -> None:
+    assert GAIN.by_language() == pytest.approx(
+        {
+            ("panx", "swa"): 8.0,
+            ("panx", "yor"): -2.0,
+            ("udpos", "yor"): 4.0,
+            ("panx", "eng"): 50.0,
+        }
+    )
+
+
+def test_every_task_weighs_the_same_however_many_languages_it_has() -> None:
+    assert GAIN.mean_gain({"swa", "yor"}) == pytest.approx((3.0 + 4.0) / 2)
+    assert GAIN.mean_gain({"yor"}) == pytest.approx((-2.0 + 4.0) / 2)
+
+
+def test_only_the_languages_asked_for_count() -> None:
+    assert GAIN.mean_gain({"eng"}) == pytest.approx(50.0)
+    assert GAIN.mean_gain({"eng", "swa", "nosuch"}) == pytest.approx((50 + 8) / 2)
+
+
+def test_scores_are_averaged_as_gains_are() -> None:
+    languages = {"swa", "yor"}
+    assert GAIN.mean_score(languages) == pytest.approx(((0.55 + 0.30) / 2 + 0.70) / 2)
+    assert GAIN.mean_baseline(languages) == pytest.approx(((0.47 + 0.32) / 2 + 0.66) / 2)
+    difference = GAIN.mean_score(languages) - GAIN.mean_baseline(languages)
+    assert 100 * difference == pytest.approx(GAIN.mean_gain(languages))
+
+
+def test_a_recipe_against_itself_gains_exactly_nothing() -> None:
+    same = TransferGain(tuple(pair(s, "panx", x, 0.1 * s, 0.1 * s) for s in (1, 3) for x in "ab"))
+    assert same.mean_gain({"a", "b"}) == 0.0

@@ -1,0 +1,357 @@
+"""Encoders of every family: loaded, given a fresh head, trained, saved; or refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+
+from objectives.batching import Padding, collate
+from objectives.encoding import encode
+from objectives.hardware import Hardware
+from objectives.metrics import predict, predicted_labels
+from objectives.models import (
+    ENCODER_FILE,
+    Backbone,
+    build_model,
+    load_backbone,
+    load_encoder,
+    save_encoder,
+)
+from objectives.training import finetune
+from spaces.catalogue import Task
+from spaces.errors import BackboneError
+from spaces.recipe import Stage
+from storage.checkpoints import Checkpoint
+
+KINDS = ("ner", "classification", "similarity")
+
+
+def problem_of(name: str) -> str:
+    """The line that a user sees."""
+    with pytest.raises(BackboneError) as caught:
+        load_backbone(name)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert text.startswith(f"backbone {name!r}: ")
+    return text
+
+
+def head_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the model has beside its encoder."""
+    prefix = f"{model.base_model_prefix}."
+    return {n: w for n, w in model.state_dict().items() if not n.startswith(prefix)}
+
+
+@pytest.fixture
+def copied_bert(encoder_folder: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A BERT's folder that a test may break."""
+    return shutil.copytree(encoder_folder("bert"), tmp_path / "encoder")
+
+
+# --- every family
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_family_learns_and_predicts_every_kind_of_task(
+    any_backbone: Backbone,
+    kind: str,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task = make_task(kind)
+    columns = toy_columns(kind, 8)
+    padding = Padding.of(any_backbone.tokenizer)
+    split = encode(datasets.Dataset.from_dict(columns), task, any_backbone.tokenizer, 64)
+    model = build_model(any_backbone, any_backbone.weights, task, seed=0)
+    before = {name: w.clone() for name, w in model.base_model.state_dict().items()}
+    training = finetune(model, split, make_stage(), padding, 0, cpu, lambda done, total: None)
+    assert training.updates == len(training.losses) == 2
+    assert np.isfinite(training.losses).all()
+    after = model.base_model.state_dict()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    logits = predict(model, split, padding, cpu)
+    assert split.lost_words == 0
+    assert all(np.isfinite(values).all() for values in logits)
+    predicted = predicted_labels(logits, task)
+    if kind == "ner":
+        assert [len(tags) for tags in predicted] == [len(words) for words in columns["tokens"]]
+        assert {tag for tags in predicted for tag in tags} <= set(task.tags)
+    elif kind == "classification":
+        assert [values.shape for values in logits] == [(3,)] * 8
+        assert set(predicted) <= set(task.labels)
+    else:
+        assert [values.shape for values in logits] == [(1,)] * 8
+        assert all(isinstance(value, float) for value in predicted)
+
+
+def test_padding_does_not_change_what_any_family_predicts(
+    any_backbone: Backbone,
+    make_task: Callable[..., Task],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    """Alone, an example has no padding."""
+    task = make_task("pos")
+    model = build_model(any_backbone, any_backbone.weights, task, seed=0)
+    padding = Padding.of(any_backbone.tokenizer)
+    rows = datasets.Dataset.from_dict(toy_columns("pos", 6))
+    split = encode(rows, task, any_backbone.tokenizer, 64)
+    assert len(set(split.lengths)) > 1
+    together = predict(model, split, padding, cpu)
+    for number, logits in enumerate(together):
+        alone = encode(rows.select([number]), task, any_backbone.tokenizer, 64)
+        np.testing.assert_allclose(logits, predict(model, alone, padding, cpu)[0], atol=2e-5)
+
+
+def test_the_first_subword_of_every_word_is_where_the_word_begins(
+    any_backbone: Backbone,
+    make_task: Callable[..., Task],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+) -> None:
+    columns = toy_columns("pos", 6)
+    split = encode(
+        datasets.Dataset.from_dict(columns), make_task("pos"), any_backbone.tokenizer, 64
+    )
+    assert split.word_positions is not None
+    for ids, positions, words in zip(
+        split.input_ids, split.word_positions, columns["tokens"], strict=True
+    ):
+        ends = [*positions[1:], None]
+        spelt = [
+            any_backbone.tokenizer.decode(ids[a:b], skip_special_tokens=True).strip()
+            for a, b in zip(positions, ends, strict=True)
+        ]
+        assert spelt == words
+
+
+def test_xlnet_is_padded_on_the_left(
+    encoder_folder: Callable[[str], Path],
+    make_task: Callable[..., Task],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+) -> None:
+    tokenizer = load_backbone(str(encoder_folder("xlnet"))).tokenizer
+    padding = Padding.of(tokenizer)
+    assert padding.left
+    rows = datasets.Dataset.from_dict(toy_columns("ner", 6))
+    batch = collate(encode(rows, make_task("ner"), tokenizer, 64), np.arange(6), padding)
+    padded = batch["attention_mask"] == 0
+    assert padded[:, 0].any()
+    assert not padded[:, -1].any()
+    assert (batch["input_ids"][padded] == tokenizer.pad_token_id).all()
+    assert (batch["labels"][padded] == -100).all()
+
+
+def test_masked_language_modelling_trains_the_encoder(
+    bert: Backbone,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task = make_task("mlm")
+    rows = datasets.Dataset.from_dict(toy_columns("mlm", 64))
+    split = encode(rows, task, bert.tokenizer, 64)
+    model = build_model(bert, bert.weights, task, seed=0)
+    stage = make_stage(epochs=4, batch_size=8, learning_rate=1e-2)
+    losses = finetune(
+        model, split, stage, Padding.of(bert.tokenizer), 0, cpu, lambda done, total: None
+    ).losses
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
+
+
+def test_a_family_without_a_head_for_a_task_is_named(
+    encoder_folder: Callable[[str], Path], make_task: Callable[..., Task]
+) -> None:
+    backbone = load_backbone(str(encoder_folder("xlnet")))
+    with pytest.raises(BackboneError, match="no head for mlm: "):
+        build_model(backbone, backbone.weights, make_task("mlm"), seed=0)
+
+
+# --- a stage takes the encoder from its parent, and nothing else
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_encoder_is_the_parents_and_the_head_is_the_seeds(
+    any_backbone: Backbone, kind: str, make_task: Callable[..., Task]
+) -> None:
+    task = make_task(kind)
+    parent = {name: torch.randn_like(w) for name, w in any_backbone.weights.items()}
+    first, same, other = (build_model(any_backbone, parent, task, seed) for seed in (3, 3, 4))
+    assert first.training
+    for name, weight in first.base_model.state_dict().items():
+        if name in parent:
+            assert torch.equal(weight, parent[name]), name
+    heads = head_weights(first), head_weights(same), head_weights(other)
+    assert heads[0], "there is a head"
+    assert all(torch.equal(w, heads[1][name]) for name, w in heads[0].items())
+    assert any(not torch.equal(w, heads[2][name]) for name, w in heads[0].items())
+
+
+def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
+    bert: Backbone, make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    """A tagging model has no pooler: the parent's is kept for a classification that follows."""
+    model = build_model(bert, bert.weights, make_task("ner"), seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    save_encoder(model, bert.weights, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [ENCODER_FILE]
+    found = load_encoder(Checkpoint("key", tmp_path, {}, {}, reused=True))
+    assert found.keys() == bert.weights.keys()
+    for name, weight in found.items():
+        pooler = name.startswith("pooler.")
+        floating = weight.dtype.is_floating_point
+        expected = bert.weights[name] + (0 if pooler or not floating else 1)
+        assert torch.equal(weight, expected), name
+    after = build_model(bert, found, make_task("sentiment"), seed=0)
+    pooler = bert.weights["pooler.dense.weight"]
+    assert torch.equal(after.base_model.state_dict()["pooler.dense.weight"], pooler)
+
+
+def test_a_parent_without_some_of_the_encoder_is_refused(
+    bert: Backbone, make_task: Callable[..., Task]
+) -> None:
+    parent = {name: w for name, w in bert.weights.items() if "layer.1." not in name}
+    with pytest.raises(BackboneError, match=r"the parent checkpoint lacks encoder\.layer\.1\."):
+        build_model(bert, parent, make_task("ner"), seed=0)
+
+
+def test_weights_that_a_backbone_lacks_are_drawn_by_each_stage_from_its_seed(
+    copied_bert: Path, make_task: Callable[..., Task]
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(copied_bert / "model.safetensors")
+    kept = {name: w for name, w in weights.items() if "pooler" not in name}
+    save_file(kept, copied_bert / "model.safetensors", metadata={"format": "pt"})
+    backbone = load_backbone(str(copied_bert))
+    assert not any("pooler" in name for name in backbone.weights)
+    poolers = [
+        build_model(backbone, backbone.weights, make_task("sentiment"), seed).base_model
+        .state_dict()["pooler.dense.weight"]
+        for seed in (0, 0, 1)
+    ]  # fmt: skip
+    assert torch.equal(poolers[0], poolers[1])
+    assert not torch.equal(poolers[0], poolers[2])
+
+
+# --- what a backbone is, and what is none
+
+
+def test_a_backbone_is_named_by_the_content_of_its_files(
+    bert: Backbone, copied_bert: Path
+) -> None:
+    assert load_backbone(str(copied_bert)).key == bert.key
+    (copied_bert / "README.md").write_text("What it is.")
+    assert load_backbone(str(copied_bert)).key == bert.key
+    config = json.loads((copied_bert / "config.json").read_text()) | {"layer_norm_eps": 1e-5}
+    (copied_bert / "config.json").write_text(json.dumps(config))
+    assert load_backbone(str(copied_bert)).key != bert.key
+
+
+def test_weights_of_half_precision_become_float32(
+    encoder_folder: Callable[[str], Path], copied_bert: Path
+) -> None:
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(encoder_folder("bert")).half().save_pretrained(copied_bert)
+    weights = load_backbone(str(copied_bert)).weights.values()
+    assert {w.dtype for w in weights if w.dtype.is_floating_point} == {torch.float32}
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for name in (f"{tmp_path}/nosuch", "./nosuch", "~/nosuch", "a/b/c"):
+        assert problem_of(name).endswith("expected a folder, found none there")
+
+
+def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
+    assert f"expected config.json in {tmp_path}, found none" in problem_of(str(tmp_path))
+
+
+def test_weights_that_could_run_code_are_refused(copied_bert: Path) -> None:
+    (copied_bert / "model.safetensors").unlink()
+    (copied_bert / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
+    assert "expected weights as .safetensors" in problem_of(str(copied_bert))
+
+
+def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Path) -> None:
+    pwned = tmp_path / "pwned"
+    (copied_bert / "modeling_evil.py").write_text(
+        f"from pathlib import Path\nPath({str(pwned)!r}).touch()\n"
+        "from transformers import BertConfig as EvilConfig, BertModel as EvilModel\n"
+    )
+    config = json.loads((copied_bert / "config.json").read_text())
+    config["model_type"] = "evil"
+    config["auto_map"] = {
+        "AutoConfig": "modeling_evil.EvilConfig",
+        "AutoModel": "modeling_evil.EvilModel",
+    }
+    (copied_bert / "config.json").write_text(json.dumps(config))
+    assert "cannot be loaded" in problem_of(str(copied_bert))
+    assert not pwned.exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda f: (f / "config.json").write_text("{"), id="config cut"),
+        pytest.param(lambda f: (f / "config.json").write_text("{}"), id="config empty"),
+        pytest.param(
+            lambda f: (f / "config.json").write_text('{"model_type": "nosuch"}'), id="other type"
+        ),
+        pytest.param(
+            lambda f: (f / "model.safetensors").write_bytes(b"\x10" + b"\0" * 20),
+            id="weights broken",
+        ),
+        pytest.param(
+            lambda f: (f / "model.safetensors").write_bytes(
+                (f / "model.safetensors").read_bytes()[:-100]
+            ),
+            id="weights cut",
+        ),
+        pytest.param(
+            lambda f: (f / "config.json").write_text(
+                (f / "config.json").read_text().replace('"hidden_size": 32', '"hidden_size": 64')
+            ),
+            id="weights of another size",
+        ),
+        pytest.param(
+            lambda f: [path.unlink() for path in f.glob("tokenizer*")], id="no tokenizer"
+        ),
+        pytest.param(lambda f: (f / "tokenizer.json").write_text("{"), id="tokenizer cut"),
+    ],
+)
+def test_a_broken_encoder_is_answered_in_one_line(
+    copied_bert: Path, damage: Callable[[Path], object]
+) -> None:
+    damage(copied_bert)
+    assert problem_of(str(copied_bert))
+
+
+def test_a_name_that_is_no_name_of_a_model_is_answered_so() -> None:
+    assert problem_of("two words").endswith("no folder, and no name of a model")
+
+
+def test_a_hub_that_is_switched_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    text = problem_of("nosuch/encoder")
+    assert "expected a folder or a model of the Hugging Face hub, which does not answer" in text
+    assert "name a folder with --backbone" in text
+
+
+def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    assert "the Hugging Face hub, which does not answer" in problem_of("nosuch/encoder")

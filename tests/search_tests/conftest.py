@@ -1,0 +1,130 @@
+"""A study that trains in seconds: pocket corpora, an untrained two-layer encoder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertModel
+
+from objectives.pocket import pocket_config, pocket_tokenizer
+from search.run import main
+
+ROOT = Path(__file__).parents[2]
+
+STUDY = """
+question = "Does anything help?"
+arms = ["none", "general", "legal"]
+backbone = "pocket"
+source_language = "qas"
+trials = 5
+
+[intermediate]
+tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
+epochs = [1, 2]
+learning_rate = [3e-4, 1e-3]
+examples = 64
+batch_size = 16
+max_length = 64
+
+[target]
+tasks = ["pocket_ner"]
+languages = ["qaa", "qab"]
+epochs = 1
+learning_rate = [5e-4, 1e-3]
+examples = 48
+batch_size = 16
+max_length = 64
+"""
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an untrained encoder for pocket text."""
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    BertModel(pocket_config()).save_pretrained(folder)
+    pocket_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended and what it wrote."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with a study file in it, where a user runs commands."""
+
+    folder: Path
+    encoder: Path
+    capsys: pytest.CaptureFixture[str]
+
+    def search(self, *options: str) -> Ended:
+        """Run the study to its end within this process, which spares loading torch again."""
+        previous = Path.cwd()
+        os.chdir(self.folder)
+        self.capsys.readouterr()
+        try:
+            code = main(self.command(*options)[3:])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            os.chdir(previous)
+        return Ended(code, *self.capsys.readouterr())
+
+    def command(self, *options: str) -> list[str]:
+        """The words of a run of the study."""
+        return [
+            *(sys.executable, "-m", "search.run", "--study", "tiny.toml", "--data", "pocket"),
+            *("--backbone", str(self.encoder), "--threads", "1", *options),
+        ]
+
+    def run(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run any command to its end in the folder."""
+        return subprocess.run(
+            words,
+            cwd=self.folder,
+            env=self.environment(**environment),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command in the folder."""
+        return subprocess.Popen(
+            words,
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def environment(self, **changes: str) -> dict[str, str]:
+        """As the tests have it, with the project's packages on the path."""
+        return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **changes}
+
+    @property
+    def storage(self) -> str:
+        """URL of the default storage as seen from here."""
+        return f"sqlite:///{self.folder / 'transfer-search.sqlite'}"
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str]) -> Workplace:
+    """A fresh folder with `tiny.toml`."""
+    (tmp_path / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    return Workplace(tmp_path, encoder, capsys)

@@ -1,0 +1,284 @@
+"""The main job as a user runs it: a process, a folder, a database, signals."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna_dashboard import get_note
+
+from tests.search_tests.conftest import Workplace
+
+COMPLETE = (optuna.trial.TrialState.COMPLETE,)
+
+
+def _study(workplace: Workplace, name: str = "tiny") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=workplace.storage)
+
+
+def _rows(workplace: Workplace, query: str) -> list[tuple[object, ...]]:
+    engine = sa.create_engine(workplace.storage)
+    with engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(sa.text(query))]
+    engine.dispose()
+    return rows
+
+
+def _assert_whole(workplace: Workplace, trials: int) -> None:
+    """Exactly `trials` results, each complete trial with its ledger rows, none running."""
+    study = _study(workplace)
+    complete = {trial.number for trial in study.get_trials(states=COMPLETE)}
+    assert len(complete) == trials
+    assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+    counted = _rows(
+        workplace,
+        "SELECT trial_number, COUNT(*) FROM transfer_results GROUP BY trial_number",
+    )
+    assert dict(counted) == dict.fromkeys(complete, 2)  # two languages, one seed
+
+
+def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> None:
+    done = workplace.run(*workplace.command())
+    assert done.returncode == 0, done.stderr
+    first, *_ = done.stderr.splitlines()
+    assert first.startswith("data: pocket corpora (generated, version")
+    assert "asked for with --data pocket" in first
+    for arm in ("none", "general", "legal"):
+        assert re.search(rf"│ {arm} +│ +[1-9]", done.stdout), done.stdout
+    assert "pocket corpora" in done.stdout
+    assert "--trials 10" in done.stdout
+    assert "search.dashboard --study tiny" in done.stdout
+    _assert_whole(workplace, 5)
+    study = _study(workplace)
+    for trial in study.get_trials(states=COMPLETE):
+        if trial.params["intermediate.domain"] == "none":
+            assert trial.value == 0
+        else:
+            assert any(name.startswith("intermediate.task.") for name in trial.params)
+    assert "pocket corpora" in get_note(study)
+
+
+def test_more_trials_extend_a_study_and_the_same_number_trains_nothing(
+    workplace: Workplace,
+) -> None:
+    assert workplace.search("--trials", "2").returncode == 0
+    again = workplace.search("--trials", "2")
+    assert again.returncode == 0
+    assert "2 of 2 trials are done already" in again.stderr
+    _assert_whole(workplace, 2)
+    assert workplace.search("--trials", "4", "--quiet").returncode == 0
+    _assert_whole(workplace, 4)
+
+
+def test_the_same_study_run_twice_proposes_and_scores_the_same(
+    workplace: Workplace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = replace(workplace, folder=tmp_path_factory.mktemp("other"))
+    (other.folder / "tiny.toml").write_text((workplace.folder / "tiny.toml").read_text())
+    for place in (workplace, other):
+        assert place.search("--quiet").returncode == 0
+    first, second = (
+        [(trial.params, trial.value) for trial in _study(place).trials]
+        for place in (workplace, other)
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_cleanly_and_a_second_run_goes_on(
+    workplace: Workplace, number: signal.Signals
+) -> None:
+    process = workplace.start(*workplace.command("--trials", "3", "--set", "target.epochs=30"))
+    _wait_for_running_trial(workplace, process, finished=1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, output
+    assert "Traceback" not in output
+    failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
+    assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
+    done = workplace.search("--trials", "3", "--set", "target.epochs=30")
+    assert done.returncode == 0, done.stderr
+    _assert_whole(workplace, 3)
+    _assert_retried(workplace, failed[0])
+
+
+def test_kill_9_loses_only_the_running_trial_which_is_retried(workplace: Workplace) -> None:
+    process = workplace.start(*workplace.command("--trials", "3", "--set", "target.epochs=30"))
+    _wait_for_running_trial(workplace, process, finished=1)
+    process.kill()
+    process.communicate(timeout=60)
+    done = workplace.search("--trials", "3", "--set", "target.epochs=30")
+    assert done.returncode == 0, done.stderr
+    failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
+    assert [trial.user_attrs["reason"] for trial in failed] == ["its worker was killed"]
+    _assert_whole(workplace, 3)
+    _assert_retried(workplace, failed[0])
+
+
+def _wait_for_running_trial(
+    workplace: Workplace, process: subprocess.Popen[str], finished: int
+) -> None:
+    """Until `finished` trials are complete and another one has its recipe."""
+    deadline = time.monotonic() + 60
+    database = workplace.folder / "transfer-search.sqlite"
+    query = (
+        "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE' UNION ALL "
+        "SELECT COUNT(DISTINCT trials.trial_id) FROM trials JOIN trial_params USING (trial_id) "
+        "WHERE state = 'RUNNING'"
+    )
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if database.exists() and _has_table(workplace, "trial_params"):
+            complete, running = (row[0] for row in _rows(workplace, query))
+            if complete >= finished and running:  # type: ignore[operator]
+                return
+        time.sleep(0.02)
+    raise AssertionError("no trial was running within a minute")
+
+
+def _has_table(workplace: Workplace, name: str) -> bool:
+    return bool(_rows(workplace, f"SELECT 1 FROM sqlite_master WHERE name = '{name}'"))
+
+
+def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> None:
+    retries = [
+        trial
+        for trial in _study(workplace).get_trials(states=COMPLETE)
+        if trial.user_attrs.get("retry_of") == failed.number
+    ]
+    assert len(retries) == 1
+    assert failed.params.items() <= retries[0].params.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
+        (("--study", "xtreme_legl"), "Did you mean 'xtreme_legal'?"),
+        (("--set", "target.epoch=3"), "unknown field 'target.epoch'. Did you mean 'epochs'?"),
+        (("--set", "target.epochs"), "--set: expected KEY=VALUE, found 'target.epochs'"),
+        (("--set", 'target.tasks=["pocket_nr"]'), "Did you mean 'pocket_ner'?"),
+        (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
+        (("--storage", "redis://x"), "expected sqlite:///FILE or postgresql+psycopg://"),
+        (("--storage", "sqlite:///no/such/x.db"), "expected the folder no/such to exist"),
+        (
+            ("--storage", "postgresql+psycopg://me:pa55@127.0.0.1:1/x"),
+            "storage postgresql+psycopg://me:***@127.0.0.1:1/x: expected a reachable database",
+        ),
+        (("--backbone", "./nowhere"), "backbone './nowhere': expected a folder, found none there"),
+        (("--device", "cuda:7"), "--device: expected auto, cpu, cuda or cuda:N, found 'cuda:7'"),
+        (("--precision", "int8"), "--precision: expected auto, float32 or bfloat16, found 'int8'"),
+        (("--set", "target.examples=5000"), "expected 5000 training examples, found"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_line(
+    workplace: Workplace, options: tuple[str, ...], message: str
+) -> None:
+    done = workplace.search(*options)
+    assert done.returncode == 2, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert done.stderr.splitlines()[-1] == errors[0]
+    assert message in errors[0]
+    assert "Traceback" not in done.stderr
+    assert "pa55" not in done.stderr + done.stdout
+
+
+def test_a_study_refuses_another_space_and_says_what_differs(workplace: Workplace) -> None:
+    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    done = workplace.search("--set", "target.epochs=[1, 3]")
+    assert done.returncode == 2
+    assert "spec.target.epochs: [1] then, [1, 3] now" in done.stderr
+    _assert_whole(workplace, 1)
+
+
+def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -> None:
+    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    other = tmp_path / "other-encoder"
+    other.mkdir()
+    for file in workplace.encoder.iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    same = workplace.search("--trials", "2", "--backbone", str(other))
+    assert same.returncode == 0, same.stderr  # the same content at another place
+    config = (other / "config.json").read_text()
+    (other / "config.json").write_text(
+        config.replace('"hidden_act": "gelu"', '"hidden_act": "relu"')
+    )
+    done = workplace.search("--trials", "3", "--backbone", str(other))
+    assert done.returncode == 2
+    assert re.search(r"backbones.backbone: \w{8} then, \w{8} now", done.stderr), done.stderr
+
+
+def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
+    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    (workplace.folder / "tiny.toml").write_text(
+        (workplace.folder / "tiny.toml").read_text() + _LOCAL_TASKS
+    )
+    for split in ("train", "dev"):
+        (tmp_path / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    changes = (
+        'intermediate.tasks=["mine", "law"]',
+        'target.tasks=["mine"]',
+        'target.languages=["qaa"]',
+    )
+    options = [word for change in changes for word in ("--set", change)]
+    done = workplace.search("--data", str(tmp_path), *options)
+    assert done.returncode == 2
+    assert (
+        "was made from the pocket corpora, this run has a local folder; studies never mix "
+        "sources: run it as another study with --name tiny_local"
+    ) in done.stderr
+    own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local", "--quiet")
+    assert own.returncode == 0, own.stderr
+    assert len(_study(workplace, "tiny_local").get_trials(states=COMPLETE)) == 5
+
+
+_LOCAL_TASKS = "".join(
+    f"""
+[tasks.{name}]
+kind = "ner"
+domain = "{domain}"
+role = "both"
+title = "A corpus of one sentence"
+languages = ["qas", "qaa"]
+labels = ["PER"]
+metric = "span_f1"
+licence = "CC0"
+urls.data = "https://example.org"
+urls.licence = "https://example.org"
+files = ["{{split}}.conll"]
+"""
+    for name, domain in (("mine", "general"), ("law", "legal"))
+)
+
+
+def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_path: Path) -> None:
+    (workplace.folder / "tiny.toml").write_text(
+        (workplace.folder / "tiny.toml").read_text() + _LOCAL_TASKS
+    )
+    (tmp_path / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
+    (tmp_path / "dev.conll").write_text("Ola\tB-PER\n")
+    changes = (
+        'intermediate.tasks=["mine", "law"]',
+        'target.tasks=["mine"]',
+        'target.languages=["qaa"]',
+    )
+    options = [word for change in changes for word in ("--set", change)]
+    done = workplace.search("--data", str(tmp_path), *options)
+    assert done.returncode == 2
+    assert f"{tmp_path / 'train.conll'}:3: expected IOB2" in done.stderr
+    assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
+
+
+def test_help_loads_no_torch(workplace: Workplace) -> None:
+    script = "import sys, search.run; search.run.main(['--help'])"
+    check = f"try: exec({script!r})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    done = workplace.run(workplace.command()[0], "-c", f"import sys\n{check}")
+    assert done.stdout.splitlines()[-1] == "False"

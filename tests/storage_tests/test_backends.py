@@ -1,0 +1,196 @@
+"""Opening a study's database: what works, and one line for what does not."""
+
+from __future__ import annotations
+
+import datetime
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+
+from spaces.errors import StorageError
+from storage.backends import open_storage, redacted, sqlite_file
+
+PASSWORD = "s3cret"
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Iterator[RDBStorage]:
+    opened = open_storage(storage_url)
+    yield opened
+    opened.engine.dispose()
+
+
+def problem_of(url: str, *, create: bool = True) -> str:
+    """The line that a user sees; checked not to hold the password."""
+    with pytest.raises(StorageError) as caught:
+        open_storage(url, create=create)
+    text = str(caught.value)
+    assert "\n" not in text
+    assert PASSWORD not in text
+    return text
+
+
+def test_a_study_is_there_when_its_storage_is_opened_again(storage_url: str) -> None:
+    for trials in (1, 2):
+        storage = open_storage(storage_url)
+        study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
+        study.optimize(lambda trial: 1.0, n_trials=1)
+        assert len(study.trials) == trials
+        storage.engine.dispose()
+
+
+def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    open_storage(f"sqlite:///{file}")
+    connection = sqlite3.connect(file)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_trial_whose_worker_died_is_failed_and_queued_again(storage: RDBStorage) -> None:
+    study = optuna.create_study(storage=storage, study_name="s")
+    domains = optuna.distributions.CategoricalDistribution(("none", "legal"))
+    running = optuna.trial.create_trial(
+        state=TrialState.RUNNING,
+        params={"intermediate.domain": "legal"},
+        distributions={"intermediate.domain": domains},
+    )
+    storage.record_heartbeat(storage.create_new_trial(study._study_id, running))
+    study.optimize(lambda trial: 0.0, n_trials=1)
+    assert study.trials[0].state is TrialState.RUNNING, "it gave a sign of life just now"
+
+    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
+    with storage.engine.begin() as connection:
+        query = sa.text("UPDATE trial_heartbeats SET heartbeat = :then")
+        connection.execute(query, {"then": str(long_ago.replace(tzinfo=None))})
+    study.optimize(
+        lambda trial: float(
+            trial.suggest_categorical("intermediate.domain", domains.choices) == "legal"
+        ),
+        n_trials=1,
+    )
+    failed, _, again = study.trials
+    assert (failed.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert again.params == failed.params
+    assert again.user_attrs == {
+        "retry_of": failed.number,
+        "retry_reason": "its worker gave no sign of life",
+    }
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "study.db",
+        "",
+        f"user:{PASSWORD}@host/database",
+        f"oracle+cx_oracle://user:{PASSWORD}@host/database",
+        f"postgres://user:{PASSWORD}@host/database",
+        f"postgresql+nosuch://user:{PASSWORD}@host/database",
+        f"postgresql+psycopg://user:{PASSWORD}@host:port/database",
+    ],
+)
+def test_a_url_of_something_else_is_answered_with_what_it_must_be(url: str) -> None:
+    text = problem_of(url)
+    assert text.startswith(
+        "storage: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE, found"
+    )
+
+
+def test_an_unknown_kind_of_database_is_named() -> None:
+    assert problem_of(f"oracle://u:{PASSWORD}@h/d").endswith("found a URL of 'oracle'")
+
+
+def test_the_folder_of_an_sqlite_file_must_exist(tmp_path: Path) -> None:
+    text = problem_of(f"sqlite:///{tmp_path}/missing/study.db")
+    assert text.endswith(f"expected the folder {tmp_path}/missing to exist")
+    assert not (tmp_path / "missing").exists()
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    file.write_text("question = 'Is this a database?'\n" * 100)
+    text = problem_of(f"sqlite:///{file}")
+    assert f"sqlite:///{file}: expected a reachable database, found: file is not a" in text
+    assert file.read_text().startswith("question"), "it stays as it was"
+
+
+def test_a_reader_does_not_make_a_database(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    text = problem_of(f"sqlite:///{file}", create=False)
+    assert text.endswith(f"expected a database, found no file {file}")
+    assert not file.exists()
+    open_storage(f"sqlite:///{file}")
+    open_storage(f"sqlite:///{file}", create=False)
+
+
+def test_an_unreachable_database_is_named_without_its_password() -> None:
+    text = problem_of(f"postgresql+psycopg://user:{PASSWORD}@127.0.0.1:1/studies?sslcert=x")
+    assert "storage postgresql+psycopg://user:***@127.0.0.1:1/studies: " in text
+    assert "expected a reachable database, found: " in text
+    assert "refused" in text
+
+
+def test_a_database_that_the_server_does_not_have_is_named(postgresql: sa.URL) -> None:
+    url = postgresql.set(database="nosuch", password=PASSWORD)
+    text = problem_of(url.render_as_string(hide_password=False))
+    assert 'database "nosuch" does not exist' in text
+
+
+def test_a_driver_that_is_not_installed_is_named() -> None:
+    text = problem_of(f"mysql+pymysql://user:{PASSWORD}@127.0.0.1/studies")
+    assert "storage mysql+pymysql://user:***@127.0.0.1/studies: expected the driver" in text
+    assert "'pymysql' to be installed" in text
+
+
+def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    with storage.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE version_info SET library_version = '4.5.0'"))
+    storage.engine.dispose()
+    text = problem_of(storage_url)
+    assert f"expected tables of Optuna {optuna.__version__.split('.')[0]}" in text
+    assert "found Optuna 4.5.0" in text
+    assert "use another database" in text
+
+
+@pytest.mark.parametrize("place", ["u:{}@h/d", "u@h/d?password={}", "u@h/d?sslpassword={}&a=b"])
+def test_a_password_is_hidden_wherever_it_stands(place: str) -> None:
+    shown = redacted("postgresql+psycopg://" + place.format(PASSWORD))
+    assert PASSWORD not in shown
+    assert "@h/d" in shown
+
+
+def test_the_file_of_an_sqlite_url() -> None:
+    assert sqlite_file("sqlite:////a/b.db") == Path("/a/b.db")
+    assert sqlite_file("sqlite:///b.db") == Path("b.db")
+    for url in ("sqlite://", "sqlite:///:memory:", "postgresql+psycopg://u@h/d"):
+        assert sqlite_file(url) is None
+
+
+def test_two_workers_may_open_an_empty_database_at_once(
+    storage_url: str, run_together: Callable[..., list[str]]
+) -> None:
+    script = """
+import optuna
+from storage.backends import open_storage
+from storage.ledger import Ledger
+optuna.logging.disable_default_handler()
+together()
+storage = open_storage(sys.argv[2])
+Ledger(storage.engine)
+study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
+study.optimize(lambda trial: 1.0, n_trials=1)
+storage.engine.dispose()
+"""
+    run_together(script, storage_url, processes=3)
+    storage = open_storage(storage_url)
+    study = optuna.load_study(storage=storage, study_name="s")
+    assert sorted(trial.number for trial in study.trials) == [0, 1, 2]
+    storage.engine.dispose()
