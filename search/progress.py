@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -141,16 +140,21 @@ def describe(recipe: Recipe) -> str:
     return f"{first.task} ({first.epochs} ep, {first.learning_rate:.3g}) -> {last}"
 
 
+class _Notices(logging.Handler):
+    """The program's own warnings, as lines above the bars."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(f"note: {record.getMessage()}", markup=False, highlight=False)
+
+
 @contextmanager
 def notices(console: Console) -> Iterator[None]:
-    """Show the program's own warnings as lines above the bars."""
-    handler = RichHandler(
-        logging.WARNING,
-        console,
-        show_time=False,
-        show_path=False,
-        show_level=False,
-    )
+    """Show what the program's modules log as a warning."""
+    handler = _Notices(console)
     loggers = [logging.getLogger(name) for name in ("objectives", "storage", "search")]
     for logger in loggers:
         logger.addHandler(handler)

@@ -19,7 +19,7 @@ from objectives.models import quiet_libraries
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
 from search.progress import RunProgress
-from search.study import defining_facts, open_study
+from search.study import defining_facts, open_study, provenance
 from search.summary import show_result
 from search.worker import StopSignal, count_done, run_worker
 from spaces.catalogue import Catalogue
@@ -118,7 +118,8 @@ def _open(
     backbones = {backbone: objective.backbone(backbone) for backbone in spec.backbone}
     source = objective.corpora.source
     facts = defining_facts(spec, space, source, fingerprints, backbones, objective.hardware)
-    return open_study(name, storage, objective.ledger, facts, shown_url), space
+    about = provenance(spec, source, backbones)
+    return open_study(name, storage, objective.ledger, facts, about, shown_url), space
 
 
 def _show_next_steps(options: argparse.Namespace, trials: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -32,11 +33,7 @@ def defining_facts(
     backbones: Mapping[str, Backbone],
     hardware: Hardware,
 ) -> dict[str, Any]:
-    """All that a study's results depend on, in JSON's types.
-
-    Two runs with equal `spec`, `space`, `data`, `backbones` and `precision` may share a study;
-    `about` is provenance.
-    """
+    """All that a study's results depend on, in JSON's types: equal facts may share a study."""
     fields = spec.model_dump(mode="json")
     points = _jsonable({k: v for k, v in asdict(space).items() if k != "backbones"})
     # One encoder is known by its content: its folder may lie elsewhere on another machine.
@@ -50,19 +47,32 @@ def defining_facts(
         "data": {"source": source.kind.value, "corpora": dict(corpora)},
         "backbones": encoders,
         "precision": hardware.precision,
-        "about": {
-            "question": spec.question,
-            "source": str(source),
-            "source_reason": source.reason,
-            "backbone_revisions": {name: b.revision for name, b in backbones.items()},
-            "code_version": importlib.metadata.version("transfer-search"),
-            "optuna_version": optuna.__version__,
-        },
+    }
+
+
+def provenance(
+    spec: StudySpec, source: DataSource, backbones: Mapping[str, Backbone]
+) -> dict[str, str]:
+    """What a reader of the study must know, for its user attributes in Optuna."""
+    encoders = (f"{b.name} {b.revision}".strip() for b in backbones.values())
+    return {
+        "question": spec.question,
+        "data": str(source),
+        "data_reason": source.reason,
+        "selection": spec.selection,
+        "backbone": ", ".join(encoders),
+        "transfer_search_version": importlib.metadata.version("transfer-search"),
+        "optuna_version": optuna.__version__,
     }
 
 
 def open_study(
-    name: str, storage: RDBStorage, ledger: Ledger, facts: Mapping[str, Any], shown_url: str
+    name: str,
+    storage: RDBStorage,
+    ledger: Ledger,
+    facts: Mapping[str, Any],
+    about: Mapping[str, str],
+    shown_url: str,
 ) -> Study:
     """Create the study, or open it to go on.
 
@@ -71,6 +81,7 @@ def open_study(
         storage: From `open_storage`.
         ledger: In the same database.
         facts: From `defining_facts`.
+        about: From `provenance`; kept by the run that creates the study.
         shown_url: The database without its password, for messages.
 
     Raises:
@@ -94,6 +105,12 @@ def open_study(
     frozen = ledger.freeze_study(name, facts)
     check_same(name, frozen, facts, shown_url)
     if created:
+        for key, value in about.items():
+            study.set_user_attr(key, value)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            pocket = facts["data"]["source"] == SourceKind.POCKET
+            study.set_metric_names(["gain on pocket corpora" if pocket else "gain"])
         for parameters in first_trials(facts["space"]["arms"]):
             study.enqueue_trial(parameters)
     return study

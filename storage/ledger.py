@@ -228,8 +228,8 @@ class Ledger:
             )
             if connection.execute(known).scalar_one() == 0:
                 connection.execute(sa.insert(_results), results)
-                runs = [{**trial, **asdict(run)} for run in stage_runs]
-                connection.execute(sa.insert(_stage_runs), runs)
+                for run in stage_runs:
+                    connection.execute(sa.insert(_stage_runs), {**trial, **asdict(run)})
 
     def pairs(self, study_name: str) -> dict[int, list[PairedScore]]:
         """What the search saw: trial number -> its paired scores, by seed, task, language."""

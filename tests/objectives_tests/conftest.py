@@ -13,13 +13,14 @@ import pytest
 import torch
 import transformers
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from objectives.hardware import Hardware
 from objectives.models import Backbone, load_backbone
 from spaces.catalogue import Task
 from spaces.recipe import Schedule, Stage
 
-SIZES = {
+SIZES: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "hidden_size": 32,
@@ -60,7 +61,7 @@ def _word_pieces(*special: str) -> dict[str, int]:
 
 
 def _bytes(*special: str) -> dict[str, int]:
-    alphabet = transformers.convert_slow_tokenizer.bytes_to_unicode().values()
+    alphabet = bytes_to_unicode().values()
     return {piece: number for number, piece in enumerate((*special, *alphabet))}
 
 
@@ -72,11 +73,13 @@ def _unigrams(*special: str) -> list[tuple[str, float]]:
 def _parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
     bert = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     roberta = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
     if family in {"bert", "mbert"}:
         lower = family == "bert"
         tokenizer = transformers.BertTokenizer(vocab=_word_pieces(*bert), do_lower_case=lower)
         # As in google-bert/bert-base-multilingual-cased: cased, and a pooler of its own sizes.
-        sizes = {} if lower else {"directionality": "bidi", "pooler_fc_size": 768}
+        sizes: dict[str, Any] = {} if lower else {"directionality": "bidi", "pooler_fc_size": 768}
         return tokenizer, transformers.BertConfig(vocab_size=len(tokenizer), **SIZES, **sizes)
     if family == "roberta":
         tokenizer = transformers.RobertaTokenizer(vocab=_bytes(*roberta), merges=[])
@@ -104,8 +107,7 @@ def _parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
             **SIZES,
         )
     else:
-        special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-        tokenizer = transformers.DebertaV2Tokenizer(vocab=_unigrams(*special))
+        tokenizer = transformers.DebertaV2Tokenizer(vocab=_unigrams(*bert))
         config = transformers.DebertaV2Config(
             vocab_size=len(tokenizer),
             relative_attention=True,

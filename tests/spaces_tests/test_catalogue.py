@@ -73,7 +73,7 @@ def test_every_fact_has_a_page(task: Task) -> None:
 def test_the_metric_fits_the_kind(task: Task) -> None:
     metrics: dict[TaskKind, set[Metric | None]] = {
         TaskKind.NER: {Metric.SPAN_F1},
-        TaskKind.POS: {Metric.ACCURACY},
+        TaskKind.POS: {Metric.SPAN_F1, Metric.ACCURACY},
         TaskKind.CLASSIFICATION: {Metric.ACCURACY, Metric.MACRO_F1},
         TaskKind.SENTIMENT: {Metric.ACCURACY, Metric.MACRO_F1},
         TaskKind.SIMILARITY: {Metric.SPEARMAN},

@@ -223,7 +223,7 @@ def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         ("target.learning_rate=1", "field 'target.learning_rate.0': Input should be less than 1"),
         (
             "target.learning_rate={low=1e-5, high=1e-4}",
-            "expected low, high and points, found ['high",
+            "target.learning_rate: grid: field 'points' is missing",
         ),
         (
             "target.learning_rate={low=1e-3, high=1e-4, points=4}",
@@ -278,12 +278,13 @@ def test_a_wrong_value_names_the_field_and_what_was_found(override: str, text: s
                 'arms=["none", "general"]',
                 'intermediate.tasks=["panx"]',
                 'target.tasks=["nusax"]',
+                'target.languages=["ace"]',
             ],
             "target task 'nusax' has no fra to train on",
         ),
         (
             ['target.tasks=["nusax"]', 'target.languages=["swa"]'],
-            "target task 'nusax' has none of the languages swa; it has eng, ace, ban, ",
+            "language 'swa' is not in any target task. Known: ace, ban, bbc, ",
         ),
         (
             ['target.languages=["swa", "swe"]'],

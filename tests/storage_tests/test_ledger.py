@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -79,7 +80,8 @@ def test_a_score_that_is_there_stays_as_it_is(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("field", ["checkpoint_key", "corpus_key", "task", "language", "split"])
 def test_scores_of_other_examples_or_models_stand_apart(ledger: Ledger, field: str) -> None:
-    other = replace(SCORE, **{field: "x" * 3}, score=0.5)
+    change: dict[str, Any] = {field: "x" * 3}
+    other = replace(SCORE, **change, score=0.5)
     ledger.record_scores([SCORE, other])
     found = {
         **ledger.scores(SCORE.checkpoint_key, SCORE.split),
@@ -104,7 +106,8 @@ def test_a_trial_comes_back_with_its_scores_and_stages(ledger: Ledger) -> None:
     assert pair == PairedScore(0, SCORE, BASELINE)
     assert pair.gain == pytest.approx(5.0)
     assert ledger.stage_runs("s") == {0: [RUN]}
-    assert ledger.pairs("other") == ledger.stage_runs("other") == {}
+    assert ledger.pairs("other") == {}
+    assert ledger.stage_runs("other") == {}
 
 
 def test_a_trial_is_recorded_once(ledger: Ledger) -> None:
@@ -122,17 +125,21 @@ def test_a_trial_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
     broken = replace(RUN, updates=None)  # type: ignore[arg-type]
     with pytest.raises(sa.exc.IntegrityError):
         ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE)], [RUN, broken])
-    assert ledger.pairs("s") == ledger.stage_runs("s") == {}
+    assert ledger.pairs("s") == {}
+    assert ledger.stage_runs("s") == {}
     record_pair(ledger)
     assert ledger.stage_runs("s") == {0: [RUN]}
 
 
 def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None:
     """The same checkpoints have scores on test and on other examples, too."""
+    changes: list[dict[str, Any]] = [
+        {"split": "test"},
+        {"corpus_key": "9" * 64},
+        {"task": "masakhaner"},
+    ]
     near = [
-        replace(score, **change, score=0.99)
-        for score in (SCORE, BASELINE)
-        for change in ({"split": "test"}, {"corpus_key": "9" * 64}, {"task": "masakhaner"})
+        replace(score, **change, score=0.99) for score in (SCORE, BASELINE) for change in changes
     ]
     ledger.record_scores(near)
     record_pair(ledger)
@@ -179,7 +186,8 @@ def test_forgetting_a_study_keeps_scores_and_other_studies(ledger: Ledger) -> No
         record_pair(ledger, study=study)
     ledger.forget_study("s")
     assert ledger.frozen_study("s") is None
-    assert ledger.pairs("s") == ledger.stage_runs("s") == {}
+    assert ledger.pairs("s") == {}
+    assert ledger.stage_runs("s") == {}
     assert ledger.scores(SCORE.checkpoint_key, "validation")
     assert ledger.frozen_study("other") == {"study": "other"}
     assert ledger.pairs("other") == {0: [PairedScore(0, SCORE, BASELINE)]}

@@ -1,0 +1,43 @@
+"""Which device and precision a run takes, and how a wrong one is answered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from objectives.hardware import choose_hardware
+from spaces.errors import SpecError
+
+
+def test_what_is_asked_for_is_taken() -> None:
+    hardware = choose_hardware("cpu", "float32")
+    assert (hardware.kind, hardware.name) == ("cpu float32", "cpu (1 threads)")
+    assert choose_hardware("cpu", "bfloat16").kind == "cpu bfloat16"
+
+
+def test_auto_takes_what_there_is() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert choose_hardware().device.type == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "two words"])
+def test_a_device_that_is_not_here_is_named(device: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        choose_hardware(device)
+    assert f"--device: expected auto, cpu, cuda or cuda:N, found {device!r}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_precision_that_does_not_exist_is_named() -> None:
+    with pytest.raises(SpecError, match="expected auto, float32 or bfloat16, found 'half'"):
+        choose_hardware("cpu", "half")
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)]
+)
+def test_a_forward_pass_computes_in_the_precision(precision: str, dtype: torch.dtype) -> None:
+    layer = torch.nn.Linear(4, 4)
+    with choose_hardware("cpu", precision).autocast():
+        assert layer(torch.ones(2, 4)).dtype is dtype
+    assert layer.weight.dtype is torch.float32

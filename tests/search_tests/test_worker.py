@@ -1,0 +1,215 @@
+"""The loop: what a trial is told as, what is kept of it, and when the loop ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import pytest
+
+from objectives.gain import TransferGain
+from objectives.transfer import TrialOutcome
+from search.liveness import is_dead, process_identity
+from search.samplers import TrialSeededTPE
+from search.worker import StopSignal, count_done, run_worker, settle_dead_trials
+from spaces.dimensions import SearchSpace, StageChoices
+from spaces.errors import DataError, DeviceMemoryError, DivergedError
+from spaces.recipe import Recipe, Schedule
+from storage.backends import open_storage
+from storage.ledger import Ledger, PairedScore, Score
+
+CHOICES = StageChoices((1, 2), (1e-5, 1e-4), (16,), (100,), (0.1,), 64, Schedule.LINEAR)
+SPACE = SearchSpace({"none": (), "legal": ("c",)}, ("x",), CHOICES, CHOICES, ("t",), (0,))
+LANGUAGES = frozenset({"swa"})
+
+
+def _score(key: str, value: float) -> Score:
+    return Score(key, "c", "t", "swa", "validation", "accuracy", value, 10, 0, 0)
+
+
+def _outcome(gain: float) -> TrialOutcome:
+    pair = PairedScore(0, _score(f"own{gain}", 0.5 + gain / 100), _score("base", 0.5))
+    return TrialOutcome(TransferGain((pair,)), ())
+
+
+class Silent:
+    """Shows nothing."""
+
+    def trial_started(self, number: int, recipe: Recipe) -> None:
+        """Say nothing."""
+
+    def trial_finished(
+        self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
+    ) -> None:
+        """Say nothing."""
+
+
+class Loop:
+    """A study on a real SQLite file, and an objective that is a plain function."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 's.db'}"
+        self.storage = open_storage(self.url)
+        self.ledger = Ledger(self.storage.engine)
+        self.stop = StopSignal()
+        self.study = optuna.create_study(
+            study_name="s", storage=self.storage, sampler=TrialSeededTPE(), direction="maximize"
+        )
+
+    def run(self, train: Callable[[Recipe, Any], TrialOutcome], trials: int) -> None:
+        """Run the loop with `train` as the objective."""
+        spec = SimpleNamespace(selection_languages=lambda catalogue: LANGUAGES)
+
+        def objective(recipe: Recipe, report: Any) -> TrialOutcome:
+            outcome = train(recipe, report)
+            self.ledger.record_scores(
+                score for pair in outcome.gain.pairs for score in (pair.score, pair.baseline)
+            )
+            return outcome
+
+        objective.spec = spec  # type: ignore[attr-defined]
+        objective.catalogue = None  # type: ignore[attr-defined]
+        run_worker(
+            self.study,
+            SPACE,
+            objective,  # type: ignore[arg-type]
+            self.ledger,
+            trials,
+            Silent(),
+            self.stop,
+        )
+
+    def ask(self) -> optuna.Trial:
+        """A trial that another process would run, which shows no sign of life."""
+        silent = optuna.storages.RDBStorage(self.url)
+        return optuna.load_study(study_name="s", storage=silent).ask()
+
+    @property
+    def states(self) -> list[str]:
+        """Of all trials, in order."""
+        return [trial.state.name for trial in self.study.trials]
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Loop:
+    return Loop(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DivergedError("diverged: loss is nan at update 3"),
+        DeviceMemoryError("out of memory on cuda:0 with one example of 128 sub-words"),
+    ],
+)
+def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
+    loop: Loop, error: Exception
+) -> None:
+    calls = iter(range(9))
+
+    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+        if next(calls) == 0:
+            raise error
+        return _outcome(1.0)
+
+    loop.run(train, 3)
+    assert loop.states == ["PRUNED", "COMPLETE", "COMPLETE"]
+    assert loop.study.trials[0].user_attrs["reason"] == str(error)
+    assert sorted(loop.ledger.pairs("s")) == [1, 2]
+
+
+def test_broken_data_fails_the_trial_with_its_reason_and_ends_the_run(loop: Loop) -> None:
+    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+        raise DataError("panx-sw.tsv:3: expected IOB2")
+
+    with pytest.raises(DataError):
+        loop.run(train, 3)
+    assert loop.states == ["FAIL"]
+    assert "panx-sw.tsv:3" in loop.study.trials[0].user_attrs["reason"]
+
+
+def test_a_bug_shows_its_traceback_and_the_trial_keeps_it(loop: Loop) -> None:
+    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        loop.run(train, 3)
+    assert loop.study.trials[0].user_attrs["reason"] == "ZeroDivisionError: a bug"
+
+
+def test_a_stopped_trial_is_queued_again_with_its_parameters_and_not_counted(loop: Loop) -> None:
+    def stopped(recipe: Recipe, report: Any) -> TrialOutcome:
+        loop.stop.number = signal.SIGTERM
+        loop.stop.check()
+        raise AssertionError("unreachable")
+
+    loop.run(stopped, 2)
+    assert loop.states == ["FAIL", "WAITING"]
+    assert count_done(loop.study) == 0
+    loop.stop.number = 0
+    loop.run(lambda recipe, report: _outcome(1.0), 2)
+    assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
+    first, retry, _ = loop.study.trials
+    assert retry.user_attrs["retry_of"] == 0
+    assert retry.params == first.params
+
+
+def test_trials_is_a_total_over_runs(loop: Loop) -> None:
+    for trials in (2, 2, 5):
+        loop.run(lambda recipe, report: _outcome(1.0), trials)
+        assert len(loop.study.trials) == trials
+
+
+def _dead_process() -> str:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    identity = process_identity(child.pid)
+    assert not is_dead(identity)
+    child.kill()
+    child.communicate()
+    return identity
+
+
+def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one() -> None:
+    assert is_dead(_dead_process())
+    assert not is_dead(process_identity())
+    machine, pid, started = process_identity().rsplit("/", 2)
+    assert is_dead(f"{machine}/{pid}/{float(started) - 5:.2f}")  # the number was reused
+    assert not is_dead(f"elsewhere/{_dead_process().split('/', 1)[1]}")
+    assert os.getpid() == int(pid)
+
+
+def test_a_dead_trial_is_queued_again_once(loop: Loop) -> None:
+    trial = loop.ask()
+    trial.suggest_categorical("intermediate.domain", ["none", "legal"])
+    trial.set_user_attr("worker", _dead_process())
+    for _ in range(2):
+        settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    assert loop.states == ["FAIL", "WAITING"]
+    assert loop.study.trials[0].user_attrs["reason"] == "its worker was killed"
+
+
+def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_again(
+    loop: Loop,
+) -> None:
+    trial = loop.ask()
+    trial.set_user_attr("worker", _dead_process())
+    pairs = _outcome(4.0).gain.pairs
+    loop.ledger.record_scores([pairs[0].score, pairs[0].baseline])
+    loop.ledger.record_trial("s", trial.number, pairs, ())
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    assert loop.states == ["COMPLETE"]
+    assert loop.study.trials[0].value == pytest.approx(4.0)
+
+
+def test_a_living_trial_is_left_alone(loop: Loop) -> None:
+    trial = loop.ask()
+    trial.set_user_attr("worker", process_identity())
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    assert loop.states == ["RUNNING"]
