@@ -7,7 +7,9 @@ catalogue record. A label that a test split hides is None, never a placeholder.
 from __future__ import annotations
 
 import gzip
+import math
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -182,16 +184,22 @@ def _hub_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
 
 
 def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
-    """Class numbers as names; -1, the Hub's mark of a hidden label, as None."""
+    """Labels as the catalogue has them; None where the Hub hides them (-1, or no name).
+
+    Class numbers get their names; plain numbers are looked up in the catalogue by their digits.
+    """
     names = getattr(feature, "names", None) or getattr(
         getattr(feature, "feature", None), "names", None
     )
 
     def name(value: object) -> object:
         if isinstance(value, list):
-            return [name(item) for item in value]
-        if names is not None and isinstance(value, int):
-            value = names[value] if value >= 0 else None
+            found = [name(item) for item in value]
+            return None if found and all(item is None for item in found) else found
+        if isinstance(value, int):
+            if value == -1:
+                return None
+            value = names[value] if names is not None else rename.get(str(value), value)
         return rename.get(value, value) if isinstance(value, str) else value
 
     return [name(value) for value in values]
@@ -216,7 +224,12 @@ def _check_labels(columns: dict[str, list[Any]], task: Task, split: str, where: 
 def _pocket_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
     if not task.pocket or language not in task.languages:
         raise DataError(f"pocket corpora: task {task.name!r} has no {language} {split} split")
-    return pocket_split(task.pocket, language, split)
+    try:
+        return pocket_split(task.pocket, language, split)
+    except KeyError as error:
+        raise DataError(
+            f"pocket corpora: task {task.name!r} has no {language} {split} split"
+        ) from error
 
 
 # --- a local folder
@@ -247,7 +260,7 @@ def _read_file(file: Path, task: Task, split: str) -> dict[str, list[Any]]:
     lines = _lines(file)
     if task.kind.is_tagging:
         return _read_tagged(lines, file, task, hidden_allowed=split == "test")
-    return _read_table(lines, file, task)
+    return _read_table(lines, file, task, hidden_allowed=split == "test")
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -258,9 +271,9 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
             data = gzip.decompress(data)
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}:{line}: expected UTF-8, found {error.reason}") from error
-    except (OSError, EOFError) as error:  # BadGzipFile is an OSError
+    except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
         raise DataError(f"{file}: cannot be read: {error}") from error
     return enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), start=1)
 
@@ -309,7 +322,19 @@ def _read_tagged(
     return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
 
 
-def _read_table(lines: Iterator[tuple[int, str]], file: Path, task: Task) -> dict[str, list[Any]]:
+def _number(text: str, file: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{file}:{line}: expected a number in column score, found {text!r}")
+    return value
+
+
+def _read_table(
+    lines: Iterator[tuple[int, str]], file: Path, task: Task, *, hidden_allowed: bool
+) -> dict[str, list[Any]]:
     """Tab-separated with a header line, unquoted; may have more columns than the kind needs."""
     _, head = next(lines)
     header = head.split("\t")
@@ -329,17 +354,15 @@ def _read_table(lines: Iterator[tuple[int, str]], file: Path, task: Task) -> dic
             )
         for name, place in zip(wanted, places, strict=True):
             value: object = fields[place].strip()
+            if hidden_allowed and name == wanted[-1] and not value:
+                columns[name].append(None)
+                continue
             if name == "label" and value not in known:
                 raise DataError(
                     f"{file}:{number}: expected a label of {task.name} "
                     f"({', '.join(task.labels)}), found {value!r}"
                 )
             if name == "score":
-                try:
-                    value = float(fields[place])
-                except ValueError as error:
-                    raise DataError(
-                        f"{file}:{number}: expected a number in column score, found {value!r}"
-                    ) from error
+                value = _number(fields[place], file, number)
             columns[name].append(value)
     return columns

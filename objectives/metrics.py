@@ -23,8 +23,8 @@ from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
 
 NO_PREDICTION = "O"
-"""What a word without a sub-word is predicted as. In seqeval it is no span of any type, so the
-word is missed, whatever its tag (`O` is no tag of a POS task)."""
+"""What a word without a sub-word is predicted as: in seqeval no span of any type, so that the
+word is missed; in accuracy no tag of a POS task."""
 
 
 def predict(

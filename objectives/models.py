@@ -17,6 +17,7 @@ import huggingface_hub
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -36,6 +37,7 @@ from storage.fingerprint import file_sha256, fingerprint
 
 ENCODER_FILE = "encoder.safetensors"
 # What makes an encoder: weights, configuration and tokenizer, of the formats without code.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 Weights = Mapping[str, torch.Tensor]
@@ -94,6 +96,12 @@ def load_backbone(name: str) -> Backbone:
             f"backbone {name!r}: expected weights as .safetensors in {folder}, found none; "
             f"convert them first, as other formats can run code when read"
         )
+    if not any(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)):
+        # transformers would make a tokenizer that knows its special tokens only.
+        raise BackboneError(
+            f"backbone {name!r}: expected a tokenizer ({', '.join(TOKENIZER_FILES)}) in {folder}, "
+            f"found none"
+        )
     files = sorted(path for pattern in BACKBONE_FILES for path in folder.glob(pattern))
     key = fingerprint({path.name: file_sha256(path) for path in files})
     try:
@@ -107,7 +115,7 @@ def load_backbone(name: str) -> Backbone:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BackboneError(f"backbone {name!r}: cannot be loaded: {reason}") from error
     if not tokenizer.is_fast:

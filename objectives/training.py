@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,8 @@ def finetune(
     updates_per_epoch = -(-len(split) // stage.batch_size)
     updates = stage.epochs * updates_per_epoch
     losses: list[torch.Tensor] = []
-    pieces = 1  # a batch is cut into as many as memory asks for, and stays so
+    norms: list[torch.Tensor] = []
+    budget = TOKEN_BUDGET
     for epoch in range(stage.epochs):
         # One stream of random numbers per epoch: an epoch does not depend on how many came
         # before it in this process.
@@ -98,13 +99,14 @@ def finetune(
             batch = collate(split, rows, padding)
             if split.labels is None:
                 mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-            loss, pieces = _backward(model, batch, hardware, pieces)
-            torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+            loss, budget = _backward(model, batch, hardware, budget)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss)
+            norms.append(norm)
             if len(losses) % CHECK_EVERY == 0 or len(losses) == updates:
-                _check_finite(losses)
+                _check_finite(losses, norms)
             on_update(len(losses), updates)
     return Training(
         len(losses), time.perf_counter() - started, tuple(torch.stack(losses).tolist())
@@ -138,22 +140,22 @@ def batch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def _backward(
-    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, pieces: int
+    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, budget: int
 ) -> tuple[torch.Tensor, int]:
-    """Gradients of the mean loss over the batch's labels; in as many pieces as memory needs.
+    """Gradients of the mean loss over the batch's labels, and the budget that memory allowed.
 
-    The sum over pieces is divided by the labels of the whole batch, so that cutting does not
-    change what is computed.
+    A batch over the budget goes through in pieces. The sum over pieces is divided by the labels
+    of the whole batch, so that cutting does not change what is computed.
     """
     labels = batch["labels"]
     counted = labels.numel() if labels.dtype.is_floating_point else int((labels != IGNORED).sum())
     rows, width = batch["input_ids"].shape
-    pieces = max(pieces, -(-rows * width // TOKEN_BUDGET))
     while True:
-        pieces = min(pieces, rows)
+        size = min(rows, max(1, budget // width))
         try:
             total = torch.zeros((), device=hardware.device)
-            for piece in _cut(batch, pieces):
+            for start in range(0, rows, size):
+                piece = {k: v[start : start + size] for k, v in batch.items()}
                 inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
                 wanted = inputs.pop("labels")
                 with hardware.autocast():
@@ -161,7 +163,7 @@ def _backward(
                 loss = batch_loss(logits, wanted) / max(1, counted)
                 loss.backward()
                 total += loss.detach()
-            return total, pieces
+            return total, budget
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -170,22 +172,17 @@ def _backward(
         model.zero_grad()
         if hardware.device.type == "cuda":
             torch.cuda.empty_cache()
-        if pieces >= rows:
+        if size == 1:
             raise DeviceMemoryError(
-                f"out of memory on {hardware.device} with one example of {width} "
-                f"sub-words: {reason}"
+                f"out of memory on {hardware.device} with one example of {width} sub-words: "
+                f"{reason}"
             )
-        pieces *= 2
+        budget = size // 2 * width
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory; on a CPU it says so in words only."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _cut(batch: dict[str, torch.Tensor], pieces: int) -> Iterator[dict[str, torch.Tensor]]:
-    for rows in np.array_split(np.arange(len(batch["input_ids"])), pieces):
-        yield {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.items()}
 
 
 def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -194,13 +191,17 @@ def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device)
 
 
-def _check_finite(losses: list[torch.Tensor]) -> None:
-    recent = torch.stack(losses[-CHECK_EVERY:])
-    if bool(torch.isfinite(recent).all()):
-        return
-    place = int(torch.nonzero(~torch.isfinite(recent))[0])
-    update = max(0, len(losses) - CHECK_EVERY) + place + 1
-    raise DivergedError(f"diverged: loss is {recent[place].item()} at update {update}")
+def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor]) -> None:
+    """Look at the last updates; gradients too, or the last one could break the weights unseen."""
+    first = max(0, len(losses) - CHECK_EVERY)
+    recent = torch.stack([torch.stack(losses[first:]), torch.stack(norms[first:])])
+    broken = (~torch.isfinite(recent)).any(0)
+    if bool(broken.any()):
+        place = int(broken.nonzero()[0])
+        loss, norm = recent[:, place].tolist()
+        raise DivergedError(
+            f"diverged: loss {loss:g}, gradient norm {norm:g} at update {first + place + 1}"
+        )
 
 
 def _epoch_seed(seed: int, epoch: int) -> int:

@@ -159,6 +159,8 @@ class Task(StrictRecord):
             values = getattr(self, field)
             if len(set(values)) != len(values):
                 raise ValueError(f"{field}: expected each once, found {list(values)}")
+        if self.unscored_labels and not self.kind.is_classification:
+            raise ValueError("unscored_labels: only for classification")
         if shared := set(self.labels) & set(self.unscored_labels):
             raise ValueError(f"unscored_labels: {sorted(shared)} are in labels too")
         if (self.metric is None) != (self.kind is TaskKind.MLM):

@@ -5,8 +5,13 @@ The study (through Optuna) and the ledger share one database and one SQLAlchemy 
 
 from __future__ import annotations
 
+import gc
+import random
+import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
 import sqlalchemy as sa
@@ -24,6 +29,9 @@ DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 SQLITE_TIMEOUT = 120
 HEARTBEAT_INTERVAL = 30
 GRACE_PERIOD = 120
+CREATE_ATTEMPTS = 6
+
+T = TypeVar("T")
 
 
 def open_storage(url: str, *, create: bool = True) -> RDBStorage:
@@ -54,12 +62,14 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
             # Heartbeats are experimental in Optuna 5, and the only way in which it learns that
             # a worker died: https://optuna.readthedocs.io/en/stable/reference/storages.html
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return RDBStorage(
-                url,
-                engine_kwargs=engine_options,
-                heartbeat_interval=HEARTBEAT_INTERVAL,
-                grace_period=GRACE_PERIOD,
-                heartbeat_stale_trial_callback=_requeue_stale,
+            return create_together(
+                lambda: RDBStorage(
+                    url,
+                    engine_kwargs=engine_options,
+                    heartbeat_interval=HEARTBEAT_INTERVAL,
+                    grace_period=GRACE_PERIOD,
+                    heartbeat_stale_trial_callback=_requeue_stale,
+                )
             )
     except ImportError as error:
         raise StorageError(
@@ -73,6 +83,24 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+
+
+def create_together(create: Callable[[], T]) -> T:
+    """Make tables that another worker may be making at the same moment.
+
+    Whoever comes second finds some of them there and others not yet, which is an error of many
+    names; a moment later all of them are there. Other errors stay, and are passed on in the end.
+
+    Args:
+        create: Makes what is not there.
+    """
+    for _ in range(CREATE_ATTEMPTS - 1):
+        try:
+            return create()
+        except sa.exc.DatabaseError:
+            gc.collect()  # the connections of an engine that came to nothing
+            time.sleep(random.uniform(0.1, 0.5))
+    return create()
 
 
 def parse_url(url: str) -> URL:

@@ -100,13 +100,12 @@ class CheckpointCache:
                 for name, digest in manifest["files"].items()
                 if file_sha256(folder / name) != digest
             ]
-            whole = not broken and manifest["key"] == key
-        except (OSError, ValueError, KeyError):
-            whole, broken = False, [MANIFEST]
-        if not whole:
-            _log.warning("Checkpoint %s is damaged (%s); it is made anew.", folder, broken)
-            return None
-        return Checkpoint(key, folder, manifest["inputs"], manifest["notes"], reused=True)
+            if not broken and manifest["key"] == key:
+                return Checkpoint(key, folder, manifest["inputs"], manifest["notes"], reused=True)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            broken = [MANIFEST]  # not there, no JSON, or JSON of another shape
+        _log.warning("Checkpoint %s is damaged (%s); it is made anew.", folder, broken)
+        return None
 
     def _publish(self, partial: Path, key: str) -> None:
         place = self._place(key)

@@ -14,6 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from storage.backends import create_together
+
 _tables = sa.MetaData()
 
 _studies = sa.Table(
@@ -160,7 +162,7 @@ class Ledger:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        _tables.create_all(engine)
+        create_together(lambda: _tables.create_all(engine))
 
     def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what defines a study, once.
@@ -222,14 +224,18 @@ class Ledger:
             }
             for pair in pairs
         ]
-        with self._engine.begin() as connection:
-            known = sa.select(sa.func.count()).where(
-                _results.c.study_name == study_name, _results.c.trial_number == trial_number
-            )
-            if connection.execute(known).scalar_one() == 0:
-                connection.execute(sa.insert(_results), results)
-                for run in stage_runs:
-                    connection.execute(sa.insert(_stage_runs), {**trial, **asdict(run)})
+        try:
+            with self._engine.begin() as connection:
+                if not self._has_results(connection, study_name, trial_number):
+                    for row in results:
+                        connection.execute(sa.insert(_results), row)
+                    for run in stage_runs:
+                        connection.execute(sa.insert(_stage_runs), {**trial, **asdict(run)})
+        except sa.exc.IntegrityError:
+            with self._engine.connect() as connection:
+                if not self._has_results(connection, study_name, trial_number):
+                    raise
+            # Another process recorded the trial between our look and our write.
 
     def pairs(self, study_name: str) -> dict[int, list[PairedScore]]:
         """What the search saw: trial number -> its paired scores, by seed, task, language."""
@@ -278,6 +284,12 @@ class Ledger:
                 fields = {k: v for k, v in row.items() if k in StageRun.__dataclass_fields__}
                 found.setdefault(row["trial_number"], []).append(StageRun(**fields))
         return found
+
+    def _has_results(self, connection: sa.Connection, study_name: str, trial_number: int) -> bool:
+        count = sa.select(sa.func.count()).where(
+            _results.c.study_name == study_name, _results.c.trial_number == trial_number
+        )
+        return connection.execute(count).scalar_one() > 0
 
     def _insert_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert each row whose primary key is not there yet, in a transaction of its own.

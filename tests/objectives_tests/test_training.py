@@ -292,12 +292,12 @@ def test_losses_worked_by_hand() -> None:
 def test_a_loss_that_is_not_finite_ends_the_stage_and_is_named(
     update: int, train_tagger: Callable[..., Training]
 ) -> None:
-    with pytest.raises(DivergedError, match=f"^diverged: loss is nan at update {update}$"):
+    with pytest.raises(DivergedError, match=f"^diverged: loss nan, .* at update {update}$"):
         train_tagger(Tagger(broken_at=update), epochs=4)
 
 
 def test_an_absurd_learning_rate_diverges(train_bert: Callable[..., list[Weights]]) -> None:
-    with pytest.raises(DivergedError, match=r"^diverged: loss is (nan|inf) at update 2$"):
+    with pytest.raises(DivergedError, match=r"^diverged: loss (nan|inf), .* at update 2$"):
         train_bert(learning_rate=1e38, warmup_ratio=0.0)
 
 
