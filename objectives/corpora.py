@@ -60,12 +60,15 @@ class DataSource:
         return f"local folder {self.folder}" if self.folder else "Hugging Face hub"
 
 
-def choose_source(option: str, tasks: Sequence[Task]) -> DataSource:
+def choose_source(
+    option: str, needed: Sequence[tuple[Task, str]] = (), backbones: Sequence[str] = ()
+) -> DataSource:
     """The data source for `--data OPTION`.
 
     Args:
         option: auto, hub, pocket, or a folder.
-        tasks: What the study needs, for `auto`.
+        needed: The tasks and languages of a study, for `auto`.
+        backbones: Its encoders, for `auto`.
 
     Raises:
         DataError: A folder that does not exist.
@@ -76,14 +79,18 @@ def choose_source(option: str, tasks: Sequence[Task]) -> DataSource:
         return DataSource(SourceKind.HUB, reason="asked for with --data hub")
     if option != "auto":
         return _local(option, "--data")
-    if all(task.pocket for task in tasks):
+    if needed and all(task.pocket for task, _ in needed):
         return DataSource(SourceKind.POCKET, reason="the study names pocket tasks only")
     if named := os.environ.get(DATA_VARIABLE):
         return _local(named, DATA_VARIABLE)
-    if problem := _hub_problem():
-        reason = f"{DATA_VARIABLE} is not set and {problem}"
-        return DataSource(SourceKind.POCKET, reason=reason)
-    return DataSource(SourceKind.HUB, reason=f"{DATA_VARIABLE} is not set and the Hub answers")
+    unset = f"{DATA_VARIABLE} is not set"
+    problem = _hub_problem()
+    if not problem:
+        return DataSource(SourceKind.HUB, reason=f"{unset} and the Hub answers")
+    if needed and _in_hub_cache(needed, backbones):
+        reason = f"{unset}, {problem}, but its cache holds what the study needs"
+        return DataSource(SourceKind.HUB, reason=reason)
+    return DataSource(SourceKind.POCKET, reason=f"{unset} and {problem}")
 
 
 def load_split(task: Task, language: str, split: str, source: DataSource) -> datasets.Dataset:
@@ -152,6 +159,25 @@ def _hub_problem() -> str:
     except (httpx2.HTTPError, HfHubHTTPError) as error:
         return f"the Hub does not answer ({type(error).__name__})"
     return ""
+
+
+def _in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -> bool:
+    """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
+    for name in backbones:
+        if not Path(name).is_dir() and not isinstance(
+            huggingface_hub.try_to_load_from_cache(name, "config.json"), str
+        ):
+            return False
+    for task, language in needed:
+        config = None if task.hub is None else task.fill(task.hub.config, language)
+        if task.hub is None or config is None:
+            return False
+        *owner, name = task.hub.repository.split("/")
+        folder = "___".join((*owner, datasets.naming.camelcase_to_snakecase(name)))
+        cache = Path(datasets.config.HF_DATASETS_CACHE)
+        if not any((cache / folder / (config or "default")).glob("*/*/dataset_info.json")):
+            return False
+    return True
 
 
 def _hub_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:

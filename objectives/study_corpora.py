@@ -1,7 +1,7 @@
 """The corpora of one study, each read and encoded once and kept in memory.
 
-Which split a stage trains on and which a checkpoint is scored on is decided here and nowhere
-else; no function of this module can name a test split.
+Which split a stage trains on and which a checkpoint is scored on is the study's to say
+(`StudySpec.needed_splits`); none of them is a test split.
 """
 
 from __future__ import annotations
@@ -18,14 +18,9 @@ from objectives.models import Backbone
 from spaces.catalogue import Catalogue, Task
 from spaces.errors import DataError
 from spaces.recipe import Stage
-from spaces.studies import Selection, StudySpec
-
-SEARCH_SPLIT = "validation"
+from spaces.studies import SplitName, StudySpec
 
 _log = logging.getLogger(__name__)
-
-SplitName = tuple[str, str, str]
-"""Task, language, split."""
 
 
 @dataclass(frozen=True)
@@ -65,24 +60,16 @@ class StudyCorpora:
         Raises:
             DataError: A split is missing or broken.
         """
-        tasks = self.spec.target_tasks(self.catalogue)
-        splits = {self._scored_split(t, x) for t in tasks for x in self.scored_languages(t)}
-        splits |= {self._training_split(self.catalogue[name]) for name in self._task_names()}
-        return {" ".join(split): corpus_key(self._split(split)) for split in sorted(splits)}
+        splits = self.spec.needed_splits(self.catalogue)
+        return {" ".join(name): corpus_key(self._split(name)) for name in splits}
 
     def train_sizes(self) -> dict[str, int]:
         """Task -> examples in the split it is trained on."""
-        return {
-            name: len(self._split(self._training_split(self.catalogue[name])))
-            for name in self._task_names()
+        names = (*self.spec.intermediate.tasks, *self.spec.target.tasks)
+        splits = {
+            name: self.spec.training_split(self.catalogue[name], self.catalogue) for name in names
         }
-
-    def scored_languages(self, task: Task) -> tuple[str, ...]:
-        """The languages that a target task is scored on."""
-        languages = self.spec.target_languages(task)
-        if self.spec.selection is Selection.SOURCE_VALIDATION:
-            languages = (*languages, self.spec.source_language)
-        return languages
+        return {name: len(self._split(split)) for name, split in splits.items()}
 
     def training(self, backbone: Backbone, stage: Stage) -> Corpus:
         """The training examples of a stage.
@@ -93,7 +80,7 @@ class StudyCorpora:
         place = (backbone.key, stage.task, stage.examples, stage.max_length)
         if place not in self._corpora:
             task = self.catalogue[stage.task]
-            name = self._training_split(task)
+            name = self.spec.training_split(task, self.catalogue)
             split = self._split(name)
             if len(split) < stage.examples:
                 raise DataError(
@@ -111,7 +98,7 @@ class StudyCorpora:
         place = (backbone.key, stage.task, language, stage.max_length)
         if place not in self._corpora:
             task = self.catalogue[stage.task]
-            name = self._scored_split(task, language)
+            name = self.spec.scored_split(task, language, self.catalogue)
             split = chosen = self._split(name)
             if task.unscored_labels:
                 known = set(task.labels)
@@ -119,16 +106,6 @@ class StudyCorpora:
             unscored = len(split) - len(chosen)
             self._corpora[place] = self._corpus(chosen, unscored, task, backbone, stage, name)
         return self._corpora[place]
-
-    def _task_names(self) -> tuple[str, ...]:
-        return (*self.spec.intermediate.tasks, *self.spec.target.tasks)
-
-    def _training_split(self, task: Task) -> SplitName:
-        return self.catalogue.training_task(task).name, self.spec.source_language, "train"
-
-    def _scored_split(self, task: Task, language: str) -> SplitName:
-        owner = task if language in task.languages else self.catalogue.training_task(task)
-        return owner.name, language, SEARCH_SPLIT
 
     def _split(self, name: SplitName) -> datasets.Dataset:
         if name not in self._splits:

@@ -30,11 +30,11 @@ from objectives.models import (
     save_encoder,
 )
 from objectives.pretraining import POCKET_BACKBONE, pocket_encoder
-from objectives.study_corpora import SEARCH_SPLIT, StudyCorpora
+from objectives.study_corpora import StudyCorpora
 from objectives.training import TRAINING_VERSION, OnUpdate, finetune
 from spaces.catalogue import Catalogue
 from spaces.recipe import Recipe, Stage
-from spaces.studies import StudySpec
+from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.ledger import Ledger, PairedScore, Score, StageRun
@@ -188,7 +188,7 @@ class TransferObjective:
         key = fingerprint(self._stage_inputs(backbone, stage, start, seed))
         corpora = {
             language: self.corpora.evaluation(backbone, stage, language)
-            for language in self.corpora.scored_languages(task)
+            for language in self.spec.scored_languages(task)
         }
         known = self.ledger.scores(key, SEARCH_SPLIT)
         reused = all((task.name, x, corpus.key) in known for x, corpus in corpora.items())

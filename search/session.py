@@ -46,11 +46,12 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
         TransferSearchError: Something the user gave is wrong.
     """
     console = Console(stderr=True, quiet=options.quiet, soft_wrap=True)
-    tasks = [catalogue[name] for name in (*spec.intermediate.tasks, *spec.target.tasks)]
-    source = choose_source(options.data, tasks)
+    backbones = (options.backbone,) if options.backbone else spec.backbone
+    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
+    source = choose_source(options.data, needed, backbones)
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
     if source.kind is SourceKind.POCKET:
-        spec = pocket_twin(spec, catalogue)
+        spec = pocket_twin(spec, catalogue, options.set)
         check_study(spec, catalogue)
     if options.backbone:
         spec = spec.model_copy(update={"backbone": (options.backbone,)})

@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         from objectives.corpora import choose_source
 
-        _show_table(catalogue, choose_source(options.data, ()))
+        _show_table(catalogue, choose_source(options.data))
     return 0
 
 

@@ -32,7 +32,12 @@ from spaces.recipe import Schedule
 
 STUDIES_FOLDER = Path(__file__).with_name("studies")
 NO_INTERMEDIATE = "none"
+SEARCH_SPLIT = "validation"
 ARMS = (NO_INTERMEDIATE, *map(str, Domain))
+
+
+SplitName = tuple[str, str, str]
+"""Task, language, split."""
 
 
 class Selection(StrEnum):
@@ -177,6 +182,31 @@ class StudySpec(StrictRecord):
         targets = self.target_tasks(catalogue)
         return frozenset(x for task in targets for x in self.target_languages(task))
 
+    def scored_languages(self, task: Task) -> tuple[str, ...]:
+        """The languages that a target task is scored on during the search."""
+        languages = self.target_languages(task)
+        if self.selection is Selection.SOURCE_VALIDATION:
+            languages = (*languages, self.source_language)
+        return languages
+
+    def training_split(self, task: Task, catalogue: Catalogue) -> SplitName:
+        """The split that a task is trained on."""
+        return catalogue.training_task(task).name, self.source_language, "train"
+
+    def scored_split(self, task: Task, language: str, catalogue: Catalogue) -> SplitName:
+        """The split that a target task is scored on during the search: never a test split."""
+        owner = task if language in task.languages else catalogue.training_task(task)
+        return owner.name, language, SEARCH_SPLIT
+
+    def needed_splits(self, catalogue: Catalogue) -> list[SplitName]:
+        """All that the search reads, sorted."""
+        tasks = [catalogue[name] for name in (*self.intermediate.tasks, *self.target.tasks)]
+        splits = {self.training_split(task, catalogue) for task in tasks}
+        for task in self.target_tasks(catalogue):
+            for language in self.scored_languages(task):
+                splits.add(self.scored_split(task, language, catalogue))
+        return sorted(splits)
+
     def target_languages(self, task: Task) -> tuple[str, ...]:
         """The study's target languages that `task` has."""
         return tuple(x for x in expand_languages(self.target.languages) if x in task.languages)
@@ -266,15 +296,20 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
             )
 
 
-def pocket_twin(spec: StudySpec, catalogue: Catalogue) -> StudySpec:
+def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] = ()) -> StudySpec:
     """The study asked of the pocket corpora: same arms and kinds of task, invented languages.
 
     Sizes, epochs and learning rates come from `pocket.toml` beside the studies: a two-layer
     encoder of some hundred thousand weights needs others than a real one. A study that names
     pocket tasks already stays as it is.
 
+    Args:
+        spec: A checked study.
+        catalogue: Its tasks.
+        overrides: As for `load_study`; they go before what `pocket.toml` says.
+
     Raises:
-        SpecError: No pocket corpus has a kind that the study needs.
+        SpecError: No pocket corpus has a kind that the study needs, or an override is wrong.
     """
     if all(catalogue[name].pocket for name in (*spec.intermediate.tasks, *spec.target.tasks)):
         return spec
@@ -297,6 +332,8 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue) -> StudySpec:
     record = spec.model_dump(mode="json") | read_toml(STUDIES_FOLDER.with_name("pocket.toml"))
     record["intermediate"]["tasks"] = intermediates
     record["target"]["tasks"] = targets
+    for override in overrides:
+        _override(record, override)
     return parse(StudySpec, record, f"pocket twin of study {spec.name!r}")
 
 

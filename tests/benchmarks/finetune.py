@@ -73,7 +73,7 @@ def main() -> None:
     torch.set_num_threads(chosen.threads)
     hardware = choose_hardware(chosen.device, chosen.precision)
     catalogue = load_catalogue()
-    source = choose_source(chosen.data, ())
+    source = choose_source(chosen.data)
     pocket = source.folder is None
     task = catalogue["pocket_ner" if pocket else chosen.task]
     with tempfile.TemporaryDirectory() as folder:

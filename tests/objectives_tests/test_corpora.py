@@ -353,7 +353,7 @@ def test_a_source_that_is_asked_for_is_taken(
     option: str, make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source(option, [make_task("ner")])
+    source = choose_source(option, [(make_task("ner"), "eng")])
     assert (source.kind, source.folder) == (option, None)
     assert source.reason == f"asked for with --data {option}"
 
@@ -363,11 +363,11 @@ def test_a_folder_that_is_asked_for_is_taken(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    source = choose_source("data", [make_task("ner")])
+    source = choose_source("data", [(make_task("ner"), "eng")])
     assert source == DataSource(SourceKind.LOCAL, tmp_path / "data", "named by --data")
     assert str(source) == f"local folder {tmp_path / 'data'}"
     with pytest.raises(DataError) as caught:
-        choose_source("dta", [make_task("ner")])
+        choose_source("dta", [(make_task("ner"), "eng")])
     assert str(caught.value) == "--data: expected auto, hub, pocket or a folder, found 'dta'"
 
 
@@ -375,18 +375,18 @@ def test_auto_takes_the_folder_that_the_environment_names(
     make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source("auto", [make_task("ner")])
+    source = choose_source("auto", [(make_task("ner"), "eng")])
     assert source == DataSource(SourceKind.LOCAL, tmp_path, f"named by {DATA_VARIABLE}")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
     with pytest.raises(DataError, match=f"^{DATA_VARIABLE}: expected .*a folder, found"):
-        choose_source("auto", [make_task("ner")])
+        choose_source("auto", [(make_task("ner"), "eng")])
 
 
 @pytest.mark.usefixtures("_offline")
 def test_auto_takes_pocket_and_says_why_where_the_hub_is_switched_off(
     make_task: Callable[..., Task],
 ) -> None:
-    source = choose_source("auto", [make_task("ner")])
+    source = choose_source("auto", [(make_task("ner"), "eng")])
     assert source.kind is SourceKind.POCKET
     assert source.reason == (
         f"{DATA_VARIABLE} is not set and the Hub is switched off (HF_HUB_OFFLINE)"
@@ -400,7 +400,7 @@ def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    source = choose_source("auto", [make_task("ner")])
+    source = choose_source("auto", [(make_task("ner"), "eng")])
     assert source.kind is SourceKind.POCKET
     assert source.reason.startswith(
         f"{DATA_VARIABLE} is not set and the Hub does not answer (Connect"
@@ -411,7 +411,7 @@ def test_auto_asks_nobody_for_pocket_tasks(
     make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source("auto", [make_task("ner", pocket="ner")])
+    source = choose_source("auto", [(make_task("ner", pocket="ner"), "eng")])
     assert (source.kind, source.reason) == (
         SourceKind.POCKET,
         "the study names pocket tasks only",
@@ -534,3 +534,22 @@ def test_what_the_hub_does_not_have_is_named(
         load_split(task, language, "validation", HUB)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize("held", [True, False])
+def test_auto_takes_the_hub_where_its_cache_holds_what_is_needed(
+    make_task: Callable[..., Task],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    held: bool,
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    task = make_task("ner", hub={"repository": "me/MyNames", "config": "Set.{language}"})
+    for language in ("eng", "swa") if held else ("eng",):
+        folder = tmp_path / "me___my_names" / f"Set.{language}" / "0.0.0" / "abc"
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    source = choose_source("auto", [(task, "eng"), (task, "swa")], [str(tmp_path)])
+    assert source.kind is (SourceKind.HUB if held else SourceKind.POCKET)
+    assert ("its cache holds" in source.reason) is held

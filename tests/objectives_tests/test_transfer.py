@@ -183,7 +183,7 @@ def test_selection_on_the_source_language_reads_its_validation_split_too(
 ) -> None:
     corpora = make_corpora("selection=source-validation")
     names = corpora.catalogue["names"]
-    assert corpora.scored_languages(names) == ("swa", "yor", "eng")
+    assert corpora.spec.scored_languages(names) == ("swa", "yor", "eng")
     assert "names eng validation" in corpora.fingerprints()
 
 

@@ -14,6 +14,7 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard import get_note
 
+from storage.backends import open_storage
 from tests.search_tests.conftest import Workplace
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
@@ -282,3 +283,24 @@ def test_help_loads_no_torch(workplace: Workplace) -> None:
     check = f"try: exec({script!r})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
     done = workplace.run(workplace.command()[0], "-c", f"import sys\n{check}")
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_second_process_joins_a_study(workplace: Workplace, storage_url: str) -> None:
+    options = ("--trials", "4", "--set", "target.epochs=10", "--storage", storage_url)
+    workers = [workplace.start(*workplace.command(*options)) for _ in range(2)]
+    for worker in workers:
+        output, _ = worker.communicate(timeout=120)
+        assert worker.returncode == 0, output
+    storage = open_storage(storage_url)
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    complete = study.get_trials(states=COMPLETE)
+    # Two workers may both begin the last trial; none is lost and none recorded twice.
+    assert len(complete) in {4, 5}
+    assert len({trial.user_attrs["worker"] for trial in complete}) == 2
+    with storage.engine.connect() as connection:
+        counted = connection.execute(
+            sa.text("SELECT trial_number, COUNT(*) FROM transfer_results GROUP BY 1")
+        ).all()
+    storage.remove_session()
+    storage.engine.dispose()
+    assert dict(map(tuple, counted)) == {trial.number: 2 for trial in complete}
