@@ -97,6 +97,7 @@ class RunProgress:
                 description=name,
                 visible=True,
                 unit="languages" if progress.position == "scoring" else "updates",
+                note="",  # reset drops the fields that it is not given
             )
             if progress.position == "pretraining":
                 self._say("pretraining the pocket encoder (once; it is kept in the cache)")
