@@ -18,6 +18,7 @@ from objectives.hardware import choose_hardware
 from objectives.models import quiet_libraries
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
+from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
 from search.progress import RunProgress
 from search.study import defining_facts, open_study, provenance
 from search.summary import show_result
@@ -126,7 +127,7 @@ def _open(
 def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
     """Where things are, and the commands to go on with."""
     common = ["--study", options.study]
-    if os.environ.get("TRANSFER_SEARCH_STORAGE") != options.storage:
+    if options.storage not in {os.environ.get(STORAGE_VARIABLE), DEFAULT_STORAGE}:
         common += ["--storage", redacted(options.storage)]
     run = ["python", "-m", "search.run", *common, "--trials", str(2 * trials)]
     for option in ("name", "data", "backbone", "cache", "device", "precision", "threads"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -69,7 +69,3 @@ class Recipe:
     intermediate: Stage | None
     targets: tuple[Stage, ...]
     seeds: tuple[int, ...]
-
-    def without_intermediate(self) -> Recipe:
-        """The baseline of this recipe: same targets, same seeds, nothing before them."""
-        return replace(self, intermediate=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -75,11 +74,6 @@ def test_sizes_are_matched_across_domains_where_the_study_names_none() -> None:
         assert recipe.intermediate is not None
         updates.add((recipe.intermediate.examples, recipe.intermediate.updates))
     assert len(updates) == 1
-
-
-def test_the_baseline_is_the_recipe_without_its_intermediate_stage() -> None:
-    recipe = suggest_recipe(Chosen(intermediate__domain="legal"), _space())
-    assert recipe.without_intermediate() == replace(recipe, intermediate=None)
 
 
 def test_updates_count_the_last_smaller_batch() -> None:
