@@ -19,7 +19,7 @@ from objectives.encoding import IGNORED, EncodedSplit
 from spaces.errors import BackboneError
 
 # Batches per window. Wider windows pad less and mix less.
-WINDOW = 16
+WINDOW = 50
 MASK_SHARE = 0.15  # Devlin et al. 2019, section 3.1
 
 

@@ -20,6 +20,7 @@ from torch.nn import functional
 from objectives.batching import MASK_SHARE, Padding, collate, epoch_order, mask_tokens
 from objectives.encoding import IGNORED, EncodedSplit
 from objectives.hardware import Hardware
+from objectives.vocabulary import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
 
@@ -78,36 +79,37 @@ def finetune(
     """
     started = time.perf_counter()
     model.to(hardware.device).train()
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True
-    )
-    updates_per_epoch = -(-len(split) // stage.batch_size)
-    updates = stage.epochs * updates_per_epoch
-    losses: list[torch.Tensor] = []
-    norms: list[torch.Tensor] = []
-    budget = TOKEN_BUDGET
-    for epoch in range(stage.epochs):
-        # One stream of random numbers per epoch: an epoch does not depend on how many came
-        # before it in this process.
-        torch.manual_seed(_epoch_seed(seed, epoch))
-        for rows in epoch_order(split.lengths, stage.batch_size, seed, epoch):
-            done = len(losses)
-            for group in optimizer.param_groups:
-                group["lr"] = stage.learning_rate * rate_factor(
-                    done, updates, updates_per_epoch, stage
-                )
-            batch = collate(split, rows, padding)
-            if split.labels is None:
-                mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-            loss, budget = _backward(model, batch, hardware, budget)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append(loss)
-            norms.append(norm)
-            if len(losses) % CHECK_EVERY == 0 or len(losses) == updates:
-                _check_finite(losses, norms)
-            on_update(len(losses), updates)
+    with trimmed_vocabulary(model, split, padding.token_id) as split:
+        optimizer = torch.optim.AdamW(
+            model.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True
+        )
+        updates_per_epoch = -(-len(split) // stage.batch_size)
+        updates = stage.epochs * updates_per_epoch
+        losses: list[torch.Tensor] = []
+        norms: list[torch.Tensor] = []
+        budget = TOKEN_BUDGET
+        for epoch in range(stage.epochs):
+            # One stream of random numbers per epoch: an epoch does not depend on how many came
+            # before it in this process.
+            torch.manual_seed(_epoch_seed(seed, epoch))
+            for rows in epoch_order(split.lengths, stage.batch_size, seed, epoch):
+                done = len(losses)
+                for group in optimizer.param_groups:
+                    group["lr"] = stage.learning_rate * rate_factor(
+                        done, updates, updates_per_epoch, stage
+                    )
+                batch = collate(split, rows, padding)
+                if split.labels is None:
+                    mask_tokens(batch, padding, mask_share, (seed, epoch, done))
+                loss, budget = _backward(model, batch, hardware, budget)
+                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+                optimizer.step()
+                optimizer.zero_grad()
+                losses.append(loss)
+                norms.append(norm)
+                if len(losses) % CHECK_EVERY == 0 or len(losses) == updates:
+                    _check_finite(losses, norms)
+                on_update(len(losses), updates)
     return Training(
         len(losses), time.perf_counter() - started, tuple(torch.stack(losses).tolist())
     )

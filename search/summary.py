@@ -135,6 +135,11 @@ def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title
             item.task or "-",
             *(f"{gains[name]:+.1f}" for name in columns),
         )
+    if best:
+        # A gain over seven sentences must not look like one over seven hundred.
+        sizes = {(p.score.task, p.score.language): p.score.examples for p in best[0].gain.pairs}
+        table.add_section()
+        table.add_row("examples", *[""] * 6, *(f"n={sizes[name]}" for name in columns))
     return table
 
 

@@ -53,6 +53,7 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
     assert "asked for with --data pocket" in first
     for arm in ("none", "general", "legal"):
         assert re.search(rf"│ {arm} +│ +[1-9]", done.stdout), done.stdout
+    assert re.search(r"│ examples .*n=200 │ +n=200 │", done.stdout), done.stdout
     assert "pocket corpora" in done.stdout
     assert "--trials 10" in done.stdout
     assert "search.dashboard --study tiny" in done.stdout

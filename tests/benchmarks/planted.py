@@ -1,0 +1,107 @@
+"""The planted effects of the pocket corpora, measured: what each row of PLANTED comes to.
+
+Trains every intermediate corpus of the table before its target, with this project's own stages,
+and prints the paired gain over the six languages per seed.
+
+    python -m tests.benchmarks.planted [--seeds 5] [--target ner] [--quick]
+
+To be run again whenever a pocket corpus, the pocket encoder or the training loop changes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+from statistics import fmean, stdev
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+
+from objectives.corpora import DataSource, SourceKind
+from objectives.hardware import choose_hardware
+from objectives.models import quiet_libraries
+from objectives.pocket import PLANTED, PlantedEffect
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import TransferObjective
+from search.session import usable_cores
+from spaces.catalogue import Catalogue, load_catalogue, parse
+from spaces.recipe import Recipe, Schedule, Stage
+from spaces.studies import StudySpec, load_study, pocket_twin
+from storage.backends import open_storage
+from storage.checkpoints import CheckpointCache
+from storage.ledger import Ledger
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--quick", action="store_true", help="one row, one seed")
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--target", help="one target corpus; default: all")
+    options.add_argument("--cache", type=Path, help="checkpoints; default: a new folder")
+    options.add_argument("--precision", default="auto")
+    chosen = options.parse_args()
+    rows = [row for row in PLANTED if chosen.target in {None, row.target}]
+    if chosen.quick:
+        chosen.seeds, rows = 1, rows[:1]
+    quiet_libraries()
+    torch.set_num_threads(usable_cores())
+    results = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"pocket corpora; {'intermediate':<24} {'target':<10} planted   gain (points)")
+        for row in rows:
+            gains = _gains(row, chosen, folder)
+            spread = stdev(gains) if len(gains) > 1 else float("nan")
+            print(
+                f"{'':15} {row.intermediate:<24} {row.target:<10} {row.effect:<8} "
+                f"{fmean(gains):+6.1f} sd {spread:4.1f}  {[round(gain, 1) for gain in gains]}",
+                flush=True,
+            )
+            results.append(
+                {
+                    "intermediate": row.intermediate,
+                    "target": row.target,
+                    "planted": row.effect,
+                    "gains": [round(gain, 2) for gain in gains],
+                }
+            )
+    print(json.dumps({"benchmark": "planted", "data": "pocket corpora", "rows": results}))
+
+
+def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list[float]:
+    """The mean paired gain over the six languages, per seed."""
+    catalogue = load_catalogue()
+    spec = _study(row, catalogue)
+    storage = open_storage(f"sqlite:///{folder / 'ledger.sqlite'}")
+    objective = TransferObjective(
+        spec,
+        catalogue,
+        StudyCorpora(spec, catalogue, DataSource(SourceKind.POCKET)),
+        CheckpointCache(chosen.cache or folder / "cache"),
+        Ledger(storage.engine),
+        choose_hardware("cpu", chosen.precision),
+        lambda progress: None,
+    )
+    first = Stage(f"pocket_{row.intermediate}", 2, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT)
+    target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, 160, 0.1, 64, Schedule.LINEAR)
+    recipe = Recipe("pocket", first, (target,), tuple(range(chosen.seeds)))
+    pairs = objective(recipe, lambda step, value: None).gain.pairs
+    storage.engine.dispose()
+    return [fmean(p.gain for p in pairs if p.seed == seed) for seed in recipe.seeds]
+
+
+def _study(row: PlantedEffect, catalogue: Catalogue) -> StudySpec:
+    spec = pocket_twin(load_study("xtreme_legal"), catalogue)
+    record = spec.model_dump(mode="json")
+    record["intermediate"]["tasks"] = [f"pocket_{row.intermediate}"]
+    record["target"]["tasks"] = [f"pocket_{row.target}"]
+    return parse(StudySpec, record, "planted effects")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Training on the used part of the vocabulary comes to the same as training on all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import datasets
+import pytest
+import torch
+
+from objectives import training
+from objectives.batching import Padding
+from objectives.encoding import EncodedSplit, encode
+from objectives.hardware import Hardware
+from objectives.models import Backbone, build_model
+from objectives.training import finetune
+from spaces.catalogue import Task
+from spaces.errors import Interrupted
+from spaces.recipe import Stage
+
+Weights = dict[str, torch.Tensor]
+
+
+@pytest.fixture
+def train(
+    any_backbone: Backbone,
+    cpu: Hardware,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+) -> Callable[[], tuple[Weights, EncodedSplit]]:
+    """Train an encoder of each family for three epochs on a few sentences."""
+    task = make_task("ner")
+    split = encode(
+        datasets.Dataset.from_dict(toy_columns("ner", 4)), task, any_backbone.tokenizer, 64
+    )
+
+    def run() -> tuple[Weights, EncodedSplit]:
+        model = build_model(any_backbone, any_backbone.weights, task, seed=0)
+        stage = make_stage(epochs=3, learning_rate=1e-3)
+        padding = Padding.of(any_backbone.tokenizer)
+        finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
+        return model.state_dict(), split
+
+    return run
+
+
+def test_the_weights_are_those_of_training_on_the_whole_vocabulary(
+    train: Callable[[], tuple[Weights, EncodedSplit]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed, _ = train()
+    monkeypatch.setattr(training, "trimmed_vocabulary", lambda m, split, p: nullcontext(split))
+    whole, _ = train()
+    assert trimmed.keys() == whole.keys()
+    for name, weight in whole.items():
+        # Adam divides by the root of squared gradients, which magnifies the last bit of a sum
+        # that was added up in another order; the step itself is 1e-3.
+        torch.testing.assert_close(trimmed[name], weight, rtol=1e-4, atol=2e-5)
+
+
+def test_rows_that_no_example_uses_stay_as_they_were(
+    train: Callable[[], tuple[Weights, EncodedSplit]], any_backbone: Backbone
+) -> None:
+    trained, split = train()
+    used = {int(i) for ids in split.input_ids for i in ids}
+    unused = sorted(set(range(len(any_backbone.tokenizer))) - used)
+    assert unused
+    changed = 0
+    for name, before in any_backbone.weights.items():
+        if "word_embedding" in name:
+            after = next(w for key, w in trained.items() if key.endswith(name))
+            assert after.shape == before.shape
+            assert torch.equal(after[unused], before[unused])
+            changed += int(not torch.equal(after, before))
+    assert changed == 1
+
+
+def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
+    bert: Backbone,
+    cpu: Hardware,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, Any]],
+) -> None:
+    task = make_task("ner")
+    split = encode(datasets.Dataset.from_dict(toy_columns("ner", 4)), task, bert.tokenizer, 64)
+    model = build_model(bert, bert.weights, task, seed=0)
+    whole = model.get_input_embeddings().num_embeddings
+    during: list[int] = []
+
+    def stop(done: int, total: int) -> None:
+        during.append(model.get_input_embeddings().num_embeddings)
+        raise Interrupted("stop")
+
+    with pytest.raises(Interrupted):
+        finetune(model, split, make_stage(), Padding.of(bert.tokenizer), 0, cpu, stop)
+    assert during[0] < whole
+    assert model.get_input_embeddings().num_embeddings == whole
