@@ -84,6 +84,9 @@ def choose_source(
     if named := os.environ.get(DATA_VARIABLE):
         return _local(named, DATA_VARIABLE)
     unset = f"{DATA_VARIABLE} is not set"
+    if elsewhere := sorted({task.name for task, x in needed if _hub_config(task, x) is None}):
+        reason = f"{unset} and the catalogue knows no Hub copy of {', '.join(elsewhere)}"
+        return DataSource(SourceKind.POCKET, reason=reason)
     problem = _hub_problem()
     if not problem:
         return DataSource(SourceKind.HUB, reason=f"{unset} and the Hub answers")
@@ -133,9 +136,7 @@ def has_split(task: Task, language: str, split: str, source: DataSource) -> bool
             _pocket_columns(task, language, split)
     except DataError:
         return False
-    return source.kind is not SourceKind.HUB or (
-        task.hub is not None and task.fill(task.hub.config, language) is not None
-    )
+    return source.kind is not SourceKind.HUB or _hub_config(task, language) is not None
 
 
 def corpus_key(dataset: datasets.Dataset) -> str:
@@ -161,6 +162,11 @@ def _hub_problem() -> str:
     return ""
 
 
+def _hub_config(task: Task, language: str) -> str | None:
+    """The configuration of a task in a language on the Hub; None where it is not there."""
+    return None if task.hub is None else task.fill(task.hub.config, language)
+
+
 def _in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -> bool:
     """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
     for name in backbones:
@@ -169,7 +175,7 @@ def _in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) 
         ):
             return False
     for task, language in needed:
-        config = None if task.hub is None else task.fill(task.hub.config, language)
+        config = _hub_config(task, language)
         if task.hub is None or config is None:
             return False
         *owner, name = task.hub.repository.split("/")
@@ -182,7 +188,7 @@ def _in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) 
 
 def _hub_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
     hub = task.hub
-    config = None if hub is None else task.fill(hub.config, language)
+    config = _hub_config(task, language)
     if hub is None or config is None:
         raise DataError(
             f"task {task.name!r}: the catalogue knows no {language} {split} split on the Hub; "

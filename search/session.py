@@ -120,7 +120,7 @@ def _open(
     backbones = {backbone: objective.backbone(backbone) for backbone in spec.backbone}
     source = objective.corpora.source
     facts = defining_facts(spec, space, source, fingerprints, backbones, objective.hardware)
-    about = provenance(spec, source, backbones)
+    about = provenance(spec, catalogue, source, backbones)
     return open_study(name, storage, objective.ledger, facts, about, shown_url), space
 
 

@@ -16,6 +16,7 @@ from objectives.corpora import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models import Backbone
 from search.samplers import TrialSeededTPE, first_trials
+from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace
 from spaces.errors import StorageError
 from spaces.studies import StudySpec
@@ -51,14 +52,18 @@ def defining_facts(
 
 
 def provenance(
-    spec: StudySpec, source: DataSource, backbones: Mapping[str, Backbone]
+    spec: StudySpec, catalogue: Catalogue, source: DataSource, backbones: Mapping[str, Backbone]
 ) -> dict[str, str]:
     """What a reader of the study must know, for its user attributes in Optuna."""
     encoders = (f"{b.name} {b.revision}".strip() for b in backbones.values())
+    corpora = {task for task, _, _ in spec.needed_splits(catalogue)}
+    hubs = {name: catalogue[name].hub for name in sorted(corpora)}
+    revisions = [f"{name} {hub.revision or 'unpinned'}" for name, hub in hubs.items() if hub]
     return {
         "question": spec.question,
         "data": str(source),
         "data_reason": source.reason,
+        "data_revisions": ", ".join(revisions) if source.kind is SourceKind.HUB else "",
         "selection": spec.selection,
         "backbone": ", ".join(encoders),
         "transfer_search_version": importlib.metadata.version("transfer-search"),

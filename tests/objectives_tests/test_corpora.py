@@ -386,7 +386,7 @@ def test_auto_takes_the_folder_that_the_environment_names(
 def test_auto_takes_pocket_and_says_why_where_the_hub_is_switched_off(
     make_task: Callable[..., Task],
 ) -> None:
-    source = choose_source("auto", [(make_task("ner"), "eng")])
+    source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
     assert source.kind is SourceKind.POCKET
     assert source.reason == (
         f"{DATA_VARIABLE} is not set and the Hub is switched off (HF_HUB_OFFLINE)"
@@ -400,11 +400,22 @@ def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_reached(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    source = choose_source("auto", [(make_task("ner"), "eng")])
+    source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
     assert source.kind is SourceKind.POCKET
     assert source.reason.startswith(
         f"{DATA_VARIABLE} is not set and the Hub does not answer (Connect"
     )
+
+
+def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy(
+    make_task: Callable[..., Task],
+) -> None:
+    hub = {"repository": "me/names", "config": "{iso2}"}
+    task = make_task("ner", hub=hub, codes={"iso2": {"eng": "en"}})
+    for needed in ([(make_task("ner"), "eng")], [(task, "eng"), (task, "swa")]):
+        source = choose_source("auto", needed)
+        assert source.kind is SourceKind.POCKET
+        assert source.reason.endswith("the catalogue knows no Hub copy of toy_ner")
 
 
 def test_auto_asks_nobody_for_pocket_tasks(
