@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -160,11 +160,37 @@ def show_result(
         f"{len(spec.all_seeds)} seed(s); scores are percent."
     )
     table.caption_justify = "left"
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
     text = io.StringIO()
-    Console(file=text, width=160).print(table)
+    for console in (
+        Console(width=None if sys.stdout.isatty() else 160),
+        Console(file=text, width=160),
+    ):
+        console.print(table)
+        for line in _leaders(finished, languages):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     save_note(study, f"```text\n{text.getvalue()}\n```")
+
+
+def _leaders(finished: Sequence[FinishedTrial], languages: frozenset[str]) -> Iterator[str]:
+    """The recipes to look at: they differ where the baseline of the first was badly tuned."""
+    if not finished:
+        return
+    best = max(finished, key=lambda item: item.gain.mean_gain(languages))
+    gain = best.gain.mean_gain(languages)
+    yield f"highest gain:  {gain:+.1f}, trial {best.trial.number}: {_in_words(best)}"
+    best = max(finished, key=lambda item: item.gain.mean_score(languages))
+    score = 100 * best.gain.mean_score(languages)
+    yield f"highest score: {score:.1f}, trial {best.trial.number}: {_in_words(best)}"
+
+
+def _in_words(item: FinishedTrial) -> str:
+    """A trial's choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
+    rest = (
+        f"{name} {value}"
+        for name, value in item.trial.params.items()
+        if not name.startswith(("intermediate.domain", "intermediate.task"))
+    )
+    return ", ".join((item.task or NO_INTERMEDIATE, *rest))
 
 
 def trial_counts(study: Study) -> Mapping[str, int]:

@@ -130,9 +130,8 @@ def _run_all(
             run(way, seed)
     ours = min(seconds["ours"])
     print(f"{source}, {task.name}: {len(train)} examples, batch {BATCH_SIZE}, one epoch")
-    print(
-        f"{chosen.backbone or 'an untrained encoder'}; {hardware.name}, {hardware.precision}, {chosen.threads} thread(s)"
-    )
+    encoder = chosen.backbone or "an untrained encoder"
+    print(f"{encoder}; {hardware.name}, {hardware.precision}, {chosen.threads} thread(s)")
     print(f"{'way':<28} {'seconds':>8} {'ratio':>6} {'F1':>6} seeds")
     for way in ways:
         name = way if way == "ours" else f"Trainer, {way}"

@@ -55,6 +55,7 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
         assert re.search(rf"│ {arm} +│ +[1-9]", done.stdout), done.stdout
     assert re.search(r"│ examples .*n=200 │ +n=200 │", done.stdout), done.stdout
     assert "pocket corpora" in done.stdout
+    assert re.search(r"highest gain: +[+-]\d+\.\d, trial \d: (pocket_ner_|none)", done.stdout)
     assert "--trials 10" in done.stdout
     assert "search.dashboard --study tiny" in done.stdout
     _assert_whole(workplace, 5)
