@@ -285,7 +285,9 @@ def test_the_gain_of_the_arm_none_is_exactly_nothing(
 ) -> None:
     gains: list[float] = []
     outcome = run(
-        make_objective(), recipe.without_intermediate(), lambda index, gain: gains.append(gain)
+        make_objective(),
+        replace(recipe, intermediate=None),
+        lambda index, gain: gains.append(gain),
     )
     assert gains == [0.0]
     assert outcome.gain.mean_gain({"swa", "yor"}) == 0.0
@@ -301,7 +303,7 @@ def test_recipes_with_the_same_target_stage_share_their_baseline(
     other = replace(recipe, intermediate=make_stage("deeds", learning_rate=2e-3))
     outcome = run(make_objective(), other)
     assert trained(outcome) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
-    assert not trained(run(make_objective(), recipe.without_intermediate()))
+    assert not trained(run(make_objective(), replace(recipe, intermediate=None)))
 
 
 def test_recipes_that_differ_in_the_target_stage_share_the_intermediate_one(
