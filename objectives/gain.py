@@ -47,6 +47,11 @@ class TransferGain:
         return _mean_of_tasks(_means(((s.task, s.language), s.score) for s in scores), languages)
 
 
+def in_points(gain: float) -> str:
+    """A gain as people read it: percentage points with sign and one decimal, never -0.0."""
+    return f"{round(gain, 1) + 0.0:+.1f}"
+
+
 def _means(values: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], float]:
     groups: dict[tuple[str, str], list[float]] = {}
     for name, value in values:

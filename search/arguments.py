@@ -42,5 +42,5 @@ def fail_in_one_line() -> Iterator[None]:
     try:
         yield
     except TransferSearchError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error

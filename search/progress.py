@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -19,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from objectives.gain import TransferGain
+from objectives.gain import TransferGain, in_points
 from objectives.transfer import StageProgress
 from spaces.recipe import Recipe
 
@@ -114,20 +115,29 @@ class RunProgress:
             value = gain.mean_gain(self._languages)
             if self._best is None or value > self._best[0]:
                 self._best = (value, self._recipe)
-            by_language = " ".join(
-                f"{language} {points:+.1f}" for (_, language), points in gain.by_language().items()
-            )
             score = 100 * gain.mean_score(self._languages)
-            self._say(f"{head} gain {value:+.1f}, score {score:.1f} [{by_language}]")
+            self._say(f"{head} gain {in_points(value)}, score {score:.1f} [{_parts(gain)}]")
             if self._console.is_terminal:
                 self._say(f"  {self._recipe}")
         self._bars.update(self._trial_bar, completed=done, note=self._best_note())
 
     def _best_note(self) -> str:
-        return f"best {self._best[0]:+.1f}: {self._best[1]}" if self._best else ""
+        return f"best {in_points(self._best[0])}: {self._best[1]}" if self._best else ""
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False)
+
+
+def _parts(gain: TransferGain) -> str:
+    """The gains that make up the mean: by language, or by task where there are several."""
+    by_language = gain.by_language()
+    tasks = sorted({task for task, _ in by_language})
+    if len(tasks) == 1:
+        return " ".join(
+            f"{language} {in_points(points)}" for (_, language), points in by_language.items()
+        )
+    means = (fmean(v for (t, _), v in by_language.items() if t == task) for task in tasks)
+    return " ".join(f"{task} {in_points(mean)}" for task, mean in zip(tasks, means, strict=True))
 
 
 def describe(recipe: Recipe) -> str:

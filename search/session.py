@@ -139,4 +139,4 @@ def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
     browse = ["python", "-m", "search.dashboard", "--study", study, *common[2:]]
     lines = [f"extend:  {shlex.join(run)}", f"browse:  {shlex.join(browse)}"]
     if not options.quiet:
-        print("\n".join(lines))  # noqa: T201
+        print("\n".join(lines))

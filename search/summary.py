@@ -16,10 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from objectives.corpora import DataSource, SourceKind
-from objectives.gain import TransferGain
+from objectives.gain import TransferGain, in_points
 from spaces.catalogue import Catalogue
 from spaces.studies import NO_INTERMEDIATE, StudySpec
 from storage.ledger import Ledger
+
+# Columns of the tables where no terminal says how many there are: a file, the dashboard's note.
+WIDTH = 110
 
 
 @dataclass(frozen=True)
@@ -108,38 +111,45 @@ def summarize_arms(
 
 
 def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title: str) -> Table:
-    """The end table: gains in percentage points, scores in percent."""
-    best = [summary.best for summary in summaries if summary.best]
-    columns = sorted({name for item in best for name in item.gain.by_language()})
-    several = len({task for task, _ in columns}) > 1
-    table = Table(title=title, title_justify="left")
+    """The arms: gains in percentage points, scores in percent."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
     table.add_column("arm")
     for header in ("trials", "best gain", "mean gain", "best score", "tuned gain"):
         table.add_column(header, justify="right")
-    table.add_column("best intermediate task")
-    for task, language in columns:
-        table.add_column(f"{task} {language}" if several else language, justify="right")
+    table.add_column("intermediate task of the best gain")
     for summary in summaries:
         item = summary.best
         if item is None:
             table.add_row(summary.arm, "0")
             continue
-        gains = item.gain.by_language()
         table.add_row(
             summary.arm,
             str(summary.trials),
-            f"{item.gain.mean_gain(languages):+.1f}",
-            f"{summary.mean_gain:+.1f}",
+            in_points(item.gain.mean_gain(languages)),
+            in_points(summary.mean_gain),
             f"{100 * summary.best_score:.1f}",
-            f"{summary.tuned_gain:+.1f}",
+            in_points(summary.tuned_gain),
             item.task or "-",
-            *(f"{gains[name]:+.1f}" for name in columns),
         )
-    if best:
-        # A gain over seven sentences must not look like one over seven hundred.
-        sizes = {(p.score.task, p.score.language): p.score.examples for p in best[0].gain.pairs}
-        table.add_section()
-        table.add_row("examples", *[""] * 6, *(f"n={sizes[name]}" for name in columns))
+    return table
+
+
+def languages_table(summaries: Sequence[ArmSummary]) -> Table:
+    """The gains of each arm's best trial by language, and over how many examples."""
+    best = [summary.best for summary in summaries if summary.best]
+    table = Table(title="Gains of each arm's best trial", title_justify="left")
+    table.add_column("target task")
+    table.add_column("language")
+    table.add_column("examples", justify="right")
+    for item in best:
+        table.add_column(item.arm, justify="right")
+    gains = [item.gain.by_language() for item in best]
+    # A gain over seven sentences must not look like one over seven hundred.
+    pairs = best[0].gain.pairs if best else ()
+    sizes = {(pair.score.task, pair.score.language): pair.score.examples for pair in pairs}
+    for (task, language), examples in sizes.items():
+        points = (in_points(gain[task, language]) for gain in gains)
+        table.add_row(task, language, str(examples), *points)
     return table
 
 
@@ -159,13 +169,13 @@ def show_result(
         f"{data}; {counts}. Gains are percentage points on {spec.selection}, "
         f"{len(spec.all_seeds)} seed(s); scores are percent."
     )
-    table.caption_justify = "left"
     text = io.StringIO()
     for console in (
-        Console(width=None if sys.stdout.isatty() else 160),
-        Console(file=text, width=160),
+        Console(width=None if sys.stdout.isatty() else WIDTH),
+        Console(file=text, width=WIDTH),
     ):
         console.print(table)
+        console.print(languages_table(summaries))
         for line in _leaders(finished, languages):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     save_note(study, f"```text\n{text.getvalue()}\n```")
@@ -177,7 +187,7 @@ def _leaders(finished: Sequence[FinishedTrial], languages: frozenset[str]) -> It
         return
     best = max(finished, key=lambda item: item.gain.mean_gain(languages))
     gain = best.gain.mean_gain(languages)
-    yield f"highest gain:  {gain:+.1f}, trial {best.trial.number}: {_in_words(best)}"
+    yield f"highest gain:  {in_points(gain)}, trial {best.trial.number}: {_in_words(best)}"
     best = max(finished, key=lambda item: item.gain.mean_score(languages))
     score = 100 * best.gain.mean_score(languages)
     yield f"highest score: {score:.1f}, trial {best.trial.number}: {_in_words(best)}"

@@ -157,8 +157,11 @@ def settle_dead_trials(study: Study, ledger: Ledger, languages: frozenset[str]) 
             value = TransferGain(tuple(pairs)).mean_gain(languages)
             study.tell(trial.number, value, skip_if_finished=True)
             continue
-        Trial(study, trial._trial_id).set_user_attr("reason", "its worker was killed")
-        study.tell(trial.number, state=TrialState.FAIL)
+        try:
+            Trial(study, trial._trial_id).set_user_attr("reason", "its worker was killed")
+            study.tell(trial.number, state=TrialState.FAIL)
+        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+            continue  # another worker settled it first, and queued it again
         requeue(study, trial, "its worker was killed")
 
 
@@ -173,6 +176,6 @@ def _reason_kept(trial: Trial) -> Iterator[None]:
     except Interrupted:
         trial.set_user_attr("reason", INTERRUPTED)
         raise
-    except BaseException as error:
+    except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
         trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
         raise

@@ -195,6 +195,26 @@ def test_a_dead_trial_is_queued_again_once(loop: Loop) -> None:
     assert loop.study.trials[0].user_attrs["reason"] == "its worker was killed"
 
 
+def test_two_workers_that_find_a_dead_trial_queue_it_again_once(loop: Loop) -> None:
+    trial = loop.ask()
+    trial.set_user_attr("worker", _dead_process())
+    seen = loop.study.get_trials()
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+
+    class Late:
+        """The study as a worker saw it that looked before the other settled the trial."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(loop.study, name)
+
+        def get_trials(self, **options: Any) -> list[optuna.trial.FrozenTrial]:
+            """What it saw."""
+            return seen
+
+    settle_dead_trials(Late(), loop.ledger, LANGUAGES)  # type: ignore[arg-type]
+    assert loop.states == ["FAIL", "WAITING"]
+
+
 def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_again(
     loop: Loop,
 ) -> None:
