@@ -6,7 +6,7 @@ import signal
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import optuna
@@ -44,7 +44,6 @@ class StopSignal:
     """
 
     number: int = 0
-    _previous: dict[int, object] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise where it is safe to end.
