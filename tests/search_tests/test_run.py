@@ -291,7 +291,8 @@ def test_help_loads_no_torch(workplace: Workplace) -> None:
 
 
 def test_a_second_process_joins_a_study(workplace: Workplace, storage_url: str) -> None:
-    options = ("--trials", "4", "--set", "target.epochs=10", "--storage", storage_url)
+    # Long enough that the one which starts later still finds trials to run.
+    options = ("--trials", "4", "--set", "target.epochs=60", "--storage", storage_url)
     workers = [workplace.start(*workplace.command(*options)) for _ in range(2)]
     for worker in workers:
         output, _ = worker.communicate(timeout=120)
