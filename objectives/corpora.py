@@ -254,14 +254,13 @@ def _check_labels(columns: dict[str, list[Any]], task: Task, split: str, where: 
 
 
 def _pocket_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
+    missing = f"pocket corpora: task {task.name!r} has no {language} {split} split"
     if not task.pocket or language not in task.languages:
-        raise DataError(f"pocket corpora: task {task.name!r} has no {language} {split} split")
+        raise DataError(missing)
     try:
         return pocket_split(task.pocket, language, split)
     except KeyError as error:
-        raise DataError(
-            f"pocket corpora: task {task.name!r} has no {language} {split} split"
-        ) from error
+        raise DataError(missing) from error
 
 
 # --- a local folder

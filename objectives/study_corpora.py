@@ -65,9 +65,9 @@ class StudyCorpora:
 
     def train_sizes(self) -> dict[str, int]:
         """Task -> examples in the split it is trained on."""
-        names = (*self.spec.intermediate.tasks, *self.spec.target.tasks)
         splits = {
-            name: self.spec.training_split(self.catalogue[name], self.catalogue) for name in names
+            name: self.spec.training_split(self.catalogue[name], self.catalogue)
+            for name in self.spec.task_names
         }
         return {name: len(self._split(split)) for name, split in splits.items()}
 

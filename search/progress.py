@@ -72,9 +72,15 @@ class RunProgress:
         with self._bars, notices(self._console):
             yield
 
-    def resume(self, done: int) -> None:
-        """Say how much of the study is there already."""
-        self._bars.update(self._trial_bar, completed=done)
+    def resume(self, done: int, best: tuple[float, str] | None) -> None:
+        """Say how much of the study is there already.
+
+        Args:
+            done: Trials done.
+            best: The highest gain of them, and its recipe in words.
+        """
+        self._best = best
+        self._bars.update(self._trial_bar, completed=done, note=self._best_note())
         if done:
             self._say(f"{done} of {self._total} trials are done already")
 

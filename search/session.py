@@ -21,7 +21,7 @@ from objectives.transfer import StageProgress, TransferObjective
 from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
 from search.progress import RunProgress
 from search.study import defining_facts, open_study, provenance
-from search.summary import show_result
+from search.summary import finished_trials, highest_gain, show_result
 from search.worker import StopSignal, count_done, run_worker
 from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace, search_space
@@ -70,7 +70,8 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     hardware = choose_hardware(options.device, kept)
     cache = CheckpointCache(options.cache or default_cache(options.storage))
     stop = StopSignal()
-    progress = RunProgress(console, trials, spec.selection_languages(catalogue))
+    languages = spec.selection_languages(catalogue)
+    progress = RunProgress(console, trials, languages)
 
     def watch(stage: StageProgress) -> None:
         stop.check()
@@ -87,7 +88,9 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     with stop.listening(), progress.showing():
         try:
             study, space = _open(objective, name, storage, redacted(options.storage))
-            progress.resume(count_done(study))
+            leader = highest_gain(finished_trials(study, ledger), languages)
+            best = (leader.gain.mean_gain(languages), leader.in_words) if leader else None
+            progress.resume(count_done(study), best)
             run_worker(study, space, objective, ledger, trials, progress, stop)
         except Interrupted:
             study = None  # before the first trial; nothing to show

@@ -42,6 +42,16 @@ class FinishedTrial:
         """The intermediate task; empty in the arm "none"."""
         return str(self.trial.params.get(f"intermediate.task.{self.arm}", ""))
 
+    @property
+    def in_words(self) -> str:
+        """Its choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
+        rest = (
+            f"{name} {value}"
+            for name, value in self.trial.params.items()
+            if not name.startswith(("intermediate.domain", "intermediate.task"))
+        )
+        return ", ".join((self.task or NO_INTERMEDIATE, *rest))
+
 
 @dataclass(frozen=True)
 class ArmSummary:
@@ -75,6 +85,13 @@ def finished_trials(study: Study, ledger: Ledger) -> list[FinishedTrial]:
     ]
 
 
+def highest_gain(
+    finished: Iterable[FinishedTrial], languages: frozenset[str]
+) -> FinishedTrial | None:
+    """The trial with the highest gain; None where there is none."""
+    return max(finished, key=lambda item: item.gain.mean_gain(languages), default=None)
+
+
 def summarize_arms(
     finished: Sequence[FinishedTrial], arms: Iterable[str], languages: frozenset[str]
 ) -> list[ArmSummary]:
@@ -101,7 +118,7 @@ def summarize_arms(
             ArmSummary(
                 arm=arm,
                 trials=len(mine),
-                best=max(mine, key=lambda item: item.gain.mean_gain(languages), default=None),
+                best=highest_gain(mine, languages),
                 mean_gain=fmean(gains) if gains else float("nan"),
                 best_score=best_score,
                 tuned_gain=100 * (best_score - max(baselines)) if scores else float("nan"),
@@ -183,24 +200,14 @@ def show_result(
 
 def _leaders(finished: Sequence[FinishedTrial], languages: frozenset[str]) -> Iterator[str]:
     """The recipes to look at: they differ where the baseline of the first was badly tuned."""
-    if not finished:
+    best = highest_gain(finished, languages)
+    if best is None:
         return
-    best = max(finished, key=lambda item: item.gain.mean_gain(languages))
     gain = best.gain.mean_gain(languages)
-    yield f"highest gain:  {in_points(gain)}, trial {best.trial.number}: {_in_words(best)}"
+    yield f"highest gain:  {in_points(gain)}, trial {best.trial.number}: {best.in_words}"
     best = max(finished, key=lambda item: item.gain.mean_score(languages))
     score = 100 * best.gain.mean_score(languages)
-    yield f"highest score: {score:.1f}, trial {best.trial.number}: {_in_words(best)}"
-
-
-def _in_words(item: FinishedTrial) -> str:
-    """A trial's choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
-    rest = (
-        f"{name} {value}"
-        for name, value in item.trial.params.items()
-        if not name.startswith(("intermediate.domain", "intermediate.task"))
-    )
-    return ", ".join((item.task or NO_INTERMEDIATE, *rest))
+    yield f"highest score: {score:.1f}, trial {best.trial.number}: {best.in_words}"
 
 
 def trial_counts(study: Study) -> Mapping[str, int]:

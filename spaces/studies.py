@@ -166,6 +166,11 @@ class StudySpec(StrictRecord):
         """The seeds of every trial. They are the same in all trials, so baselines are shared."""
         return tuple(range(self.first_seed, self.first_seed + self.seeds))
 
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks of the study, intermediate ones first."""
+        return (*self.intermediate.tasks, *self.target.tasks)
+
     def arm_tasks(self, catalogue: Catalogue, arm: str) -> tuple[Task, ...]:
         """The intermediate tasks of one arm, in the order of the study file."""
         tasks = [catalogue[name] for name in self.intermediate.tasks]
@@ -200,8 +205,7 @@ class StudySpec(StrictRecord):
 
     def needed_splits(self, catalogue: Catalogue) -> list[SplitName]:
         """All that the search reads, sorted."""
-        tasks = [catalogue[name] for name in (*self.intermediate.tasks, *self.target.tasks)]
-        splits = {self.training_split(task, catalogue) for task in tasks}
+        splits = {self.training_split(catalogue[name], catalogue) for name in self.task_names}
         for task in self.target_tasks(catalogue):
             for language in self.scored_languages(task):
                 splits.add(self.scored_split(task, language, catalogue))
@@ -311,7 +315,7 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
     Raises:
         SpecError: No pocket corpus has a kind that the study needs, or an override is wrong.
     """
-    if all(catalogue[name].pocket for name in (*spec.intermediate.tasks, *spec.target.tasks)):
+    if all(catalogue[name].pocket for name in spec.task_names):
         return spec
     pocket = [task for task in catalogue if task.pocket and task.kind is not TaskKind.MLM]
     target_kinds = {task.kind for task in spec.target_tasks(catalogue)}

@@ -21,6 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -209,8 +210,8 @@ def _encoded(task: Task, split: str, source: DataSource, backbone: Backbone) -> 
 
 
 def _first(split: EncodedSplit, examples: int) -> EncodedSplit:
-    def cut(values: object) -> object:
-        return None if values is None else values[:examples]  # type: ignore[index]
+    def cut(values: Any) -> Any:
+        return None if values is None else values[:examples]
 
     return EncodedSplit(**{name: cut(value) for name, value in vars(split).items()})
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from objectives.gain import TransferGain
-from objectives.transfer import StageProgress
+from objectives.transfer import Position, StageProgress
 from search.progress import RunProgress
 from spaces.recipe import Recipe, Schedule, Stage
 from storage.ledger import PairedScore, Score
@@ -18,6 +18,7 @@ from storage.ledger import PairedScore, Score
 STAGE = Stage("panx", 2, 3e-5, 16, 100, 0.1, 128, Schedule.LINEAR)
 FIRST = Stage("e_ner", 5, 1e-4, 16, 100, 0.1, 128, Schedule.CONSTANT)
 RECIPE = Recipe("x", FIRST, (STAGE,), (0,))
+POSITIONS: tuple[Position, ...] = ("intermediate", "target", "scoring")
 LANGUAGES = frozenset({"swa", "yor"})
 
 
@@ -43,11 +44,11 @@ def _show(*, terminal: bool) -> str:
     console = Console(file=written, force_terminal=terminal, width=140, color_system=None)
     progress = RunProgress(console, 8, LANGUAGES)
     with progress.showing():
-        progress.resume(2)
+        progress.resume(2, (0.5, "wnut17, target.epochs 2"))
         progress.stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
         progress.trial_started(2, RECIPE)
-        for position in ("intermediate", "target", "scoring"):
-            progress.stage(StageProgress(position, "panx", 1, 3, 7))  # type: ignore[arg-type]
+        for position in POSITIONS:
+            progress.stage(StageProgress(position, "panx", 1, 3, 7))
         progress.trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
         logging.getLogger("objectives.study_corpora").warning("panx swa: 3 words are lost")
         pruned = _trial(optuna.trial.TrialState.PRUNED, reason="diverged: loss nan")
@@ -71,6 +72,18 @@ def test_a_terminal_shows_the_stage_and_the_best_recipe() -> None:
     assert "intermediate panx seed 1" in shown
     assert "3/7" in shown
     assert "best +1.0: e_ner (5 ep, 0.0001) -> panx (2 ep, 3e-05)" in shown
+
+
+def test_a_resumed_study_keeps_its_best_recipe_in_sight() -> None:
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=140, color_system=None)
+    progress = RunProgress(console, 8, LANGUAGES)
+    with progress.showing():
+        progress.resume(2, (6.2, "uner_ewt, target.epochs 4"))
+        progress.trial_started(2, RECIPE)
+        progress.trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
+    assert "best +6.2: uner_ewt, target.epochs 4" in written.getvalue()
+    assert "best +1.0" not in written.getvalue()
 
 
 def test_a_log_has_no_control_characters() -> None:

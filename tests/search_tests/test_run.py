@@ -8,6 +8,7 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -24,7 +25,7 @@ def _study(workplace: Workplace, name: str = "tiny") -> optuna.Study:
     return optuna.load_study(study_name=name, storage=workplace.storage)
 
 
-def _rows(workplace: Workplace, query: str) -> list[tuple[object, ...]]:
+def _rows(workplace: Workplace, query: str) -> list[tuple[Any, ...]]:
     engine = sa.create_engine(workplace.storage)
     with engine.connect() as connection:
         rows = [tuple(row) for row in connection.execute(sa.text(query))]
@@ -143,7 +144,7 @@ def _wait_for_running_trial(
         assert process.poll() is None, process.communicate()
         if database.exists() and _has_table(workplace, "trial_params"):
             complete, running = (row[0] for row in _rows(workplace, query))
-            if complete >= finished and running:  # type: ignore[operator]
+            if complete >= finished and running:
                 return
         time.sleep(0.02)
     raise AssertionError("no trial was running within a minute")
@@ -224,17 +225,9 @@ def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -
 
 def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    (workplace.folder / "tiny.toml").write_text(
-        (workplace.folder / "tiny.toml").read_text() + _LOCAL_TASKS
-    )
     for split in ("train", "dev"):
         (tmp_path / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
-    changes = (
-        'intermediate.tasks=["mine", "law"]',
-        'target.tasks=["mine"]',
-        'target.languages=["qaa"]',
-    )
-    options = [word for change in changes for word in ("--set", change)]
+    options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
@@ -265,18 +258,22 @@ files = ["{{split}}.conll"]
 )
 
 
-def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_path: Path) -> None:
-    (workplace.folder / "tiny.toml").write_text(
-        (workplace.folder / "tiny.toml").read_text() + _LOCAL_TASKS
-    )
-    (tmp_path / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
-    (tmp_path / "dev.conll").write_text("Ola\tB-PER\n")
+def _on_local_tasks(workplace: Workplace) -> list[str]:
+    """Add the tasks above to the study; the options that make it one of them."""
+    study = workplace.folder / "tiny.toml"
+    study.write_text(study.read_text() + _LOCAL_TASKS)
     changes = (
         'intermediate.tasks=["mine", "law"]',
         'target.tasks=["mine"]',
         'target.languages=["qaa"]',
     )
-    options = [word for change in changes for word in ("--set", change)]
+    return [word for change in changes for word in ("--set", change)]
+
+
+def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_path: Path) -> None:
+    (tmp_path / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
+    (tmp_path / "dev.conll").write_text("Ola\tB-PER\n")
+    options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert f"{tmp_path / 'train.conll'}:3: expected IOB2" in done.stderr
