@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -22,24 +22,39 @@ from objectives.training import TOKEN_BUDGET, is_out_of_memory
 from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
 
+# Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
+# GPU passes from layer to layer does not fit its cache: 482 sentences took three times as long.
+CPU_TOKEN_BUDGET = 1024
 NO_PREDICTION = "O"
 """What a word without a sub-word is predicted as: in seqeval no span of any type, so that the
 word is missed; in accuracy no tag of a POS task."""
 
 
 def predict(
-    model: nn.Module, split: EncodedSplit, padding: Padding, hardware: Hardware
+    model: nn.Module,
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[NDArray[np.float32]]:
     """Logits per example, in the order of the split: [words, c], [c] or [1].
 
     The row of a word that no sub-word stands for is NaN.
+
+    Args:
+        model: Moved to the device, and left in evaluation mode.
+        split: The encoded examples, in any order of lengths.
+        padding: Of the backbone's tokenizer.
+        hardware: Device and precision.
+        on_batch: Called after each batch with examples done and in all; may raise to end it.
 
     Raises:
         DeviceMemoryError: Not even one example fits on the device.
     """
     model.to(hardware.device).eval()
     found: dict[int, NDArray[np.float32]] = {}
-    waiting = list(length_order(split.lengths, TOKEN_BUDGET))[::-1]
+    budget = CPU_TOKEN_BUDGET if hardware.device.type == "cpu" else TOKEN_BUDGET
+    waiting = list(length_order(split.lengths, budget))[::-1]
     while waiting:
         rows = waiting.pop()
         batch = collate(split, rows, padding)
@@ -59,6 +74,7 @@ def predict(
         width = batch["input_ids"].shape[1]
         for place, row in enumerate(rows):
             found[int(row)] = _of_words(logits[place], split, int(row), width, padding.left)
+        on_batch(len(found), len(split))
     return [found[row] for row in range(len(split))]
 
 
@@ -79,7 +95,7 @@ def predicted_labels(
     return [float(values[0]) for values in logits]
 
 
-def compute_score(metric: Metric, gold: Sequence[Any], predicted: Sequence[Any]) -> float:
+def compute_score(metric: Metric | str, gold: Sequence[Any], predicted: Sequence[Any]) -> float:
     """One number for a split.
 
     `span_f1` is seqeval's micro F1 over spans, for POS tags too, as in XTREME (Hu et al. 2020,
@@ -88,13 +104,15 @@ def compute_score(metric: Metric, gold: Sequence[Any], predicted: Sequence[Any])
     `spearman` is scipy's rank correlation; it is 0 where all predictions are equal.
 
     Args:
-        metric: Which.
+        metric: Which; its name will do.
         gold: Tags per word [examples][words], classes [examples], or scores [examples].
         predicted: Of the same shape.
 
     Raises:
         DataError: Nothing to score, hidden labels, or lengths that differ.
+        ValueError: No such metric.
     """
+    metric = Metric(metric)
     if not gold or any(value is None for value in gold):
         raise DataError("scoring: expected gold labels, found none (are they hidden?)")
     if len(gold) != len(predicted):
