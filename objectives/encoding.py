@@ -55,6 +55,19 @@ class EncodedSplit:
         return sum(int((positions < 0).sum()) for positions in self.word_positions or ())
 
 
+def joined(splits: Sequence[EncodedSplit]) -> EncodedSplit:
+    """Several splits of one task as one, for scoring: their labels for training are left out."""
+    segments = [split.token_type_ids for split in splits]
+    positions = [split.word_positions for split in splits]
+    return EncodedSplit(
+        input_ids=[ids for split in splits for ids in split.input_ids],
+        token_type_ids=None if None in segments else [x for part in segments for x in part or ()],
+        labels=None,
+        word_positions=None if None in positions else [x for p in positions for x in p or ()],
+        gold=[gold for split in splits for gold in split.gold],
+    )
+
+
 def encode(
     split: datasets.Dataset, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> EncodedSplit:

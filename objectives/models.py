@@ -6,6 +6,7 @@ from its parent and nothing else: the head is always fresh, drawn from the stage
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,22 +21,25 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.initialization import no_init_weights
 
+from objectives.training import TrainingState
 from spaces.catalogue import Task, TaskKind
 from spaces.errors import BackboneError
 from storage.checkpoints import Checkpoint
 from storage.fingerprint import file_sha256, fingerprint
 
 ENCODER_FILE = "encoder.safetensors"
+TRAINING_FILE = "training.safetensors"
 # What makes an encoder: weights, configuration and tokenizer, of the formats without code.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -51,7 +55,7 @@ class Backbone:
         name: As the study names it.
         key: Fingerprint of its files: the parent key of a first stage.
         revision: Commit of the Hub, or empty for a folder.
-        folder: Where its files lie.
+        config: Its architecture.
         tokenizer: Its fast tokenizer.
         weights: Of the encoder alone, float32.
     """
@@ -59,7 +63,7 @@ class Backbone:
     name: str
     key: str
     revision: str
-    folder: Path
+    config: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase
     weights: Weights
 
@@ -126,7 +130,7 @@ def load_backbone(name: str) -> Backbone:
     weights = {name: w for name, w in model.state_dict().items() if name not in drawn}
     if not weights:
         raise BackboneError(f"backbone {name!r}: its weights are not those of its config.json")
-    return Backbone(name, key, revision, folder, tokenizer, weights)
+    return Backbone(name, key, revision, model.config, tokenizer, weights)
 
 
 def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> PreTrainedModel:
@@ -144,16 +148,21 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
     """
     torch.manual_seed(seed)
     try:
-        # The caller may shape the configuration; the heads of sequence models differ in it.
-        config = AutoConfig.from_pretrained(
-            backbone.folder, trust_remote_code=False, **_head_options(task)
-        )
-        model: PreTrainedModel = _head_class(task).from_config(config, dtype=torch.float32)
+        config = copy.deepcopy(backbone.config)
+        for name, value in _head_options(task).items():
+            setattr(config, name, value)
+        with no_init_weights():
+            model: PreTrainedModel = _head_class(task).from_config(config, dtype=torch.float32)
     except ValueError as error:  # an architecture that has no such head
         reason = str(error).splitlines()[0]
         raise BackboneError(
             f"backbone {backbone.name!r}: no head for {task.kind}: {reason}"
         ) from error
+    # Drawing what the parent brings anyway takes longer than all the rest.
+    for name, tensor in model.base_model.state_dict(keep_vars=True).items():
+        if name in parent:
+            tensor._is_hf_initialized = True
+    model.init_weights()
     missing, _ = model.base_model.load_state_dict(parent, strict=False)
     if lost := set(missing) & backbone.weights.keys():
         raise BackboneError(
@@ -164,20 +173,42 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
     return model
 
 
-def save_encoder(model: PreTrainedModel, parent: Weights, folder: Path) -> None:
-    """Write the encoder's weights; parts that this head did not use stay as in `parent`."""
-    own = model.base_model.state_dict()
-    weights = {**parent, **own}
-    save_file(
-        {name: w.detach().to("cpu", torch.float32).contiguous() for name, w in weights.items()},
-        folder / ENCODER_FILE,
-    )
+def save_stage(
+    model: PreTrainedModel, parent: Weights, state: TrainingState | None, folder: Path
+) -> None:
+    """Write the encoder's weights and what a longer training needs to go on from here.
+
+    Args:
+        model: As trained.
+        parent: The weights it started from; parts that this head did not use stay as in it.
+        state: Of its training; None where no longer one will go on from it.
+        folder: An empty folder.
+
+    Raises:
+        SafetensorError: The disk is full, or the like.
+    """
+    files = {ENCODER_FILE: {**parent, **model.base_model.state_dict()}}
+    if state is not None:
+        files[TRAINING_FILE] = dict(state.tensors)
+    for file, tensors in files.items():
+        here = {name: x.detach().to("cpu", torch.float32) for name, x in tensors.items()}
+        save_file({name: x.contiguous() for name, x in here.items()}, folder / file)
 
 
 def load_encoder(checkpoint: Checkpoint) -> Weights:
     """The encoder's weights of a trained stage, on the CPU, float32."""
     weights: Weights = load_file(checkpoint.folder / ENCODER_FILE)
     return weights
+
+
+def has_state(checkpoint: Checkpoint) -> bool:
+    """Whether a longer training can go on from the stage."""
+    return (checkpoint.folder / TRAINING_FILE).exists()
+
+
+def load_state(checkpoint: Checkpoint, epochs: int) -> TrainingState:
+    """What `save_stage` kept of a training of so many epochs, on the CPU."""
+    return TrainingState(epochs, load_file(checkpoint.folder / TRAINING_FILE))
 
 
 def _head_class(task: Task) -> Any:

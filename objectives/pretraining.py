@@ -24,6 +24,7 @@ from objectives.training import TRAINING_VERSION, OnUpdate, finetune
 from spaces.catalogue import Task
 from spaces.recipe import Schedule, Stage
 from storage.checkpoints import Checkpoint, CheckpointCache
+from storage.leases import Lease
 
 POCKET_BACKBONE = "pocket"
 SEED = 0
@@ -36,7 +37,10 @@ MASK_SHARE = 0.3
 
 
 def pocket_encoder(
-    text: Task, cache: CheckpointCache, hardware: Hardware, on_update: OnUpdate
+    text: Task,
+    cache: CheckpointCache,
+    hardware: Hardware,
+    on_update: OnUpdate,
 ) -> Checkpoint:
     """The pretrained pocket encoder, trained now if the cache lacks it.
 
@@ -44,7 +48,7 @@ def pocket_encoder(
         text: The catalogue's task of pocket text (kind mlm).
         cache: Where it is kept.
         hardware: Where it is trained, if need be.
-        on_update: As in `finetune`.
+        on_update: As in `finetune`; also called while another process trains it.
     """
     source = DataSource(SourceKind.POCKET)
     split = datasets.concatenate_datasets(
@@ -71,7 +75,11 @@ def pocket_encoder(
         "hardware": hardware.kind,
     }
 
-    def train(folder: Path) -> Mapping[str, Any]:
+    def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
+        def watch(done: int, total: int) -> None:
+            lease.progress(done, total)
+            on_update(done, total)
+
         tokenizer = pocket_tokenizer()
         torch.manual_seed(SEED)
         model = AutoModelForMaskedLM.from_config(pocket_config())
@@ -82,11 +90,18 @@ def pocket_encoder(
             Padding.of(tokenizer),
             SEED,
             hardware,
-            on_update,
+            watch,
             MASK_SHARE,
         )
-        model.to("cpu").save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        return {"updates": training.updates, "seconds": training.seconds}
+        with cache.writing():
+            model.to("cpu").save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        return {
+            "task": text.name,
+            "updates": training.updates,
+            "training_seconds": training.seconds,
+        }
 
-    return cache.get_or_create(inputs, train)
+    return cache.get_or_create(
+        inputs, train, lambda holder: on_update(holder.done, max(1, holder.total))
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,18 +37,36 @@ OnUpdate = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class TrainingState:
+    """What a training needs besides the encoder's weights to go on as if it had never stopped.
+
+    The random numbers need no place in it: they start anew with each epoch.
+
+    Attributes:
+        epochs: Passes done.
+        tensors: `weight.NAME` of each parameter of the head, and `ENTRY.NAME` of each entry
+            that the optimizer keeps of a parameter, embeddings cut to the rows in use.
+    """
+
+    epochs: int
+    tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
 class Training:
     """What a training cost and came to.
 
     Attributes:
-        updates: Optimizer steps.
+        updates: Optimizer steps taken now.
         seconds: Wall time.
         losses: Mean loss of each update, [updates].
+        state: From which a longer one goes on.
     """
 
     updates: int
     seconds: float
     losses: tuple[float, ...]
+    state: TrainingState
 
 
 def finetune(
@@ -60,11 +78,13 @@ def finetune(
     hardware: Hardware,
     on_update: OnUpdate,
     mask_share: float = MASK_SHARE,
+    state: TrainingState | None = None,
 ) -> Training:
     """Train a model in place.
 
     Args:
-        model: From `build_model`; moved to the device.
+        model: From `build_model`; moved to the device. Where the training goes on, with the
+            encoder's weights as they were then.
         split: The encoded training examples.
         stage: Epochs, rate, batch size, warm-up, schedule.
         padding: Of the backbone's tokenizer.
@@ -72,6 +92,8 @@ def finetune(
         hardware: Device and precision.
         on_update: Called after each update.
         mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
+        state: Go on from here; the stage must have `Schedule.CONSTANT` and more epochs, and
+            everything else as it was.
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
@@ -85,15 +107,21 @@ def finetune(
         )
         updates_per_epoch = -(-len(split) // stage.batch_size)
         updates = stage.epochs * updates_per_epoch
+        first_epoch = 0
+        if state is not None:
+            if stage.schedule is not Schedule.CONSTANT:
+                raise ValueError(f"a stage of schedule {stage.schedule} has no shorter prefix")
+            first_epoch = state.epochs
+            _restore(state, model, optimizer)
+        done = first_epoch * updates_per_epoch
         losses: list[torch.Tensor] = []
         norms: list[torch.Tensor] = []
         budget = TOKEN_BUDGET
-        for epoch in range(stage.epochs):
+        for epoch in range(first_epoch, stage.epochs):
             # One stream of random numbers per epoch: an epoch does not depend on how many came
             # before it in this process.
             torch.manual_seed(_epoch_seed(seed, epoch))
             for rows in epoch_order(split.lengths, stage.batch_size, seed, epoch):
-                done = len(losses)
                 for group in optimizer.param_groups:
                     group["lr"] = stage.learning_rate * rate_factor(
                         done, updates, updates_per_epoch, stage
@@ -107,12 +135,13 @@ def finetune(
                 optimizer.zero_grad()
                 losses.append(loss)
                 norms.append(norm)
-                if len(losses) % CHECK_EVERY == 0 or len(losses) == updates:
-                    _check_finite(losses, norms)
-                on_update(len(losses), updates)
-    return Training(
-        len(losses), time.perf_counter() - started, tuple(torch.stack(losses).tolist())
-    )
+                done += 1
+                if done % CHECK_EVERY == 0 or done == updates:
+                    _check_finite(losses, norms, done)
+                on_update(done, updates)
+        state = TrainingState(stage.epochs, _tensors(model, optimizer))
+    seconds = time.perf_counter() - started
+    return Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
 
 
 def rate_factor(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:
@@ -193,7 +222,30 @@ def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device)
 
 
-def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor]) -> None:
+def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    encoder = f"{getattr(model, 'base_model_prefix', '')}."
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        if not name.startswith(encoder):
+            tensors[f"weight.{name}"] = parameter.detach()
+        for entry, tensor in optimizer.state.get(parameter, {}).items():
+            tensors[f"{entry}.{name}"] = tensor
+    return tensors
+
+
+def _restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    parameters = dict(model.named_parameters())
+    for place, tensor in state.tensors.items():
+        entry, _, name = place.partition(".")
+        parameter = parameters[name]
+        if entry == "weight":
+            with torch.no_grad():
+                parameter.copy_(tensor)
+        else:
+            optimizer.state[parameter][entry] = tensor.to(parameter.device, copy=True)
+
+
+def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor], done: int) -> None:
     """Look at the last updates; gradients too, or the last one could break the weights unseen."""
     first = max(0, len(losses) - CHECK_EVERY)
     recent = torch.stack([torch.stack(losses[first:]), torch.stack(norms[first:])])
@@ -202,7 +254,8 @@ def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor]) -> None
         place = int(broken.nonzero()[0])
         loss, norm = recent[:, place].tolist()
         raise DivergedError(
-            f"diverged: loss {loss:g}, gradient norm {norm:g} at update {first + place + 1}"
+            f"diverged: loss {loss:g}, gradient norm {norm:g} at update "
+            f"{done - len(losses) + first + place + 1}"
         )
 
 

@@ -1,23 +1,29 @@
 """One trial: from a recipe to a gain.
 
-The intermediate stage comes from the checkpoint cache or is trained into it. A target stage is
-trained, scored on all its languages and forgotten; its scores stay in the ledger under the
-stage's key, so that a stage or a baseline that any trial has had before is not trained again.
+The intermediate stage comes from the checkpoint cache or is trained into it, going on from the
+longest shorter one of its kind. A target stage is trained, scored on all its languages and
+forgotten; its scores stay in the ledger under the stage's key, so that a stage or a baseline
+that any trial has had before is not trained again. Whoever trains a stage holds its lease.
 """
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from transformers import PreTrainedModel
 
 from objectives.batching import Padding
+from objectives.encoding import joined
 from objectives.gain import TransferGain
 from objectives.hardware import Hardware
 from objectives.metrics import compute_score, predict, predicted_labels
@@ -25,21 +31,25 @@ from objectives.models import (
     Backbone,
     Weights,
     build_model,
+    has_state,
     load_backbone,
     load_encoder,
-    save_encoder,
+    load_state,
+    save_stage,
 )
 from objectives.pretraining import POCKET_BACKBONE, pocket_encoder
-from objectives.study_corpora import StudyCorpora
-from objectives.training import TRAINING_VERSION, OnUpdate, finetune
-from spaces.catalogue import Catalogue
-from spaces.recipe import Recipe, Stage
+from objectives.study_corpora import Corpus, StudyCorpora
+from objectives.training import TRAINING_VERSION, Training, TrainingState, finetune
+from spaces.catalogue import Catalogue, Task
+from spaces.recipe import Recipe, Schedule, Stage
 from spaces.studies import SEARCH_SPLIT, StudySpec
-from storage.checkpoints import CheckpointCache
+from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.fingerprint import fingerprint
-from storage.ledger import Ledger, PairedScore, Score, StageRun
+from storage.leases import Holder, Lease, Leases
+from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 
-Position = Literal["pretraining", "intermediate", "target", "baseline", "scoring"]
+Position = Literal["pretraining", "intermediate", "target", "baseline", "scoring", "waiting"]
+Record = Callable[[StageRun], None]
 VERSIONS = {
     "python": platform.python_version(),
     **{name: version(name) for name in ("torch", "transformers", "datasets", "optuna")},
@@ -51,11 +61,11 @@ class StageProgress:
     """Where a trial stands.
 
     Attributes:
-        position: What is going on.
+        position: What is going on; waiting: another worker trains the stage.
         task: On which task.
         seed: With which seed.
-        done: Updates done (languages, while scoring).
-        total: Updates in all (languages, while scoring).
+        done: Updates done (examples, while scoring).
+        total: Updates in all (examples, while scoring); 0 while unknown.
     """
 
     position: Position
@@ -66,19 +76,20 @@ class StageProgress:
 
 
 @dataclass(frozen=True)
-class TrialOutcome:
-    """What one trial found and what it took."""
-
-    gain: TransferGain
-    stage_runs: tuple[StageRun, ...]
-
-
-@dataclass(frozen=True)
 class _Start:
-    """Where a stage starts from; the weights are read when they are needed."""
+    """Where a stage starts from; the weights are read, or trained, when they are needed."""
 
     key: str
     weights: Callable[[], Weights]
+
+
+@dataclass
+class _Work:
+    """What this process did itself for one stage."""
+
+    updates: int = 0
+    training_seconds: float = 0.0
+    scoring_seconds: float = 0.0
 
 
 @dataclass
@@ -90,59 +101,70 @@ class TransferObjective:
         catalogue: Its tasks.
         corpora: Its data.
         cache: Keeps intermediate checkpoints.
-        ledger: Keeps scores.
+        leases: Of the database that the study's workers share.
+        ledger: Keeps scores, and what stages took.
         hardware: Where to compute.
-        watch: Told of every update and every language scored; what it raises ends the trial.
+        watch: Told of every update and every batch scored; what it raises ends the trial.
     """
 
     spec: StudySpec
     catalogue: Catalogue
     corpora: StudyCorpora
     cache: CheckpointCache
+    leases: Leases
     ledger: Ledger
     hardware: Hardware
     watch: Callable[[StageProgress], None]
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
-    def __call__(self, recipe: Recipe, report: Callable[[int, float], None]) -> TrialOutcome:
+    def __call__(
+        self, recipe: Recipe, report: Callable[[int, float], None], record: Record
+    ) -> TransferGain:
         """Train and score a recipe and its baseline, seed by seed.
 
         Args:
             recipe: What to train.
             report: Called after each seed with its index and the mean gain so far, in
                 percentage points; may raise to end the trial.
+            record: Told of each stage that the trial asks for, and of each one that it trained
+                or began to.
 
         Raises:
             DivergedError: A training left the finite numbers.
             DeviceMemoryError: Not even one example fits on the device.
             DataError: A corpus is broken or too small.
             BackboneError: The encoder cannot be loaded.
+            CacheError: A checkpoint cannot be written.
         """
         backbone = self.backbone(recipe.backbone)
         root = _Start(backbone.key, lambda: backbone.weights)
+        if recipe.intermediate is not None:
+            self._count_as_used(backbone, recipe.intermediate, root, recipe.seeds)
         pairs: list[PairedScore] = []
-        runs: list[StageRun] = []
         gain = TransferGain(())
         for index, seed in enumerate(recipe.seeds):
             start = root
             if recipe.intermediate is not None:
-                start = self._intermediate(backbone, recipe.intermediate, root, seed, runs)
+                start = self._intermediate(backbone, recipe.intermediate, root, seed, record)
             for stage in recipe.targets:
-                baseline = self._scored(backbone, stage, root, seed, "baseline", runs)
+                baseline = self._scored(backbone, stage, root, seed, "baseline", record)
                 scores = baseline
                 if recipe.intermediate is not None:
-                    scores = self._scored(backbone, stage, start, seed, "target", runs)
+                    scores = self._scored(backbone, stage, start, seed, "target", record)
                 pairs += [PairedScore(seed, scores[name], baseline[name]) for name in scores]
             gain = TransferGain(tuple(pairs))
             report(index, gain.mean_gain(self.spec.selection_languages(self.catalogue)))
-        return TrialOutcome(gain, tuple(runs))
+        return gain
 
     def backbone(self, name: str) -> Backbone:
         """An encoder of the study, loaded (and, for the pocket encoder, trained) once."""
         if name not in self._backbones:
             if name == POCKET_BACKBONE:
                 text = self.catalogue["pocket_text"]
-                watch = self._watching("pretraining", text.name, 0)
+
+                def watch(done: int, total: int) -> None:
+                    self.watch(StageProgress("pretraining", text.name, 0, done, total))
+
                 made = pocket_encoder(text, self.cache, self.hardware, watch)
                 # Known by how it is made: its bytes differ with the number of threads.
                 backbone = replace(load_backbone(str(made.folder)), name=name, key=made.key)
@@ -151,27 +173,103 @@ class TransferObjective:
             self._backbones[name] = backbone
         return self._backbones[name]
 
-    # --- stages
+    # --- the intermediate stage
 
     def _intermediate(
-        self, backbone: Backbone, stage: Stage, start: _Start, seed: int, runs: list[StageRun]
+        self, backbone: Backbone, stage: Stage, root: _Start, seed: int, record: Record
     ) -> _Start:
-        inputs = self._stage_inputs(backbone, stage, start, seed)
+        """The start that a stage makes; nobody trains it for scores that are known already."""
+        key = fingerprint(self._stage_inputs(backbone, stage, root, seed))
+        record(_asked(stage, "intermediate", key, seed))
+        weights = cache(lambda: self._intermediate_weights(backbone, stage, root, seed, record))
+        return _Start(key, weights)
 
-        def train(folder: Path) -> Mapping[str, Any]:
-            model, seconds = self._train(backbone, stage, start, seed, "intermediate")
-            save_encoder(model, start.weights(), folder)
-            return {"seconds": seconds, "device": self.hardware.name, "versions": VERSIONS}
+    def _intermediate_weights(
+        self, backbone: Backbone, stage: Stage, root: _Start, seed: int, record: Record
+    ) -> Weights:
+        missing: list[Stage] = []
+        reached: Checkpoint | None = None
+        for part in self._parts(stage):
+            found = self.cache.find(self._stage_inputs(backbone, part, root, seed))
+            if found is None:
+                missing.append(part)
+            elif part is stage or has_state(found):
+                self._record_made(found)
+                reached = found
+                break
+        for part in reversed(missing):
+            reached = self._trained(backbone, part, root, reached, seed, record)
+        assert reached is not None
+        return load_encoder(reached)
 
-        started = time.perf_counter()
-        checkpoint = self.cache.get_or_create(inputs, train)
-        seconds = time.perf_counter() - started
-        runs.append(
-            self._stage_run(
-                stage, seed, "intermediate", checkpoint.key, start, checkpoint.reused, seconds
+    def _parts(self, stage: Stage) -> list[Stage]:
+        """The stage and the shorter ones that it goes through and saves, the longest first."""
+        shorter: set[int] = set()
+        if stage.schedule is Schedule.CONSTANT:
+            shorter = {epochs for epochs in self.spec.intermediate.epochs if epochs < stage.epochs}
+        return [stage, *(replace(stage, epochs=epochs) for epochs in sorted(shorter)[::-1])]
+
+    def _trained(
+        self,
+        backbone: Backbone,
+        stage: Stage,
+        root: _Start,
+        shorter: Checkpoint | None,
+        seed: int,
+        record: Record,
+    ) -> Checkpoint:
+        """The checkpoint of a stage, trained from a shorter one if there is one."""
+
+        def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
+            weights, state, seconds = root.weights(), None, 0.0
+            if shorter is not None:
+                weights = load_encoder(shorter)
+                state = load_state(shorter, shorter.inputs["stage"]["epochs"])
+                seconds = shorter.notes["training_seconds"]
+            model, training = self._train(
+                backbone, stage, weights, seed, "intermediate", lease, work, state
             )
+            longest = max(self.spec.intermediate.epochs)
+            goes_on = stage.schedule is Schedule.CONSTANT and stage.epochs < longest
+            state = training.state if goes_on else None
+            with self.cache.writing():
+                save_stage(model, weights, state, folder)
+            return {
+                "task": stage.task,
+                "updates": stage.updates,
+                "training_seconds": seconds + training.seconds,
+                "device": self.hardware.name,
+                "precision": self.hardware.precision,
+                "versions": VERSIONS,
+            }
+
+        inputs = self._stage_inputs(backbone, stage, root, seed)
+        with _counted(stage, "intermediate", fingerprint(inputs), seed, record) as work:
+            made = self.cache.get_or_create(
+                inputs, train, lambda holder: self._wait(holder, stage, seed)
+            )
+        self._record_made(made)
+        return made
+
+    def _record_made(self, checkpoint: Checkpoint) -> None:
+        """Let this database know what a stage took, also where another one's workers made it."""
+        made = TrainedStage(
+            checkpoint_key=checkpoint.key,
+            parent_key=checkpoint.inputs["parent"],
+            scoring_seconds=0.0,
+            **checkpoint.notes,
         )
-        return _Start(checkpoint.key, lambda: load_encoder(checkpoint))
+        self.ledger.record_stage(made, ())
+
+    def _count_as_used(
+        self, backbone: Backbone, stage: Stage, root: _Start, seeds: tuple[int, ...]
+    ) -> None:
+        """Keep what the trial will need from being evicted while it runs."""
+        for seed in seeds:
+            for part in self._parts(stage):
+                self.cache.touch(self._stage_inputs(backbone, part, root, seed))
+
+    # --- target stages
 
     def _scored(
         self,
@@ -180,58 +278,122 @@ class TransferObjective:
         start: _Start,
         seed: int,
         position: Position,
-        runs: list[StageRun],
+        record: Record,
     ) -> dict[str, Score]:
         """Language -> score of a target stage on the search's split, trained if need be."""
-        started = time.perf_counter()
         task = self.catalogue[stage.task]
         key = fingerprint(self._stage_inputs(backbone, stage, start, seed))
         corpora = {
             language: self.corpora.evaluation(backbone, stage, language)
             for language in self.spec.scored_languages(task)
         }
-        known = self.ledger.scores(key, SEARCH_SPLIT)
-        reused = all((task.name, x, corpus.key) in known for x, corpus in corpora.items())
-        if not reused:
-            model, _ = self._train(backbone, stage, start, seed, position)
-            padding = Padding.of(backbone.tokenizer)
-            for number, (language, corpus) in enumerate(corpora.items()):
-                self.watch(StageProgress("scoring", task.name, seed, number, len(corpora)))
-                logits = predict(model, corpus.encoded, padding, self.hardware)
-                predicted = predicted_labels(logits, task)
-                assert task.metric is not None, task.name
-                known[task.name, language, corpus.key] = Score(
-                    checkpoint_key=key,
-                    corpus_key=corpus.key,
-                    task=task.name,
-                    language=language,
-                    split=SEARCH_SPLIT,
-                    metric=task.metric,
-                    score=compute_score(task.metric, corpus.encoded.gold, predicted),
-                    examples=len(corpus.encoded),
-                    lost_words=corpus.encoded.lost_words,
-                    unscored_examples=corpus.unscored,
-                )
-            self.ledger.record_scores(known.values())
-        seconds = time.perf_counter() - started
-        runs.append(self._stage_run(stage, seed, position, key, start, reused, seconds))
-        return {x: known[task.name, x, corpus.key] for x, corpus in corpora.items()}
+
+        def find() -> dict[str, Score] | None:
+            known = self.ledger.scores(key, SEARCH_SPLIT)
+            places = {x: (task.name, x, corpus.key) for x, corpus in corpora.items()}
+            if not all(place in known for place in places.values()):
+                return None
+            return {language: known[place] for language, place in places.items()}
+
+        def make(lease: Lease) -> dict[str, Score]:
+            model, training = self._train(
+                backbone, stage, start.weights(), seed, position, lease, work
+            )
+            scores = self._score(backbone, model, task, corpora, key, seed, work)
+            made = TrainedStage(
+                checkpoint_key=key,
+                parent_key=start.key,
+                task=task.name,
+                updates=stage.updates,
+                training_seconds=training.seconds,
+                scoring_seconds=work.scoring_seconds,
+                device=self.hardware.name,
+                precision=self.hardware.precision,
+                versions=VERSIONS,
+            )
+            self.ledger.record_stage(made, list(scores.values()), lease)
+            return scores
+
+        record(_asked(stage, position, key, seed))
+        with _counted(stage, position, key, seed, record) as work:
+            return self.leases.once(
+                key, find, make, lambda holder: self._wait(holder, stage, seed)
+            )
+
+    def _score(
+        self,
+        backbone: Backbone,
+        model: PreTrainedModel,
+        task: Task,
+        corpora: Mapping[str, Corpus],
+        key: str,
+        seed: int,
+        work: _Work,
+    ) -> dict[str, Score]:
+        """All languages in one pass, so that short and long texts of all of them share batches."""
+        assert task.metric is not None, task.name
+        started = time.perf_counter()
+        logits = predict(
+            model,
+            joined([corpus.encoded for corpus in corpora.values()]),
+            Padding.of(backbone.tokenizer),
+            self.hardware,
+            lambda done, total: self.watch(StageProgress("scoring", task.name, seed, done, total)),
+        )
+        rows = iter(predicted_labels(logits, task))
+        scores = {}
+        for language, corpus in corpora.items():
+            examples = len(corpus.encoded)
+            predicted = list(islice(rows, examples))
+            scores[language] = Score(
+                checkpoint_key=key,
+                corpus_key=corpus.key,
+                task=task.name,
+                language=language,
+                split=SEARCH_SPLIT,
+                metric=task.metric,
+                score=compute_score(task.metric, corpus.encoded.gold, predicted),
+                examples=examples,
+                lost_words=corpus.encoded.lost_words,
+                unscored_examples=corpus.unscored,
+            )
+        work.scoring_seconds += time.perf_counter() - started
+        return scores
+
+    # --- any stage
 
     def _train(
-        self, backbone: Backbone, stage: Stage, start: _Start, seed: int, position: Position
-    ) -> tuple[Any, float]:
-        task = self.catalogue[stage.task]
-        model = build_model(backbone, start.weights(), task, seed)
-        training = finetune(
-            model,
-            self.corpora.training(backbone, stage).encoded,
-            stage,
-            Padding.of(backbone.tokenizer),
-            seed,
-            self.hardware,
-            self._watching(position, stage.task, seed),
-        )
-        return model, training.seconds
+        self,
+        backbone: Backbone,
+        stage: Stage,
+        weights: Weights,
+        seed: int,
+        position: Position,
+        lease: Lease,
+        work: _Work,
+        state: TrainingState | None = None,
+    ) -> tuple[PreTrainedModel, Training]:
+        def on_update(done: int, total: int) -> None:
+            work.updates += 1
+            lease.progress(done, total)
+            self.watch(StageProgress(position, stage.task, seed, done, total))
+
+        model = build_model(backbone, weights, self.catalogue[stage.task], seed)
+        started = time.perf_counter()
+        try:
+            training = finetune(
+                model,
+                self.corpora.training(backbone, stage).encoded,
+                stage,
+                Padding.of(backbone.tokenizer),
+                seed,
+                self.hardware,
+                on_update,
+                state=state,
+            )
+        finally:
+            work.training_seconds += time.perf_counter() - started
+        return model, training
 
     def _stage_inputs(
         self, backbone: Backbone, stage: Stage, start: _Start, seed: int
@@ -251,29 +413,25 @@ class TransferObjective:
             "seed": seed,
         }
 
-    def _stage_run(
-        self,
-        stage: Stage,
-        seed: int,
-        position: Position,
-        key: str,
-        start: _Start,
-        reused: bool,
-        seconds: float,
-    ) -> StageRun:
-        return StageRun(
-            seed=seed,
-            position=position,
-            task=stage.task,
-            checkpoint_key=key,
-            parent_key=start.key,
-            reused=reused,
-            updates=stage.updates,
-            seconds=seconds,
-            device=self.hardware.name,
-            precision=self.hardware.precision,
-            versions=VERSIONS,
-        )
+    def _wait(self, holder: Holder, stage: Stage, seed: int) -> None:
+        self.watch(StageProgress("waiting", stage.task, seed, holder.done, holder.total))
 
-    def _watching(self, position: Position, task: str, seed: int) -> OnUpdate:
-        return lambda done, total: self.watch(StageProgress(position, task, seed, done, total))
+
+def _asked(stage: Stage, position: Position, key: str, seed: int) -> StageRun:
+    return StageRun(seed, position, stage.task, key, stage.updates, 0, 0.0, 0.0, finished=True)
+
+
+@contextmanager
+def _counted(
+    stage: Stage, position: Position, key: str, seed: int, record: Record
+) -> Iterator[_Work]:
+    """Record what is trained within, also what comes to nothing."""
+    work = _Work()
+    finished = False
+    try:
+        yield work
+        finished = True
+    finally:
+        if work.updates:
+            done = (work.updates, work.training_seconds, work.scoring_seconds)
+            record(StageRun(seed, position, stage.task, key, 0, *done, finished=finished))

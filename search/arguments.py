@@ -1,17 +1,24 @@
-"""What the commands share: the storage option, and errors in one line."""
+"""What the commands share: options for data, storage and cache, and errors in one line."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from spaces.errors import TransferSearchError
 
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def add_data(options: argparse.ArgumentParser) -> None:
@@ -36,6 +43,67 @@ def add_storage(options: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
+    """Add `--cache` and, with `limit`, `--cache-limit`."""
+    options.add_argument(
+        "--cache",
+        metavar="DIR_OR_URL",
+        help="checkpoints: a folder, or a URL of fsspec (s3://, gs://); default: beside the "
+        "SQLite file",
+    )
+    if limit:
+        options.add_argument(
+            "--cache-limit",
+            type=_size,
+            metavar="SIZE",
+            help="as in 20GB: above it the least recently used checkpoints go, but for those "
+            "that running trials need",
+        )
+
+
+def default_cache(storage_url: str) -> str:
+    """Where checkpoints lie: beside the SQLite file, else in the current folder."""
+    from storage.backends import sqlite_file
+
+    file = sqlite_file(storage_url)
+    return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
+
+
+def existing_study(options: argparse.Namespace, storage: RDBStorage) -> str:
+    """The name of the study that `--study` means, which may be the path of its file.
+
+    Raises:
+        UnknownNameError: The storage has no such study.
+    """
+    import optuna
+
+    from spaces.errors import unknown_name
+    from storage.backends import redacted
+
+    names = optuna.get_all_study_names(storage)
+    name: str = options.study.rpartition("/")[2].removesuffix(".toml")
+    if name not in names:
+        raise unknown_name("Study", name, names, f"in {redacted(options.storage)}")
+    return name
+
+
+def in_bytes(size: int) -> str:
+    """A size for people, as in `1.2 GB`."""
+    value = float(size)
+    for unit in _UNITS[:-1]:
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} {_UNITS[-1]}"
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"expected a size as in 20GB, found {text!r}")
+    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
+
+
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
     """Turn an error that a user can cause into one line and exit code 2."""
@@ -44,3 +112,6 @@ def fail_in_one_line() -> Iterator[None]:
     except TransferSearchError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2) from error
+    except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from error

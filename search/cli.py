@@ -9,6 +9,8 @@ COMMANDS = {
     "run": "create, resume or extend a study, and run its trials",
     "tasks": "show the catalogue, and where each task's data would come from now",
     "dashboard": "browse a study in optuna-dashboard",
+    "cost": "show what a study asked for, trained and saved",
+    "cache": "list, measure, verify or clean the checkpoint cache",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.arguments import add_storage, fail_in_one_line
+from search.arguments import add_storage, existing_study, fail_in_one_line
 
 # optuna-dashboard asks for no password and lets every visitor delete studies.
 HOST = "127.0.0.1"
@@ -29,14 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
         import optuna
         from optuna_dashboard import wsgi
 
-        from spaces.errors import SpecError, unknown_name
-        from storage.backends import open_storage, redacted
+        from spaces.errors import SpecError
+        from storage.backends import open_storage
 
         storage = open_storage(options.storage, create=False)
-        names = optuna.get_all_study_names(storage)
-        name = options.study.rpartition("/")[2].removesuffix(".toml")
-        if name not in names:
-            raise unknown_name("Study", name, names, f"in {redacted(options.storage)}")
+        name = existing_study(options, storage)
         # get_storage adds the cache without which every poll reads every trial again.
         app = wsgi(optuna.storages.get_storage(storage))
         study_id = storage.get_study_id_from_name(name)

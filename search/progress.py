@@ -103,12 +103,14 @@ class RunProgress:
                 total=progress.total,
                 description=name,
                 visible=True,
-                unit="languages" if progress.position == "scoring" else "updates",
+                unit="texts" if progress.position == "scoring" else "updates",
                 note="",  # reset drops the fields that it is not given
             )
+            if progress.position == "waiting":
+                self._say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
             if progress.position == "pretraining":
                 self._say("pretraining the pocket encoder (once; it is kept in the cache)")
-        self._bars.update(self._stage_bar, completed=progress.done)
+        self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
 
     def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
         """Say what a trial came to."""

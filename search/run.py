@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
 
-from search.arguments import add_data, add_storage, fail_in_one_line
+from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
 
 EPILOG = """\
 Run the same command again to resume a study, or with more --trials to extend it. Several
@@ -32,13 +31,20 @@ def parser() -> argparse.ArgumentParser:
         "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
     )
     add_storage(options)
-    options.add_argument(
-        "--cache", type=Path, metavar="DIR", help="checkpoints; default: beside the SQLite file"
-    )
+    add_cache(options, limit=True)
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     options.add_argument(
         "--threads", type=_count, metavar="N", help="CPU threads; cores divided by workers"
+    )
+    options.add_argument(
+        "--workers", type=_count, metavar="N", help="processes on this machine; default: 1"
+    )
+    options.add_argument(
+        "--workers-per-gpu",
+        type=_count,
+        metavar="K",
+        help="without --workers: K on each CUDA device, for encoders that do not fill one",
     )
     options.add_argument(
         "--set",
@@ -53,7 +59,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options = parser().parse_args(words)
+    options.words = words
     # Read when torch is loaded. Threads that wait by spinning slow each other down tenfold as
     # soon as the machine has anything else to do, and gain next to nothing when it has not.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -18,17 +18,19 @@ from objectives.hardware import choose_hardware
 from objectives.models import quiet_libraries
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
-from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
+from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE, default_cache
+from search.fellows import count_workers, device_of, fellow_workers
 from search.progress import RunProgress
-from search.study import defining_facts, open_study, provenance
+from search.study import defining_facts, open_study, provenance, running_since
 from search.summary import finished_trials, highest_gain, show_result
 from search.worker import StopSignal, count_done, run_worker
 from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import Interrupted
 from spaces.studies import StudySpec, check_study, pocket_twin
-from storage.backends import open_storage, redacted, sqlite_file
+from storage.backends import open_storage, redacted
 from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
 from storage.ledger import Ledger
 
 
@@ -61,14 +63,22 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet_libraries()
-    torch.set_num_threads(options.threads or usable_cores())
+    workers = count_workers(options.workers, options.workers_per_gpu)
+    threads = options.threads or max(1, usable_cores() // workers)
+    torch.set_num_threads(threads)
     storage = open_storage(options.storage)
     ledger = Ledger(storage.engine)
     frozen = ledger.frozen_study(name)
     # A study keeps to the precision it began with, on whatever machine it goes on.
     kept = frozen["precision"] if frozen and options.precision == "auto" else options.precision
-    hardware = choose_hardware(options.device, kept)
-    cache = CheckpointCache(options.cache or default_cache(options.storage))
+    hardware = choose_hardware(device_of(0, options.device), kept)
+    leases = Leases(storage.engine)
+    cache = CheckpointCache(
+        options.cache or default_cache(options.storage),
+        leases,
+        options.cache_limit,
+        lambda: running_since(storage),
+    )
     stop = StopSignal()
     languages = spec.selection_languages(catalogue)
     progress = RunProgress(console, trials, languages)
@@ -78,10 +88,10 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
         progress.stage(stage)
 
     corpora = StudyCorpora(spec, catalogue, source)
-    objective = TransferObjective(spec, catalogue, corpora, cache, ledger, hardware, watch)
+    objective = TransferObjective(spec, catalogue, corpora, cache, leases, ledger, hardware, watch)
     console.print(
         f"device: {hardware.name}, {hardware.precision}; storage: {redacted(options.storage)}, "
-        f"study {name!r}; checkpoints: {cache.folder}",
+        f"study {name!r}; checkpoints: {cache.location}",
         markup=False,
         highlight=False,
     )
@@ -91,7 +101,8 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
             leader = highest_gain(finished_trials(study, ledger), languages)
             best = (leader.gain.mean_gain(languages), leader.in_words) if leader else None
             progress.resume(count_done(study), best)
-            run_worker(study, space, objective, ledger, trials, progress, stop)
+            with fellow_workers(options.words, workers - 1, options.device, threads, stop):
+                run_worker(study, space, objective, ledger, trials, progress, stop)
         except Interrupted:
             study = None  # before the first trial; nothing to show
     if study is not None:
@@ -105,12 +116,6 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def default_cache(storage_url: str) -> Path:
-    """Where checkpoints lie: beside the SQLite file, else in the current folder."""
-    file = sqlite_file(storage_url)
-    return file.with_suffix(".cache") if file else Path("transfer-search.cache")
 
 
 def _open(
@@ -133,10 +138,21 @@ def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
     if options.storage not in {os.environ.get(STORAGE_VARIABLE), DEFAULT_STORAGE}:
         common += ["--storage", redacted(options.storage)]
     run = ["python", "-m", "search.run", *common, "--trials", str(2 * trials)]
-    for option in ("name", "data", "backbone", "cache", "device", "precision", "threads"):
+    for option in (
+        "name",
+        "data",
+        "backbone",
+        "cache",
+        "cache_limit",
+        "device",
+        "precision",
+        "threads",
+        "workers",
+        "workers_per_gpu",
+    ):
         value = getattr(options, option)
         if value not in {None, "auto"}:
-            run += [f"--{option}", str(value)]
+            run += [f"--{option.replace('_', '-')}", str(value)]
     run += [part for override in options.set for part in ("--set", override)]
     study = options.name or Path(options.study).stem
     browse = ["python", "-m", "search.dashboard", "--study", study, *common[2:]]

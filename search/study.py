@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 from optuna.storages import RDBStorage
 from optuna.study import Study
+from optuna.trial import TrialState
 
 from objectives.corpora import DataSource, SourceKind
 from objectives.hardware import Hardware
@@ -49,6 +50,22 @@ def defining_facts(
         "backbones": encoders,
         "precision": hardware.precision,
     }
+
+
+def running_since(storage: RDBStorage) -> float | None:
+    """When the oldest running trial of any study began, in seconds since 1970; None: none runs.
+
+    A minute early, for clocks that differ.
+    """
+    starts = [
+        trial.datetime_start.timestamp() - 60
+        for study in storage.get_all_studies()
+        for trial in storage.get_all_trials(
+            study._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+        )
+        if trial.datetime_start
+    ]
+    return min(starts, default=None)
 
 
 def provenance(

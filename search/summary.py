@@ -17,6 +17,7 @@ from rich.table import Table
 
 from objectives.corpora import DataSource, SourceKind
 from objectives.gain import TransferGain, in_points
+from search.cost import study_cost
 from spaces.catalogue import Catalogue
 from spaces.studies import NO_INTERMEDIATE, StudySpec
 from storage.ledger import Ledger
@@ -193,7 +194,10 @@ def show_result(
     ):
         console.print(table)
         console.print(languages_table(summaries))
-        for line in _leaders(finished, languages):
+        for line in (
+            *_leaders(finished, languages),
+            study_cost(ledger, study.study_name).in_words(),
+        ):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     save_note(study, f"```text\n{text.getvalue()}\n```")
 

@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from objectives.gain import TransferGain
 from objectives.transfer import TransferObjective
-from search.liveness import is_dead, process_identity
 from spaces.dimensions import SearchSpace, suggest_recipe
-from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
+from spaces.errors import CacheError, DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Recipe
 from storage.backends import requeue
 from storage.ledger import Ledger
+from storage.liveness import is_dead, process_identity
 
 INTERRUPTED = "interrupted"
 
@@ -86,7 +86,8 @@ def run_worker(
     """Run trials until the study has `trials` of them, or `stop` says so.
 
     A diverged or too large recipe is told as pruned, so that the sampler avoids its like; a
-    trial that is stopped, or whose worker died, is failed and queued again.
+    trial that is stopped, or whose worker died, is failed and queued again; one whose checkpoint
+    cannot be written is failed.
 
     Args:
         study: Opened by `search.study.open_study`.
@@ -107,12 +108,14 @@ def run_worker(
             stop.check()
             recipe = suggest_recipe(trial, space)
             watcher.trial_started(trial.number, recipe)
-            outcome = objective(recipe, lambda step, value: trial.report(value, step))
-            ledger.record_trial(
-                study.study_name, trial.number, outcome.gain.pairs, outcome.stage_runs
+            gain = objective(
+                recipe,
+                lambda step, value: trial.report(value, step),
+                lambda run: ledger.record_stage_run(study.study_name, trial.number, run),
             )
-            gains[trial.number] = outcome.gain
-            return outcome.gain.mean_gain(languages)
+            ledger.record_trial(study.study_name, trial.number, gain.pairs)
+            gains[trial.number] = gain
+            return gain.mean_gain(languages)
 
     def after_trial(study: Study, trial: FrozenTrial) -> None:
         if trial.user_attrs.get("reason") == INTERRUPTED:
@@ -126,7 +129,9 @@ def run_worker(
         running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         if count_done(study) + running >= trials:
             break
-        study.optimize(run_trial, n_trials=1, catch=(Interrupted,), callbacks=[after_trial])
+        study.optimize(
+            run_trial, n_trials=1, catch=(Interrupted, CacheError), callbacks=[after_trial]
+        )
 
 
 def count_done(study: Study) -> int:
@@ -174,6 +179,9 @@ def _reason_kept(trial: Trial) -> Iterator[None]:
         raise optuna.TrialPruned(str(error)) from error
     except Interrupted:
         trial.set_user_attr("reason", INTERRUPTED)
+        raise
+    except CacheError as error:
+        trial.set_user_attr("reason", str(error))
         raise
     except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
         trial.set_user_attr("reason", f"{type(error).__name__}: {error}")

@@ -34,6 +34,10 @@ class StorageError(TransferSearchError, RuntimeError):
     """A study's storage cannot be opened, or holds something else than this study."""
 
 
+class CacheError(TransferSearchError, OSError):
+    """The checkpoint cache cannot be opened or written; the trial fails, the study goes on."""
+
+
 class DivergedError(TransferSearchError, ArithmeticError):
     """Training left the finite numbers; the recipe is infeasible, the study goes on."""
 

@@ -1,33 +1,52 @@
 """The checkpoint cache: stages by content address, each trained once and never half there.
 
-An entry is a folder named by the fingerprint of all that determines its files. The manifest is
-written last and the folder then renamed into place, so that a killed process leaves nothing
-that looks whole. Each file's SHA-256 is checked on reading; a broken entry counts as absent.
+An entry is a manifest, `KEY.json`, that names the folder its files lie in and the SHA-256 of
+each. The manifest is written last and in one step, so that a killed process leaves nothing that
+looks whole, and each file is checked when it is read: a broken entry counts as absent. The
+cache lies in a folder or behind any URL of fsspec (s3://, gs://, ...).
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+import uuid
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from safetensors import SafetensorError
+
+from spaces.errors import CacheError
 from storage.fingerprint import file_sha256, fingerprint
+from storage.leases import Lease, Leases, OnWait
+from storage.liveness import is_dead, process_identity
 
-MANIFEST = "manifest.json"
+# Files without a manifest are left alone for so long: another machine may be at work on them.
+LEFTOVER_SECONDS = 7 * 24 * 3600
+# Entries of a remote cache that lie here at the same time.
+DOWNLOADS = 4
+
+# Places in the cache; whatever else lies there is not ours.
+_MANIFEST = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.json")
+_PARTS = re.compile(r"(?:[0-9a-f]{2}/[0-9a-f]{64}(?:\.json)?|partial/.+)-[0-9a-f]{32}")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One entry of the cache.
+    """One entry of the cache, on this machine.
 
     Attributes:
         key: Fingerprint of `inputs`.
@@ -44,78 +63,402 @@ class Checkpoint:
     reused: bool
 
 
-class CheckpointCache:
-    """A folder of checkpoints. Any number of processes may use it at the same time.
+@dataclass(frozen=True)
+class Entry:
+    """What the cache holds under one key, without reading its files.
 
-    Args:
-        folder: Made on first use.
+    Attributes:
+        key: Fingerprint of `inputs`.
+        inputs: All that determines the files.
+        notes: About the making.
+        size: Bytes of its files.
+        used_at: When it was last made or found, in seconds since 1970.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    key: str
+    inputs: Mapping[str, Any]
+    notes: Mapping[str, Any]
+    size: int
+    used_at: float
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What `CheckpointCache.collect` did.
+
+    Attributes:
+        evicted: Entries removed.
+        leftovers: Folders of killed processes removed.
+        freed: Bytes that these took.
+        kept: Bytes of the entries that stay.
+    """
+
+    evicted: int
+    leftovers: int
+    freed: int
+    kept: int
+
+
+class CheckpointCache:
+    """A folder or URL of checkpoints. Any number of processes may use it at the same time.
+
+    Args:
+        location: A folder, made on first use, or a URL of fsspec.
+        leases: Of the database that the processes share, so that only one of them trains; None
+            is enough for looking and cleaning.
+        limit: Bytes above which the least recently used entries go; None: no limit.
+        needed_since: Entries used at or after this time (seconds since 1970) stay whatever the
+            limit: a running trial needs them. None: no trial is running.
+
+    Raises:
+        CacheError: No such kind of URL, or its package is not installed.
+    """
+
+    def __init__(
+        self,
+        location: str | Path,
+        leases: Leases | None = None,
+        limit: int | None = None,
+        needed_since: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self.location = str(location)
+        self._leases = leases
+        self._limit = limit
+        self._needed_since = needed_since
+        try:
+            # Other processes write, too, so that a listing is out of date soon.
+            self._files, self._root = fsspec.url_to_fs(self.location, use_listings_cache=False)
+        except (ImportError, ValueError) as error:
+            raise CacheError(
+                f"checkpoint cache {self.location}: expected a folder or a URL that fsspec opens: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self._is_local = isinstance(self._files, LocalFileSystem)
+        self._downloads: Path | None = None
+        self._reported: set[str] = set()
 
     def get_or_create(
-        self, inputs: Mapping[str, Any], train: Callable[[Path], Mapping[str, Any]]
+        self,
+        inputs: Mapping[str, Any],
+        train: Callable[[Path, Lease], Mapping[str, Any]],
+        on_wait: OnWait,
     ) -> Checkpoint:
         """The checkpoint of `inputs`, made by `train` where it is not there yet.
 
         Args:
             inputs: All that determines the files, in JSON's types.
-            train: Writes the files into the empty folder it is given; returns notes in JSON's
-                types. What it raises is passed on, and nothing is kept.
+            train: Writes the files into the empty folder it is given and tells the lease how
+                far it is; returns notes in JSON's types. What it raises is passed on, and
+                nothing is kept.
+            on_wait: Called while another process trains it.
 
         Raises:
-            OSError: The cache cannot be written.
+            CacheError: The cache cannot be written.
         """
         key = fingerprint(inputs)
-        if found := self._read(key):
-            return found
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"partial-{key[:12]}-", dir=self.folder))
-        try:
-            started = time.perf_counter()
-            notes = {**train(partial), "cache_seconds": time.perf_counter() - started}
-            files = {path.name: file_sha256(path) for path in sorted(partial.iterdir())}
-            manifest = {"key": key, "inputs": inputs, "notes": notes, "files": files}
-            with (partial / MANIFEST).open("w", encoding="utf-8") as file:
-                json.dump(manifest, file, indent=1, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            self._publish(partial, key)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        return Checkpoint(key, self._place(key), inputs, notes, reused=False)
 
-    def _place(self, key: str) -> Path:
-        return self.folder / key[:2] / key
+        def make(lease: Lease) -> Checkpoint:
+            with self._scratch() as folder:
+                notes = train(folder, lease)
+                with self.writing():
+                    return self._publish(folder, key, inputs, notes, lease)
+
+        assert self._leases is not None, "training needs leases"
+        made = self._leases.once(key, lambda: self._read(key), make, on_wait)
+        if not made.reused and self._limit is not None:
+            self.collect(self._limit, keep=made.key)
+        return made
+
+    def find(self, inputs: Mapping[str, Any]) -> Checkpoint | None:
+        """The checkpoint of `inputs` if it is there, whole."""
+        return self._read(fingerprint(inputs))
+
+    def touch(self, inputs: Mapping[str, Any]) -> None:
+        """Count the entry as used now, if it is there: a trial will need it."""
+        place = self._manifest(fingerprint(inputs))
+        try:
+            if self._is_local:
+                os.utime(place)
+            else:  # written anew: object stores know no other way
+                self._files.pipe_file(place, self._files.cat_file(place))
+        except FileNotFoundError:
+            return
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Turn what goes wrong while files are written into a `CacheError`."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CacheError(
+                f"checkpoint cache {self.location}: cannot be written: {reason}; free some space, "
+                f"or bound the cache with --cache-limit"
+            ) from error
+
+    # --- keeping house
+
+    def entries(self) -> list[Entry]:
+        """All entries, the least recently used first; those whose manifest is broken left out."""
+        found = [self._entry(place) for place in self._manifests()]
+        return sorted((entry for entry in found if entry), key=lambda entry: entry.used_at)
+
+    def damaged(self) -> list[str]:
+        """The manifests of entries that do not read back whole; every file is read."""
+        places = self._manifests()
+        return [place for place in places if self._checked(Path(place).stem) is None]
+
+    def leftovers(self) -> dict[str, int]:
+        """Folders that belong to no entry and to no process that may still write: place -> bytes.
+
+        A process killed in the middle of a training leaves one.
+        """
+        named = set()
+        for place in self._manifests():
+            manifest = self._manifest_at(place)
+            if manifest is not None:
+                named.add(manifest.get("folder"))
+        found = {}
+        for place in self._places(_PARTS):
+            try:
+                if Path(place).name not in named and self._is_leftover(place):
+                    found[place] = int(self._files.du(place))
+            except FileNotFoundError:
+                continue  # published or removed meanwhile
+        return found
+
+    def collect(self, limit: int | None, keep: str | None = None) -> Collection:
+        """Remove leftovers, and the least recently used entries until the rest fits `limit`.
+
+        Args:
+            limit: Bytes; None: remove leftovers only.
+            keep: Key of an entry that stays whatever the limit.
+
+        Raises:
+            CacheError: The cache cannot be written.
+        """
+        with self.writing():
+            leftovers = self.leftovers()
+            for place in leftovers:
+                self._remove(place)
+            entries = self.entries()
+            kept = sum(entry.size for entry in entries)
+            needed_since = self._needed_since()
+            evicted: list[Entry] = []
+            for entry in entries:
+                if limit is None or kept <= limit:
+                    break
+                if entry.key == keep:
+                    continue
+                # Object stores tell whole seconds.
+                if needed_since is not None and entry.used_at >= int(needed_since):
+                    _log.warning(
+                        "The checkpoint cache holds %d MB, more than its limit of %d MB: running "
+                        "trials need the rest.",
+                        *(kept // 10**6, limit // 10**6),
+                    )
+                    break
+                self._evict(entry.key)
+                evicted.append(entry)
+                kept -= entry.size
+        freed = sum(leftovers.values()) + sum(entry.size for entry in evicted)
+        return Collection(len(evicted), len(leftovers), freed, kept)
+
+    # --- one entry
+
+    def _manifest(self, key: str) -> str:
+        return f"{self._root}/{key[:2]}/{key}.json"
 
     def _read(self, key: str) -> Checkpoint | None:
-        folder = self._place(key)
-        if not folder.exists():
+        """The whole entry, counted as used now; None, with a warning if it is damaged."""
+        place = self._manifest(key)
+        if not self._files.exists(place):
             return None
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            broken = [
-                name
-                for name, digest in manifest["files"].items()
-                if file_sha256(folder / name) != digest
-            ]
-            if not broken and manifest["key"] == key:
-                return Checkpoint(key, folder, manifest["inputs"], manifest["notes"], reused=True)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            broken = [MANIFEST]  # not there, no JSON, or JSON of another shape
-        _log.warning("Checkpoint %s is damaged (%s); it is made anew.", folder, broken)
-        return None
+        found = self._checked(key)
+        if found is not None:
+            self.touch(found.inputs)
+        elif place not in self._reported:  # whoever waits for it looks again and again
+            self._reported.add(place)
+            _log.warning("Checkpoint %s is damaged; it is made anew.", place)
+        return found
 
-    def _publish(self, partial: Path, key: str) -> None:
-        place = self._place(key)
-        place.parent.mkdir(exist_ok=True)
+    def _checked(self, key: str) -> Checkpoint | None:
+        """The entry if each of its files has its SHA-256; a remote one is brought here."""
+        manifest = self._manifest_at(self._manifest(key))
+        if manifest is None:
+            return None
+        size = 0
         try:
-            partial.rename(place)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                raise
-            if self._read(key) is None:  # a damaged entry stands in the way
-                shutil.rmtree(place)
-                partial.rename(place)
-            # Otherwise another process made the same entry meanwhile: the same bytes.
+            folder = self._fetched(f"{self._root}/{key[:2]}/{manifest['folder']}")
+            for name, digest in manifest["files"].items():
+                if file_sha256(folder / name) != digest:
+                    return None
+                size += (folder / name).stat().st_size
+        except FileNotFoundError:
+            return None
+        if size != manifest["size"]:
+            return None
+        return Checkpoint(key, folder, manifest["inputs"], manifest["notes"], reused=True)
+
+    def _manifest_at(self, place: str) -> dict[str, Any] | None:
+        """The manifest there, with all that one has; None where it is broken or another one's."""
+        try:
+            manifest = json.loads(self._files.cat_file(place))
+            return manifest if _is_manifest_of(Path(place).stem, manifest) else None
+        except (FileNotFoundError, ValueError):
+            return None  # evicted meanwhile, or no JSON
+
+    def _entry(self, place: str) -> Entry | None:
+        manifest = self._manifest_at(place)
+        try:
+            if manifest is None:
+                return None
+            used_at = self._files.modified(place).timestamp()
+            return Entry(
+                Path(place).stem, manifest["inputs"], manifest["notes"], manifest["size"], used_at
+            )
+        except FileNotFoundError:
+            return None
+
+    def _fetched(self, folder: str) -> Path:
+        """The folder on this machine."""
+        if self._is_local:
+            return Path(folder)
+        if self._downloads is None:
+            self._downloads = Path(tempfile.mkdtemp(prefix="transfer-search-"))
+            weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
+        here = self._downloads
+        while (
+            len(old := sorted(here.iterdir(), key=lambda path: path.stat().st_mtime)) >= DOWNLOADS
+        ):
+            shutil.rmtree(old[0])
+        target = here / uuid.uuid4().hex
+        self._files.get(folder, str(target), recursive=True)
+        return target
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """An empty folder to train into, on the file system it will be published from."""
+        if not self._is_local:
+            with tempfile.TemporaryDirectory(prefix="transfer-search-") as name:
+                yield Path(name)
+            return
+        with self.writing():
+            # Named by its process, so that whoever collects knows whether it is still there.
+            name = f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}"
+            folder = Path(self._root, "partial", name)
+            folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # gone if it was published
+
+    def _publish(
+        self,
+        made: Path,
+        key: str,
+        inputs: Mapping[str, Any],
+        notes: Mapping[str, Any],
+        lease: Lease,
+    ) -> Checkpoint:
+        old = self._manifest_at(self._manifest(key))
+        if old is not None and (found := self._checked(key)) is not None:
+            # Workers of another database, with leases of their own, were quicker: theirs is
+            # in use and stays.
+            return found
+        files = sorted(path for path in made.iterdir() if path.is_file())
+        folder = f"{key}-{uuid.uuid4().hex}"
+        manifest = {
+            "key": key,
+            "inputs": inputs,
+            "notes": notes,
+            "folder": folder,
+            "size": sum(path.stat().st_size for path in files),
+            "files": {path.name: file_sha256(path) for path in files},
+        }
+        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        parent = f"{self._root}/{key[:2]}"
+        place = f"{parent}/{folder}"
+        self._files.makedirs(parent, exist_ok=True)
+        try:
+            if self._is_local:
+                made.rename(place)
+            else:
+                for path in files:
+                    self._files.put_file(str(path), f"{place}/{path.name}")
+            lease.confirm()
+            if self._is_local:
+                _replace(Path(self._manifest(key)), text)
+            else:
+                self._files.pipe_file(self._manifest(key), text)
+        except BaseException:
+            self._remove(place)
+            raise
+        if old is not None:  # the damaged one
+            self._remove(f"{parent}/{old['folder']}")
+        return Checkpoint(key, self._fetched(place), inputs, notes, reused=False)
+
+    def _evict(self, key: str) -> None:
+        """The manifest goes first: what has none is no entry."""
+        manifest = self._manifest_at(self._manifest(key))
+        self._remove(self._manifest(key))
+        if manifest is not None:
+            self._remove(f"{self._root}/{key[:2]}/{manifest['folder']}")
+
+    def _remove(self, place: str) -> None:
+        try:
+            self._files.rm(place, recursive=True)
+        except FileNotFoundError:
+            return  # another process was quicker
+
+    # --- all entries
+
+    def _manifests(self) -> list[str]:
+        return self._places(_MANIFEST)
+
+    def _places(self, pattern: re.Pattern[str]) -> list[str]:
+        """Files and folders whose path within the cache is like that."""
+        found = map(str, self._files.find(self._root, maxdepth=2, withdirs=True))
+        return sorted(
+            place for place in found if pattern.fullmatch(place.removeprefix(f"{self._root}/"))
+        )
+
+    def _is_leftover(self, place: str) -> bool:
+        path = Path(place)
+        if path.parent.name == "partial" and is_dead(unquote(path.name.rpartition("-")[0])):
+            return True
+        times = [self._files.modified(file).timestamp() for file in self._files.find(place)] or (
+            [path.stat().st_mtime] if self._is_local else []
+        )
+        return bool(times) and time.time() - max(times) > LEFTOVER_SECONDS
+
+
+def _is_manifest_of(key: str, manifest: object) -> bool:
+    match manifest:
+        case {
+            "key": str(own),
+            "inputs": dict(inputs),
+            "notes": dict(),
+            "folder": str(folder),
+            "size": int(),
+            "files": dict(files),
+        }:
+            return (
+                own == fingerprint(inputs) == key
+                and re.fullmatch(f"{key}-[0-9a-f]{{32}}", folder) is not None
+                and all(isinstance(digest, str) for digest in files.values())
+            )
+    return False
+
+
+def _replace(place: Path, content: bytes) -> None:
+    """Write a file in one step, and make sure that it survives a power cut."""
+    temporary = place.with_name(f"{place.name}-{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)

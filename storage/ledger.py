@@ -8,13 +8,14 @@ its baseline's. Trial parameters, states and values stay in Optuna and are not r
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage.backends import create_together
+from storage.leases import Lease
 
 _tables = sa.MetaData()
 
@@ -52,6 +53,19 @@ _results = sa.Table(
     sa.Column("checkpoint_key", sa.String(64), nullable=False),
     sa.Column("baseline_key", sa.String(64), nullable=False),
 )
+_stages = sa.Table(
+    "transfer_stages",
+    _tables,
+    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
+    sa.Column("parent_key", sa.String(64), nullable=False),
+    sa.Column("task", sa.String(128), nullable=False),
+    sa.Column("updates", sa.Integer, nullable=False),
+    sa.Column("training_seconds", sa.Float(53), nullable=False),
+    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("precision", sa.String(16), nullable=False),
+    sa.Column("versions", sa.JSON, nullable=False),
+)
 _stage_runs = sa.Table(
     "transfer_stage_runs",
     _tables,
@@ -62,13 +76,11 @@ _stage_runs = sa.Table(
     sa.Column("position", sa.String(16), nullable=False),
     sa.Column("task", sa.String(128), nullable=False),
     sa.Column("checkpoint_key", sa.String(64), nullable=False),
-    sa.Column("parent_key", sa.String(64), nullable=False),
-    sa.Column("reused", sa.Boolean, nullable=False),
-    sa.Column("updates", sa.Integer, nullable=False),
-    sa.Column("seconds", sa.Float(53), nullable=False),
-    sa.Column("device", sa.String(64), nullable=False),
-    sa.Column("precision", sa.String(16), nullable=False),
-    sa.Column("versions", sa.JSON, nullable=False),
+    sa.Column("updates_asked", sa.Integer, nullable=False),
+    sa.Column("updates_trained", sa.Integer, nullable=False),
+    sa.Column("training_seconds", sa.Float(53), nullable=False),
+    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
+    sa.Column("finished", sa.Boolean, nullable=False),
 )
 
 
@@ -103,34 +115,61 @@ class Score:
 
 
 @dataclass(frozen=True)
-class StageRun:
-    """One stage that a trial needed, trained or found.
+class TrainedStage:
+    """What making a checkpoint took, from its parent and from nothing of its own.
 
     Attributes:
-        seed: The seed it was trained with.
-        position: intermediate, target or baseline.
-        task: Name in the catalogue.
         checkpoint_key: The stage's content address.
         parent_key: The checkpoint it started from; the backbone's fingerprint at the root.
-        reused: Whether it was found rather than trained.
-        updates: Optimizer steps that its training took.
-        seconds: What the trial spent on it.
+        task: Name in the catalogue.
+        updates: Optimizer steps, those of a shorter stage that it went on from included.
+        training_seconds: Wall seconds of these steps.
+        scoring_seconds: Wall seconds of scoring it; 0 for an intermediate stage.
         device: Where.
         precision: float32 or bfloat16 (autocast).
         versions: Package -> version.
+    """
+
+    checkpoint_key: str
+    parent_key: str
+    task: str
+    updates: int
+    training_seconds: float
+    scoring_seconds: float
+    device: str
+    precision: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a trial asked of one stage, and how much of it was really trained.
+
+    A stage that goes on from a shorter one is one run with all updates asked for; training the
+    shorter one on the way, if need be, is a run of its own with none asked for.
+
+    Attributes:
+        seed: The seed it is trained with.
+        position: intermediate, target or baseline.
+        task: Name in the catalogue.
+        checkpoint_key: The stage's content address.
+        updates_asked: Optimizer steps that training it from its parent takes.
+        updates_trained: Those that the trial took.
+        training_seconds: Wall seconds that the trial trained.
+        scoring_seconds: Wall seconds that the trial scored.
+        finished: False for a training that came to nothing: interrupted, diverged, or not
+            saved.
     """
 
     seed: int
     position: str
     task: str
     checkpoint_key: str
-    parent_key: str
-    reused: bool
-    updates: int
-    seconds: float
-    device: str
-    precision: str
-    versions: Mapping[str, str]
+    updates_asked: int
+    updates_trained: int
+    training_seconds: float
+    scoring_seconds: float
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -184,7 +223,7 @@ class Ledger:
             return None if found is None else dict(found)
 
     def forget_study(self, study_name: str) -> None:
-        """Drop a study's rows, for a study that was deleted in Optuna; scores stay."""
+        """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
         with self._engine.begin() as connection:
             for table in (_studies, _results, _stage_runs):
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
@@ -198,22 +237,63 @@ class Ledger:
             found = [Score(**row) for row in connection.execute(query).mappings()]
         return {(score.task, score.language, score.corpus_key): score for score in found}
 
-    def record_scores(self, scores: Iterable[Score]) -> None:
-        """Keep scores; those that are there already stay as they are."""
-        self._insert_new(_scores, [asdict(score) for score in scores])
+    def record_stage(
+        self, stage: TrainedStage, scores: Sequence[Score], lease: Lease | None = None
+    ) -> None:
+        """Keep what a stage took, and its scores, all or none; what is there already stays.
+
+        Args:
+            stage: What was trained.
+            scores: Of its checkpoint.
+            lease: Confirmed in the same transaction, where the scores are all that is published.
+
+        Raises:
+            LeaseLost: Another worker has the lease; no score is kept.
+        """
+        query = sa.select(_stages.c.updates).where(
+            _stages.c.checkpoint_key == stage.checkpoint_key
+        )
+        with self._engine.connect() as connection:
+            is_known = connection.execute(query).scalar() is not None
+        if not is_known:
+            self._insert_new(_stages, [asdict(stage)])
+        new = self._new_scores(stage.checkpoint_key, scores)
+        try:
+            with self._engine.begin() as connection:
+                if lease is not None:
+                    lease.confirm(connection)
+                for score in new:
+                    connection.execute(sa.insert(_scores), asdict(score))
+        except sa.exc.IntegrityError:
+            if len(self._new_scores(stage.checkpoint_key, scores)) == len(new):
+                raise
+            # Another process recorded some of them between our look and our write.
+            self.record_stage(stage, scores, lease)
+
+    def trained_stages(self, study_name: str) -> dict[str, TrainedStage]:
+        """What each stage that a study needed took to make: checkpoint key -> stage."""
+        needed = sa.select(_stage_runs.c.checkpoint_key).where(
+            _stage_runs.c.study_name == study_name
+        )
+        query = sa.select(_stages).where(_stages.c.checkpoint_key.in_(needed))
+        with self._engine.connect() as connection:
+            found = [TrainedStage(**row) for row in connection.execute(query).mappings()]
+        return {stage.checkpoint_key: stage for stage in found}
+
+    def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:
+        """Keep what a trial asked of a stage, as soon as it has it."""
+        row = {"study_name": study_name, "trial_number": trial_number, **asdict(run)}
+        with self._engine.begin() as connection:
+            connection.execute(sa.insert(_stage_runs), row)
 
     def record_trial(
-        self,
-        study_name: str,
-        trial_number: int,
-        pairs: Sequence[PairedScore],
-        stage_runs: Sequence[StageRun],
+        self, study_name: str, trial_number: int, pairs: Sequence[PairedScore]
     ) -> None:
         """Keep what a trial found, all or nothing; a second call for the same trial is ignored."""
-        trial = {"study_name": study_name, "trial_number": trial_number}
         results = [
             {
-                **trial,
+                "study_name": study_name,
+                "trial_number": trial_number,
                 "seed": pair.seed,
                 "task": pair.score.task,
                 "language": pair.score.language,
@@ -229,13 +309,21 @@ class Ledger:
                 if not self._has_results(connection, study_name, trial_number):
                     for row in results:
                         connection.execute(sa.insert(_results), row)
-                    for run in stage_runs:
-                        connection.execute(sa.insert(_stage_runs), {**trial, **asdict(run)})
         except sa.exc.IntegrityError:
             with self._engine.connect() as connection:
                 if not self._has_results(connection, study_name, trial_number):
                     raise
             # Another process recorded the trial between our look and our write.
+
+    def recorded_trials(self, study_name: str) -> set[int]:
+        """The numbers of the trials whose results are kept."""
+        query = (
+            sa.select(_results.c.trial_number)
+            .where(_results.c.study_name == study_name)
+            .distinct()
+        )
+        with self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
 
     def pairs(self, study_name: str) -> dict[int, list[PairedScore]]:
         """What the search saw: trial number -> its paired scores, by seed, task, language."""
@@ -272,7 +360,7 @@ class Ledger:
         return found
 
     def stage_runs(self, study_name: str) -> dict[int, list[StageRun]]:
-        """All stages that a study's trials needed: trial number -> stages in order."""
+        """All stages that a study's trials asked for: trial number -> runs in order."""
         query = (
             sa.select(_stage_runs)
             .where(_stage_runs.c.study_name == study_name)
@@ -284,6 +372,19 @@ class Ledger:
                 fields = {k: v for k, v in row.items() if k in StageRun.__dataclass_fields__}
                 found.setdefault(row["trial_number"], []).append(StageRun(**fields))
         return found
+
+    def _new_scores(self, checkpoint_key: str, scores: Sequence[Score]) -> list[Score]:
+        """Those that are not there yet."""
+        known = {
+            (score.task, score.language, score.split, score.corpus_key)
+            for split in {score.split for score in scores}
+            for score in self.scores(checkpoint_key, split).values()
+        }
+        return [
+            score
+            for score in scores
+            if (score.task, score.language, score.split, score.corpus_key) not in known
+        ]
 
     def _has_results(self, connection: sa.Connection, study_name: str, trial_number: int) -> bool:
         count = sa.select(sa.func.count()).where(

@@ -33,6 +33,7 @@ from spaces.recipe import Recipe, Schedule, Stage
 from spaces.studies import StudySpec, load_study, pocket_twin
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
 from storage.ledger import Ledger
 
 
@@ -78,11 +79,13 @@ def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list
     catalogue = load_catalogue()
     spec = _study(row, catalogue)
     storage = open_storage(f"sqlite:///{folder / 'ledger.sqlite'}")
+    leases = Leases(storage.engine)
     objective = TransferObjective(
         spec,
         catalogue,
         StudyCorpora(spec, catalogue, DataSource(SourceKind.POCKET)),
-        CheckpointCache(chosen.cache or folder / "cache"),
+        CheckpointCache(chosen.cache or folder / "cache", leases),
+        leases,
         Ledger(storage.engine),
         choose_hardware("cpu", chosen.precision),
         lambda progress: None,
@@ -90,7 +93,7 @@ def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list
     first = Stage(f"pocket_{row.intermediate}", 2, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT)
     target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, 160, 0.1, 64, Schedule.LINEAR)
     recipe = Recipe("pocket", first, (target,), tuple(range(chosen.seeds)))
-    pairs = objective(recipe, lambda step, value: None).gain.pairs
+    pairs = objective(recipe, lambda step, value: None, lambda run: None).pairs
     storage.engine.dispose()
     return [fmean(p.gain for p in pairs if p.seed == seed) for seed in recipe.seeds]
 

@@ -20,13 +20,15 @@ from objectives.hardware import Hardware
 from objectives.metrics import predict, predicted_labels
 from objectives.models import (
     ENCODER_FILE,
+    TRAINING_FILE,
     Backbone,
     build_model,
     load_backbone,
     load_encoder,
-    save_encoder,
+    load_state,
+    save_stage,
 )
-from objectives.training import finetune
+from objectives.training import TrainingState, finetune
 from spaces.catalogue import Task
 from spaces.errors import BackboneError
 from spaces.recipe import Stage
@@ -206,9 +208,14 @@ def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(1)
-    save_encoder(model, bert.weights, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [ENCODER_FILE]
-    found = load_encoder(Checkpoint("key", tmp_path, {}, {}, reused=True))
+    state = TrainingState(3, {"weight.head": torch.arange(3.0), "step.head": torch.tensor(7.0)})
+    save_stage(model, bert.weights, state, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {ENCODER_FILE, TRAINING_FILE}
+    checkpoint = Checkpoint("key", tmp_path, {}, {}, reused=True)
+    read = load_state(checkpoint, 3)
+    assert read.tensors.keys() == state.tensors.keys()
+    assert all(torch.equal(read.tensors[name], x) for name, x in state.tensors.items())
+    found = load_encoder(checkpoint)
     assert found.keys() == bert.weights.keys()
     for name, weight in found.items():
         pooler = name.startswith("pooler.")

@@ -22,11 +22,20 @@ from objectives import training
 from objectives.batching import Padding
 from objectives.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models import Backbone, build_model
-from objectives.training import Training, batch_loss, finetune, rate_factor
-from spaces.catalogue import Task
+from objectives.models import (
+    ENCODER_FILE,
+    TRAINING_FILE,
+    Backbone,
+    build_model,
+    load_encoder,
+    load_state,
+    save_stage,
+)
+from objectives.training import Training, TrainingState, batch_loss, finetune, rate_factor
+from spaces.catalogue import Task, TaskKind
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule, Stage
+from storage.checkpoints import Checkpoint
 
 PADDING = Padding(0, 0, left=False, mask_id=None, special_ids=(0,), vocabulary=50)
 Weights = dict[str, torch.Tensor]
@@ -66,9 +75,13 @@ def tagged(examples: int, seed: int = 0) -> EncodedSplit:
 def train_tagger(cpu: Hardware, make_stage: Callable[..., Stage]) -> Callable[..., Training]:
     """Train a tagger in place on 22 examples: 6 updates of 4 an epoch."""
 
-    def train(model: nn.Module, seed: int = 0, **stage: Any) -> Training:
+    def train(
+        model: nn.Module, seed: int = 0, state: TrainingState | None = None, **stage: Any
+    ) -> Training:
         return finetune(
-            model, tagged(22), make_stage(**stage), PADDING, seed, cpu, lambda done, total: None
+            *(model, tagged(22), make_stage(**stage), PADDING, seed, cpu),
+            lambda done, total: None,
+            state=state,
         )
 
     return train
@@ -169,6 +182,61 @@ def test_at_a_constant_rate_fewer_epochs_are_a_prefix_of_more(
     assert (len(short), len(long)) == (3, 6)
     assert all(equal(a, b) for a, b in zip(short, long[:3], strict=True))
     assert not equal(long[2], long[5])
+
+
+@pytest.mark.parametrize("kind", [kind.value for kind in TaskKind])
+def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
+    kind: str,
+    any_backbone: Backbone,
+    cpu: Hardware,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    tmp_path: Path,
+) -> None:
+    """Through the files, with dropout, and a warm-up that the first part ends in the middle of."""
+    if kind == "mlm" and any_backbone.config.model_type == "xlnet":
+        pytest.skip("XLNet has no masked language modelling")
+    task = make_task(kind)
+    rows = datasets.Dataset.from_dict(toy_columns(kind, 10))
+    split = encode(rows, task, any_backbone.tokenizer, 64)
+    padding = Padding.of(any_backbone.tokenizer)
+
+    def train(epochs: int, folder: Path, before: Checkpoint | None = None) -> Checkpoint:
+        stage = make_stage(task.name, schedule=Schedule.CONSTANT, epochs=epochs, warmup_ratio=0.5)
+        weights, state = any_backbone.weights, None
+        if before is not None:
+            weights, state = load_encoder(before), load_state(before, epochs - 2)
+        model = build_model(any_backbone, weights, task, seed=3)
+        training = finetune(
+            model, split, stage, padding, 3, cpu, lambda done, total: None, state=state
+        )
+        folder.mkdir()
+        save_stage(model, weights, training.state, folder)
+        return Checkpoint("", folder, {}, {}, reused=False)
+
+    resumed = train(3, tmp_path / "resumed", train(1, tmp_path / "short"))
+    scratch = train(3, tmp_path / "scratch")
+    for file in (ENCODER_FILE, TRAINING_FILE):
+        assert (resumed.folder / file).read_bytes() == (scratch.folder / file).read_bytes()
+    short = (tmp_path / "short" / ENCODER_FILE).read_bytes()
+    assert short != (scratch.folder / ENCODER_FILE).read_bytes()
+
+
+def test_a_stage_whose_rate_falls_cannot_go_on(train_tagger: Callable[..., Training]) -> None:
+    trained = train_tagger(Tagger(), schedule=Schedule.CONSTANT)
+    with pytest.raises(ValueError, match="schedule linear has no shorter prefix"):
+        train_tagger(Tagger(), schedule=Schedule.LINEAR, epochs=2, state=trained.state)
+
+
+def test_a_break_after_going_on_is_named_by_its_update_in_all(
+    train_tagger: Callable[..., Training],
+) -> None:
+    trained = train_tagger(Tagger(), schedule=Schedule.CONSTANT)
+    with pytest.raises(DivergedError, match=r"at update 9$"):
+        train_tagger(
+            Tagger(broken_at=3), schedule=Schedule.CONSTANT, epochs=2, state=trained.state
+        )
 
 
 def test_the_optimizer_of_a_stage_starts_fresh(train_tagger: Callable[..., Training]) -> None:

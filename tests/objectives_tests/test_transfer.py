@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from objectives.corpora import DataSource, SourceKind
+from objectives.gain import TransferGain
 from objectives.hardware import Hardware
-from objectives.models import Backbone
+from objectives.models import ENCODER_FILE, TRAINING_FILE, Backbone
 from objectives.study_corpora import StudyCorpora
-from objectives.transfer import StageProgress, TransferObjective, TrialOutcome
+from objectives.transfer import StageProgress, TransferObjective
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError, Interrupted
 from spaces.recipe import Recipe, Schedule, Stage
 from spaces.studies import load_study
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
-from storage.ledger import Ledger
+from storage.leases import Leases
+from storage.ledger import Ledger, StageRun
 
 STUDY = """
 question = "Does a toy help?"
@@ -79,6 +82,14 @@ files = ["news/{language}/{split}.tsv"]
 EXAMPLES = 12
 
 
+@dataclass
+class Outcome:
+    """What a trial found, and the stages that it told of."""
+
+    stage_runs: list[StageRun] = field(default_factory=list)
+    gain: TransferGain = field(init=False)
+
+
 @pytest.fixture
 def data(
     tmp_path: Path,
@@ -115,25 +126,41 @@ def make_corpora(data: Path, tmp_path: Path) -> Callable[..., StudyCorpora]:
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
     storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
-    yield Ledger(storage.engine)
+    yield storage.engine
     storage.engine.dispose()
 
 
 @pytest.fixture
+def ledger(engine: sa.Engine) -> Ledger:
+    return Ledger(engine)
+
+
+@pytest.fixture
 def make_objective(
-    make_corpora: Callable[..., StudyCorpora], tmp_path: Path, ledger: Ledger, cpu: Hardware
+    make_corpora: Callable[..., StudyCorpora],
+    tmp_path: Path,
+    engine: sa.Engine,
+    cpu: Hardware,
 ) -> Callable[..., TransferObjective]:
     """A worker's objective: a fresh one has nothing in memory, but shares cache and ledger."""
 
     def build(
-        *overrides: str, watch: Callable[[StageProgress], None] = lambda progress: None
+        *overrides: str,
+        watch: Callable[[StageProgress], None] = lambda progress: None,
+        place: str = "",
     ) -> TransferObjective:
+        """With a `place`, apart from all others."""
         corpora = make_corpora(*overrides)
-        cache = CheckpointCache(tmp_path / "cache")
+        here = engine
+        if place:
+            (tmp_path / place).mkdir()
+            here = open_storage(f"sqlite:///{tmp_path / place / 'study.db'}").engine
+        leases, ledger = Leases(here), Ledger(here)
+        cache = CheckpointCache(tmp_path / place / "cache", leases)
         return TransferObjective(
-            corpora.spec, corpora.catalogue, corpora, cache, ledger, cpu, watch
+            corpora.spec, corpora.catalogue, corpora, cache, leases, ledger, cpu, watch
         )
 
     return build
@@ -149,13 +176,15 @@ def run(
     objective: TransferObjective,
     recipe: Recipe,
     report: Callable[[int, float], None] = lambda index, gain: None,
-) -> TrialOutcome:
-    return objective(recipe, report)
+) -> Outcome:
+    outcome = Outcome()
+    outcome.gain = objective(recipe, report, outcome.stage_runs.append)
+    return outcome
 
 
-def trained(outcome: TrialOutcome) -> list[tuple[str, str]]:
-    """Position and task of the stages that were not found."""
-    return [(run.position, run.task) for run in outcome.stage_runs if not run.reused]
+def trained(outcome: Outcome) -> list[tuple[str, str]]:
+    """Position and task of the stages that were not found, as they were finished."""
+    return [(run.position, run.task) for run in outcome.stage_runs if run.updates_trained]
 
 
 # --- the corpora of a study
@@ -266,18 +295,44 @@ def test_a_trial_scores_every_task_and_language_with_and_without_the_intermediat
         assert pair.score.checkpoint_key != pair.baseline.checkpoint_key
         assert pair.score.corpus_key == pair.baseline.corpus_key
         assert 0 <= pair.score.score <= 1
-    runs = {(run.position, run.task): run for run in outcome.stage_runs}
-    assert [*runs] == [
+    expected = [
         ("intermediate", "deeds"),
         ("baseline", "names"),
         ("target", "names"),
         ("baseline", "news"),
         ("target", "news"),
     ]
-    first = runs["intermediate", "deeds"]
-    assert runs["target", "names"].parent_key == first.checkpoint_key
-    assert runs["baseline", "names"].parent_key == first.parent_key
+    asked = [run for run in outcome.stage_runs if run.updates_asked]
+    assert [(run.position, run.task) for run in asked] == expected
+    assert sorted(trained(outcome)) == sorted(expected)
+    for found in outcome.stage_runs:
+        assert found.finished
+        assert {found.updates_asked, found.updates_trained} == {0, 2}
+        assert (found.training_seconds > 0) == (found.updates_trained > 0)
+
+
+def test_what_each_stage_took_is_kept(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, ledger: Ledger
+) -> None:
+    objective = make_objective()
+    outcome = run(objective, recipe)
+    for stage_run in outcome.stage_runs:
+        ledger.record_stage_run("toy", 0, stage_run)
+    stages = ledger.trained_stages("toy")
+    keys = {(x.position, x.task): x.checkpoint_key for x in outcome.stage_runs}
+    assert stages.keys() == set(keys.values())
+    first = stages[keys["intermediate", "deeds"]]
+    assert stages[keys["target", "names"]].parent_key == first.checkpoint_key
+    assert stages[keys["baseline", "names"]].parent_key == first.parent_key
     assert (first.updates, first.precision, first.versions["torch"] > "2") == (2, "float32", True)
+    assert first.scoring_seconds == 0 < stages[keys["target", "names"]].scoring_seconds
+    for stage in stages.values():
+        (spent,) = {
+            x.training_seconds
+            for x in outcome.stage_runs
+            if x.checkpoint_key == stage.checkpoint_key and x.updates_trained
+        }
+        assert stage.training_seconds == pytest.approx(spent, rel=0.5)
 
 
 def test_the_gain_of_the_arm_none_is_exactly_nothing(
@@ -411,10 +466,10 @@ def test_what_a_report_raises_ends_the_trial(
 @pytest.mark.parametrize(
     ("position", "left"),
     [
-        ("intermediate", [("intermediate", "deeds"), ("baseline", "names"), ("target", "names")]),
-        ("baseline", [("baseline", "names"), ("target", "names")]),
+        ("intermediate", [("intermediate", "deeds"), ("target", "names")]),
+        ("baseline", [("baseline", "names"), ("intermediate", "deeds"), ("target", "names")]),
         ("target", [("target", "names")]),
-        ("scoring", [("baseline", "names"), ("target", "names")]),
+        ("scoring", [("baseline", "names"), ("intermediate", "deeds"), ("target", "names")]),
     ],
 )
 def test_a_trial_that_was_interrupted_leaves_nothing_half_done(
@@ -442,9 +497,146 @@ def test_progress_is_told_update_by_update(
     told: list[StageProgress] = []
     run(make_objective(watch=told.append), replace(recipe, targets=recipe.targets[:1]))
     assert told == [
-        *(StageProgress("intermediate", "deeds", 0, done, 2) for done in (1, 2)),
         *(StageProgress("baseline", "names", 0, done, 2) for done in (1, 2)),
-        *(StageProgress("scoring", "names", 0, done, 2) for done in (0, 1)),
+        StageProgress("scoring", "names", 0, 16, 16),
+        *(StageProgress("intermediate", "deeds", 0, done, 2) for done in (1, 2)),
         *(StageProgress("target", "names", 0, done, 2) for done in (1, 2)),
-        *(StageProgress("scoring", "names", 0, done, 2) for done in (0, 1)),
+        StageProgress("scoring", "names", 0, 16, 16),
     ]
+
+
+# --- prefixes
+
+
+def longer(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
+    """The recipe with another number of intermediate epochs, and one target."""
+    assert recipe.intermediate is not None
+    stage = replace(recipe.intermediate, epochs=epochs, **changes)
+    return replace(recipe, intermediate=stage, targets=recipe.targets[:1])
+
+
+def intermediate_runs(outcome: Outcome) -> list[tuple[int, int, bool]]:
+    """Updates asked for and trained of the intermediate stage; whether finished."""
+    return [
+        (run.updates_asked, run.updates_trained, run.finished)
+        for run in outcome.stage_runs
+        if run.position == "intermediate"
+    ]
+
+
+def encoders(objective: TransferObjective) -> dict[int, bytes]:
+    """Epochs -> the encoder's file, of all checkpoints in the cache."""
+    found = {}
+    for entry in objective.cache.entries():
+        checkpoint = objective.cache.find(entry.inputs)
+        assert checkpoint is not None
+        content = (checkpoint.folder / ENCODER_FILE).read_bytes()
+        found[entry.inputs["stage"]["epochs"]] = content
+    return found
+
+
+def test_a_longer_stage_goes_on_from_a_shorter_one_to_the_same_bits(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, tmp_path: Path
+) -> None:
+    """Five epochs after three train two; from scratch they come to the same."""
+    choices = "intermediate.epochs=[3, 5]"
+    run(make_objective(choices), longer(recipe, 3))
+    objective = make_objective(choices)
+    outcome = run(objective, longer(recipe, 5))
+    assert intermediate_runs(outcome) == [(10, 0, True), (0, 4, True)]
+    afresh = make_objective("intermediate.epochs=5", place="afresh")
+    scratch = run(afresh, longer(recipe, 5))
+    assert intermediate_runs(scratch) == [(10, 0, True), (0, 10, True)]
+    assert encoders(objective)[5] == encoders(afresh)[5]
+    assert outcome.gain == scratch.gain
+
+
+def test_a_stage_saves_at_each_number_of_epochs_that_the_study_can_ask_for(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    objective = make_objective("intermediate.epochs=[1, 2, 4, 6]")
+    outcome = run(objective, longer(recipe, 4))
+    assert encoders(objective).keys() == {1, 2, 4}
+    assert intermediate_runs(outcome) == [(8, 0, True), (0, 2, True), (0, 2, True), (0, 4, True)]
+    shorter = run(make_objective("intermediate.epochs=[1, 2, 4, 6]"), longer(recipe, 2))
+    assert intermediate_runs(shorter) == [(4, 0, True)]
+
+
+def test_a_later_study_that_asks_for_more_epochs_goes_on_from_where_it_can(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    """The longest stage of a study keeps only its encoder, half of the bytes."""
+    objective = make_objective("intermediate.epochs=[1, 3]")
+    run(objective, longer(recipe, 3))
+    files = [
+        sorted(path.name for path in checkpoint.folder.iterdir())
+        for entry in objective.cache.entries()
+        if (checkpoint := objective.cache.find(entry.inputs))
+    ]
+    assert sorted(files) == [[ENCODER_FILE], [ENCODER_FILE, TRAINING_FILE]]
+    later = run(make_objective("intermediate.epochs=[1, 3, 5]"), longer(recipe, 5))
+    assert intermediate_runs(later) == [(10, 0, True), (0, 8, True)]
+
+
+def test_a_decaying_stage_has_no_prefix(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    choices = ("intermediate.epochs=[1, 2]", "intermediate.schedule=linear")
+    run(make_objective(*choices), longer(recipe, 1, schedule=Schedule.LINEAR))
+    outcome = run(make_objective(*choices), longer(recipe, 2, schedule=Schedule.LINEAR))
+    assert intermediate_runs(outcome) == [(4, 0, True), (0, 4, True)]
+
+
+def test_an_interrupted_stage_goes_on_from_its_last_saved_epoch(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    def stop(progress: StageProgress) -> None:
+        if progress.position == "intermediate" and progress.done == 7:
+            raise Interrupted("asked to stop")
+
+    choices = "intermediate.epochs=[1, 3, 5]"
+    told = Outcome()
+    with pytest.raises(Interrupted):
+        make_objective(choices, watch=stop)(
+            longer(recipe, 5), lambda index, gain: None, told.stage_runs.append
+        )
+    assert intermediate_runs(told) == [(10, 0, True), (0, 2, True), (0, 4, True), (0, 1, False)]
+    objective = make_objective(choices)
+    again = run(objective, longer(recipe, 5))
+    assert intermediate_runs(again) == [(10, 0, True), (0, 4, True)]
+    afresh = make_objective("intermediate.epochs=5", place="afresh")
+    assert again.gain == run(afresh, longer(recipe, 5)).gain
+    assert encoders(objective)[5] == encoders(afresh)[5]
+
+
+def test_what_starts_from_a_stage_and_is_known_needs_its_checkpoint_no_more(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    objective = make_objective()
+    first = run(objective, recipe)
+    assert objective.cache.collect(0).evicted == 1
+    again = run(objective, recipe)
+    assert again.gain == first.gain
+    assert not trained(again)
+    other = replace(recipe, targets=(replace(recipe.targets[0], learning_rate=2e-3),))
+    assert trained(run(objective, other)) == [
+        ("baseline", "names"),
+        ("intermediate", "deeds"),
+        ("target", "names"),
+    ]
+
+
+def test_what_another_databases_workers_trained_is_found_with_what_it_took(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, tmp_path: Path
+) -> None:
+    run(make_objective(), recipe)
+    storage = open_storage(f"sqlite:///{tmp_path / 'other.db'}")
+    ledger, leases = Ledger(storage.engine), Leases(storage.engine)
+    objective = replace(make_objective(), ledger=ledger, leases=leases)
+    outcome = run(objective, recipe)
+    assert ("intermediate", "deeds") not in trained(outcome)
+    for stage_run in outcome.stage_runs:
+        ledger.record_stage_run("toy", 0, stage_run)
+    (found,) = (x for x in ledger.trained_stages("toy").values() if x.task == "deeds")
+    assert found.training_seconds > 0
+    storage.engine.dispose()

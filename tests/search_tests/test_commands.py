@@ -58,4 +58,7 @@ def test_the_console_script_has_the_same_commands(capsys: pytest.CaptureFixture[
     assert cli.main([]) == 0
     assert "dashboard" in capsys.readouterr().out
     assert cli.main(["rum"]) == 2
-    assert "expected a command (run, tasks, dashboard), found 'rum'" in capsys.readouterr().err
+    assert (
+        "expected a command (run, tasks, dashboard, cost, cache), found 'rum'"
+        in capsys.readouterr().err
+    )

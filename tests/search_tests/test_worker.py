@@ -15,15 +15,14 @@ import optuna
 import pytest
 
 from objectives.gain import TransferGain
-from objectives.transfer import TrialOutcome
-from search.liveness import is_dead, process_identity
 from search.samplers import TrialSeededTPE
 from search.worker import StopSignal, count_done, run_worker, settle_dead_trials
 from spaces.dimensions import SearchSpace, StageChoices
 from spaces.errors import DataError, DeviceMemoryError, DivergedError
 from spaces.recipe import Recipe, Schedule
 from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score
+from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.liveness import is_dead, process_identity
 
 CHOICES = StageChoices((1, 2), (1e-5, 1e-4), (16,), (100,), (0.1,), 64, Schedule.LINEAR)
 SPACE = SearchSpace({"none": (), "legal": ("c",)}, ("x",), CHOICES, CHOICES, ("t",), (0,))
@@ -34,9 +33,9 @@ def _score(key: str, value: float) -> Score:
     return Score(key, "c", "t", "swa", "validation", "accuracy", value, 10, 0, 0)
 
 
-def _outcome(gain: float) -> TrialOutcome:
-    pair = PairedScore(0, _score(f"own{gain}", 0.5 + gain / 100), _score("base", 0.5))
-    return TrialOutcome(TransferGain((pair,)), ())
+def _gain(points: float) -> TransferGain:
+    pair = PairedScore(0, _score(f"own{points}", 0.5 + points / 100), _score("base", 0.5))
+    return TransferGain((pair,))
 
 
 class Silent:
@@ -63,16 +62,18 @@ class Loop:
             study_name="s", storage=self.storage, sampler=TrialSeededTPE(), direction="maximize"
         )
 
-    def run(self, train: Callable[[Recipe, Any], TrialOutcome], trials: int) -> None:
+    def run(self, train: Callable[[Recipe, Any], TransferGain], trials: int) -> None:
         """Run the loop with `train` as the objective."""
         spec = SimpleNamespace(selection_languages=lambda catalogue: LANGUAGES)
 
-        def objective(recipe: Recipe, report: Any) -> TrialOutcome:
-            outcome = train(recipe, report)
-            self.ledger.record_scores(
-                score for pair in outcome.gain.pairs for score in (pair.score, pair.baseline)
-            )
-            return outcome
+        def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
+            record(StageRun(0, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
+            gain = train(recipe, report)
+            for pair in gain.pairs:
+                for score in (pair.score, pair.baseline):
+                    stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
+                    self.ledger.record_stage(stage, [score])
+            return gain
 
         objective.spec = spec  # type: ignore[attr-defined]
         objective.catalogue = None  # type: ignore[attr-defined]
@@ -114,10 +115,10 @@ def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
 ) -> None:
     calls = iter(range(9))
 
-    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+    def train(recipe: Recipe, report: Any) -> TransferGain:
         if next(calls) == 0:
             raise error
-        return _outcome(1.0)
+        return _gain(1.0)
 
     loop.run(train, 3)
     assert loop.states == ["PRUNED", "COMPLETE", "COMPLETE"]
@@ -126,7 +127,7 @@ def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
 
 
 def test_broken_data_fails_the_trial_with_its_reason_and_ends_the_run(loop: Loop) -> None:
-    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+    def train(recipe: Recipe, report: Any) -> TransferGain:
         raise DataError("panx-sw.tsv:3: expected IOB2")
 
     with pytest.raises(DataError):
@@ -136,7 +137,7 @@ def test_broken_data_fails_the_trial_with_its_reason_and_ends_the_run(loop: Loop
 
 
 def test_a_bug_shows_its_traceback_and_the_trial_keeps_it(loop: Loop) -> None:
-    def train(recipe: Recipe, report: Any) -> TrialOutcome:
+    def train(recipe: Recipe, report: Any) -> TransferGain:
         raise ZeroDivisionError("a bug")
 
     with pytest.raises(ZeroDivisionError):
@@ -145,7 +146,7 @@ def test_a_bug_shows_its_traceback_and_the_trial_keeps_it(loop: Loop) -> None:
 
 
 def test_a_stopped_trial_is_queued_again_with_its_parameters_and_not_counted(loop: Loop) -> None:
-    def stopped(recipe: Recipe, report: Any) -> TrialOutcome:
+    def stopped(recipe: Recipe, report: Any) -> TransferGain:
         loop.stop.number = signal.SIGTERM
         loop.stop.check()
         raise AssertionError("unreachable")
@@ -154,7 +155,7 @@ def test_a_stopped_trial_is_queued_again_with_its_parameters_and_not_counted(loo
     assert loop.states == ["FAIL", "WAITING"]
     assert count_done(loop.study) == 0
     loop.stop.number = 0
-    loop.run(lambda recipe, report: _outcome(1.0), 2)
+    loop.run(lambda recipe, report: _gain(1.0), 2)
     assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
     first, retry, _ = loop.study.trials
     assert retry.user_attrs["retry_of"] == 0
@@ -163,7 +164,7 @@ def test_a_stopped_trial_is_queued_again_with_its_parameters_and_not_counted(loo
 
 def test_trials_is_a_total_over_runs(loop: Loop) -> None:
     for trials in (2, 2, 5):
-        loop.run(lambda recipe, report: _outcome(1.0), trials)
+        loop.run(lambda recipe, report: _gain(1.0), trials)
         assert len(loop.study.trials) == trials
 
 
@@ -220,9 +221,11 @@ def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_agai
 ) -> None:
     trial = loop.ask()
     trial.set_user_attr("worker", _dead_process())
-    pairs = _outcome(4.0).gain.pairs
-    loop.ledger.record_scores([pairs[0].score, pairs[0].baseline])
-    loop.ledger.record_trial("s", trial.number, pairs, ())
+    pairs = _gain(4.0).pairs
+    for score in (pairs[0].score, pairs[0].baseline):
+        stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
+        loop.ledger.record_stage(stage, [score])
+    loop.ledger.record_trial("s", trial.number, pairs)
     settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
     assert loop.states == ["COMPLETE"]
     assert loop.study.trials[0].value == pytest.approx(4.0)

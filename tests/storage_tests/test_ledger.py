@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+import subprocess
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, StageRun
+from storage.leases import Holder, Lease, LeaseLost, Leases
+from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 
 SCORE = Score(
     checkpoint_key="a" * 64,
@@ -25,26 +27,52 @@ SCORE = Score(
     unscored_examples=1,
 )
 BASELINE = replace(SCORE, checkpoint_key="b" * 64, score=0.25)
+STAGE = TrainedStage(
+    checkpoint_key="a" * 64,
+    parent_key="d" * 64,
+    task="panx",
+    updates=150,
+    training_seconds=12.5,
+    scoring_seconds=0.1 + 0.2,
+    device="cpu (1 threads)",
+    precision="float32",
+    versions={"torch": "2.13.0"},
+)
+BASELINE_STAGE = replace(STAGE, checkpoint_key="b" * 64, parent_key="e" * 64)
 RUN = StageRun(
     seed=0,
     position="intermediate",
     task="e_ner",
     checkpoint_key="a" * 64,
-    parent_key="d" * 64,
-    reused=False,
-    updates=150,
-    seconds=12.5,
-    device="cpu (1 threads)",
-    precision="float32",
-    versions={"torch": "2.13.0"},
+    updates_asked=150,
+    updates_trained=50,
+    training_seconds=4.25,
+    scoring_seconds=0.0,
+    finished=True,
 )
 
-
-@pytest.fixture
-def engine(storage_url: str) -> Iterator[sa.Engine]:
-    storage = open_storage(storage_url)
-    yield storage.engine
-    storage.engine.dispose()
+# Trains the stage of `SCORE`, sleeps in the middle, and then wants to keep its scores.
+LATE = f"""
+from storage.leases import LeaseLost
+from storage.ledger import Ledger, Score, TrainedStage
+ledger = Ledger(storage.engine)
+stage = {STAGE!r}
+score = {SCORE!r}
+def make(lease):
+    print("training", flush=True)
+    sys.stdin.readline()
+    try:
+        ledger.record_stage(stage, [score], lease)
+    except LeaseLost:
+        print("lost")
+        raise
+    return "its own"
+def find():
+    known = ledger.scores(score.checkpoint_key, score.split)
+    return [known.score for known in known.values()] or None
+print(Leases(storage.engine, seconds=1).once("a" * 64, find, make, print))
+storage.engine.dispose()
+"""
 
 
 @pytest.fixture
@@ -53,13 +81,23 @@ def ledger(engine: sa.Engine) -> Ledger:
 
 
 def record_pair(ledger: Ledger, *, study: str = "s", trial: int = 0) -> None:
-    ledger.record_scores([SCORE, BASELINE])
-    ledger.record_trial(study, trial, [PairedScore(0, SCORE, BASELINE)], [RUN])
+    ledger.record_stage(STAGE, [SCORE])
+    ledger.record_stage(BASELINE_STAGE, [BASELINE])
+    ledger.record_stage_run(study, trial, RUN)
+    ledger.record_trial(study, trial, [PairedScore(0, SCORE, BASELINE)])
+
+
+def never(holder: Holder) -> None:
+    raise AssertionError(f"expected nobody to wait for, found {holder}")
+
+
+# --- scores and stages
 
 
 def test_scores_come_back_as_they_went_in(ledger: Ledger, engine: sa.Engine) -> None:
     other = replace(SCORE, language="yor", score=-1.0)
-    ledger.record_scores([SCORE, other, replace(SCORE, split="test"), BASELINE])
+    ledger.record_stage(STAGE, [SCORE, other, replace(SCORE, split="test")])
+    ledger.record_stage(BASELINE_STAGE, [BASELINE])
     expected = {("panx", "swa", "c" * 64): SCORE, ("panx", "yor", "c" * 64): other}
     assert Ledger(engine).scores("a" * 64, "validation") == expected
     assert ledger.scores("a" * 64, "test") == {
@@ -68,27 +106,104 @@ def test_scores_come_back_as_they_went_in(ledger: Ledger, engine: sa.Engine) -> 
     assert ledger.scores("f" * 64, "validation") == {}
 
 
-def test_a_score_that_is_there_stays_as_it_is(ledger: Ledger) -> None:
-    ledger.record_scores([SCORE])
-    ledger.record_scores([replace(SCORE, score=0.9), replace(SCORE, language="yor")])
-    assert ledger.scores("a" * 64, "validation").keys() == {
-        ("panx", "swa", "c" * 64),
-        ("panx", "yor", "c" * 64),
+def test_what_is_there_of_a_stage_stays_and_what_is_new_is_added(ledger: Ledger) -> None:
+    ledger.record_stage(STAGE, [SCORE])
+    ledger.record_stage_run("s", 0, RUN)
+    later = replace(STAGE, training_seconds=99.0)
+    yoruba = replace(SCORE, language="yor")
+    ledger.record_stage(later, [replace(SCORE, score=0.9), yoruba])
+    assert ledger.scores("a" * 64, "validation") == {
+        ("panx", "swa", "c" * 64): SCORE,
+        ("panx", "yor", "c" * 64): yoruba,
     }
-    assert ledger.scores("a" * 64, "validation")["panx", "swa", "c" * 64] == SCORE
+    assert ledger.trained_stages("s") == {"a" * 64: STAGE}
 
 
-@pytest.mark.parametrize("field", ["checkpoint_key", "corpus_key", "task", "language", "split"])
-def test_scores_of_other_examples_or_models_stand_apart(ledger: Ledger, field: str) -> None:
+@pytest.mark.parametrize("field", ["corpus_key", "task", "language", "split"])
+def test_scores_of_other_examples_stand_apart(ledger: Ledger, field: str) -> None:
     change: dict[str, Any] = {field: "x" * 3}
     other = replace(SCORE, **change, score=0.5)
-    ledger.record_scores([SCORE, other])
+    ledger.record_stage(STAGE, [SCORE, other])
     found = {
         **ledger.scores(SCORE.checkpoint_key, SCORE.split),
         **ledger.scores(other.checkpoint_key, other.split),
     }
-    assert SCORE in found.values() or field in {"checkpoint_key", "split"}
+    assert SCORE in found.values() or field == "split"
     assert other in found.values()
+
+
+def test_the_scores_of_a_stage_are_kept_all_or_none(ledger: Ledger) -> None:
+    broken = replace(SCORE, language="yor", score=None)  # type: ignore[arg-type]
+    with pytest.raises(sa.exc.IntegrityError):
+        ledger.record_stage(STAGE, [SCORE, broken])
+    assert ledger.scores("a" * 64, "validation") == {}
+    ledger.record_stage(STAGE, [SCORE])
+    assert len(ledger.scores("a" * 64, "validation")) == 1
+
+
+def test_a_study_knows_what_the_stages_it_needed_took(ledger: Ledger) -> None:
+    """Also one that another study trained, and none that only the other one needed."""
+    ledger.record_stage(STAGE, ())
+    ledger.record_stage(BASELINE_STAGE, [BASELINE])
+    ledger.record_stage_run("other", 3, RUN)
+    ledger.record_stage_run("other", 3, replace(RUN, checkpoint_key="b" * 64))
+    ledger.record_stage_run("s", 0, replace(RUN, updates_trained=0))
+    ledger.record_stage_run("s", 1, replace(RUN, checkpoint_key="9" * 64, finished=False))
+    assert ledger.trained_stages("s") == {"a" * 64: STAGE}
+    assert ledger.trained_stages("other") == {"a" * 64: STAGE, "b" * 64: BASELINE_STAGE}
+    assert ledger.trained_stages("unknown") == {}
+
+
+def test_scores_are_kept_under_the_lease(ledger: Ledger, engine: sa.Engine) -> None:
+    def make(lease: Lease) -> str:
+        ledger.record_stage(STAGE, [SCORE], lease)
+        return "kept"
+
+    assert Leases(engine).once("a" * 64, lambda: None, make, never) == "kept"
+    assert list(ledger.scores("a" * 64, "validation").values()) == [SCORE]
+
+
+def test_whoever_lost_the_lease_keeps_no_scores(ledger: Ledger, engine: sa.Engine) -> None:
+    leases = Leases(engine)
+
+    def make(lease: Lease) -> str:
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
+        assert leases.once("a" * 64, lambda: None, lambda _: "the other's", never)
+        with pytest.raises(LeaseLost):
+            ledger.record_stage(STAGE, [SCORE, replace(SCORE, language="yor")], lease)
+        return "nothing"
+
+    leases.once("a" * 64, lambda: None, make, never)
+    assert ledger.scores("a" * 64, "validation") == {}
+
+
+def test_a_process_that_slept_past_its_lease_keeps_no_scores(
+    storage_url: str,
+    engine: sa.Engine,
+    ledger: Ledger,
+    start: Callable[..., subprocess.Popen[str]],
+    hold_up: Callable[[subprocess.Popen[str]], None],
+) -> None:
+    process = start(LATE, storage_url)
+    hold_up(process)
+    waited_for: list[Holder] = []
+    others = replace(SCORE, score=0.75, corpus_key="9" * 64)
+
+    def make(lease: Lease) -> str:
+        ledger.record_stage(STAGE, [others], lease)
+        return "the other's"
+
+    leases = Leases(engine)
+    assert leases.once("a" * 64, lambda: None, make, waited_for.append) == "the other's"
+    assert waited_for, "a stopped process is no dead one"
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate("go\n", timeout=60)
+    assert (process.returncode, out) == (0, "lost\n[0.75]\n"), err
+    assert list(ledger.scores("a" * 64, "validation").values()) == [others]
+
+
+# --- studies and trials
 
 
 def test_the_first_definition_of_a_study_stays(ledger: Ledger) -> None:
@@ -112,23 +227,32 @@ def test_a_trial_comes_back_with_its_scores_and_stages(ledger: Ledger) -> None:
 
 def test_a_trial_is_recorded_once(ledger: Ledger) -> None:
     record_pair(ledger)
-    record_pair(ledger)
+    ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE)])
     late = replace(SCORE, checkpoint_key="e" * 64)
-    ledger.record_scores([late])
-    ledger.record_trial("s", 0, [PairedScore(1, late, BASELINE)], [RUN, RUN])
+    ledger.record_stage(replace(STAGE, checkpoint_key="e" * 64), [late])
+    ledger.record_trial("s", 0, [PairedScore(1, late, BASELINE)])
     assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
-    assert ledger.stage_runs("s") == {0: [RUN]}
 
 
 def test_a_trial_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
-    ledger.record_scores([SCORE, BASELINE])
-    broken = replace(RUN, updates=None)  # type: ignore[arg-type]
+    ledger.record_stage(STAGE, [SCORE])
+    ledger.record_stage(BASELINE_STAGE, [BASELINE])
+    broken = replace(SCORE, corpus_key=None)  # type: ignore[arg-type]
+    pairs = [PairedScore(0, SCORE, BASELINE), PairedScore(1, broken, BASELINE)]
     with pytest.raises(sa.exc.IntegrityError):
-        ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE)], [RUN, broken])
+        ledger.record_trial("s", 0, pairs)
     assert ledger.pairs("s") == {}
-    assert ledger.stage_runs("s") == {}
     record_pair(ledger)
-    assert ledger.stage_runs("s") == {0: [RUN]}
+    assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
+
+
+def test_a_stage_run_is_kept_as_soon_as_it_is_known(ledger: Ledger, engine: sa.Engine) -> None:
+    """What a trial that never ends well trained is counted, too."""
+    lost = replace(RUN, finished=False, updates_trained=7)
+    ledger.record_stage_run("s", 0, lost)
+    ledger.record_stage_run("s", 0, RUN)
+    assert Ledger(engine).stage_runs("s") == {0: [lost, RUN]}
+    assert ledger.pairs("s") == {}
 
 
 def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None:
@@ -141,14 +265,15 @@ def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None
     near = [
         replace(score, **change, score=0.99) for score in (SCORE, BASELINE) for change in changes
     ]
-    ledger.record_scores(near)
     record_pair(ledger)
+    for score in near:
+        ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
     assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
 
 
 def test_a_trial_without_an_intermediate_stage_has_no_gain(ledger: Ledger) -> None:
-    ledger.record_scores([BASELINE])
-    ledger.record_trial("s", 4, [PairedScore(0, BASELINE, BASELINE)], [RUN])
+    ledger.record_stage(BASELINE_STAGE, [BASELINE])
+    ledger.record_trial("s", 4, [PairedScore(0, BASELINE, BASELINE)])
     (pair,) = ledger.pairs("s")[4]
     assert pair.gain == 0.0
 
@@ -170,17 +295,21 @@ def test_pairs_are_in_the_order_of_trials_seeds_tasks_and_languages(ledger: Ledg
         )
         for seed, task, language in places
     ]
-    ledger.record_scores([score for pair in pairs for score in (pair.score, pair.baseline)])
+    for pair in pairs:
+        for score in (pair.score, pair.baseline):
+            ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
+    for seed in (1, 0):
+        for trial in (10, 2):
+            ledger.record_stage_run("s", trial, replace(RUN, seed=seed))
     for trial in (10, 2):
-        runs = [replace(RUN, seed=seed) for seed in (1, 0)]
-        ledger.record_trial("s", trial, pairs[::-1], runs)
+        ledger.record_trial("s", trial, pairs[::-1])
     found = ledger.pairs("s")
     assert list(found) == list(ledger.stage_runs("s")) == [2, 10]
     assert found[2] == found[10] == pairs
     assert [run.seed for run in ledger.stage_runs("s")[2]] == [1, 0], "as the trial ran them"
 
 
-def test_forgetting_a_study_keeps_scores_and_other_studies(ledger: Ledger) -> None:
+def test_forgetting_a_study_keeps_scores_stages_and_other_studies(ledger: Ledger) -> None:
     for study in ("s", "other"):
         ledger.freeze_study(study, {"study": study})
         record_pair(ledger, study=study)
@@ -188,7 +317,9 @@ def test_forgetting_a_study_keeps_scores_and_other_studies(ledger: Ledger) -> No
     assert ledger.frozen_study("s") is None
     assert ledger.pairs("s") == {}
     assert ledger.stage_runs("s") == {}
+    assert ledger.trained_stages("s") == {}
     assert ledger.scores(SCORE.checkpoint_key, "validation")
+    assert ledger.trained_stages("other") == {STAGE.checkpoint_key: STAGE}
     assert ledger.frozen_study("other") == {"study": "other"}
     assert ledger.pairs("other") == {0: [PairedScore(0, SCORE, BASELINE)]}
 
@@ -197,31 +328,34 @@ def test_two_processes_that_record_the_same_at_once_both_succeed(
     storage_url: str, ledger: Ledger, run_together: Callable[..., list[str]]
 ) -> None:
     script = f"""
+from dataclasses import replace
 from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, StageRun
+from storage.ledger import Ledger, PairedScore, Score, TrainedStage
 storage = open_storage(sys.argv[2])
 ledger = Ledger(storage.engine)
-fields = {same_fields(SCORE)!r}
-scores = [(Score(f"own{{i}}", *fields), Score(f"base{{i}}", *fields)) for i in range(40)]
+score, stage = {same_fields(SCORE)!r}, {same_fields(STAGE)!r}
 together()
 first = ledger.freeze_study("s", {{"by": int(sys.argv[1])}})
-for trial, (own, base) in enumerate(scores):
-    ledger.record_scores([own, base])
-    ledger.record_trial("s", trial, [PairedScore(0, own, base)], [{RUN!r}])
+for trial in range(40):
+    own, base = Score(f"own{{trial}}", *score), Score(f"base{{trial}}", *score)
+    for one in (own, base):
+        mine = replace(one, language=sys.argv[1])
+        ledger.record_stage(TrainedStage(one.checkpoint_key, *stage), [one, mine])
+    ledger.record_trial("s", trial, [PairedScore(0, own, base)])
 print(first["by"])
 storage.engine.dispose()
 """
     first, second = run_together(script, storage_url)
     assert first == second
     assert ledger.frozen_study("s") == {"by": int(first)}
+    for key in (f"{name}{trial}" for name in ("own", "base") for trial in range(40)):
+        languages = {language for _, language, _ in ledger.scores(key, "validation")}
+        assert languages == {"swa", "0", "1"}, "also what only one of them recorded"
     assert {trial: len(pairs) for trial, pairs in ledger.pairs("s").items()} == dict.fromkeys(
         range(40), 1
     )
-    assert {trial: len(runs) for trial, runs in ledger.stage_runs("s").items()} == dict.fromkeys(
-        range(40), 1
-    )
 
 
-def same_fields(score: Score) -> list[object]:
+def same_fields(of: Score | TrainedStage) -> list[object]:
     """All but the checkpoint's key."""
-    return [getattr(score, field.name) for field in fields(Score)[1:]]
+    return [getattr(of, field.name) for field in fields(of)[1:]]

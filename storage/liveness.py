@@ -27,7 +27,8 @@ def is_dead(identity: str) -> bool:
     if machine != _machine():
         return False
     try:
-        return process_identity(int(pid)) != identity
+        ended = psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+        return ended or process_identity(int(pid)) != identity
     except psutil.NoSuchProcess:
         return True
 

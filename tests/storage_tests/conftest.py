@@ -1,0 +1,87 @@
+"""What tests of the storage share: an engine, and processes that are stopped and killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from storage.backends import SQLITE_TIMEOUT
+
+# The database was opened as the program opens it; argument 1 is its URL.
+_OPEN = """
+import sys
+import time
+from pathlib import Path
+from storage.backends import open_storage
+from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
+storage = open_storage(sys.argv[1])
+"""
+
+
+@pytest.fixture
+def engine(storage_url: str) -> Iterator[sa.Engine]:
+    """A connection like that of `open_storage`, without Optuna's tables."""
+    options = {"timeout": SQLITE_TIMEOUT} if storage_url.startswith("sqlite") else {}
+    engine = sa.create_engine(storage_url, connect_args=options, pool_pre_ping=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a script, and return once it has printed the line "training".
+
+    The script finds `storage` open, and the arguments given here in `sys.argv[1:]`.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", _OPEN + script, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        if process.stdout.readline() != "training\n":
+            pytest.fail(process.communicate()[1])
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def hold_up(storage_url: str) -> Callable[[subprocess.Popen[str]], None]:
+    """Stop a process (SIGSTOP), but not while it holds a lock of the database."""
+    options: dict[str, object] = {"options": "-c lock_timeout=200"}
+    if storage_url.startswith("sqlite"):
+        options = {"timeout": 0.2}
+
+    def has_lock(engine: sa.Engine) -> bool:
+        try:
+            with engine.begin() as connection:
+                connection.execute(sa.text("UPDATE transfer_leases SET total = total"))
+        except sa.exc.OperationalError:
+            return True
+        return False
+
+    def hold_up(process: subprocess.Popen[str]) -> None:
+        engine = sa.create_engine(storage_url, connect_args=options)
+        process.send_signal(signal.SIGSTOP)
+        while has_lock(engine):
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGSTOP)
+        engine.dispose()
+
+    return hold_up

@@ -1,0 +1,367 @@
+"""Leases: one of many workers makes a thing, and none waits for a dead one or undoes a living."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from spaces.errors import Interrupted
+from storage.leases import Holder, Lease, Leases
+
+ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
+
+# Makes what is in the file `made`, and adds a line to the file `makers`.
+MAKER = """
+folder = Path(sys.argv[2])
+def find():
+    return (folder / "made").read_text() if (folder / "made").exists() else None
+def make(lease):
+    with (folder / "makers").open("a") as file:
+        file.write("one\\n")
+    print("training", flush=True)
+    sys.stdin.readline()
+    lease.confirm()
+    (folder / "made").write_text("by the process")
+    return "by the process"
+def on_wait(holder):
+    raise AssertionError(holder)
+print(Leases(storage.engine, float(sys.argv[3])).once("stage", find, make, on_wait))
+storage.engine.dispose()
+"""
+
+# Whoever makes it goes on only when another process has waited for it.
+ONE_OF_TWO = """
+import time
+from pathlib import Path
+from storage.backends import open_storage
+from storage.leases import Leases
+number, folder = sys.argv[1], Path(sys.argv[3])
+storage = open_storage(sys.argv[2])
+leases = Leases(storage.engine)
+def find():
+    return (folder / "made").read_text() if (folder / "made").exists() else None
+def make(lease):
+    with (folder / "makers").open("a") as file:
+        file.write(number)
+    while not (folder / "waiting").exists():
+        time.sleep(0.05)
+    lease.confirm()
+    (folder / "part").write_text(number)
+    (folder / "part").replace(folder / "made")
+    return number
+together()
+print(leases.once("stage", find, make, lambda holder: (folder / "waiting").touch()))
+storage.engine.dispose()
+"""
+
+
+@dataclass
+class Made:
+    """Something that is made under a lease, in this process."""
+
+    value: str | None = None
+    makes: int = 0
+    waited_for: list[Holder] = field(default_factory=list)
+
+    def find(self) -> str | None:
+        """Look for it."""
+        return self.value
+
+    def make(self, lease: Lease) -> str:
+        """Make and publish it."""
+        self.makes += 1
+        lease.confirm()
+        self.value = f"made at {self.makes}"
+        return self.value
+
+    def once(self, leases: Leases) -> str:
+        """Find it, or make it if nobody else does."""
+        return leases.once("stage", self.find, self.make, self.waited_for.append)
+
+
+@pytest.fixture
+def leases(engine: sa.Engine) -> Leases:
+    return Leases(engine)
+
+
+def never(holder: Holder) -> None:
+    raise AssertionError(f"expected nobody to wait for, found {holder}")
+
+
+def write_lease(engine: sa.Engine, expires_at: float) -> None:
+    """A lease that a process of another machine has."""
+    row = {"owner": ELSEWHERE, "expires_at": expires_at}
+    query = "INSERT INTO transfer_leases VALUES ('stage', :owner, 4, :expires_at, 3, 10)"
+    with engine.begin() as connection:
+        connection.execute(sa.text(query), row)
+
+
+def read_lease(engine: sa.Engine) -> sa.RowMapping:
+    with engine.connect() as connection:
+        return connection.execute(sa.text("SELECT * FROM transfer_leases")).mappings().one()
+
+
+def expire_lease(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+# --- one worker
+
+
+def test_what_is_not_there_is_made_and_then_found(leases: Leases) -> None:
+    made = Made()
+    assert made.once(leases) == made.once(leases) == "made at 1"
+    assert made.waited_for == []
+
+
+def test_a_lease_is_held_while_it_is_made_and_by_nobody_after(
+    leases: Leases, engine: sa.Engine
+) -> None:
+    def make(lease: Lease) -> str:
+        lease.progress(5, 9)
+        lease.confirm()
+        holder = leases.holder("stage")
+        assert holder is not None
+        assert (holder.fence, holder.done, holder.total) == (1, 5, 9)
+        assert leases.holder("another") is None
+        assert abs(read_lease(engine)["expires_at"] - (time.time() + 60)) < 30
+        return "made"
+
+    assert leases.once("stage", lambda: None, make, never) == "made"
+    assert leases.holder("stage") is None
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_making_that_raises_gives_its_lease_back(
+    leases: Leases, error: type[BaseException]
+) -> None:
+    def fail(lease: Lease) -> str:
+        raise error("in the middle")
+
+    with pytest.raises(error, match="in the middle"):
+        leases.once("stage", lambda: None, fail, never)
+    assert leases.holder("stage") is None
+    made = Made()
+    assert made.once(leases) == "made at 1"
+    assert made.waited_for == []
+
+
+def test_each_taking_has_a_higher_number(leases: Leases) -> None:
+    fences = [
+        leases.once("stage", lambda: None, lambda lease: lease.fence, never) for _ in range(3)
+    ]
+    assert fences == [1, 2, 3]
+
+
+def test_what_was_published_before_the_lease_was_taken_is_not_made_again(leases: Leases) -> None:
+    """The first look finds nothing, the look under the lease does."""
+    looks = iter([None, "made by another"])
+    found = leases.once("stage", lambda: next(looks), lambda lease: pytest.fail("made"), never)
+    assert found == "made by another"
+    assert leases.holder("stage") is None
+
+
+# --- many workers
+
+
+def test_of_two_processes_one_takes_over_what_ran_out(
+    engine: sa.Engine,
+    leases: Leases,
+    storage_url: str,
+    tmp_path: Path,
+    run_together: Callable[..., list[str]],
+) -> None:
+    write_lease(engine, expires_at=time.time() - 1)
+    found = run_together(ONE_OF_TWO, storage_url, str(tmp_path))
+    makers = (tmp_path / "makers").read_text()
+    assert len(makers) == 1
+    assert found == [f"{makers}\n"] * 2
+    assert read_lease(engine)["fence"] == 5
+
+
+def test_the_next_makes_it_at_once_when_the_holder_was_killed(
+    storage_url: str,
+    leases: Leases,
+    tmp_path: Path,
+    start: Callable[..., subprocess.Popen[str]],
+) -> None:
+    process = start(MAKER, storage_url, str(tmp_path), "3600")
+    held = leases.holder("stage")
+    assert held is not None
+    assert f"/{process.pid}/" in held.owner
+    process.kill()
+    process.wait()
+    made = Made()
+    assert made.once(leases) == "made at 1"
+    assert made.waited_for == [], "it did not wait for the lease to run out"
+
+
+def test_a_worker_of_another_machine_is_waited_for_until_its_lease_runs_out(
+    engine: sa.Engine, leases: Leases
+) -> None:
+    expires_at = time.time() + 1.5
+    write_lease(engine, expires_at)
+    made = Made()
+    assert made.once(leases) == "made at 1"
+    assert time.time() >= expires_at
+    assert set(made.waited_for) == {Holder(ELSEWHERE, 4, 3, 10)}
+
+
+def test_whoever_waits_gets_what_the_other_published(engine: sa.Engine, leases: Leases) -> None:
+    write_lease(engine, expires_at=time.time() + 3600)
+    made = Made()
+
+    def publish(holder: Holder) -> None:
+        made.value = "from elsewhere"
+
+    assert leases.once("stage", made.find, made.make, publish) == "from elsewhere"
+    assert made.makes == 0
+
+
+def test_the_waiting_can_be_ended(engine: sa.Engine, leases: Leases) -> None:
+    write_lease(engine, expires_at=time.time() + 3600)
+    before = read_lease(engine)
+    made = Made()
+
+    def stop(holder: Holder) -> None:
+        raise Interrupted("asked to stop")
+
+    with pytest.raises(Interrupted, match="asked to stop"):
+        leases.once("stage", made.find, made.make, stop)
+    assert made.makes == 0
+    assert read_lease(engine) == before
+
+
+def test_a_making_longer_than_the_lease_keeps_it(engine: sa.Engine) -> None:
+    leases = Leases(engine, seconds=1)
+    made, other = Made(), Made()
+    waiting = threading.Thread(
+        target=lambda: leases.once("stage", made.find, other.make, other.waited_for.append)
+    )
+
+    def make(lease: Lease) -> str:
+        started = time.monotonic()
+        waiting.start()
+        wait_until(lambda: time.monotonic() > started + 3 and len(other.waited_for) > 2)
+        return made.make(lease)
+
+    assert leases.once("stage", made.find, make, never) == "made at 1"
+    waiting.join(timeout=60)
+    assert not waiting.is_alive()
+    assert (made.makes, other.makes) == (1, 0)
+    assert {holder.fence for holder in other.waited_for} == {1}
+
+
+def test_a_stopped_holder_that_wakes_after_its_lease_ran_out_publishes_nothing(
+    storage_url: str,
+    engine: sa.Engine,
+    tmp_path: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    hold_up: Callable[[subprocess.Popen[str]], None],
+) -> None:
+    process = start(MAKER, storage_url, str(tmp_path), "1")
+    hold_up(process)
+    waited_for: list[Holder] = []
+
+    def find() -> str | None:
+        return (tmp_path / "made").read_text() if (tmp_path / "made").exists() else None
+
+    def make(lease: Lease) -> str:
+        lease.confirm()
+        (tmp_path / "made").write_text("by the other")
+        return "by the other"
+
+    leases = Leases(engine, seconds=1)
+    assert leases.once("stage", find, make, waited_for.append) == "by the other"
+    assert waited_for, "a stopped process is no dead one"
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate("go\n", timeout=60)
+    assert (process.returncode, out) == (0, "by the other\n"), err
+    assert "was taken over while this process was held up" in err
+    assert (tmp_path / "made").read_text() == "by the other"
+    assert (tmp_path / "makers").read_text() == "one\n", "it did not begin anew"
+
+
+def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
+    engine: sa.Engine, leases: Leases, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Made()
+
+    def make(lease: Lease) -> str:
+        expire_lease(engine)
+        other.once(leases)
+        lease.confirm()
+        raise AssertionError("it published")
+
+    with caplog.at_level(logging.WARNING):
+        assert leases.once("stage", other.find, make, never) == "made at 1"
+    assert other.makes == 1
+    assert "stage stage: the lease was taken over while this process was held up" in caplog.text
+
+
+def test_a_holder_that_lost_its_lease_does_not_free_the_other_ones(
+    engine: sa.Engine, leases: Leases
+) -> None:
+    def make(lease: Lease) -> str:
+        with engine.begin() as connection:
+            query = "UPDATE transfer_leases SET owner = :owner, fence = 9"
+            connection.execute(sa.text(query), {"owner": ELSEWHERE})
+        return "made"
+
+    leases.once("stage", lambda: None, make, never)
+    assert leases.holder("stage") == Holder(ELSEWHERE, 9, 0, 0)
+
+
+def test_a_lease_that_ran_out_and_that_nobody_took_is_still_the_holders(
+    engine: sa.Engine, leases: Leases
+) -> None:
+    """A laptop that slept, with no other worker: nothing has to be trained again."""
+    made = Made()
+
+    def make(lease: Lease) -> str:
+        expire_lease(engine)
+        return made.make(lease)
+
+    assert leases.once("stage", made.find, make, never) == "made at 1"
+
+
+@pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
+def test_a_database_that_is_away_for_a_moment_does_not_end_the_making(
+    postgresql: sa.URL, storage_url: str, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    name = sa.make_url(storage_url).database
+
+    def order(statement: str) -> None:
+        with server.connect() as connection:
+            connection.execute(sa.text(statement), {"name": name})
+
+    def make(lease: Lease) -> str:
+        order(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        order("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+        wait_until(lambda: "could not be renewed" in caplog.text)
+        order(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        before = read_lease(engine)["expires_at"]
+        wait_until(lambda: read_lease(engine)["expires_at"] > before)
+        lease.confirm()
+        return "made"
+
+    assert Leases(engine, seconds=1).once("stage", lambda: None, make, never) == "made"
+    server.dispose()
