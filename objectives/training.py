@@ -24,7 +24,7 @@ from objectives.vocabulary import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 # Sub-words, padding included, that go through the model at once; a larger batch is accumulated.
 TOKEN_BUDGET = 16_384

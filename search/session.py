@@ -14,7 +14,7 @@ from optuna.study import Study
 from rich.console import Console
 
 from objectives.corpora import SourceKind, choose_source
-from objectives.hardware import choose_hardware
+from objectives.hardware import choose_hardware, keep_freed_memory
 from objectives.models import quiet_libraries
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
@@ -63,6 +63,7 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet_libraries()
+    keep_freed_memory()
     workers = count_workers(options.workers, options.workers_per_gpu)
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -41,3 +44,27 @@ def test_a_forward_pass_computes_in_the_precision(precision: str, dtype: torch.d
     with choose_hardware("cpu", precision).autocast():
         assert layer(torch.ones(2, 4)).dtype is dtype
     assert layer.weight.dtype is torch.float32
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of the C library of Linux")
+def test_freed_memory_is_kept_for_the_next_update() -> None:
+    """Page faults of a large block that is taken again and again, in a process of its own."""
+    script = """
+import resource, torch
+from objectives.hardware import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.zeros(16_000_000 // 4).add_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+torch.set_num_threads(1)
+first = faults()
+keep_freed_memory()
+faults()
+print(first, faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    before, after = map(int, done.stdout.split())
+    assert after < before / 2

@@ -16,12 +16,12 @@ from tests.search_tests.conftest import Workplace
 
 def test_workers_share_a_study_and_the_run_waits_for_all(workplace: Workplace) -> None:
     done = workplace.run(
-        *workplace.command("--trials", "6", "--workers", "2", "--set", "target.epochs=60")
+        *workplace.command("--trials", "4", "--workers", "2", "--set", "target.epochs=60")
     )
     assert done.returncode == 0, done.stderr
     trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
     # Two workers may both begin the last trial.
-    assert len(trials) in {6, 7}
+    assert len(trials) in {4, 5}
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
     assert done.stdout.count("highest gain") == 1, "the fellow shows nothing of its own"
@@ -30,16 +30,15 @@ def test_workers_share_a_study_and_the_run_waits_for_all(workplace: Workplace) -
 
 def test_a_signal_to_the_run_ends_its_fellows_too(workplace: Workplace) -> None:
     process = workplace.start(
-        *workplace.command("--trials", "50", "--workers", "3", "--set", "target.epochs=60")
+        *workplace.command("--trials", "50", "--workers", "2", "--set", "target.epochs=60")
     )
     deadline = time.monotonic() + 60
     fellows: list[psutil.Process] = []
-    while len(fellows) < 2:
+    while not fellows:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         fellows = [p for p in psutil.Process(process.pid).children() if p.is_running()]
         time.sleep(0.05)
-    time.sleep(2)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, output
