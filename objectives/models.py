@@ -40,6 +40,8 @@ from storage.fingerprint import file_sha256, fingerprint
 
 ENCODER_FILE = "encoder.safetensors"
 TRAINING_FILE = "training.safetensors"
+# Between a weight's name and `rows` or `values`, where only some rows of it are written.
+_PART = ":"
 # What makes an encoder: weights, configuration and tokenizer, of the formats without code.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
@@ -174,31 +176,75 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
 
 
 def save_stage(
-    model: PreTrainedModel, parent: Weights, state: TrainingState | None, folder: Path
+    model: PreTrainedModel,
+    parent: Weights,
+    root: Weights,
+    state: TrainingState | None,
+    folder: Path,
 ) -> None:
     """Write the encoder's weights and what a longer training needs to go on from here.
+
+    Of the encoder only what differs from `root` is written: most rows of a multilingual
+    embedding matrix, two thirds of the bytes of XLM-R base, are as they were.
 
     Args:
         model: As trained.
         parent: The weights it started from; parts that this head did not use stay as in it.
+        root: The backbone's weights.
         state: Of its training; None where no longer one will go on from it.
         folder: An empty folder.
 
     Raises:
         SafetensorError: The disk is full, or the like.
     """
-    files = {ENCODER_FILE: {**parent, **model.base_model.state_dict()}}
+    files = {ENCODER_FILE: _difference({**parent, **model.base_model.state_dict()}, root)}
     if state is not None:
         files[TRAINING_FILE] = dict(state.tensors)
     for file, tensors in files.items():
-        here = {name: x.detach().to("cpu", torch.float32) for name, x in tensors.items()}
-        save_file({name: x.contiguous() for name, x in here.items()}, folder / file)
+        here = {name: _plain(tensor) for name, tensor in tensors.items()}
+        save_file(here, folder / file)
 
 
-def load_encoder(checkpoint: Checkpoint) -> Weights:
-    """The encoder's weights of a trained stage, on the CPU, float32."""
-    weights: Weights = load_file(checkpoint.folder / ENCODER_FILE)
+def load_encoder(checkpoint: Checkpoint, root: Weights) -> Weights:
+    """The encoder's weights of a trained stage, on the CPU, float32.
+
+    Args:
+        checkpoint: From `save_stage`.
+        root: The backbone's weights, as they were then.
+    """
+    weights = dict(root)
+    found = load_file(checkpoint.folder / ENCODER_FILE)
+    for place, tensor in found.items():
+        name, _, part = place.partition(_PART)
+        if not part:
+            weights[name] = tensor
+        elif part == "rows":
+            weights[name] = root[name].index_copy(0, tensor, found[f"{name}{_PART}values"])
     return weights
+
+
+def _difference(weights: Weights, root: Weights) -> dict[str, torch.Tensor]:
+    """Whole tensors, or of matrices that changed in fewer than half of their rows, these rows."""
+    changed = {}
+    for name, tensor in weights.items():
+        if name not in root:
+            changed[name] = tensor
+            continue
+        tensor = _plain(tensor)
+        rows = (tensor != root[name]).reshape(len(tensor), -1).any(1) if tensor.dim() else None
+        if rows is None or rows.sum() * 2 >= len(rows):
+            changed[name] = tensor
+        elif rows.any():
+            places = rows.nonzero().squeeze(1)
+            changed[f"{name}{_PART}rows"] = places
+            changed[f"{name}{_PART}values"] = tensor[places]
+    return changed
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU, contiguous, and float32 unless of integers."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype).contiguous()
 
 
 def has_state(checkpoint: Checkpoint) -> bool:

@@ -200,7 +200,7 @@ class TransferObjective:
         for part in reversed(missing):
             reached = self._trained(backbone, part, root, reached, seed, record)
         assert reached is not None
-        return load_encoder(reached)
+        return load_encoder(reached, root.weights())
 
     def _parts(self, stage: Stage) -> list[Stage]:
         """The stage and the shorter ones that it goes through and saves, the longest first."""
@@ -223,7 +223,7 @@ class TransferObjective:
         def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
             weights, state, seconds = root.weights(), None, 0.0
             if shorter is not None:
-                weights = load_encoder(shorter)
+                weights = load_encoder(shorter, root.weights())
                 state = load_state(shorter, shorter.inputs["stage"]["epochs"])
                 seconds = shorter.notes["training_seconds"]
             model, training = self._train(
@@ -233,7 +233,7 @@ class TransferObjective:
             goes_on = stage.schedule is Schedule.CONSTANT and stage.epochs < longest
             state = training.state if goes_on else None
             with self.cache.writing():
-                save_stage(model, weights, state, folder)
+                save_stage(model, weights, root.weights(), state, folder)
             return {
                 "task": stage.task,
                 "updates": stage.updates,

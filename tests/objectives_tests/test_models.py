@@ -13,6 +13,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from objectives.batching import Padding, collate
 from objectives.encoding import encode
@@ -209,13 +210,13 @@ def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
         for weight in model.parameters():
             weight.add_(1)
     state = TrainingState(3, {"weight.head": torch.arange(3.0), "step.head": torch.tensor(7.0)})
-    save_stage(model, bert.weights, state, tmp_path)
+    save_stage(model, bert.weights, bert.weights, state, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {ENCODER_FILE, TRAINING_FILE}
     checkpoint = Checkpoint("key", tmp_path, {}, {}, reused=True)
     read = load_state(checkpoint, 3)
     assert read.tensors.keys() == state.tensors.keys()
     assert all(torch.equal(read.tensors[name], x) for name, x in state.tensors.items())
-    found = load_encoder(checkpoint)
+    found = load_encoder(checkpoint, bert.weights)
     assert found.keys() == bert.weights.keys()
     for name, weight in found.items():
         pooler = name.startswith("pooler.")
@@ -225,6 +226,34 @@ def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
     after = build_model(bert, found, make_task("sentiment"), seed=0)
     pooler = bert.weights["pooler.dense.weight"]
     assert torch.equal(after.base_model.state_dict()["pooler.dense.weight"], pooler)
+
+
+def test_of_an_encoder_only_what_changed_is_written(
+    bert: Backbone, make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    """Two rows of the embeddings, a bias, a layer; the parent differs from the root as well."""
+    parent = dict(bert.weights)
+    parent["pooler.dense.bias"] = parent["pooler.dense.bias"] + 1
+    model = build_model(bert, parent, make_task("ner"), seed=0)
+    matrix, layer = "embeddings.word_embeddings.weight", "encoder.layer.0.output.dense"
+    changed = model.base_model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        changed[matrix][[3, 7]] += 1
+        changed[f"{layer}.weight"] *= 2
+        changed[f"{layer}.bias"][0] = 9
+    expected = {name: w.detach().clone() for name, w in changed.items()}
+    save_stage(model, parent, bert.weights, None, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [ENCODER_FILE]
+    written = load_file(tmp_path / ENCODER_FILE)
+    assert written.keys() == {
+        *(f"{matrix}:rows", f"{matrix}:values", f"{layer}.weight"),
+        *(f"{layer}.bias:rows", f"{layer}.bias:values", "pooler.dense.bias"),
+    }
+    assert written[f"{matrix}:rows"].tolist() == [3, 7]
+    found = load_encoder(Checkpoint("key", tmp_path, {}, {}, reused=True), bert.weights)
+    assert found.keys() == parent.keys()
+    for name, weight in found.items():
+        assert torch.equal(weight, expected.get(name, parent[name])), name
 
 
 def test_a_parent_without_some_of_the_encoder_is_refused(

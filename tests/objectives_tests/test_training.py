@@ -206,13 +206,14 @@ def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
         stage = make_stage(task.name, schedule=Schedule.CONSTANT, epochs=epochs, warmup_ratio=0.5)
         weights, state = any_backbone.weights, None
         if before is not None:
-            weights, state = load_encoder(before), load_state(before, epochs - 2)
+            weights = load_encoder(before, any_backbone.weights)
+            state = load_state(before, epochs - 2)
         model = build_model(any_backbone, weights, task, seed=3)
         training = finetune(
             model, split, stage, padding, 3, cpu, lambda done, total: None, state=state
         )
         folder.mkdir()
-        save_stage(model, weights, training.state, folder)
+        save_stage(model, weights, any_backbone.weights, training.state, folder)
         return Checkpoint("", folder, {}, {}, reused=False)
 
     resumed = train(3, tmp_path / "resumed", train(1, tmp_path / "short"))
