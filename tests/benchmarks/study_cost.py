@@ -20,7 +20,7 @@ task and 200 of 5,000 for the target, so that a peer of one thread takes about t
 them the proportions of the stages; the rates themselves are five times higher, since nothing is
 learnt in 26 updates at 1e-5. Scored on two languages with 282 validation sentences in all.
 Fixed costs (Trainer's set-up, our checkpoints) weigh more here than in a study of full size. The
-checkpoints of the full run take about 12 GB of the temporary folder.
+checkpoints of the full run take several gigabytes of the temporary folder.
 
 The score difference is between the two sides' mean F1 of a recipe, the seed spread between our own
 of two seeds, both mean absolute differences in points.
