@@ -391,7 +391,7 @@ class CheckpointCache:
                 _replace(Path(self._manifest(key)), text)
             else:
                 self._files.pipe_file(self._manifest(key), text)
-        except BaseException:
+        except BaseException:  # whatever it is, no manifest names these files: passed on
             self._remove(place)
             raise
         if old is not None:  # the damaged one
