@@ -78,7 +78,7 @@ def main() -> None:
     pocket = source.folder is None
     task = catalogue["pocket_ner" if pocket else chosen.task]
     with tempfile.TemporaryDirectory() as folder:
-        backbone = load_backbone(chosen.backbone or str(_untrained(Path(folder))))
+        backbone = load_backbone(chosen.backbone or str(_of_minilms_shape(Path(folder))))
         train, validation = (_encoded(task, x, source, backbone) for x in ("train", "validation"))
         train = _first(train, chosen.examples)
         _run_all(chosen, task, backbone, train, validation, hardware, str(source))
@@ -216,15 +216,19 @@ def _first(split: EncodedSplit, examples: int) -> EncodedSplit:
     return EncodedSplit(**{name: cut(value) for name, value in vars(split).items()})
 
 
-def _untrained(folder: Path) -> Path:
-    """A six-layer encoder of MiniLM's shape with random weights, for the pocket vocabulary."""
+def _of_minilms_shape(folder: Path) -> Path:
+    return untrained_encoder(folder, hidden_size=384, layers=6, heads=12)
+
+
+def untrained_encoder(folder: Path, hidden_size: int, layers: int, heads: int) -> Path:
+    """An encoder with random weights in `folder`, for the pocket vocabulary."""
     tokenizer = pocket_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer),
-        hidden_size=384,
-        num_hidden_layers=6,
-        num_attention_heads=12,
-        intermediate_size=1536,
+        hidden_size=hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * hidden_size,
     )
     BertModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

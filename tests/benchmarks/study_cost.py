@@ -54,8 +54,6 @@ from optuna.study import Study
 from optuna.trial import Trial
 from transformers import (
     AutoModelForTokenClassification,
-    BertConfig,
-    BertModel,
     DataCollatorForTokenClassification,
     PreTrainedModel,
     PrinterCallback,
@@ -69,7 +67,6 @@ from objectives.encoding import EncodedSplit
 from objectives.hardware import Hardware, choose_hardware
 from objectives.metrics import NO_PREDICTION, compute_score
 from objectives.models import Backbone, build_model, quiet_libraries
-from objectives.pocket import pocket_tokenizer
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
 from search.samplers import TrialSeededTPE, first_trials
@@ -81,6 +78,7 @@ from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger, StageRun, TrainedStage
+from tests.benchmarks.finetune import untrained_encoder
 
 SHIPPED = "xtreme_legal"
 # The sampler's draws depend on it.
@@ -539,7 +537,9 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
     """Both sides with their corpora read and encoded, and nothing queued."""
     catalogue = load_catalogue()
     spec = _spec(chosen, catalogue)
-    encoder = chosen.backbone or str(_untrained(folder / "encoder"))
+    encoder = chosen.backbone or str(
+        untrained_encoder(folder / "encoder", hidden_size=128, layers=2, heads=4)
+    )
     spec = spec.model_copy(update={"backbone": (encoder,)})
     source = choose_source(chosen.data or "pocket")
     hardware = choose_hardware(chosen.device, chosen.precision)
@@ -683,21 +683,6 @@ def _sizes(space: SearchSpace, languages: frozenset[str]) -> str:
         for name, choices in (("intermediate", space.intermediate), ("target", space.target))
     ]
     return f"{'; '.join(parts)}; scored on {', '.join(sorted(languages))}"
-
-
-def _untrained(folder: Path) -> Path:
-    """A small encoder with random weights, for the pocket vocabulary."""
-    tokenizer = pocket_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=512,
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 if __name__ == "__main__":
