@@ -1,7 +1,19 @@
 """The catalogue of tasks: what each is, where its data lies, and where each fact comes from.
 
-`catalogue.toml` holds one record per task. It is read strictly: an unknown or missing field, a
-wrong type or a name used twice is an error that names the record and the field.
+`tasks/*.toml` holds one table per task, in a file per kind, and those of the pocket corpora. They
+are read strictly: an unknown or missing field, a wrong type or a name used twice is an error that
+names the record and the field. In every file:
+
+- `labels` are those of the local files, over all splits and languages; `hub.labels` maps the
+  hub's names to them (integer labels by their digits). `hub.columns` and `hub.splits` are
+  ours -> theirs; a split may be a slice of theirs.
+- `files` are tried in turn below the data folder, with {split} = train, dev or test. A template
+  does not apply to a language that one of its codes lacks; nor does a hub configuration. What
+  is said of local files holds for the cut-down copies that this file was checked against.
+- `licence` is what the page at `urls.licence` states; "upstream" is the licence of the original
+  as generally published, which that page does not restate.
+- No `hub` means that no copy which loads without a script could be verified. No `hub.revision`
+  means that no full commit hash could be. Unverified fields have a comment that says so.
 """
 
 from __future__ import annotations
@@ -18,7 +30,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from spaces.errors import SpecError, TransferSearchError, unknown_name
 
-CATALOGUE_PATH = Path(__file__).with_name("catalogue.toml")
+TASKS_FOLDER = Path(__file__).with_name("tasks")
 
 
 class TaskKind(StrEnum):
@@ -28,7 +40,11 @@ class TaskKind(StrEnum):
     POS = "pos"
     CLASSIFICATION = "classification"
     SENTIMENT = "sentiment"
+    NLI = "nli"
+    PAIR_CLASSIFICATION = "pair_classification"
     SIMILARITY = "similarity"
+    QA = "qa"
+    RETRIEVAL = "retrieval"
     MLM = "mlm"
 
     @property
@@ -38,19 +54,40 @@ class TaskKind(StrEnum):
 
     @property
     def is_classification(self) -> bool:
-        """One label per text (columns `text`, `label`)."""
-        return self in {TaskKind.CLASSIFICATION, TaskKind.SENTIMENT}
+        """One label per text or pair of texts (last column `label`)."""
+        return self in {TaskKind.CLASSIFICATION, TaskKind.SENTIMENT} or self.is_labelled_pair
+
+    @property
+    def is_labelled_pair(self) -> bool:
+        """One label per pair of texts (columns `text_a`, `text_b`, `label`)."""
+        return self in {TaskKind.NLI, TaskKind.PAIR_CLASSIFICATION}
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether a target of this kind is trained; sentences are retrieved as they are."""
+        return self is not TaskKind.RETRIEVAL
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns of a split of this kind; the last one may be hidden in a test split."""
+        """The columns of a split of this kind; the last one may be hidden in a test split.
+
+        Tagging: `tags` has one tag per token. QA: `answers` is a list of `{text, start}`, with
+        `start` in characters of the context, empty where there is no answer. Retrieval: a row
+        per sentence, on the `side` "language" or "english"; `match` is the `id` of its
+        translation on the English side, empty where there is none and on the English side.
+        """
         if self.is_tagging:
             return ("tokens", "tags")
+        if self.is_labelled_pair:
+            return ("text_a", "text_b", "label")
         if self.is_classification:
             return ("text", "label")
-        if self is TaskKind.SIMILARITY:
-            return ("text_a", "text_b", "score")
-        return ("text",)
+        return {
+            TaskKind.SIMILARITY: ("text_a", "text_b", "score"),
+            TaskKind.QA: ("id", "question", "context", "answers"),
+            TaskKind.RETRIEVAL: ("id", "text", "side", "match"),
+            TaskKind.MLM: ("text",),
+        }[self]
 
 
 class Domain(StrEnum):
@@ -76,6 +113,17 @@ class Metric(StrEnum):
     ACCURACY = "accuracy"
     MACRO_F1 = "macro_f1"
     SPEARMAN = "spearman"
+    EM_F1 = "em_f1"
+    """The mean of exact match and token F1 of answers, by the corpus's own normalisation."""
+    BUCC_F1 = "bucc_f1"
+    """F1 of the sentence pairs found, above a threshold chosen on the validation split."""
+
+
+class AnswerNormalisation(StrEnum):
+    """How answers are made comparable before they are: `objectives.answers`."""
+
+    SQUAD = "squad"
+    MLQA = "mlqa"
 
 
 def _tuple(value: object) -> object:
@@ -112,6 +160,26 @@ class HubSource(StrictRecord):
     """Our split -> the corpus's split, where the names differ."""
     labels: dict[str, str] = {}
     """The corpus's label -> ours, where the names differ."""
+    filter_column: str = ""
+    """Keep the rows of the language only: this column equals `filter_value`..."""
+    filter_value: str = ""
+    """...with `{language}` and codes filled in, or begins with it if it ends in `*`."""
+
+
+class FileTemplate(StrictRecord):
+    """Files of one layout, where the path alone does not say it all."""
+
+    path: str
+    """As the strings of `Task.files`. For retrieval `{side}` is the language or `eng`."""
+    columns: Names = ()
+    """The columns of a table without a header line; names outside of the kind's are skipped."""
+    labels: dict[str, str] = {}
+    """The file's label -> ours, where the names differ."""
+    sides: Names = ()
+    """Retrieval: what `{side}` is for the language and for English, templates both."""
+    pairs: str = ""
+    """Retrieval: path template of the file with the gold pairs of ids; without one, line n of
+    one side is the translation of line n of the other."""
 
 
 class Task(StrictRecord):
@@ -139,8 +207,13 @@ class Task(StrictRecord):
     codes: dict[str, dict[str, str]] = {}
     """Name -> {language: the corpus's own code}, for the templates of `hub` and `files`."""
     hub: HubSource | None = None
-    files: Names = ()
+    files: Annotated[tuple[str | FileTemplate, ...], BeforeValidator(_tuple)] = ()
     """Path templates below the data folder, tried in turn; `.gz` is tried after each."""
+    answers: Annotated[AnswerNormalisation, Field(strict=False)] | None = None
+    """For QA."""
+    halved: bool = False
+    """The corpus has one evaluation split only: one half, drawn by content, is our validation
+    split, and the other our test split."""
     pocket: str = ""
     """The name of the embedded corpus, for a pocket task."""
 
@@ -163,6 +236,8 @@ class Task(StrictRecord):
             raise ValueError("unscored_labels: only for classification")
         if shared := set(self.labels) & set(self.unscored_labels):
             raise ValueError(f"unscored_labels: {sorted(shared)} are in labels too")
+        if (self.answers is None) != (self.kind is not TaskKind.QA):
+            raise ValueError(f"answers: kind {self.kind} and answers {self.answers} do not fit")
         if (self.metric is None) != (self.kind is TaskKind.MLM):
             raise ValueError(f"metric: kind {self.kind} and metric {self.metric} do not fit")
         if not (self.hub or self.files or self.pocket):
@@ -232,13 +307,19 @@ class Catalogue:
         return _linked({**self.tasks, **added}, where)
 
 
-def load_catalogue(path: Path = CATALOGUE_PATH) -> Catalogue:
-    """Read a catalogue file.
+def load_catalogue(folder: Path = TASKS_FOLDER) -> Catalogue:
+    """Read all files of a catalogue.
 
     Raises:
-        SpecError: The file is no TOML, or a record is wrong.
+        SpecError: A file is no TOML, a record is wrong, or a name is used twice.
     """
-    return _linked(read_tasks(read_toml(path), path.name), path.name)
+    tasks: dict[str, Task] = {}
+    for path in sorted(folder.glob("*.toml")):
+        added = read_tasks(read_toml(path), path.name)
+        if taken := sorted(added.keys() & tasks.keys()):
+            raise SpecError(f"{path.name}: task {taken[0]!r} is in another file already")
+        tasks |= added
+    return _linked(tasks, folder.name)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
