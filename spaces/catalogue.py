@@ -9,7 +9,9 @@ names the record and the field. In every file:
   ours -> theirs; a split may be a slice of theirs.
 - `files` are tried in turn below the data folder, with {split} = train, dev or test. A template
   does not apply to a language that one of its codes lacks; nor does a hub configuration. What
-  is said of local files holds for the cut-down copies that this file was checked against.
+  is said of local files holds for the cut-down copies that this file was checked against. Names
+  as in `panx/{split}-{iso2}.tsv` are those of XTREME's download script, which hides what it
+  evaluates on.
 - `licence` is what the page at `urls.licence` states; "upstream" is the licence of the original
   as generally published, which that page does not restate.
 - No `hub` means that no copy which loads without a script could be verified. No `hub.revision`
@@ -18,17 +20,16 @@ names the record and the field. In every file:
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self
 
-import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from spaces.errors import SpecError, TransferSearchError, unknown_name
+from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
 
 TASKS_FOLDER = Path(__file__).with_name("tasks")
 
@@ -126,23 +127,6 @@ class AnswerNormalisation(StrEnum):
     MLQA = "mlqa"
 
 
-def _tuple(value: object) -> object:
-    """TOML has lists only; the records are frozen, so they hold tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_tuple)]
-
-
-class StrictRecord(BaseModel):
-    """A frozen record read from TOML in which every key must be known and of the right type."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-R = TypeVar("R", bound=StrictRecord)
-
-
 class HubSource(StrictRecord):
     """Where a task lies on the Hugging Face hub.
 
@@ -154,11 +138,11 @@ class HubSource(StrictRecord):
     config: str = ""
     revision: str = ""
     """Git revision; empty where none could be checked yet, which the provenance then says."""
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Our column -> the corpus's column, where the names differ."""
-    splits: dict[str, str] = {}
+    splits: dict[str, str] = Field(default_factory=dict)
     """Our split -> the corpus's split, where the names differ."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """The corpus's label -> ours, where the names differ."""
     filter_column: str = ""
     """Keep the rows of the language only: this column equals `filter_value`..."""
@@ -173,13 +157,14 @@ class FileTemplate(StrictRecord):
     """As the strings of `Task.files`. For retrieval `{side}` is the language or `eng`."""
     columns: Names = ()
     """The columns of a table without a header line; names outside of the kind's are skipped."""
-    labels: dict[str, str] = {}
-    """The file's label -> ours, where the names differ."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The file's label (or whole tag, as in B-DATE) -> ours, where the names differ."""
     sides: Names = ()
     """Retrieval: what `{side}` is for the language and for English, templates both."""
     pairs: str = ""
     """Retrieval: path template of the file with the gold pairs of ids; without one, line n of
-    one side is the translation of line n of the other."""
+    one side is the translation of line n of the other. Where the file is missing, the pairs are
+    hidden."""
 
 
 class Task(StrictRecord):
@@ -201,16 +186,23 @@ class Task(StrictRecord):
     metric: Annotated[Metric, Field(strict=False)] | None = None
     source_task: str = ""
     """The task whose source-language splits train this one, where it has none of its own."""
+    train_examples: int = Field(default=0, ge=0)
+    """Examples of the English training split as published; 0 where not known or not split. Local
+    files may be cut-down copies. For raw text from files, their lines."""
     licence: str
     urls: dict[str, str]
     """Fact -> the page it was taken from; `data` and `licence` at least."""
-    codes: dict[str, dict[str, str]] = {}
+    codes: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Name -> {language: the corpus's own code}, for the templates of `hub` and `files`."""
     hub: HubSource | None = None
-    files: Annotated[tuple[str | FileTemplate, ...], BeforeValidator(_tuple)] = ()
-    """Path templates below the data folder, tried in turn; `.gz` is tried after each."""
+    files: Annotated[tuple[str | FileTemplate, ...], BeforeValidator(as_tuple)] = ()
+    """Path templates below the data folder, tried in turn, each with `.gz` and `.xz` too. One
+    without `{split}` holds all that a halved corpus evaluates on, or else all there is to train
+    on."""
     answers: Annotated[AnswerNormalisation, Field(strict=False)] | None = None
     """For QA."""
+    unanswerable: bool = False
+    """For QA: whether "no answer" can be right."""
     halved: bool = False
     """The corpus has one evaluation split only: one half, drawn by content, is our validation
     split, and the other our test split."""
@@ -291,6 +283,21 @@ class Catalogue:
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks.values())
 
+    def grid(self) -> Mapping[tuple[TaskKind, Domain], tuple[str, ...]]:
+        """The names of the real intermediate tasks by kind and domain.
+
+        Every cell is there but those of retrieval, which nothing is trained on; it is empty
+        where no corpus was found, so that domains cannot be compared like for like in that kind.
+        """
+        kinds = [kind for kind in TaskKind if kind.is_trained]
+        cells: dict[tuple[TaskKind, Domain], list[str]] = {
+            (kind, domain): [] for kind in kinds for domain in Domain
+        }
+        for task in self:
+            if task.role is not Role.TARGET and task.kind.is_trained and not task.pocket:
+                cells[task.kind, task.domain].append(task.name)
+        return {cell: tuple(names) for cell, names in cells.items()}
+
     def training_task(self, task: Task) -> Task:
         """The task whose source-language splits train `task`: itself, or its `source_task`."""
         return self[task.source_task] if task.source_task else task
@@ -311,29 +318,18 @@ def load_catalogue(folder: Path = TASKS_FOLDER) -> Catalogue:
     """Read all files of a catalogue.
 
     Raises:
-        SpecError: A file is no TOML, a record is wrong, or a name is used twice.
+        SpecError: There is none, a file is no TOML, a record is wrong, or a name is used twice.
     """
     tasks: dict[str, Task] = {}
-    for path in sorted(folder.glob("*.toml")):
+    files = sorted(folder.glob("*.toml"))
+    if not files:
+        raise SpecError(f"{folder}: expected a folder with .toml files of tasks, found none")
+    for path in files:
         added = read_tasks(read_toml(path), path.name)
         if taken := sorted(added.keys() & tasks.keys()):
             raise SpecError(f"{path.name}: task {taken[0]!r} is in another file already")
         tasks |= added
     return _linked(tasks, folder.name)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The file's tables.
-
-    Raises:
-        SpecError: The file cannot be read or is no TOML (which also forbids a name used twice).
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: expected a readable file, found {error.strerror}") from error
-    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise SpecError(f"{path}: expected TOML in UTF-8, found: {error}") from error
 
 
 def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
@@ -350,45 +346,6 @@ def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
             raise SpecError(f"{where}: task {name!r}: unknown field 'name'; the table names it")
         tasks[name] = parse(Task, {"name": name, **record}, f"{where}: task {name!r}")
     return tasks
-
-
-def parse(record_type: type[R], value: object, where: str) -> R:
-    """`value` as a record.
-
-    Raises:
-        SpecError: One line that names the field, what it must be and what was found.
-    """
-    try:
-        return record_type.model_validate(value)
-    except pydantic.ValidationError as error:
-        raise SpecError(f"{where}: {_first_problem(error, record_type)}") from error
-
-
-def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> str:
-    problem = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(record_type, problem["loc"][:-1])
-        hint = unknown_name("field", str(problem["loc"][-1]), known, "x").args[0]
-        return f"unknown field {field!r}. {hint.partition('is not x. ')[2]}"
-    if problem["type"] == "missing":
-        return f"field {field!r} is missing"
-    if problem["type"] == "value_error":
-        prefix = f"{field}: " if field else ""
-        return prefix + problem["msg"].removeprefix("Value error, ")
-    return f"field {field!r}: {problem['msg']}, found {problem['input']!r}"
-
-
-def _fields_at(record_type: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """The field names of the (nested) record in which an unknown field was found."""
-    for part in location:
-        field = record_type.model_fields.get(str(part))
-        candidates = [field.annotation] if field else []
-        candidates += list(getattr(candidates[0], "__args__", ())) if candidates else []
-        nested = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
-        if nested:
-            record_type = nested[0]
-    return list(record_type.model_fields)
 
 
 def _linked(tasks: Mapping[str, Task], where: str) -> Catalogue:

@@ -2,18 +2,26 @@
 
 A choice with one value is fixed and no parameter; the task within a domain always is one, so
 that every trial names it. All are categorical: learning rates lie on a grid, as stages are
-shared between trials only where they are exactly alike.
+shared between trials only where they are exactly alike. What has no meaning for a choice made
+before it (the rank of LoRA in full fine-tuning) is not asked for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from spaces.catalogue import Catalogue
-from spaces.recipe import Recipe, Schedule, Stage
-from spaces.studies import NO_INTERMEDIATE, StageSpec, StudySpec
+from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
+from spaces.studies import (
+    NO_INTERMEDIATE,
+    IntermediateSpec,
+    MixtureSpec,
+    Order,
+    StudySpec,
+    TargetSpec,
+)
 
 C = TypeVar("C", str, int, float)
 
@@ -27,15 +35,53 @@ class Suggests(Protocol):
 
 @dataclass(frozen=True)
 class StageChoices:
-    """The choices of one position; each tuple has at least one value."""
+    """The choices of one position; each tuple has at least one value, unless stated otherwise.
+
+    Attributes:
+        examples: The same for every task of the position; empty where `own_examples` holds.
+        own_examples: Task -> its examples, where a share of its own split is asked for.
+        shots: Examples per class in place of `examples`; may be empty.
+        prompt_length: May be empty.
+        frozen_layers: Asked for under full fine-tuning, as `lora_rank` is under LoRA.
+    """
 
     epochs: tuple[int, ...]
     learning_rate: tuple[float, ...]
     batch_size: tuple[int, ...]
     examples: tuple[int, ...]
+    own_examples: Mapping[str, int]
+    shots: tuple[int, ...]
     warmup_ratio: tuple[float, ...]
     max_length: int
     schedule: Schedule
+    method: tuple[Method, ...]
+    frozen_layers: tuple[int, ...]
+    lora_rank: tuple[int, ...]
+    prompt_length: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RetrievalChoices:
+    """How sentences may be retrieved."""
+
+    pooled_layer: tuple[int, ...]
+    similarity: tuple[Similarity, ...]
+    max_length: int
+
+
+@dataclass(frozen=True)
+class TargetTask:
+    """A task that every trial is scored on.
+
+    Attributes:
+        name: In the catalogue.
+        is_trained: Whether it has a stage of its own; sentences are retrieved as they are.
+        classes: Its labels; 0 where it has none.
+    """
+
+    name: str
+    is_trained: bool
+    classes: int
 
 
 @dataclass(frozen=True)
@@ -43,19 +89,25 @@ class SearchSpace:
     """Everything that a trial may choose, with all defaults resolved.
 
     Attributes:
-        arms: Arm -> the names of its intermediate tasks; empty for "none".
+        arms: Arm -> the names of its intermediate tasks and mixtures; empty for "none".
+        mixtures: Those that any arm names.
         backbones: Names or folders of encoders.
-        intermediate: Choices of the intermediate stage.
+        intermediate: Choices of the intermediate stages.
         target: Choices of the target stages.
-        target_tasks: Names of the target tasks; every trial trains all of them.
+        retrieval: Choices of targets that retrieve.
+        target_tasks: Every trial has all of them.
+        train_sizes: Task -> examples in the split it is trained on.
         seeds: Seeds of every trial.
     """
 
     arms: Mapping[str, tuple[str, ...]]
+    mixtures: Mapping[str, MixtureSpec]
     backbones: tuple[str, ...]
     intermediate: StageChoices
     target: StageChoices
-    target_tasks: tuple[str, ...]
+    retrieval: RetrievalChoices
+    target_tasks: tuple[TargetTask, ...]
+    train_sizes: Mapping[str, int]
     seeds: tuple[int, ...]
 
 
@@ -69,65 +121,166 @@ def search_space(
         catalogue: Where its tasks are.
         train_sizes: Task -> examples in the split it is trained on.
     """
+    targets = [
+        TargetTask(task.name, task.kind.is_trained, len(task.labels))
+        for task in spec.target_tasks(catalogue)
+    ]
+    intermediate_sizes = [_size_of(spec, name, train_sizes) for name in spec.intermediate.tasks]
+    target_sizes = {x.name: train_sizes[x.name] for x in targets if x.is_trained}
+    target = _stage_choices(spec.target, list(target_sizes.values()))
+    if (share := spec.target.train_share) is not None:
+        own = {name: max(1, int(share * size)) for name, size in target_sizes.items()}
+        target = replace(target, examples=(), own_examples=own)
     return SearchSpace(
-        arms={
-            arm: tuple(task.name for task in spec.arm_tasks(catalogue, arm)) for arm in spec.arms
-        },
+        arms={arm: spec.arm_choices(catalogue, arm) for arm in spec.arms},
+        mixtures={n: spec.mixtures[n] for n in spec.intermediate.tasks if n in spec.mixtures},
         backbones=spec.backbone,
-        intermediate=_stage_choices(spec.intermediate, spec.intermediate.schedule, train_sizes),
-        target=_stage_choices(spec.target, spec.target.schedule, train_sizes),
-        target_tasks=spec.target.tasks,
+        intermediate=_stage_choices(spec.intermediate, intermediate_sizes),
+        target=replace(
+            target, shots=spec.target.shots or (), prompt_length=spec.target.prompt_length
+        ),
+        retrieval=RetrievalChoices(
+            spec.target.pooled_layer, spec.target.similarity, spec.target.max_length
+        ),
+        target_tasks=tuple(targets),
+        train_sizes=train_sizes,
         seeds=spec.all_seeds,
     )
+
+
+def _size_of(spec: StudySpec, name: str, train_sizes: Mapping[str, int]) -> int:
+    """The examples that an intermediate choice can give; of matched tasks each stands alone."""
+    sizes = [train_sizes[x] for x in spec.members(name)]
+    matched = name in spec.mixtures and spec.mixtures[name].matched
+    return min(sizes) if matched else sum(sizes)
 
 
 def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     """Ask `trial` for a point of `space`. The only caller of `trial.suggest_*`."""
     backbone = _choose(trial, "backbone", space.backbones)
     domain = _suggest(trial, "intermediate.domain", tuple(space.arms))
-    intermediate = None
+    name, first = "", None
     if domain != NO_INTERMEDIATE:
-        task = _suggest(trial, f"intermediate.task.{domain}", space.arms[domain])
-        intermediate = _suggest_stage(trial, "intermediate", space.intermediate, (task,))[0]
-    targets = _suggest_stage(trial, "target", space.target, space.target_tasks)
-    return Recipe(backbone, intermediate, targets, space.seeds)
+        name = _suggest(trial, f"intermediate.task.{domain}", space.arms[domain])
+        first = _suggest_stage(trial, "intermediate", space.intermediate)
+    last = None
+    if any(task.is_trained for task in space.target_tasks):
+        last = _suggest_stage(trial, "target", space.target)
+    retrieval = None
+    if not all(task.is_trained for task in space.target_tasks):
+        retrieval = _suggest_retrieval(trial, space.retrieval)
+    routes = []
+    for task in space.target_tasks:
+        shape = last if task.is_trained else retrieval
+        assert shape is not None
+        row = () if first is None else _row(name, task.name, first, space)
+        routes.append(Route(row, _target_stage(task, shape, space.target)))
+    return Recipe(backbone, name, tuple(routes), space.seeds)
 
 
-def _stage_choices(
-    spec: StageSpec, schedule: Schedule, train_sizes: Mapping[str, int]
-) -> StageChoices:
-    smallest = min(train_sizes[name] for name in spec.tasks)
+def _row(name: str, target: str, shape: Stage, space: SearchSpace) -> tuple[Stage, ...]:
+    """The intermediate stages that a choice stands for, on the way to one target."""
+    mixture = space.mixtures.get(name)
+    if mixture is None:
+        return (replace(shape, task=name),)
+    if mixture.matched:
+        return (replace(shape, task=mixture.matched[target]),)
+    if mixture.order is Order.IN_A_ROW:
+        # Together they see as many examples as one task alone.
+        share = shape.examples // len(mixture.tasks)
+        sizes = [min(share, space.train_sizes[task]) for task in mixture.tasks]
+        return tuple(
+            replace(shape, task=task, examples=max(1, size))
+            for task, size in zip(mixture.tasks, sizes, strict=True)
+        )
+    parts = _parts(mixture, shape, space.train_sizes)
+    total = sum(part.examples for part in parts)
+    return (replace(shape, task=name, examples=total, parts=parts),)
+
+
+def _parts(mixture: MixtureSpec, shape: Stage, sizes: Mapping[str, int]) -> tuple[Part, ...]:
+    """Whole batches for each task by the largest remainder, as a batch has one task's head.
+
+    A task with fewer examples than its share gives all that it has.
+    """
+    batches = max(len(mixture.tasks), -(-shape.examples // shape.batch_size))
+    weights = [sizes[task] ** (1 / mixture.temperature) for task in mixture.tasks]
+    exact = [batches * weight / sum(weights) for weight in weights]
+    counts = [max(1, int(share)) for share in exact]
+    by_remainder = sorted(range(len(exact)), key=lambda i: counts[i] - exact[i])
+    for i in by_remainder[: max(0, batches - sum(counts))]:
+        counts[i] += 1
+    return tuple(
+        Part(task, min(count * shape.batch_size, sizes[task]))
+        for task, count in zip(mixture.tasks, counts, strict=True)
+    )
+
+
+def _target_stage(task: TargetTask, shape: Stage, choices: StageChoices) -> Stage:
+    if not task.is_trained:
+        return replace(shape, task=task.name)
+    examples = shape.shots * task.classes if shape.shots else shape.examples
+    return replace(shape, task=task.name, examples=choices.own_examples.get(task.name, examples))
+
+
+def _stage_choices(spec: IntermediateSpec | TargetSpec, sizes: Sequence[int]) -> StageChoices:
     return StageChoices(
         epochs=spec.epochs,
         learning_rate=spec.learning_rate,
         batch_size=spec.batch_size,
-        examples=spec.examples or (smallest,),
+        examples=spec.examples or ((min(sizes),) if sizes else ()),
+        own_examples={},
+        shots=(),
         warmup_ratio=spec.warmup_ratio,
         max_length=spec.max_length,
-        schedule=schedule,
+        schedule=spec.schedule,
+        method=spec.method,
+        frozen_layers=spec.frozen_layers,
+        lora_rank=spec.lora_rank,
+        prompt_length=(),
     )
 
 
-def _suggest_stage(
-    trial: Suggests, position: str, choices: StageChoices, tasks: tuple[str, ...]
-) -> tuple[Stage, ...]:
-    epochs = _choose(trial, f"{position}.epochs", choices.epochs)
-    learning_rate = _choose(trial, f"{position}.learning_rate", choices.learning_rate)
-    batch_size = _choose(trial, f"{position}.batch_size", choices.batch_size)
-    examples = _choose(trial, f"{position}.examples", choices.examples)
-    warmup_ratio = _choose(trial, f"{position}.warmup_ratio", choices.warmup_ratio)
-    return tuple(
-        Stage(
-            task,
-            epochs,
-            learning_rate,
-            batch_size,
-            examples,
-            warmup_ratio,
-            choices.max_length,
-            choices.schedule,
-        )
-        for task in tasks
+def _suggest_stage(trial: Suggests, position: str, choices: StageChoices) -> Stage:
+    """The stage of a position, without its task."""
+
+    def choose(name: str, values: tuple[C, ...]) -> C:
+        return _choose(trial, f"{position}.{name}", values)
+
+    stage = Stage(
+        task="",
+        epochs=choose("epochs", choices.epochs),
+        learning_rate=choose("learning_rate", choices.learning_rate),
+        batch_size=choose("batch_size", choices.batch_size),
+        examples=0,
+        warmup_ratio=choose("warmup_ratio", choices.warmup_ratio),
+        max_length=choices.max_length,
+        schedule=choices.schedule,
+        method=Method(choose("method", choices.method)),
+    )
+    if choices.shots:
+        stage = replace(stage, shots=choose("shots", choices.shots))
+    elif choices.examples:
+        stage = replace(stage, examples=choose("examples", choices.examples))
+    if stage.method is Method.LORA:
+        return replace(stage, lora_rank=choose("lora_rank", choices.lora_rank))
+    if stage.method is Method.SOFT_PROMPT:
+        return replace(stage, prompt_length=choose("prompt_length", choices.prompt_length))
+    return replace(stage, frozen_layers=choose("frozen_layers", choices.frozen_layers))
+
+
+def _suggest_retrieval(trial: Suggests, choices: RetrievalChoices) -> Stage:
+    return Stage(
+        task="",
+        epochs=0,
+        learning_rate=0.0,
+        batch_size=1,
+        examples=0,
+        warmup_ratio=0.0,
+        max_length=choices.max_length,
+        schedule=Schedule.LINEAR,
+        pooled_layer=_choose(trial, "target.pooled_layer", choices.pooled_layer),
+        similarity=Similarity(_choose(trial, "target.similarity", choices.similarity)),
     )
 
 

@@ -17,20 +17,67 @@ class Schedule(StrEnum):
     LINEAR = "linear"
 
 
+class Method(StrEnum):
+    """Which weights a stage trains.
+
+    FULL trains all but `Stage.frozen_layers`. LORA trains low-rank changes of the attention's
+    weights (Hu et al. 2022, section 4, https://arxiv.org/abs/2106.09685) and merges them in the
+    end. SOFT_PROMPT trains vectors before the text (Lester et al. 2021, section 2,
+    https://arxiv.org/abs/2104.08691). The head is trained by all of them.
+    """
+
+    FULL = "full"
+    LORA = "lora"
+    SOFT_PROMPT = "soft-prompt"
+
+
+class Similarity(StrEnum):
+    """How near two sentence vectors are.
+
+    MARGIN divides the cosine by the mean cosine with the four nearest neighbours on both sides
+    (Artetxe & Schwenk 2019, section 3, https://aclanthology.org/P19-1309).
+    """
+
+    COSINE = "cosine"
+    MARGIN = "margin"
+
+
 @dataclass(frozen=True)
-class Stage:
-    """One training of an encoder on one task.
+class Part:
+    """One task's share of a mixture.
 
     Attributes:
         task: Name in the catalogue.
-        epochs: Passes over the examples, >= 1.
-        learning_rate: Peak rate, > 0.
+        examples: Training examples, a multiple of the batch size unless the task has fewer.
+    """
+
+    task: str
+    examples: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of an encoder on one task, or on several at once.
+
+    Attributes:
+        task: Name in the catalogue, or of a mixture.
+        epochs: Passes over the examples, >= 1; 0 for retrieval, which is not trained.
+        learning_rate: Peak rate, > 0; 0 for retrieval.
         batch_size: Examples per update, >= 1.
         examples: Training examples, >= 1; the same for every arm unless the study searches it.
         warmup_ratio: Share of the updates that warm up, in [0, 1): of the first epoch under
             `Schedule.CONSTANT`, of the whole stage under `Schedule.LINEAR`.
         max_length: Longest input, in sub-words.
         schedule: Course of the learning rate.
+        method: Which weights are trained.
+        frozen_layers: Of `Method.FULL`: so many lower layers, and the embeddings if any, stay.
+        lora_rank: Of `Method.LORA`; else 0.
+        prompt_length: Vectors of `Method.SOFT_PROMPT`; else 0.
+        shots: Examples per class, where the examples are few shots; else 0.
+        parts: Of a mixture, trained together batch by batch; empty for a single task.
+        pooled_layer: Retrieval: the layer whose states are averaged; 0 is the embeddings, and
+            negative counts from the last.
+        similarity: Retrieval: how neighbours are found.
     """
 
     task: str
@@ -41,11 +88,20 @@ class Stage:
     warmup_ratio: float
     max_length: int
     schedule: Schedule
+    method: Method = Method.FULL
+    frozen_layers: int = 0
+    lora_rank: int = 0
+    prompt_length: int = 0
+    shots: int = 0
+    parts: tuple[Part, ...] = ()
+    pooled_layer: int = 0
+    similarity: Similarity = Similarity.COSINE
 
     @property
     def updates_per_epoch(self) -> int:
-        """Optimizer steps in one epoch; the last batch may be smaller."""
-        return -(-self.examples // self.batch_size)
+        """Optimizer steps in one epoch; the last batch of each task may be smaller."""
+        sizes = [part.examples for part in self.parts] or [self.examples]
+        return sum(-(-size // self.batch_size) for size in sizes)
 
     @property
     def updates(self) -> int:
@@ -54,18 +110,31 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Route:
+    """The stages that lead to one target, each starting from the one before.
+
+    Attributes:
+        intermediate: In a row; empty in the arm "none".
+        target: The stage that is scored.
+    """
+
+    intermediate: tuple[Stage, ...]
+    target: Stage
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """What one trial trains: an encoder, perhaps an intermediate stage, then each target.
+    """What one trial trains: an encoder, perhaps intermediate stages, then each target.
 
     Attributes:
         backbone: Name or folder of the pretrained encoder.
-        intermediate: The stage before the targets, or None in the arm "none".
-        targets: One stage per target task, alike but for the task; each starts from the
-            intermediate checkpoint (or the backbone), never from another target's.
+        intermediate: Name of the intermediate task or mixture; empty in the arm "none".
+        routes: One per target task. The targets are alike but for their tasks; each starts from
+            its intermediate checkpoint (or the backbone), never from another target's.
         seeds: The trial is repeated once per seed.
     """
 
     backbone: str
-    intermediate: Stage | None
-    targets: tuple[Stage, ...]
+    intermediate: str
+    routes: tuple[Route, ...]
     seeds: tuple[int, ...]

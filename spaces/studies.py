@@ -15,25 +15,18 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from spaces.catalogue import (
-    Catalogue,
-    Domain,
-    Names,
-    Role,
-    StrictRecord,
-    Task,
-    TaskKind,
-    parse,
-    read_toml,
-)
+from spaces.catalogue import Catalogue, Domain, Task
 from spaces.errors import SpecError, unknown_name
-from spaces.languages import LANGUAGE_SETS, expand_languages
-from spaces.recipe import Schedule
+from spaces.languages import expand_languages
+from spaces.recipe import Method, Schedule, Similarity
+from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
 
 STUDIES_FOLDER = Path(__file__).with_name("studies")
 NO_INTERMEDIATE = "none"
 SEARCH_SPLIT = "validation"
-ARMS = (NO_INTERMEDIATE, *map(str, Domain))
+MIXED = "mixed"
+"""The arm of mixtures over several domains."""
+ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
 
 
 SplitName = tuple[str, str, str]
@@ -83,12 +76,96 @@ Rate = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
+class Order(StrEnum):
+    """How the tasks of a mixture are trained."""
+
+    TOGETHER = "together"
+    IN_A_ROW = "in-a-row"
+
+
+class MixtureSpec(StrictRecord):
+    """Several intermediate tasks under one name, which `intermediate.tasks` may list.
+
+    Either `tasks`, or `matched`: to each target task its own intermediate task.
+    """
+
+    tasks: Names = ()
+    order: Annotated[Order, Field(strict=False)] = Order.TOGETHER
+    """TOGETHER: one stage with a head per task, batch by batch. IN_A_ROW: one stage each. Either
+    way the tasks share the examples of the position, so that a mixture sees no more than one
+    task alone."""
+    temperature: Annotated[float, Field(ge=1)] = 1.0
+    """TOGETHER: shares of the examples go as size ** (1 / temperature); 1 is proportional."""
+    matched: dict[str, str] = Field(default_factory=dict)
+    """Target task -> intermediate task."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if bool(self.tasks) == bool(self.matched):
+            raise ValueError("expected either tasks or matched")
+        if self.tasks and len(self.tasks) < 2:
+            raise ValueError(f"tasks: expected at least two, found {list(self.tasks)}")
+        if len(set(self.tasks)) != len(self.tasks):
+            raise ValueError(f"tasks: expected each once, found {list(self.tasks)}")
+        return self
+
+    def members(self, targets: Names) -> tuple[str, ...]:
+        """All its tasks on the way to some of `targets`, each once."""
+        matched = (self.matched[target] for target in targets if target in self.matched)
+        return tuple(dict.fromkeys(self.tasks or matched))
+
+
+class Aggregate(StrEnum):
+    """How the gains of several target tasks become the one that a trial returns.
+
+    Each task's own, the mean over its languages, is kept in any case.
+    """
+
+    MEAN = "mean"
+    MEDIAN = "median"
+    MINIMUM = "minimum"
+
+
+class ClaimKind(StrEnum):
+    """What a published finding says of the trials of a study, target task by target task."""
+
+    BEST_BACKBONE = "best-backbone"
+    """The backbone has the highest score of all in more target tasks than any other."""
+    LAST_BACKBONE = "last-backbone"
+    """The backbone has the lowest best score in most target tasks."""
+    DIRECT_IS_BETTER = "direct-is-better"
+    """Without an intermediate task the best score is higher in most target tasks."""
+    INTERMEDIATE_IS_BETTER = "intermediate-is-better"
+    """With an intermediate task the best score is higher in most target tasks."""
+
+
+class ClaimSpec(StrictRecord):
+    """A published finding that the trials of a study speak for or against."""
+
+    text: str
+    """In words, with where it stands in the paper."""
+    kind: Annotated[ClaimKind, Field(strict=False)]
+    backbone: str = ""
+    targets: Names = ()
+    """The target tasks that it is about; empty means all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.backbone and self.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}:
+            raise ValueError(f"kind {self.kind}: expected a backbone, found none")
+        return self
+
+
 class StageSpec(StrictRecord):
     """The choices for the stages of one position. See `spaces.recipe.Stage` for the meanings."""
 
     tasks: Names
-    epochs: Choices[Count]
-    learning_rate: Choices[Rate]
+    # The middle of what XTREME's scripts use.
+    epochs: Choices[Count] = (3,)
+    learning_rate: Choices[Rate] = (2e-5,)
+    method: Choices[Annotated[Method, Field(strict=False)]] = (Method.FULL,)
+    frozen_layers: Choices[Annotated[int, Field(ge=0)]] = (0,)
+    lora_rank: Choices[Count] = (8,)
     batch_size: Choices[Count] = (32,)
     examples: Choices[Count] | None = None
     """None takes the size of the smallest training split among the tasks of this position, so
@@ -111,6 +188,14 @@ class IntermediateSpec(StageSpec):
     """The stage before the target."""
 
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
+    size_ratio: Annotated[float, Field(ge=0)] = 0.0
+    """Every intermediate training split must have so many times the examples of each target's."""
+
+    @model_validator(mode="after")
+    def _check_method(self) -> Self:
+        if Method.SOFT_PROMPT in self.method:
+            raise ValueError("method: a soft prompt leaves the encoder as it is; only for targets")
+        return self
 
 
 class TargetSpec(StageSpec):
@@ -118,12 +203,26 @@ class TargetSpec(StageSpec):
 
     languages: Names
     """ISO 639-3 codes or named sets; every target task is scored on those of them it has."""
+    without: dict[str, Names] = Field(default_factory=dict)
+    """Target task -> codes of `languages` that it is not scored on all the same, such as those
+    that it has no validation split for."""
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.LINEAR
+    aggregate: Annotated[Aggregate, Field(strict=False)] = Aggregate.MEAN
+    prompt_length: Choices[Count] = (20,)
+    shots: Choices[Count] | None = None
+    """Examples per class, in place of `examples`."""
+    train_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of each target's own training split, in place of `examples`."""
+    pooled_layer: Choices[int] = (-1,)
+    similarity: Choices[Annotated[Similarity, Field(strict=False)]] = (Similarity.COSINE,)
 
     @model_validator(mode="after")
-    def _check_languages(self) -> Self:
+    def _check_target(self) -> Self:
         if not self.languages:
             raise ValueError("languages: expected at least one, found none")
+        sizes = {"examples": self.examples, "shots": self.shots, "train_share": self.train_share}
+        if len(named := [name for name, value in sizes.items() if value is not None]) > 1:
+            raise ValueError(f"expected one of {', '.join(sizes)}, found {' and '.join(named)}")
         return self
 
 
@@ -134,7 +233,7 @@ class StudySpec(StrictRecord):
     question: str
     """One line, for `--list` and the head of every result."""
     arms: Names
-    """Of none, general, biomedical and legal; `none` is in every study."""
+    """Of none, general, biomedical, legal and mixed; `none` is in every study."""
     backbone: Choices[str]
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
@@ -144,6 +243,8 @@ class StudySpec(StrictRecord):
     first_seed: Annotated[int, Field(ge=0)] = 0
     intermediate: IntermediateSpec
     target: TargetSpec
+    mixtures: dict[str, MixtureSpec] = Field(default_factory=dict)
+    claims: Annotated[tuple[ClaimSpec, ...], BeforeValidator(as_tuple)] = ()
     tasks: dict[str, Any] = Field(default_factory=dict)
     """Catalogue records of the study's own."""
 
@@ -167,14 +268,30 @@ class StudySpec(StrictRecord):
         return tuple(range(self.first_seed, self.first_seed + self.seeds))
 
     @property
-    def task_names(self) -> tuple[str, ...]:
-        """All tasks of the study, intermediate ones first."""
-        return (*self.intermediate.tasks, *self.target.tasks)
+    def intermediate_tasks(self) -> tuple[str, ...]:
+        """All intermediate tasks, those of mixtures too, each once."""
+        names = (x for name in self.intermediate.tasks for x in self.members(name))
+        return tuple(dict.fromkeys(names))
 
-    def arm_tasks(self, catalogue: Catalogue, arm: str) -> tuple[Task, ...]:
-        """The intermediate tasks of one arm, in the order of the study file."""
-        tasks = [catalogue[name] for name in self.intermediate.tasks]
-        return tuple(task for task in tasks if task.domain == arm)
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """All tasks of the study, intermediate ones first, each once."""
+        return tuple(dict.fromkeys((*self.intermediate_tasks, *self.target.tasks)))
+
+    def members(self, name: str) -> tuple[str, ...]:
+        """The tasks that an intermediate choice stands for: a mixture's, or itself."""
+        if name not in self.mixtures:
+            return (name,)
+        return self.mixtures[name].members(self.target.tasks)
+
+    def arm_of(self, name: str, catalogue: Catalogue) -> str:
+        """The arm of an intermediate choice: the domain of its tasks, or "mixed"."""
+        domains = {str(catalogue[task].domain) for task in self.members(name)}
+        return domains.pop() if len(domains) == 1 else MIXED
+
+    def arm_choices(self, catalogue: Catalogue, arm: str) -> tuple[str, ...]:
+        """The intermediate tasks and mixtures of one arm, in the order of the study file."""
+        return tuple(x for x in self.intermediate.tasks if self.arm_of(x, catalogue) == arm)
 
     def target_tasks(self, catalogue: Catalogue) -> tuple[Task, ...]:
         """The target tasks, in the order of the study file."""
@@ -190,13 +307,18 @@ class StudySpec(StrictRecord):
     def scored_languages(self, task: Task) -> tuple[str, ...]:
         """The languages that a target task is scored on during the search."""
         languages = self.target_languages(task)
-        if self.selection is Selection.SOURCE_VALIDATION:
+        if self.selection is Selection.SOURCE_VALIDATION and task.kind.is_trained:
             languages = (*languages, self.source_language)
-        return languages
+        return tuple(dict.fromkeys(languages))
 
     def training_split(self, task: Task, catalogue: Catalogue) -> SplitName:
         """The split that a task is trained on."""
         return catalogue.training_task(task).name, self.source_language, "train"
+
+    def training_splits(self, catalogue: Catalogue) -> dict[str, SplitName]:
+        """Task -> the split it is trained on, for all that are trained."""
+        tasks = [catalogue[name] for name in self.task_names]
+        return {x.name: self.training_split(x, catalogue) for x in tasks if x.kind.is_trained}
 
     def scored_split(self, task: Task, language: str, catalogue: Catalogue) -> SplitName:
         """The split that a target task is scored on during the search: never a test split."""
@@ -205,7 +327,7 @@ class StudySpec(StrictRecord):
 
     def needed_splits(self, catalogue: Catalogue) -> list[SplitName]:
         """All that the search reads, sorted."""
-        splits = {self.training_split(catalogue[name], catalogue) for name in self.task_names}
+        splits = set(self.training_splits(catalogue).values())
         for task in self.target_tasks(catalogue):
             for language in self.scored_languages(task):
                 splits.add(self.scored_split(task, language, catalogue))
@@ -213,7 +335,9 @@ class StudySpec(StrictRecord):
 
     def target_languages(self, task: Task) -> tuple[str, ...]:
         """The study's target languages that `task` has."""
-        return tuple(x for x in expand_languages(self.target.languages) if x in task.languages)
+        named = expand_languages(self.target.languages, task.languages)
+        without = self.target.without.get(task.name, ())
+        return tuple(x for x in named if x in task.languages and x not in without)
 
 
 def study_files() -> dict[str, Path]:
@@ -244,101 +368,6 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
     for override in overrides:
         _override(record, override)
     return parse(StudySpec, record, f"study {str(path.name)!r}")
-
-
-def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
-    """Check a study against the catalogue.
-
-    Raises:
-        UnknownNameError: A task is not in the catalogue.
-        SpecError: A task is used in a role it does not have, an arm has no task, or a language
-            is in none of the target tasks.
-    """
-    where = f"study {spec.name!r}"
-    for position, wrong_role in (
-        (spec.intermediate, Role.TARGET),
-        (spec.target, Role.INTERMEDIATE),
-    ):
-        for name in position.tasks:
-            task = catalogue[name]
-            if task.role is wrong_role:
-                raise SpecError(f"{where}: task {name!r} is for role {task.role} only")
-    for name in spec.intermediate.tasks:
-        task = catalogue[name]
-        if task.domain not in spec.arms:
-            raise SpecError(
-                f"{where}: intermediate task {name!r} is {task.domain}, which is none of the "
-                f"study's arms ({', '.join(spec.arms)})"
-            )
-        if spec.source_language not in task.languages:
-            raise SpecError(f"{where}: intermediate task {name!r} has no {spec.source_language}")
-    for arm in spec.arms:
-        if arm != NO_INTERMEDIATE and not spec.arm_tasks(catalogue, arm):
-            raise SpecError(f"{where}: arm {arm!r} has no task in intermediate.tasks")
-    targets = spec.target_tasks(catalogue)
-    known = {code for task in targets for code in task.languages}
-    for language in spec.target.languages:
-        codes = set(expand_languages([language]))
-        if not codes & known:
-            names = {*known, *LANGUAGE_SETS}
-            raise unknown_name(f"{where}: language", language, names, "in any target task")
-        if spec.source_language in codes:
-            raise SpecError(
-                f"{where}: {spec.source_language} is the source language, so it is no target"
-            )
-    for task in targets:
-        if task.metric is None:
-            raise SpecError(f"{where}: task {task.name!r} ({task.kind}) cannot be a target")
-        if spec.source_language not in catalogue.training_task(task).languages:
-            raise SpecError(
-                f"{where}: target task {task.name!r} has no {spec.source_language} to train on"
-            )
-        if not spec.target_languages(task):
-            raise SpecError(
-                f"{where}: target task {task.name!r} has none of the languages "
-                f"{', '.join(spec.target.languages)}; it has {', '.join(task.languages)}"
-            )
-
-
-def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] = ()) -> StudySpec:
-    """The study asked of the pocket corpora: same arms and kinds of task, invented languages.
-
-    Sizes, epochs and learning rates come from `pocket.toml` beside the studies: a two-layer
-    encoder of some hundred thousand weights needs others than a real one. A study that names
-    pocket tasks already stays as it is.
-
-    Args:
-        spec: A checked study.
-        catalogue: Its tasks.
-        overrides: As for `load_study`; they go before what `pocket.toml` says.
-
-    Raises:
-        SpecError: No pocket corpus has a kind that the study needs, or an override is wrong.
-    """
-    if all(catalogue[name].pocket for name in spec.task_names):
-        return spec
-    pocket = [task for task in catalogue if task.pocket and task.kind is not TaskKind.MLM]
-    target_kinds = {task.kind for task in spec.target_tasks(catalogue)}
-    kinds = {catalogue[name].kind for name in spec.intermediate.tasks}
-    targets = [
-        t.name for t in pocket if t.role is not Role.INTERMEDIATE and t.kind in target_kinds
-    ]
-    intermediates = [
-        t.name
-        for t in pocket
-        if t.role is not Role.TARGET and t.kind in kinds and t.domain in spec.arms
-    ]
-    if not targets:
-        raise SpecError(
-            f"study {spec.name!r}: the pocket corpora have no target of kind "
-            f"{', '.join(sorted(target_kinds))}; name real data with --data"
-        )
-    record = spec.model_dump(mode="json") | read_toml(STUDIES_FOLDER.with_name("pocket.toml"))
-    record["intermediate"]["tasks"] = intermediates
-    record["target"]["tasks"] = targets
-    for override in overrides:
-        _override(record, override)
-    return parse(StudySpec, record, f"pocket twin of study {spec.name!r}")
 
 
 def _override(record: dict[str, Any], override: str) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
-from spaces.catalogue import Catalogue, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.dimensions import SearchSpace, search_space, suggest_recipe
-from spaces.recipe import Schedule, Stage
-from spaces.studies import StudySpec, check_study, load_study, pocket_twin, study_files
+from spaces.recipe import Recipe, Schedule, Stage
+from spaces.studies import load_study
 
 CATALOGUE = load_catalogue()
 
@@ -37,7 +35,8 @@ def _space(*overrides: str) -> SearchSpace:
 def test_the_arm_none_asks_for_nothing_of_an_intermediate_stage() -> None:
     trial = Chosen(intermediate__domain="none")
     recipe = suggest_recipe(trial, _space())
-    assert recipe.intermediate is None
+    assert recipe.intermediate == ""
+    assert [route.intermediate for route in recipe.routes] == [(), (), ()]
     assert [name for name in trial.asked if name.startswith("intermediate.")] == [
         "intermediate.domain"
     ]
@@ -46,10 +45,14 @@ def test_the_arm_none_asks_for_nothing_of_an_intermediate_stage() -> None:
 def test_an_arm_asks_for_its_own_tasks_only() -> None:
     trial = Chosen(intermediate__domain="legal", intermediate__task__legal="inlegalner")
     recipe = suggest_recipe(trial, _space())
-    assert recipe.intermediate is not None
-    assert recipe.intermediate.task == "inlegalner"
+    assert recipe.intermediate == "inlegalner"
+    for route in recipe.routes:
+        assert [stage.task for stage in route.intermediate] == ["inlegalner"]
+    assert [route.target.task for route in recipe.routes] == ["panx", "xnli", "tatoeba"]
     assert trial.asked["intermediate.domain"] == ("none", "general", "biomedical", "legal")
-    assert trial.asked["intermediate.task.legal"] == ("e_ner", "inlegalner")
+    offered = trial.asked["intermediate.task.legal"]
+    assert offered == load_study("xtreme_legal").arm_choices(CATALOGUE, "legal")
+    assert {CATALOGUE[name].domain for name in offered} == {"legal"}
     assert "intermediate.task.general" not in trial.asked
     assert trial.asked["intermediate.learning_rate"] == (1e-5, 2.15e-5, 4.64e-5, 1e-4)
 
@@ -66,13 +69,13 @@ def test_sizes_are_matched_across_domains_where_the_study_names_none() -> None:
     stage = spec.intermediate.model_copy(update={"examples": None})
     open_spec = spec.model_copy(update={"intermediate": stage})
     sizes = {name: 5000 for name in (*spec.intermediate.tasks, *spec.target.tasks)}
-    space = search_space(open_spec, CATALOGUE, {**sizes, "wikigold": 1272})
+    space = search_space(open_spec, CATALOGUE, {**sizes, "bc5cdr": 1272})
     assert space.intermediate.examples == (1272,)
     updates = set()
     for arm in ("general", "biomedical", "legal"):
         recipe = suggest_recipe(Chosen(intermediate__domain=arm), space)
-        assert recipe.intermediate is not None
-        updates.add((recipe.intermediate.examples, recipe.intermediate.updates))
+        (first,) = recipe.routes[0].intermediate
+        updates.add((first.examples, first.updates))
     assert len(updates) == 1
 
 
@@ -81,21 +84,73 @@ def test_updates_count_the_last_smaller_batch() -> None:
     assert (stage.updates_per_epoch, stage.updates) == (7, 21)
 
 
-@pytest.mark.parametrize("name", study_files())
-def test_every_shipped_study_has_a_pocket_twin(name: str) -> None:
-    spec = load_study(name)
-    twin = pocket_twin(spec, CATALOGUE)
-    check_study(twin, CATALOGUE)
-    assert twin.arms == spec.arms
-    assert twin.name == spec.name
-    named = [CATALOGUE[task] for task in (*twin.intermediate.tasks, *twin.target.tasks)]
-    assert all(task.pocket for task in named)
-    assert {task.kind for task in twin.target_tasks(CATALOGUE)} == {
-        task.kind for task in spec.target_tasks(CATALOGUE)
+def _recipe_of(mixture: str, sizes: dict[str, int]) -> Recipe:
+    spec = load_study(
+        "xtreme_legal", [f"mixtures.both={mixture}", 'intermediate.tasks=["both"]', "seeds=1"]
+    )
+    space = search_space(spec, CATALOGUE, {"panx": 5000, "xnli": 5000, **sizes})
+    return suggest_recipe(Chosen(intermediate__domain="legal"), space)
+
+
+def test_a_mixture_shares_the_examples_of_one_task() -> None:
+    recipe = _recipe_of('{tasks=["e_ner", "policyqa"]}', {"e_ner": 9000, "policyqa": 3000})
+    assert recipe.intermediate == "both"
+    for route in recipe.routes:
+        (stage,) = route.intermediate
+        assert (stage.task, stage.examples) == ("both", 1200)
+        # 75 batches of 16, by size as nearly as whole batches can be: 56.25 and 18.75.
+        assert [(part.task, part.examples) for part in stage.parts] == [
+            ("e_ner", 896),
+            ("policyqa", 304),
+        ]
+
+
+def test_a_higher_temperature_evens_the_shares_of_a_mixture() -> None:
+    recipe = _recipe_of(
+        '{tasks=["e_ner", "policyqa"], temperature=2}', {"e_ner": 9000, "policyqa": 1000}
+    )
+    (stage,) = recipe.routes[0].intermediate
+    # Square roots: 3 to 1, where by size it would be 9 to 1.
+    assert [part.examples for part in stage.parts] == [56 * 16, 19 * 16]
+
+
+def test_a_mixture_in_a_row_is_a_stage_for_each_task() -> None:
+    recipe = _recipe_of(
+        '{tasks=["e_ner", "policyqa"], order="in-a-row"}', {"e_ner": 9000, "policyqa": 500}
+    )
+    stages = recipe.routes[0].intermediate
+    assert [(stage.task, stage.examples) for stage in stages] == [
+        ("e_ner", 600),
+        ("policyqa", 500),
+    ]
+
+
+def test_a_matched_mixture_leads_to_each_target_by_its_own_task() -> None:
+    recipe = _recipe_of(
+        '{matched={panx="e_ner", xnli="contractnli", tatoeba="mlm_judgments"}}',
+        {"e_ner": 9000, "contractnli": 9000, "mlm_judgments": 9000},
+    )
+    assert {r.target.task: [stage.task for stage in r.intermediate] for r in recipe.routes} == {
+        "panx": ["e_ner"],
+        "xnli": ["contractnli"],
+        "tatoeba": ["mlm_judgments"],
     }
-    assert _kinds(twin, CATALOGUE) <= _kinds(spec, CATALOGUE)
-    assert pocket_twin(twin, CATALOGUE) == twin
 
 
-def _kinds(spec: StudySpec, catalogue: Catalogue) -> set[str]:
-    return {catalogue[name].kind for name in spec.intermediate.tasks}
+def test_backbones_and_methods_are_dimensions_and_ask_for_what_is_theirs_only() -> None:
+    overrides = [
+        'backbone=["xlm-r", "mbert"]',
+        'target.tasks=["xnli"]',
+        'target.method=["full", "lora", "soft-prompt"]',
+        "target.frozen_layers=[0, 6]",
+        "target.lora_rank=[4, 16]",
+        "target.prompt_length=[10, 20]",
+    ]
+    own = {"full": "frozen_layers", "lora": "lora_rank", "soft-prompt": "prompt_length"}
+    for method, name in own.items():
+        trial = Chosen(intermediate__domain="none", target__method=method, backbone="mbert")
+        recipe = suggest_recipe(trial, _space(*overrides))
+        assert recipe.backbone == "mbert"
+        assert recipe.routes[0].target.method == method
+        assert {f"target.{x}" for x in own.values()} & trial.asked.keys() == {f"target.{name}"}
+        assert trial.asked["backbone"] == ("xlm-r", "mbert")

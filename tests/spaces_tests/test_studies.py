@@ -10,20 +10,12 @@ from pathlib import Path
 import pytest
 
 from spaces.catalogue import Domain, load_catalogue
-from spaces.errors import SpecError, TransferSearchError, UnknownNameError
+from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LOW_RESOURCE
-from spaces.recipe import Schedule
-from spaces.studies import (
-    NO_INTERMEDIATE,
-    Selection,
-    check_study,
-    load_study,
-    log_grid,
-    study_files,
-)
+from spaces.studies import NO_INTERMEDIATE, Selection, load_study, log_grid, study_files
+from spaces.study_checks import check_study
 
 CATALOGUE = load_catalogue()
-REAL_STUDIES = ("xtreme_biomedical", "xtreme_domains", "xtreme_legal")
 
 OWN_STUDY = """
 question = "Do treaties help Swahili news?"
@@ -70,11 +62,6 @@ def check(study: str, *overrides: str) -> None:
 
 
 @pytest.mark.parametrize("name", study_files())
-def test_every_shipped_study_fits_the_catalogue(name: str) -> None:
-    check(name)
-
-
-@pytest.mark.parametrize("name", study_files())
 def test_every_shipped_study_asks_in_one_line(name: str) -> None:
     spec = load_study(name)
     assert spec.name == name
@@ -82,22 +69,14 @@ def test_every_shipped_study_asks_in_one_line(name: str) -> None:
     assert "\n" not in spec.question
 
 
-@pytest.mark.parametrize("name", REAL_STUDIES)
-def test_the_real_studies_compare_domains_like_for_like(name: str) -> None:
-    spec = load_study(name)
-    assert spec.arms == (NO_INTERMEDIATE, *Domain)
-    assert spec.intermediate.examples is not None
-    assert len(spec.intermediate.examples) == 1, "one size for every arm"
-    assert spec.intermediate.schedule is Schedule.CONSTANT, "or epochs are no prefixes"
-    assert len(spec.all_seeds) >= 3, "one seed's range is as wide as the effect"
-    kinds = {arm: {task.kind for task in spec.arm_tasks(CATALOGUE, arm)} for arm in spec.arms[1:]}
-    assert len(set(map(frozenset, kinds.values()))) == 1, "the same kinds in every domain"
-
-
 def test_arm_tasks_are_those_of_the_domain_in_the_order_of_the_file() -> None:
-    spec = load_study("xtreme_legal")
-    assert [task.name for task in spec.arm_tasks(CATALOGUE, "legal")] == ["e_ner", "inlegalner"]
-    assert spec.arm_tasks(CATALOGUE, NO_INTERMEDIATE) == ()
+    overrides = ['intermediate.tasks=["inlegalner", "wnut17", "mlm_judgments", "bc5cdr"]']
+    spec = load_study("xtreme_legal", overrides)
+    assert spec.arm_choices(CATALOGUE, "legal") == ("inlegalner", "mlm_judgments")
+    assert spec.arm_choices(CATALOGUE, NO_INTERMEDIATE) == ()
+    shipped = load_study("xtreme_legal")
+    arms = [shipped.arm_choices(CATALOGUE, domain) for domain in Domain]
+    assert sorted(shipped.intermediate.tasks) == sorted(name for arm in arms for name in arm)
 
 
 def test_a_target_is_scored_on_those_of_the_languages_that_it_has() -> None:
@@ -163,7 +142,7 @@ def test_a_path_works_as_a_shipped_name_does(own_study: Path) -> None:
     assert spec.intermediate.epochs == (2,)
     assert spec.intermediate.examples is None
     assert spec.target.learning_rate == (1e-5, 3.16e-5, 1e-4)
-    assert [task.name for task in spec.arm_tasks(catalogue, "legal")] == ["treaties", "e_ner"]
+    assert list(spec.arm_choices(catalogue, "legal")) == ["treaties", "e_ner"]
 
 
 def test_a_named_set_stands_for_its_languages_each_once(own_study: Path) -> None:
@@ -247,54 +226,3 @@ def test_a_wrong_value_names_the_field_and_what_was_found(override: str, text: s
         load_study("xtreme_legal", [override])
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("overrides", "text"),
-    [
-        (['intermediate.tasks=["e_nre"]'], "Task 'e_nre' is not in the catalogue of "),
-        (['intermediate.tasks=["e_nre"]'], "Did you mean 'e_ner'?"),
-        (
-            ['intermediate.tasks=["masakhapos"]'],
-            "study 'xtreme_legal': task 'masakhapos' is for role target only",
-        ),
-        (
-            ['target.tasks=["wnut17"]'],
-            "study 'xtreme_legal': task 'wnut17' is for role intermediate only",
-        ),
-        (
-            ['arms=["none", "legal", "general"]'],
-            "intermediate task 'bc5cdr' is biomedical, which is none of the study's arms "
-            "(none, legal, general)",
-        ),
-        (
-            ['intermediate.tasks=["e_ner", "wnut17"]'],
-            "study 'xtreme_legal': arm 'biomedical' has no task in intermediate.tasks",
-        ),
-        (["source_language=swa"], "intermediate task 'wnut17' has no swa"),
-        (
-            [
-                "source_language=fra",
-                'arms=["none", "general"]',
-                'intermediate.tasks=["panx"]',
-                'target.tasks=["nusax"]',
-                'target.languages=["ace"]',
-            ],
-            "target task 'nusax' has no fra to train on",
-        ),
-        (
-            ['target.tasks=["nusax"]', 'target.languages=["swa"]'],
-            "language 'swa' is not in any target task. Known: ace, ban, bbc, ",
-        ),
-        (
-            ['target.languages=["swa", "swe"]'],
-            "study 'xtreme_legal': language 'swe' is not in any target task. Did you mean 'swa'?",
-        ),
-        (['target.languages=["eng", "swa"]'], "eng is the source language, so it is no target"),
-    ],
-)
-def test_a_study_that_does_not_fit_the_catalogue_is_an_error(
-    overrides: list[str], text: str
-) -> None:
-    with pytest.raises(TransferSearchError, match=re.escape(text)):
-        check("xtreme_legal", *overrides)

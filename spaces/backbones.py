@@ -1,0 +1,67 @@
+"""The encoders that have a name of their own: where each lies and what it is known to be.
+
+`backbones.toml` holds one table per encoder, read strictly as the catalogue of tasks is. A study
+may also name any other repository of the Hub, or a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import Field
+
+from spaces.errors import SpecError
+from spaces.records import StrictRecord, parse, read_toml
+
+BACKBONES_FILE = Path(__file__).with_name("backbones.toml")
+
+
+class BackboneRecord(StrictRecord):
+    """One encoder."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
+    """On the Hugging Face hub."""
+    revision: str = Field(default="", pattern=r"^([0-9a-f]{40})?$")
+    """Full commit hash; empty where none could be verified."""
+    family: str
+    """`model_type` of its configuration."""
+    licence: str
+    url: str = Field(pattern=r"^https://")
+    """The page that the facts were taken from."""
+    max_length: int = Field(gt=0)
+    """Tokens, special ones included."""
+    multilingual: bool
+    safetensors: bool
+    """Whether weights are known to lie there as safetensors, the only ones that are loaded."""
+    notes: str = ""
+
+
+def known_backbones() -> Mapping[str, BackboneRecord]:
+    """All of them by name, in the order of the file."""
+    return _read(BACKBONES_FILE)
+
+
+def read_backbones(path: Path) -> Mapping[str, BackboneRecord]:
+    """The records of a file.
+
+    Raises:
+        SpecError: It is no TOML, or the first wrong record and field.
+    """
+    records = {}
+    for name, record in read_toml(path).items():
+        if not isinstance(record, dict):
+            raise SpecError(f"{path.name}: expected only tables of backbones, found {name!r}")
+        if "name" in record:
+            raise SpecError(
+                f"{path.name}: backbone {name!r}: unknown field 'name'; the table names it"
+            )
+        where = f"{path.name}: backbone {name!r}"
+        records[name] = parse(BackboneRecord, {"name": name, **record}, where)
+    return MappingProxyType(records)
+
+
+_read = cache(read_backbones)

@@ -1,0 +1,190 @@
+"""Whether a study fits the catalogue: its tasks, roles, languages, sizes, and what it compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from spaces.catalogue import Catalogue, Domain, Role, Task, TaskKind
+from spaces.errors import SpecError, unknown_name
+from spaces.languages import ALL, LANGUAGE_SETS, expand_languages
+from spaces.recipe import Method
+from spaces.studies import MIXED, NO_INTERMEDIATE, Selection, StudySpec
+
+
+def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
+    """Check a study against the catalogue.
+
+    Raises:
+        UnknownNameError: A task is not in the catalogue.
+        SpecError: A task is used in a role it does not have, an arm has no task, a method does
+            not suit a target, or a language is in none of the target tasks.
+    """
+    where = f"study {spec.name!r}"
+    _check_intermediate(spec, catalogue, where)
+    targets = spec.target_tasks(catalogue)
+    for task in targets:
+        if task.role is Role.INTERMEDIATE:
+            raise SpecError(f"{where}: task {task.name!r} is for role {task.role} only")
+    known = {code for task in targets for code in task.languages}
+    for language in spec.target.languages:
+        if not set(expand_languages([language], known)) & known:
+            names = {*known, *LANGUAGE_SETS, ALL}
+            raise unknown_name(f"{where}: language", language, names, "in any target task")
+    # What is named there need not be a target: an override may have dropped the task or language.
+    for name, languages in spec.target.without.items():
+        if unknown := set(languages) - set(catalogue[name].languages):
+            what = f"{where}: target.without.{name}: language"
+            raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
+    for task in targets:
+        _check_target(spec, task, catalogue, where)
+    for claim in spec.claims:
+        if claim.backbone and claim.backbone not in spec.backbone:
+            known_ones = ", ".join(spec.backbone)
+            raise SpecError(
+                f"{where}: claim {claim.text!r}: {claim.backbone!r} is none of the backbones "
+                f"({known_ones}); drop the claim"
+            )
+        if unknown := set(claim.targets) - set(spec.target.tasks):
+            raise SpecError(
+                f"{where}: claim {claim.text!r}: {min(unknown)!r} is no target task; "
+                f"drop the claim"
+            )
+
+
+def _check_intermediate(spec: StudySpec, catalogue: Catalogue, where: str) -> None:
+    for name, mixture in spec.mixtures.items():
+        if name in catalogue.tasks:
+            raise SpecError(f"{where}: mixture {name!r} has the name of a task; rename it")
+        left_out = set(spec.target.tasks) - mixture.matched.keys()
+        if mixture.matched and left_out and name in spec.intermediate.tasks:
+            raise SpecError(
+                f"{where}: mixture {name!r}: expected matched to name every target task, found "
+                f"none for {', '.join(sorted(left_out))}"
+            )
+    for name in spec.intermediate_tasks:
+        task = catalogue[name]
+        if task.role is Role.TARGET:
+            raise SpecError(f"{where}: task {name!r} is for role {task.role} only")
+        if spec.source_language not in task.languages:
+            raise SpecError(f"{where}: intermediate task {name!r} has no {spec.source_language}")
+    for name in spec.intermediate.tasks:
+        if (arm := spec.arm_of(name, catalogue)) not in spec.arms:
+            raise SpecError(
+                f"{where}: intermediate task {name!r} is {arm}, which is none of the study's "
+                f"arms ({', '.join(spec.arms)})"
+            )
+    for arm in spec.arms:
+        if arm != NO_INTERMEDIATE and not spec.arm_choices(catalogue, arm):
+            raise SpecError(f"{where}: arm {arm!r} has no task in intermediate.tasks")
+
+
+def _check_target(spec: StudySpec, task: Task, catalogue: Catalogue, where: str) -> None:
+    if task.metric is None:
+        raise SpecError(f"{where}: task {task.name!r} ({task.kind}) cannot be a target")
+    if not spec.target_languages(task):
+        raise SpecError(
+            f"{where}: target task {task.name!r} has none of the languages "
+            f"{', '.join(spec.target.languages)}; it has {', '.join(task.languages)}"
+        )
+    if not task.kind.is_trained:
+        if spec.selection is Selection.SOURCE_VALIDATION:
+            raise SpecError(
+                f"{where}: target task {task.name!r} ({task.kind}) has no {spec.source_language} "
+                f"score to select on; set selection = {str(Selection.TARGET_VALIDATION)!r}"
+            )
+        return
+    if spec.source_language not in catalogue.training_task(task).languages:
+        raise SpecError(
+            f"{where}: target task {task.name!r} has no {spec.source_language} to train on"
+        )
+    if spec.target.shots and not task.kind.is_classification:
+        raise SpecError(
+            f"{where}: target.shots counts examples per class, which {task.name!r} ({task.kind}) "
+            f"has not; use examples"
+        )
+    takes_prompts = task.kind.is_classification or task.kind is TaskKind.SIMILARITY
+    if Method.SOFT_PROMPT in spec.target.method and not takes_prompts:
+        raise SpecError(
+            f"{where}: target.method soft-prompt is for whole texts, which {task.name!r} "
+            f"({task.kind}) does not score"
+        )
+
+
+def check_sizes(spec: StudySpec, catalogue: Catalogue, train_sizes: Mapping[str, int]) -> None:
+    """Check what the study asks of the sizes of its training splits.
+
+    Raises:
+        SpecError: An intermediate split is not `size_ratio` times a target's.
+    """
+    ratio = spec.intermediate.size_ratio
+    targets = [task.name for task in spec.target_tasks(catalogue) if task.kind.is_trained]
+    for name in spec.intermediate.tasks:
+        matched = spec.mixtures[name].matched if name in spec.mixtures else {}
+        pairs = [
+            (x, target)
+            for target in targets
+            for x in ((matched[target],) if matched else spec.members(name))
+        ]
+        for task, target in pairs:
+            if train_sizes[task] < ratio * train_sizes[target]:
+                raise SpecError(
+                    f"study {spec.name!r}: expected intermediate.size_ratio {ratio:g} times the "
+                    f"{train_sizes[target]} training examples of {target!r}, found "
+                    f"{train_sizes[task]} in {task!r}; lower the ratio or drop the task"
+                )
+
+
+def check_layers(spec: StudySpec, catalogue: Catalogue, layers: Mapping[str, int]) -> None:
+    """Check that the encoders have the layers that the study names.
+
+    Args:
+        spec: A checked study.
+        catalogue: Its tasks.
+        layers: Backbone -> how many it has, embeddings not counted.
+
+    Raises:
+        SpecError: One has too few to be frozen, or to be pooled for retrieval.
+    """
+    retrieves = not all(task.kind.is_trained for task in spec.target_tasks(catalogue))
+    named: dict[str, tuple[int, ...]] = {
+        "intermediate.frozen_layers": spec.intermediate.frozen_layers,
+        "target.frozen_layers": spec.target.frozen_layers,
+        "target.pooled_layer": spec.target.pooled_layer if retrieves else (),
+    }
+    for backbone, count in layers.items():
+        for field, values in named.items():
+            least = -count - 1 if field == "target.pooled_layer" else 0
+            if wrong := [x for x in values if not least <= x <= count]:
+                raise SpecError(
+                    f"study {spec.name!r}: {field}: expected {least} to {count}, as backbone "
+                    f"{backbone!r} has {count} layers, found {wrong[0]}; set it with --set"
+                )
+
+
+def unlike_arms(spec: StudySpec, catalogue: Catalogue) -> list[str]:
+    """One line per kind of task that some arms have and others lack.
+
+    Between such arms a difference of domain cannot be told from a difference of kind.
+    """
+    arms = [arm for arm in spec.arms if arm not in {NO_INTERMEDIATE, MIXED}]
+    kinds: dict[str, dict[TaskKind, None]] = {
+        arm: {
+            catalogue[task].kind: None
+            for name in spec.arm_choices(catalogue, arm)
+            for task in spec.members(name)
+        }
+        for arm in arms
+    }
+    grid = catalogue.grid()
+    lines = []
+    for kind in dict.fromkeys(kind for found in kinds.values() for kind in found):
+        with_kind = [arm for arm in arms if kind in kinds[arm]]
+        without = [arm for arm in arms if kind not in kinds[arm]]
+        for arm in without:
+            known = grid[kind, Domain(arm)]
+            there = ", ".join(known) or "none"
+            lines.append(
+                f"arms compared unlike: {kind} is in {', '.join(with_kind)} but not in {arm} "
+                f"(the catalogue has {there})"
+            )
+    return lines

@@ -1,0 +1,96 @@
+"""The encoders with a name of their own, and how a wrong record is answered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from spaces.backbones import BackboneRecord, known_backbones, read_backbones
+from spaces.errors import SpecError
+
+RECORD = {
+    "repository": '"me/encoder"',
+    "family": '"bert"',
+    "licence": '"MIT"',
+    "url": '"https://huggingface.co/me/encoder"',
+    "max_length": "512",
+    "multilingual": "false",
+    "safetensors": "true",
+}
+
+
+def write(folder: Path, **changes: str) -> Path:
+    """A file with one record, `[mine]`."""
+    path = folder / "backbones.toml"
+    fields = {**RECORD, **changes}
+    path.write_text("[mine]\n" + "".join(f"{k} = {v}\n" for k, v in fields.items() if v))
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bert", "bert-large", "mbert", "roberta", "xlnet", "xlm-r", "xlm-r-large", "deberta"),
+        *("mdeberta", "biobert", "scibert", "legal-bert", "legal-xlm-r", "minilm"),
+    ],
+)
+def test_the_encoders_of_the_papers_are_known(name: str) -> None:
+    assert known_backbones()[name].name == name
+
+
+@pytest.mark.parametrize("record", known_backbones().values(), ids=lambda record: record.name)
+def test_every_record_says_where_it_lies_and_from_which_page(record: BackboneRecord) -> None:
+    assert record.url == f"https://huggingface.co/{record.repository}"
+    assert record.licence == record.licence.strip() != ""
+    assert record.max_length == 512
+    # Else a name could not be told from a repository.
+    assert "/" not in record.name
+
+
+def test_no_two_names_are_one_encoder() -> None:
+    repositories = [record.repository for record in known_backbones().values()]
+    assert len(set(repositories)) == len(repositories)
+
+
+def test_multilingual_encoders_are_told_apart() -> None:
+    multilingual = {x.name for x in known_backbones().values() if x.multilingual}
+    assert multilingual == {"mbert", "xlm-r", "xlm-r-large", "mdeberta", "legal-xlm-r"}
+
+
+def test_a_right_file_is_read_as_it_stands(tmp_path: Path) -> None:
+    record = read_backbones(write(tmp_path))["mine"]
+    assert (record.name, record.repository, record.revision) == ("mine", "me/encoder", "")
+    assert record.safetensors is True
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"safetensor": "true"}, "unknown field 'safetensor'. Did you mean 'safetensors'?"),
+        ({"family": ""}, "field 'family' is missing"),
+        ({"max_length": '"512"'}, "field 'max_length': Input should be a valid integer"),
+        ({"max_length": "0"}, "field 'max_length': Input should be greater than 0"),
+        ({"repository": '"encoder"'}, "field 'repository': String should match pattern"),
+        ({"revision": '"e73636d"'}, "field 'revision': String should match pattern"),
+        ({"name": '"mine"'}, "unknown field 'name'; the table names it"),
+    ],
+)
+def test_a_wrong_record_names_itself_and_the_field(
+    tmp_path: Path, changes: dict[str, str], text: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        read_backbones(write(tmp_path, **changes))
+    message = str(caught.value)
+    assert message.startswith("backbones.toml: backbone 'mine': ")
+    assert text in message
+    assert "\n" not in message
+
+
+def test_a_field_outside_any_table_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('family = "bert"\n')
+    text = "mine.toml: expected only tables of backbones, found 'family'"
+    with pytest.raises(SpecError, match=re.escape(text)):
+        read_backbones(path)
