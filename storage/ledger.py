@@ -8,8 +8,8 @@ its baseline's. Trial parameters, states and values stay in Optuna and are not r
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,6 +39,7 @@ _scores = sa.Table(
     sa.Column("examples", sa.Integer, nullable=False),
     sa.Column("lost_words", sa.Integer, nullable=False),
     sa.Column("unscored_examples", sa.Integer, nullable=False),
+    sa.Column("outcomes", sa.LargeBinary, nullable=False),
 )
 _results = sa.Table(
     "transfer_results",
@@ -52,6 +53,15 @@ _results = sa.Table(
     sa.Column("corpus_key", sa.String(64), nullable=False),
     sa.Column("checkpoint_key", sa.String(64), nullable=False),
     sa.Column("baseline_key", sa.String(64), nullable=False),
+)
+_confirmations = sa.Table(
+    "transfer_confirmations",
+    _tables,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("look", sa.Integer, primary_key=True),
+    sa.Column("begun_at", sa.String(32), nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON(none_as_null=True)),
 )
 _stages = sa.Table(
     "transfer_stages",
@@ -84,6 +94,10 @@ _stage_runs = sa.Table(
 )
 
 
+ScorePlace = tuple[str, str, str, str, str]
+"""Checkpoint key, corpus key, task, language, split."""
+
+
 @dataclass(frozen=True)
 class Score:
     """How one checkpoint does on one split of one language.
@@ -100,6 +114,8 @@ class Score:
         lost_words: Words that no sub-word stands for (cut off at max_length, or unknown to the
             tokenizer); they count as wrong.
         unscored_examples: Left out because the source language has not their label.
+        outcomes: What each example adds to the score (`objectives.outcomes.packed`); only
+            `Ledger.outcomes` reads it back.
     """
 
     checkpoint_key: str
@@ -112,6 +128,16 @@ class Score:
     examples: int
     lost_words: int
     unscored_examples: int
+    outcomes: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def place(self) -> ScorePlace:
+        """What it is the score of."""
+        return self.checkpoint_key, self.corpus_key, self.task, self.language, self.split
+
+
+# Outcomes are a thousand times a score, and only statistics want them.
+_SCORE_COLUMNS = [column for column in _scores.c if column.name != "outcomes"]
 
 
 @dataclass(frozen=True)
@@ -192,6 +218,23 @@ class PairedScore:
         return 100 * (self.score.score - self.baseline.score)
 
 
+@dataclass(frozen=True)
+class Confirmation:
+    """One look at the test split of a study.
+
+    Attributes:
+        look: 1 for the first.
+        begun_at: UTC, ISO 8601.
+        plan: What was to be done, kept before.
+        result: What came of it; None while it is not done.
+    """
+
+    look: int
+    begun_at: str
+    plan: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+
+
 class Ledger:
     """The ledger's tables in the database of `engine`; made on first use.
 
@@ -225,12 +268,12 @@ class Ledger:
     def forget_study(self, study_name: str) -> None:
         """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
         with self._engine.begin() as connection:
-            for table in (_studies, _results, _stage_runs):
+            for table in (_studies, _results, _stage_runs, _confirmations):
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
         """The checkpoint's scores on a split, by (task, language, corpus_key)."""
-        query = sa.select(_scores).where(
+        query = sa.select(*_SCORE_COLUMNS).where(
             _scores.c.checkpoint_key == checkpoint_key, _scores.c.split == split
         )
         with self._engine.connect() as connection:
@@ -340,7 +383,7 @@ class Ledger:
 
         columns: list[sa.ColumnElement[Any]] = [_results.c.trial_number, _results.c.seed]
         for prefix, table in (("own", own), ("base", base)):
-            columns += [column.label(f"{prefix}_{column.name}") for column in table.c]
+            columns += [table.c[x.name].label(f"{prefix}_{x.name}") for x in _SCORE_COLUMNS]
         query = (
             sa.select(*columns)
             .join_from(_results, own, joined(own, _results.c.checkpoint_key))
@@ -352,7 +395,7 @@ class Ledger:
         with self._engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 score, baseline = (
-                    Score(**{column.name: row[f"{prefix}_{column.name}"] for column in _scores.c})
+                    Score(**{x.name: row[f"{prefix}_{x.name}"] for x in _SCORE_COLUMNS})
                     for prefix in ("own", "base")
                 )
                 pair = PairedScore(row["seed"], score, baseline)
@@ -373,18 +416,68 @@ class Ledger:
                 found.setdefault(row["trial_number"], []).append(StageRun(**fields))
         return found
 
+    def outcomes(self, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
+        """What each example adds to each of these scores, packed."""
+        places = {score.place for score in scores}
+        keys = sorted({key for key, *_ in places})
+        found: dict[ScorePlace, bytes] = {}
+        with self._engine.connect() as connection:
+            for start in range(0, len(keys), 200):  # databases limit how many values are bound
+                query = sa.select(_scores).where(
+                    _scores.c.checkpoint_key.in_(keys[start : start + 200])
+                )
+                for row in connection.execute(query).mappings():
+                    score = Score(**row)
+                    if score.place in places:
+                        found[score.place] = score.outcomes
+        return found
+
+    def begin_confirmation(
+        self, study_name: str, look: int, plan: Mapping[str, Any]
+    ) -> Confirmation:
+        """Keep what will be confirmed, and how, before any test split is read.
+
+        Args:
+            study_name: Of the study.
+            look: 1 for the first time, 2 for the second, and so on.
+            plan: In JSON's types.
+
+        Returns:
+            What was kept first under that number.
+        """
+        row = {"study_name": study_name, "look": look, "begun_at": _now(), "plan": dict(plan)}
+        self._insert_new(_confirmations, [{**row, "result": None}])
+        return next(x for x in self.confirmations(study_name) if x.look == look)
+
+    def finish_confirmation(self, study_name: str, look: int, result: Mapping[str, Any]) -> None:
+        """Keep what came of it; what is there already stays."""
+        update = sa.update(_confirmations).where(
+            _confirmations.c.study_name == study_name,
+            _confirmations.c.look == look,
+            _confirmations.c.result.is_(None),
+        )
+        with self._engine.begin() as connection:
+            connection.execute(update.values(result=dict(result)))
+
+    def confirmations(self, study_name: str) -> list[Confirmation]:
+        """All looks at the test split of a study, in order."""
+        columns = [x for x in _confirmations.c if x.name != "study_name"]
+        query = (
+            sa.select(*columns)
+            .where(_confirmations.c.study_name == study_name)
+            .order_by(_confirmations.c.look)
+        )
+        with self._engine.connect() as connection:
+            return [Confirmation(**row) for row in connection.execute(query).mappings()]
+
     def _new_scores(self, checkpoint_key: str, scores: Sequence[Score]) -> list[Score]:
         """Those that are not there yet."""
         known = {
-            (score.task, score.language, score.split, score.corpus_key)
+            score.place
             for split in {score.split for score in scores}
             for score in self.scores(checkpoint_key, split).values()
         }
-        return [
-            score
-            for score in scores
-            if (score.task, score.language, score.split, score.corpus_key) not in known
-        ]
+        return [score for score in scores if score.place not in known]
 
     def _has_results(self, connection: sa.Connection, study_name: str, trial_number: int) -> bool:
         count = sa.select(sa.func.count()).where(
