@@ -7,7 +7,7 @@ sorting a whole epoch by length makes batches so alike that scores fall.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +80,28 @@ def epoch_order(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
+def mixed_order(
+    lengths: Sequence[NDArray[np.int64]], batch_size: int, seed: int, epoch: int
+) -> list[tuple[int, NDArray[np.int64]]]:
+    """The batches of one epoch over several tasks, as (task, rows); each holds one task's.
+
+    Args:
+        lengths: Sub-words per example of each task.
+        batch_size: As in `epoch_order`.
+        seed: As in `epoch_order`.
+        epoch: As in `epoch_order`.
+    """
+    batches = [
+        (task, rows)
+        for task, of_task in enumerate(lengths)
+        for rows in epoch_order(of_task, batch_size, seed, epoch)
+    ]
+    if len(lengths) == 1:
+        return batches
+    order = np.random.default_rng((seed, epoch, len(lengths))).permutation(len(batches))
+    return [batches[i] for i in order]
+
+
 def length_order(lengths: NDArray[np.int64], token_budget: int) -> Iterator[NDArray[np.int64]]:
     """Batches for scoring: longest first, each within a budget of padded sub-words.
 
@@ -96,21 +118,29 @@ def length_order(lengths: NDArray[np.int64], token_budget: int) -> Iterator[NDAr
 def collate(
     split: EncodedSplit, rows: NDArray[np.int64], padding: Padding
 ) -> dict[str, torch.Tensor]:
-    """Pad some examples to the longest of them.
+    """Pad some rows to the longest of them.
 
     Returns:
         input_ids and attention_mask [b, s], token_type_ids [b, s] where there are any, and
-        labels where there are any: [b, s] for tagging, else [b].
+        labels where there are any: [b, s] for tagging, else [b]. For question answering, spans
+        [b, 2] in place of labels.
     """
+    lengths = np.array([len(split.input_ids[i]) for i in rows], np.int64)
     batch = {"input_ids": _pad([split.input_ids[i] for i in rows], padding.token_id, padding.left)}
-    ones = [np.ones(len(split.input_ids[i]), np.int64) for i in rows]
+    ones = [np.ones(length, np.int64) for length in lengths]
     batch["attention_mask"] = _pad(ones, 0, padding.left)
     if split.token_type_ids is not None:
         segments = [split.token_type_ids[i] for i in rows]
         batch["token_type_ids"] = _pad(segments, padding.segment_id, padding.left)
-    if split.word_positions is not None and split.labels is not None:
+    if split.labels is None:
+        return batch
+    if split.windows is not None:
+        shift = (lengths.max() - lengths if padding.left else np.zeros_like(lengths))[:, None]
+        spans: NDArray[np.int64] = np.asarray(split.labels, np.int64)[rows] + shift
+        batch["spans"] = torch.from_numpy(spans)
+    elif split.word_positions is not None:
         batch["labels"] = _pad([split.labels[i] for i in rows], IGNORED, padding.left)
-    elif split.labels is not None:
+    else:
         batch["labels"] = torch.from_numpy(np.asarray(split.labels)[rows])
     return batch
 

@@ -1,35 +1,40 @@
-"""Reading a split of a task: from the Hub, from a local folder, or from the pocket corpora.
+"""Reading a split of a task: from the Hub, from local folders, or from the pocket corpora.
 
 All three give the same columns (`TaskKind.columns`) with labels as text, checked against the
-catalogue record. A label that a test split hides is None, never a placeholder.
+catalogue record. Labels that a test split hides are None, never a placeholder.
+
+A test split is read by `load_test_split` alone, for one of three purposes. A test lists the
+modules that may call it, so that no search comes to read one by mistake.
+
+Of a halved task one part of its only evaluation split is the validation split, and the rest the
+test split. A group of rows falls into either part by the SHA-256 of its number: a paragraph with
+its questions, a sentence with its translation, otherwise a row. So parallel content, which has the
+same number in every language, is in the same part in all of them, and the parts do not depend on
+how long a file is.
 """
 
 from __future__ import annotations
 
-import gzip
+import hashlib
 import math
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
 
 import datasets
-import httpx2
-import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from objectives.files import Columns, SplitFiles, expected_files, find_files, read_files
+from objectives.hub import hub_place, hub_problem, in_hub_cache, read_hub
 from objectives.pocket import POCKET_VERSION, pocket_split
-from spaces.catalogue import Task
+from spaces.catalogue import Task, TaskKind
 from spaces.errors import DataError
 from storage.fingerprint import fingerprint
 
-FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 DATA_VARIABLE = "TRANSFER_SEARCH_DATA"
-# The Hub is asked once per run; a machine without a route to it should not wait long.
-HUB_TIMEOUT = 5.0
+SEARCH_SPLITS = ("train", "validation")
 
 
 class SourceKind(StrEnum):
@@ -40,24 +45,48 @@ class SourceKind(StrEnum):
     POCKET = "pocket"
 
 
+class TestPurpose(StrEnum):
+    """What a test split is read for."""
+
+    __test__ = False
+    """It is no test, whatever pytest makes of its name."""
+
+    CONFIRM = "confirm"
+    """What our search did not see: of a halved task the test part."""
+    BENCHMARK = "benchmark"
+    """What the benchmark scores on, to compare with published scores: of a halved task all of it,
+    the part that a search has seen included."""
+    OVERLAP = "overlap"
+    """All of it, to look for its examples in training splits."""
+
+
 @dataclass(frozen=True)
 class DataSource:
     """Where the corpora of a run come from, and why.
 
     Attributes:
-        kind: The Hub, a folder, or the pocket corpora.
+        kind: The Hub, folders, or the pocket corpora.
         folder: For a local source.
         reason: Why this one, for the first line of a run.
+        further: Folders that are tried in turn after `folder`.
     """
 
     kind: SourceKind
     folder: Path | None = None
     reason: str = ""
+    further: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """All folders of a local source, in the order in which they are tried."""
+        return (self.folder, *self.further) if self.folder else ()
 
     def __str__(self) -> str:
         if self.kind is SourceKind.POCKET:
             return f"pocket corpora (generated, version {POCKET_VERSION})"
-        return f"local folder {self.folder}" if self.folder else "Hugging Face hub"
+        if self.kind is SourceKind.HUB:
+            return "Hugging Face hub"
+        return f"local folder{'s' * bool(self.further)} {', '.join(map(str, self.folders))}"
 
 
 def choose_source(
@@ -66,7 +95,7 @@ def choose_source(
     """The data source for `--data OPTION`.
 
     Args:
-        option: auto, hub, pocket, or a folder.
+        option: auto, hub, pocket, or a folder; several folders are joined by `os.pathsep`.
         needed: The tasks and languages of a study, for `auto`.
         backbones: Its encoders, for `auto`.
 
@@ -84,59 +113,88 @@ def choose_source(
     if named := os.environ.get(DATA_VARIABLE):
         return _local(named, DATA_VARIABLE)
     unset = f"{DATA_VARIABLE} is not set"
-    if elsewhere := sorted({task.name for task, x in needed if _hub_config(task, x) is None}):
+    if elsewhere := sorted({task.name for task, x in needed if hub_place(task, x) is None}):
         reason = f"{unset} and the catalogue knows no Hub copy of {', '.join(elsewhere)}"
         return DataSource(SourceKind.POCKET, reason=reason)
-    problem = _hub_problem()
+    problem = hub_problem()
     if not problem:
         return DataSource(SourceKind.HUB, reason=f"{unset} and the Hub answers")
-    if needed and _in_hub_cache(needed, backbones):
+    if needed and in_hub_cache(needed, backbones):
         reason = f"{unset}, {problem}, but its cache holds what the study needs"
         return DataSource(SourceKind.HUB, reason=reason)
     return DataSource(SourceKind.POCKET, reason=f"{unset} and {problem}")
 
 
+def _local(names: str, option: str) -> DataSource:
+    folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
+    for folder in folders or [Path(names)]:
+        if not (names and folder.is_dir()):
+            raise DataError(
+                f"{option}: expected auto, hub, pocket or a folder, found {str(folder)!r}"
+            )
+    first, *further = [folder.resolve() for folder in folders]
+    return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
+
+
 def load_split(task: Task, language: str, split: str, source: DataSource) -> datasets.Dataset:
-    """One split of a task in one language.
+    """One split of a task in one language, as a search may read it.
 
     Args:
         task: Its catalogue record.
         language: ISO 639-3 code.
-        split: train, validation or test.
+        split: train or validation.
         source: Where to read.
 
     Returns:
-        The columns of `task.kind`, labels as text. The last column is None in every row of a
-        test split whose labels are hidden.
+        The columns of `task.kind`, labels as text.
+
+    Raises:
+        DataError: The source has no such split, or it is broken; with file and line.
+        ValueError: The split is none that a search may read; a bug in the caller.
+    """
+    if split not in SEARCH_SPLITS:
+        raise ValueError(
+            f"expected train or validation, found {split!r}; load_test_split reads test splits"
+        )
+    return _load(task, language, split, source, whole=False)
+
+
+def load_test_split(
+    task: Task, language: str, source: DataSource, purpose: TestPurpose
+) -> datasets.Dataset:
+    """The test split of a task in one language.
+
+    Args:
+        task: Its catalogue record.
+        language: ISO 639-3 code.
+        source: Where to read.
+        purpose: What it is read for, which says how much of a halved task's.
+
+    Returns:
+        The columns of `task.kind`, labels as text; the last one is None in every row where the
+        labels are hidden (for retrieval on the side of the language).
 
     Raises:
         DataError: The source has no such split, or it is broken; with file and line.
     """
-    if source.kind is SourceKind.POCKET:
-        columns = _pocket_columns(task, language, split)
-        where = f"pocket corpora, {task.name} {language} {split}"
-    elif source.kind is SourceKind.LOCAL:
-        file = _find_file(task, language, split, source)
-        columns = _read_file(file, task, split)
-        where = str(file)
-    else:
-        columns = _hub_columns(task, language, split)
-        where = f"Hugging Face hub, {task.name} {language} {split}"
-    if not columns[task.kind.columns[0]]:
-        raise DataError(f"{where}: expected examples, found none")
-    return datasets.Dataset.from_dict(columns)
+    return _load(task, language, "test", source, whole=purpose is not TestPurpose.CONFIRM)
 
 
 def has_split(task: Task, language: str, split: str, source: DataSource) -> bool:
-    """Whether a local folder or the pocket corpora have a split; True for the Hub, unasked."""
+    """Whether local folders or the pocket corpora have a split.
+
+    The Hub is not asked: True where the catalogue knows a copy in that language.
+    """
+    if source.kind is SourceKind.HUB:
+        return hub_place(task, language) is not None
     try:
         if source.kind is SourceKind.LOCAL:
-            _find_file(task, language, split, source)
-        elif source.kind is SourceKind.POCKET:
+            _find(task, language, split, source)
+        else:
             _pocket_columns(task, language, split)
     except DataError:
         return False
-    return source.kind is not SourceKind.HUB or _hub_config(task, language) is not None
+    return True
 
 
 def corpus_key(dataset: datasets.Dataset) -> str:
@@ -148,112 +206,49 @@ def corpus_key(dataset: datasets.Dataset) -> str:
     return fingerprint({name: dataset[name][:] for name in dataset.column_names})
 
 
-# --- the Hub
+# --- one split
 
 
-def _hub_problem() -> str:
-    """Why the Hub cannot be used; empty if it answers."""
-    try:
-        huggingface_hub.HfApi().dataset_info("google/xtreme", timeout=HUB_TIMEOUT)
-    except OfflineModeIsEnabled:
-        return "the Hub is switched off (HF_HUB_OFFLINE)"
-    except (httpx2.HTTPError, HfHubHTTPError) as error:
-        return f"the Hub does not answer ({type(error).__name__})"
-    return ""
-
-
-def _hub_config(task: Task, language: str) -> str | None:
-    """The configuration of a task in a language on the Hub; None where it is not there."""
-    return None if task.hub is None else task.fill(task.hub.config, language)
-
-
-def _in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -> bool:
-    """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
-    for name in backbones:
-        if not Path(name).is_dir() and not isinstance(
-            huggingface_hub.try_to_load_from_cache(name, "config.json"), str
-        ):
-            return False
-    for task, language in needed:
-        config = _hub_config(task, language)
-        if task.hub is None or config is None:
-            return False
-        *owner, name = task.hub.repository.split("/")
-        folder = "___".join((*owner, datasets.naming.camelcase_to_snakecase(name)))
-        cache = Path(datasets.config.HF_DATASETS_CACHE)
-        if not any((cache / folder / (config or "default")).glob("*/*/dataset_info.json")):
-            return False
-    return True
-
-
-def _hub_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
-    hub = task.hub
-    config = _hub_config(task, language)
-    if hub is None or config is None:
+def _load(
+    task: Task, language: str, split: str, source: DataSource, *, whole: bool
+) -> datasets.Dataset:
+    halved = task.halved and split != "train" and source.kind is not SourceKind.POCKET
+    if source.kind is SourceKind.POCKET:
+        columns = _pocket_columns(task, language, split)
+        where = f"pocket corpora, {task.name} {language} {split}"
+    elif source.kind is SourceKind.LOCAL:
+        files, halved = _find(task, language, split, source)
+        columns = read_files(files, task, hidden_allowed=halved or split == "test")
+        where = str(files)
+    else:
+        columns, where = read_hub(task, language, split)
+    _check(columns, task, where, hidden_allowed=halved or split == "test")
+    if halved and not whole:
+        columns = _part(columns, task.kind, split)
+    if split == "validation" and any(value is None for value in columns[task.kind.columns[-1]]):
         raise DataError(
-            f"task {task.name!r}: the catalogue knows no {language} {split} split on the Hub; "
-            f"name a folder with --data"
+            f"{where}: expected {task.kind.columns[-1]} for the {language} validation split, "
+            f"found them hidden; name a source that has them with --data"
         )
-    theirs = hub.splits.get(split, split)
-    where = f"Hugging Face hub, {hub.repository} {config} {theirs}".replace("  ", " ")
-    try:
-        rows = datasets.load_dataset(
-            hub.repository, config or None, split=theirs, revision=hub.revision or None
-        )
-    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
-        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from error
-    columns: dict[str, list[Any]] = {}
-    for ours in task.kind.columns:
-        name = hub.columns.get(ours, ours)
-        if name not in rows.column_names:
-            raise DataError(
-                f"{where}: expected the column {name!r}, found {', '.join(rows.column_names)}"
-            )
-        columns[ours] = _named(rows[name][:], rows.features[name], hub.labels)
-    _check_labels(columns, task, split, where)
-    return columns
+    if not columns[task.kind.columns[0]]:
+        raise DataError(f"{where}: expected examples, found none")
+    return datasets.Dataset.from_dict(columns, features=_FEATURES.get(task.kind))
 
 
-def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
-    """Labels as the catalogue has them; None where the Hub hides them (-1, or no name).
-
-    Class numbers get their names; plain numbers are looked up in the catalogue by their digits.
-    """
-    names = getattr(feature, "names", None) or getattr(
-        getattr(feature, "feature", None), "names", None
+# Without these the column of a split in which all answers are hidden would have no type.
+_FEATURES = {
+    TaskKind.QA: datasets.Features(
+        {
+            **{name: datasets.Value("string") for name in ("id", "question", "context")},
+            "answers": datasets.List(
+                {"text": datasets.Value("string"), "start": datasets.Value("int64")}
+            ),
+        }
     )
-
-    def name(value: object) -> object:
-        if isinstance(value, list):
-            found = [name(item) for item in value]
-            return None if found and all(item is None for item in found) else found
-        if isinstance(value, int):
-            if value == -1:
-                return None
-            value = names[value] if names is not None else rename.get(str(value), value)
-        return rename.get(value, value) if isinstance(value, str) else value
-
-    return [name(value) for value in values]
+}
 
 
-def _check_labels(columns: dict[str, list[Any]], task: Task, split: str, where: str) -> None:
-    if not (task.kind.is_tagging or task.kind.is_classification):
-        return
-    known = {*task.tags, *task.unscored_labels, *([None] if split == "test" else [])}
-    for number, value in enumerate(columns[task.kind.columns[-1]]):
-        for label in value if isinstance(value, list) else [value]:
-            if label not in known:
-                raise DataError(
-                    f"{where}: example {number}: expected a label of {task.name} "
-                    f"({', '.join(task.tags)}), found {label!r}"
-                )
-
-
-# --- the pocket corpora
-
-
-def _pocket_columns(task: Task, language: str, split: str) -> dict[str, list[Any]]:
+def _pocket_columns(task: Task, language: str, split: str) -> Columns:
     missing = f"pocket corpora: task {task.name!r} has no {language} {split} split"
     if not task.pocket or language not in task.languages:
         raise DataError(missing)
@@ -263,137 +258,117 @@ def _pocket_columns(task: Task, language: str, split: str) -> dict[str, list[Any
         raise DataError(missing) from error
 
 
-# --- a local folder
+def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[SplitFiles, bool]:
+    """The files of a split, and whether they have to be halved.
 
-
-def _local(name: str, option: str) -> DataSource:
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{option}: expected auto, hub, pocket or a folder, found {name!r}")
-    return DataSource(SourceKind.LOCAL, folder.resolve(), f"named by {option}")
-
-
-def _find_file(task: Task, language: str, split: str, source: DataSource) -> Path:
-    folder = source.folder
-    assert folder is not None
-    filled = [task.fill(template, language, FILE_SPLITS[split]) for template in task.files]
-    names = [name + ending for name in filled if name for ending in ("", ".gz")]
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    expected = " or ".join(names[::2]) or "a file of that language"
-    raise DataError(
-        f"{folder}: task {task.name!r} has no {language} {split} split; expected {expected}"
-    )
-
-
-def _read_file(file: Path, task: Task, split: str) -> dict[str, list[Any]]:
-    lines = _lines(file)
-    if task.kind.is_tagging:
-        return _read_tagged(lines, file, task, hidden_allowed=split == "test")
-    return _read_table(lines, file, task, hidden_allowed=split == "test")
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
-    try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            data = gzip.decompress(data)
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}:{line}: expected UTF-8, found {error.reason}") from error
-    except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
-        raise DataError(f"{file}: cannot be read: {error}") from error
-    return enumerate(text.replace("\r\n", "\n").removesuffix("\n").split("\n"), start=1)
-
-
-def _read_tagged(
-    lines: Iterator[tuple[int, str]], file: Path, task: Task, *, hidden_allowed: bool
-) -> dict[str, list[Any]]:
-    """Token TAB tag, a blank line after each sentence; IOB2 for NER."""
-    known = set(task.tags)
-    sentences: list[list[str]] = [[]]
-    tags: list[list[str]] = [[]]
-    hidden = False
-    for number, line in lines:
-        if not line.strip():
-            if sentences[-1]:
-                sentences.append([])
-                tags.append([])
-            continue
-        token, *rest = line.split("\t")
-        if len(rest) > 1 or not token.strip():
-            raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
-        sentences[-1].append(token)
-        if not rest or not rest[0]:
-            if not hidden_allowed:
-                raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
-            hidden = True
-            continue
-        tag = rest[0].strip()
-        if tag not in known:
-            raise DataError(
-                f"{file}:{number}: expected a label of {task.name} "
-                f"({', '.join(task.labels)}), found {tag!r}"
-            )
-        before = tags[-1][-1] if tags[-1] else "O"
-        if tag.startswith("I-") and "O" in known and before[2:] != tag[2:]:
-            raise DataError(
-                f"{file}:{number}: expected IOB2, where {tag} follows B-{tag[2:]} or {tag}, "
-                f"found it after {before}"
-            )
-        tags[-1].append(tag)
-    if not sentences[-1]:
-        sentences.pop()
-        tags.pop()
-    if hidden and any(tags):
-        raise DataError(f"{file}: expected all tags or none, found some words without a tag")
-    return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
-
-
-def _number(text: str, file: Path, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{file}:{line}: expected a number in column score, found {text!r}")
-    return value
-
-
-def _read_table(
-    lines: Iterator[tuple[int, str]], file: Path, task: Task, *, hidden_allowed: bool
-) -> dict[str, list[Any]]:
-    """Tab-separated with a header line, unquoted; may have more columns than the kind needs."""
-    _, head = next(lines)
-    header = head.split("\t")
-    wanted = task.kind.columns
-    if missing := [name for name in wanted if name not in header]:
+    Those of a halved task do not, where there are two evaluation files after all.
+    """
+    halved = task.halved and split != "train"
+    names = ("test", "validation") if halved else (split,)
+    found = {x: at for x in names if (at := find_files(task, language, x, source.folders))}
+    if not found:
+        folders = " and ".join(map(str, source.folders))
+        named = dict.fromkeys(expected_files(task, language, x) for x in names)
         raise DataError(
-            f"{file}:1: expected the columns {', '.join(wanted)}, found no {missing[0]}"
+            f"{folders}: task {task.name!r} has no {language} {split} split; expected "
+            f"{' or '.join(filter(None, named)) or 'a file of that language'}"
         )
-    places = [header.index(name) for name in wanted]
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    known = {*task.labels, *task.unscored_labels}
-    for number, line in lines:
-        fields = line.split("\t")
-        if len(fields) != len(header):
-            raise DataError(
-                f"{file}:{number}: expected {len(header)} columns, found {len(fields)}"
-            )
-        for name, place in zip(wanted, places, strict=True):
-            value: object = fields[place].strip()
-            if hidden_allowed and name == wanted[-1] and not value:
-                columns[name].append(None)
-                continue
-            if name == "label" and value not in known:
+    if len({files.paths for files in found.values()}) > 1:
+        return found[split], False
+    return next(iter(found.values())), halved
+
+
+# --- halves
+
+
+def _part(columns: Columns, kind: TaskKind, split: str) -> Columns:
+    """The rows of a halved task's validation or test part."""
+    kept = [
+        row
+        for row, group in enumerate(_groups(columns, kind))
+        if _in_validation(group) is (split == "validation")
+    ]
+    return {name: [values[row] for row in kept] for name, values in columns.items()}
+
+
+def _in_validation(group: int) -> bool:
+    return hashlib.sha256(str(group).encode()).digest()[0] % 2 == 0
+
+
+def _groups(columns: Columns, kind: TaskKind) -> list[int]:
+    """The number of the group that each row is in."""
+    if kind is TaskKind.QA:
+        # XTREME's files without answers have a paragraph per question, so the text has to say
+        # what a paragraph is.
+        contexts = columns["context"]
+        return list(accumulate(int(a != b) for a, b in pairwise([*contexts[:1], *contexts])))
+    if kind is not TaskKind.RETRIEVAL:
+        return list(range(len(columns[kind.columns[0]])))
+    groups: list[int] = []
+    group_of: dict[str, int] = {}  # by English id
+    counts = {"language": 0, "english": 0}
+    for name, side, match in zip(columns["id"], columns["side"], columns["match"], strict=True):
+        number = counts[side]
+        counts[side] += 1
+        if side == "english":
+            groups.append(group_of.get(name, number))
+        else:
+            groups.append(group_of.setdefault(match, number) if match else number)
+    return groups
+
+
+# --- checks that hold for every source
+
+
+def _check(columns: Columns, task: Task, where: str, *, hidden_allowed: bool) -> None:
+    """Raise where a label is unknown, an answer is not in its context, or only some are hidden.
+
+    Raises:
+        DataError: With the example.
+    """
+    last = task.kind.columns[-1]
+    values = columns[last]
+    if task.kind is TaskKind.RETRIEVAL:
+        values = [x for x, side in zip(values, columns["side"], strict=True) if side != "english"]
+    hidden = sum(value is None for value in values)
+    if hidden and not hidden_allowed:
+        first = values.index(None)
+        raise DataError(f"{where}: example {first}: expected {last}, found it hidden")
+    if 0 < hidden < len(values):
+        raise DataError(
+            f"{where}: expected {last} in all examples or none, found it in "
+            f"{len(values) - hidden} of {len(values)}"
+        )
+    if task.kind is TaskKind.QA:
+        _check_answers(columns, where)
+    elif task.kind is TaskKind.SIMILARITY and not hidden:
+        for number, value in enumerate(values):
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                raise DataError(f"{where}: example {number}: expected a number, found {value!r}")
+    elif task.labels and not hidden:
+        known = {*task.tags, *task.unscored_labels}
+        for number, value in enumerate(values):
+            for label in value if isinstance(value, list) else [value]:
+                if label not in known:
+                    raise DataError(
+                        f"{where}: example {number}: expected a label of {task.name} "
+                        f"({', '.join(task.tags)}), found {label!r}"
+                    )
+
+
+def _check_answers(columns: Columns, where: str) -> None:
+    seen: set[str] = set()
+    for name, context, answers in zip(
+        columns["id"], columns["context"], columns["answers"], strict=True
+    ):
+        if name in seen:
+            raise DataError(f"{where}: expected each question id once, found {name!r} again")
+        seen.add(name)
+        for answer in answers or []:
+            text, start = answer["text"], answer["start"]
+            found = context[start : start + len(text)] if start >= 0 else ""
+            if not text or found != text:
                 raise DataError(
-                    f"{file}:{number}: expected a label of {task.name} "
-                    f"({', '.join(task.labels)}), found {value!r}"
+                    f"{where}: question {name}: expected the answer {text[:60]!r} at character "
+                    f"{start} of the context, found {found[:60]!r}"
                 )
-            if name == "score":
-                value = _number(fields[place], file, number)
-            columns[name].append(value)
-    return columns

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
+from spaces.studies import Aggregate
 from storage.ledger import PairedScore
+
+_AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
+    Aggregate.MEAN: fmean,
+    Aggregate.MEDIAN: median,
+    Aggregate.MINIMUM: min,
+}
 
 
 @dataclass(frozen=True)
@@ -18,33 +25,40 @@ class TransferGain:
 
     Attributes:
         pairs: One per seed, target task and language.
+        aggregate: How the target tasks' means over languages become one figure.
     """
 
     pairs: tuple[PairedScore, ...]
+    aggregate: Aggregate = Aggregate.MEAN
 
     def by_language(self) -> dict[tuple[str, str], float]:
         """(task, language) -> gain in percentage points, the mean over seeds."""
         return _means(((p.score.task, p.score.language), p.gain) for p in self.pairs)
 
-    def mean_gain(self, languages: Collection[str]) -> float:
-        """Percentage points: the mean over tasks of the mean over languages.
+    def by_task(self, languages: Collection[str]) -> dict[str, float]:
+        """Task -> gain in percentage points, the mean over its languages.
 
         Args:
             languages: Which count: the targets, or the source language alone.
         """
-        return _mean_of_tasks(self.by_language(), languages)
+        return _by_task(self.by_language(), languages)
 
-    def mean_score(self, languages: Collection[str]) -> float:
-        """Score with the intermediate stage, averaged as in `mean_gain`."""
-        return self._mean_score(languages, baseline=False)
+    def overall_gain(self, languages: Collection[str]) -> float:
+        """Percentage points: the tasks' gains of `by_task` as one, by `aggregate`."""
+        return _AGGREGATES[self.aggregate](self.by_task(languages).values())
 
-    def mean_baseline(self, languages: Collection[str]) -> float:
-        """Score without the intermediate stage, averaged as in `mean_gain`."""
-        return self._mean_score(languages, baseline=True)
+    def overall_score(self, languages: Collection[str]) -> float:
+        """Score with the intermediate stage, averaged as in `overall_gain`."""
+        return self._overall(languages, baseline=False)
 
-    def _mean_score(self, languages: Collection[str], *, baseline: bool) -> float:
+    def overall_baseline(self, languages: Collection[str]) -> float:
+        """Score without the intermediate stage, averaged as in `overall_gain`."""
+        return self._overall(languages, baseline=True)
+
+    def _overall(self, languages: Collection[str], *, baseline: bool) -> float:
         scores = ((p.baseline if baseline else p.score) for p in self.pairs)
-        return _mean_of_tasks(_means(((s.task, s.language), s.score) for s in scores), languages)
+        means = _means(((s.task, s.language), s.score) for s in scores)
+        return _AGGREGATES[self.aggregate](_by_task(means, languages).values())
 
 
 def in_points(gain: float) -> str:
@@ -59,6 +73,6 @@ def _means(values: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, s
     return {name: fmean(group) for name, group in groups.items()}
 
 
-def _mean_of_tasks(values: dict[tuple[str, str], float], languages: Collection[str]) -> float:
+def _by_task(values: dict[tuple[str, str], float], languages: Collection[str]) -> dict[str, float]:
     chosen = (((task, ""), v) for (task, language), v in values.items() if language in languages)
-    return fmean(_means(chosen).values())
+    return {task: mean for (task, _), mean in _means(chosen).items()}

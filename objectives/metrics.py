@@ -1,4 +1,8 @@
-"""Predicting a split and scoring it, with the libraries that define the metrics."""
+"""Predicting a split and scoring it, with the libraries that define the metrics.
+
+Question answering and retrieval, which no library scores as XTREME does, are in
+`objectives.answers` and `objectives.retrieval`.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +19,19 @@ from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
+from objectives.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.batching import Padding, collate, length_order
-from objectives.encoding import EncodedSplit
+from objectives.encoding import EncodedSplit, Windows
 from objectives.hardware import Hardware
-from objectives.training import TOKEN_BUDGET, is_out_of_memory
-from spaces.catalogue import Metric, Task
-from spaces.errors import DataError, DeviceMemoryError
+from objectives.retrieval import pair_f1, pool
+from objectives.training import TOKEN_BUDGET, is_out_of_memory, model_logits
+from spaces.catalogue import AnswerNormalisation, Metric, Task
+from spaces.errors import DataError, DeviceMemoryError, SpecError
 
 # Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
 # GPU passes from layer to layer does not fit its cache: 482 sentences took three times as long.
 CPU_TOKEN_BUDGET = 1024
+OnBatch = Callable[[int, int], None]
 NO_PREDICTION = "O"
 """What a word without a sub-word is predicted as: in seqeval no span of any type, so that the
 word is missed; in accuracy no tag of a POS task."""
@@ -35,9 +42,9 @@ def predict(
     split: EncodedSplit,
     padding: Padding,
     hardware: Hardware,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
+    on_batch: OnBatch = lambda done, total: None,
 ) -> list[NDArray[np.float32]]:
-    """Logits per example, in the order of the split: [words, c], [c] or [1].
+    """Logits per row, in the order of the split: [words, c], [c], [1] or, for QA, [s, 2].
 
     The row of a word that no sub-word stands for is NaN.
 
@@ -46,23 +53,76 @@ def predict(
         split: The encoded examples, in any order of lengths.
         padding: Of the backbone's tokenizer.
         hardware: Device and precision.
-        on_batch: Called after each batch with examples done and in all; may raise to end it.
+        on_batch: Called after each batch with rows done and in all; may raise to end it.
 
     Raises:
-        DeviceMemoryError: Not even one example fits on the device.
+        DeviceMemoryError: Not even one row fits on the device.
     """
+
+    def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model_logits(model, inputs)
+
+    found = _over_rows(model, of_batch, split, padding, hardware, on_batch)
+    return [_of_words(logits, split, row) for row, logits in enumerate(found)]
+
+
+def embed(
+    model: nn.Module,
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    layer: int,
+    on_batch: OnBatch = lambda done, total: None,
+) -> NDArray[np.float32]:
+    """Sentence vectors, [rows, d]: the mean of a layer's states over the sub-words.
+
+    Args:
+        model: An encoder without a head; moved to the device, and left in evaluation mode.
+        split: As for `predict`.
+        padding: As for `predict`.
+        hardware: As for `predict`.
+        layer: 0 for the embeddings, or counted from the last as -1.
+        on_batch: As for `predict`.
+
+    Raises:
+        DeviceMemoryError: Not even one row fits on the device.
+        SpecError: There is no such layer.
+    """
+
+    def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        if not -len(states) <= layer < len(states):
+            raise SpecError(
+                f"target.pooled_layer: expected {-len(states)} to {len(states) - 1} for this "
+                f"backbone, found {layer}"
+            )
+        return pool(states[layer], inputs["attention_mask"])[:, None]
+
+    return np.concatenate(_over_rows(model, of_batch, split, padding, hardware, on_batch))
+
+
+def _over_rows(
+    model: nn.Module,
+    of_batch: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    on_batch: OnBatch,
+) -> list[NDArray[np.float32]]:
+    """Per row what `of_batch` says of it, without what stands on padding where it has places."""
     model.to(hardware.device).eval()
     found: dict[int, NDArray[np.float32]] = {}
     budget = CPU_TOKEN_BUDGET if hardware.device.type == "cpu" else TOKEN_BUDGET
-    waiting = list(length_order(split.lengths, budget))[::-1]
+    waiting = list(length_order(split.row_lengths, budget))[::-1]
     while waiting:
         rows = waiting.pop()
         batch = collate(split, rows, padding)
         batch.pop("labels", None)
+        batch.pop("spans", None)
         try:
             with torch.inference_mode(), hardware.autocast():
                 inputs = {name: tensor.to(hardware.device) for name, tensor in batch.items()}
-                logits = model(**inputs).logits.float().cpu().numpy()
+                values = of_batch(inputs).float().cpu().numpy()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -73,15 +133,27 @@ def predict(
             continue
         width = batch["input_ids"].shape[1]
         for place, row in enumerate(rows):
-            found[int(row)] = _of_words(logits[place], split, int(row), width, padding.left)
-        on_batch(len(found), len(split))
-    return [found[row] for row in range(len(split))]
+            of_row = values[place]
+            if of_row.ndim == 2 and len(of_row) == width:
+                length = len(split.input_ids[row])
+                of_row = of_row[-length:] if padding.left else of_row[:length]
+            found[int(row)] = of_row
+        on_batch(len(found), len(split.input_ids))
+    return [found[row] for row in range(len(split.input_ids))]
 
 
 def predicted_labels(
-    logits: Sequence[NDArray[np.float32]], task: Task
-) -> list[list[str]] | list[str] | list[float]:
-    """What the logits say, in the corpus's labels: tags per word, a class, or a score."""
+    logits: Sequence[NDArray[np.float32]], split: EncodedSplit, task: Task
+) -> list[Any]:
+    """What the logits say, per example: tags per word, a class, a score or an answer.
+
+    Args:
+        logits: From `predict`.
+        split: What they were predicted for.
+        task: Its labels, and whether "no answer" is one.
+    """
+    if split.windows is not None:
+        return _answers(logits, split.windows, task)
     if task.kind.is_tagging:
         return [
             [
@@ -95,26 +167,58 @@ def predicted_labels(
     return [float(values[0]) for values in logits]
 
 
-def compute_score(metric: Metric | str, gold: Sequence[Any], predicted: Sequence[Any]) -> float:
+def _answers(logits: Sequence[NDArray[np.float32]], windows: Windows, task: Task) -> list[str]:
+    return [
+        best_answer(
+            [
+                AnswerWindow(
+                    logits[row][:, 0], logits[row][:, 1], windows.offsets[row], windows.null[row]
+                )
+                for row in rows
+            ],
+            context,
+            null_allowed=task.unanswerable,
+        )
+        for rows, context in zip(windows.rows, windows.contexts, strict=True)
+    ]
+
+
+def compute_score(
+    metric: Metric | str,
+    gold: Sequence[Any],
+    predicted: Sequence[Any],
+    answers: AnswerNormalisation | None = None,
+    language: str = "",
+) -> float:
     """One number for a split.
 
     `span_f1` is seqeval's micro F1 over spans, for POS tags too, as in XTREME (Hu et al. 2020,
     https://github.com/google-research/xtreme, third_party/run_tag.py). `accuracy` and `macro_f1`
     are scikit-learn's; macro F1 is over the classes that stand in gold or predictions.
-    `spearman` is scipy's rank correlation; it is 0 where all predictions are equal.
+    `spearman` is scipy's rank correlation; it is 0 where all predictions are equal. `em_f1` is
+    the mean of exact match and F1 of answers, and `bucc_f1` the F1 of pairs of sentences.
 
     Args:
         metric: Which; its name will do.
-        gold: Tags per word [examples][words], classes [examples], or scores [examples].
-        predicted: Of the same shape.
+        gold: Tags per word [examples][words], classes [examples], scores [examples], possible
+            answers [examples][...], or pairs of ids, in any order.
+        predicted: Of the same shape, with one answer per example; pairs may be fewer or more.
+        answers: How answers are normalised, and
+        language: in which language.
 
     Raises:
         DataError: Nothing to score, hidden labels, or lengths that differ.
         ValueError: No such metric.
     """
     metric = Metric(metric)
+    if metric is Metric.EM_F1:
+        if answers is None:
+            raise ValueError("em_f1: expected how answers are normalised")
+        return sum(exact_match_and_f1(gold, predicted, answers, language)) / 2
     if not gold or any(value is None for value in gold):
         raise DataError("scoring: expected gold labels, found none (are they hidden?)")
+    if metric is Metric.BUCC_F1:
+        return pair_f1(set(predicted), set(gold))
     if len(gold) != len(predicted):
         raise DataError(f"scoring: expected {len(gold)} predictions, found {len(predicted)}")
     if isinstance(gold[0], list):
@@ -140,13 +244,10 @@ def compute_score(metric: Metric | str, gold: Sequence[Any], predicted: Sequence
     return float(scipy.stats.spearmanr(gold, predicted).statistic)
 
 
-def _of_words(
-    logits: NDArray[np.float32], split: EncodedSplit, row: int, width: int, left: bool
-) -> NDArray[np.float32]:
+def _of_words(logits: NDArray[np.float32], split: EncodedSplit, row: int) -> NDArray[np.float32]:
     if split.word_positions is None:
         return logits
     positions = split.word_positions[row]
-    shift = width - len(split.input_ids[row]) if left else 0
-    words: NDArray[np.float32] = logits[np.maximum(positions, 0) + shift]
+    words: NDArray[np.float32] = logits[np.maximum(positions, 0)]
     words[positions < 0] = np.nan
     return words

@@ -7,7 +7,7 @@ from its parent and nothing else: the head is always fresh, drawn from the stage
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -33,6 +34,7 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from objectives.training import TrainingState
+from spaces.backbones import known_backbones
 from spaces.catalogue import Task, TaskKind
 from spaces.errors import BackboneError
 from storage.checkpoints import Checkpoint
@@ -82,7 +84,7 @@ def quiet_libraries() -> None:
 
 
 def load_backbone(name: str) -> Backbone:
-    """Load an encoder from a folder, or from the Hub by name.
+    """Load an encoder by its name in `spaces.backbones`, from a folder, or from the Hub by name.
 
     Raises:
         BackboneError: There is none, it has no safetensors, needs remote code or has no fast
@@ -90,7 +92,10 @@ def load_backbone(name: str) -> Backbone:
     """
     folder = Path(name).expanduser()
     revision = ""
-    if not folder.is_dir():
+    if (record := known_backbones().get(name)) is not None:
+        folder = _download(record.repository, record.revision)
+        revision = folder.name
+    elif not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
             raise BackboneError(f"backbone {name!r}: expected a folder, found none there")
         folder = _download(name)
@@ -126,6 +131,11 @@ def load_backbone(name: str) -> Backbone:
         raise BackboneError(f"backbone {name!r}: cannot be loaded: {reason}") from error
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r}: expected a fast tokenizer, found a slow one")
+    if model.config.model_type == "xlnet":
+        # Without them the two texts of a pair are one to it; transformers 5 makes them, and
+        # leaves them out of what its tokenizer returns unless asked.
+        names = dict.fromkeys([*tokenizer.model_input_names, "token_type_ids"])
+        tokenizer.model_input_names = list(names)
     # Weights that the files lack (often the pooler) are drawn fresh by each stage, from its
     # seed; what from_pretrained drew for them just now is thrown away.
     drawn = set(report["missing_keys"])
@@ -142,7 +152,7 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
         backbone: For the architecture.
         parent: The encoder's weights: the backbone's own or `load_encoder` of a checkpoint.
         task: Fixes the head: [b, s, c] logits for tagging and MLM, [b, c] for classification,
-            [b, 1] for similarity.
+            [b, 1] for similarity, starts and ends [b, s] for QA; none for retrieval.
         seed: Draws the head, and what the parent lacks.
 
     Raises:
@@ -173,6 +183,18 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
         )
     model.train()
     return model
+
+
+def share_encoder(models: Sequence[PreTrainedModel]) -> PreTrainedModel:
+    """Let several models have one encoder, that of the fullest; returns the model it was in.
+
+    Heads differ in whether their encoder has a pooler; a head that has no use for one ignores it.
+    """
+    owner = max(models, key=lambda model: len(model.base_model.state_dict()))
+    for model in models:
+        setattr(model, model.base_model_prefix, owner.base_model)
+        model.tie_weights()  # the head of masked language modelling shares the embeddings
+    return owner
 
 
 def save_stage(
@@ -258,26 +280,35 @@ def load_state(checkpoint: Checkpoint, epochs: int) -> TrainingState:
 
 
 def _head_class(task: Task) -> Any:
+    if task.kind is TaskKind.RETRIEVAL:
+        return AutoModel
     if task.kind is TaskKind.MLM:
         return AutoModelForMaskedLM
+    if task.kind is TaskKind.QA:
+        return AutoModelForQuestionAnswering
     if task.kind.is_tagging:
         return AutoModelForTokenClassification
     return AutoModelForSequenceClassification
 
 
 def _head_options(task: Task) -> dict[str, Any]:
-    if task.kind is TaskKind.MLM:
+    if task.kind in {TaskKind.MLM, TaskKind.RETRIEVAL}:
         return {}
+    if task.kind is TaskKind.QA:
+        return {"num_labels": 2}
     if task.kind is TaskKind.SIMILARITY:
         return {"num_labels": 1}
     names = dict(enumerate(task.tags))
     return {"id2label": names, "label2id": {name: number for number, name in names.items()}}
 
 
-def _download(name: str) -> Path:
+def _download(name: str, revision: str = "") -> Path:
     try:
         snapshot = huggingface_hub.snapshot_download(
-            name, allow_patterns=list(BACKBONE_FILES), ignore_patterns=["*/*"]
+            name,
+            revision=revision or None,
+            allow_patterns=list(BACKBONE_FILES),
+            ignore_patterns=["*/*"],
         )
     except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise BackboneError(

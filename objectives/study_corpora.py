@@ -7,10 +7,11 @@ Which split a stage trains on and which a checkpoint is scored on is the study's
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import datasets
 import numpy as np
+from numpy.typing import NDArray
 
 from objectives.corpora import DataSource, corpus_key, load_split
 from objectives.encoding import EncodedSplit, encode
@@ -36,6 +37,14 @@ class Corpus:
     key: str
     encoded: EncodedSplit
     unscored: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingCorpus:
+    """The examples that a stage trains on, and as which task."""
+
+    task: Task
+    corpus: Corpus
 
 
 @dataclass
@@ -65,21 +74,24 @@ class StudyCorpora:
 
     def train_sizes(self) -> dict[str, int]:
         """Task -> examples in the split it is trained on."""
-        splits = {
-            name: self.spec.training_split(self.catalogue[name], self.catalogue)
-            for name in self.spec.task_names
-        }
+        splits = self.spec.training_splits(self.catalogue)
         return {name: len(self._split(split)) for name, split in splits.items()}
 
-    def training(self, backbone: Backbone, stage: Stage) -> Corpus:
-        """The training examples of a stage.
+    def training(self, backbone: Backbone, stage: Stage) -> list[TrainingCorpus]:
+        """The training examples of a stage: of its task, or of each task of a mixture.
 
         Raises:
             DataError: There are fewer than the stage asks for.
         """
-        place = (backbone.key, stage.task, stage.examples, stage.max_length)
+        if stage.parts:
+            parts = [replace(stage, task=x.task, examples=x.examples) for x in stage.parts]
+            return [self._training(backbone, part) for part in parts]
+        return [self._training(backbone, stage)]
+
+    def _training(self, backbone: Backbone, stage: Stage) -> TrainingCorpus:
+        task = self.catalogue[stage.task]
+        place = (backbone.key, stage.task, stage.examples, stage.shots, stage.max_length)
         if place not in self._corpora:
-            task = self.catalogue[stage.task]
             name = self.spec.training_split(task, self.catalogue)
             split = self._split(name)
             if len(split) < stage.examples:
@@ -88,10 +100,12 @@ class StudyCorpora:
                     f"{len(split)}; lower `examples` in the study or drop the task"
                 )
             # A fixed draw, in which smaller sizes are part of larger ones.
-            drawn = np.random.default_rng(0).permutation(len(split))[: stage.examples]
-            chosen = split.select(np.sort(drawn))
+            drawn = np.random.default_rng(0).permutation(len(split))
+            if stage.shots:
+                drawn = _shots(split["label"][:], drawn, stage, self.catalogue.training_task(task))
+            chosen = split.select(np.sort(drawn[: stage.examples]))
             self._corpora[place] = self._corpus(chosen, 0, task, backbone, stage, name)
-        return self._corpora[place]
+        return TrainingCorpus(task, self._corpora[place])
 
     def evaluation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
         """The examples that a checkpoint of `stage` is scored on in one language."""
@@ -138,3 +152,19 @@ class StudyCorpora:
                 *(*name, unscored, unscored + len(chosen)),
             )
         return Corpus(corpus_key(chosen), encoded, unscored)
+
+
+def _shots(
+    labels: list[str], drawn: NDArray[np.int64], stage: Stage, task: Task
+) -> NDArray[np.int64]:
+    """The first so many examples of each class, in the order drawn."""
+    chosen = []
+    for label in task.labels:
+        of_class = [i for i in drawn if labels[i] == label][: stage.shots]
+        if len(of_class) < stage.shots:
+            raise DataError(
+                f"task {stage.task!r}: expected {stage.shots} training examples of class "
+                f"{label!r}, found {len(of_class)}; lower target.shots"
+            )
+        chosen += of_class
+    return np.array(chosen, np.int64)

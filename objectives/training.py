@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,14 +17,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.batching import MASK_SHARE, Padding, collate, epoch_order, mask_tokens
+from objectives.batching import MASK_SHARE, Padding, collate, mask_tokens, mixed_order
 from objectives.encoding import IGNORED, EncodedSplit
 from objectives.hardware import Hardware
 from objectives.vocabulary import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 
 # Sub-words, padding included, that go through the model at once; a larger batch is accumulated.
 TOKEN_BUDGET = 16_384
@@ -79,6 +79,7 @@ def finetune(
     on_update: OnUpdate,
     mask_share: float = MASK_SHARE,
     state: TrainingState | None = None,
+    others: Sequence[tuple[nn.Module, EncodedSplit]] = (),
 ) -> Training:
     """Train a model in place.
 
@@ -94,43 +95,52 @@ def finetune(
         mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
         state: Go on from here; the stage must have `Schedule.CONSTANT` and more epochs, and
             everything else as it was.
+        others: Further tasks of a mixture: models that share the first one's encoder, and their
+            examples. Each batch is of one task.
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
         DeviceMemoryError: Not even one example fits on the device.
     """
     started = time.perf_counter()
-    model.to(hardware.device).train()
-    with trimmed_vocabulary(model, split, padding.token_id) as split:
+    models = [model, *(other for other, _ in others)]
+    for each in models:
+        each.to(hardware.device).train()
+    splits = [split, *(other for _, other in others)]
+    with trimmed_vocabulary(model, splits, padding.token_id) as splits:
+        parameters = _parameters(models)
+        trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            model.parameters(), lr=stage.learning_rate, weight_decay=0.0, fused=True
+            trained, lr=stage.learning_rate, weight_decay=0.0, fused=True
         )
-        updates_per_epoch = -(-len(split) // stage.batch_size)
+        updates_per_epoch = sum(-(-len(part) // stage.batch_size) for part in splits)
         updates = stage.epochs * updates_per_epoch
         first_epoch = 0
         if state is not None:
             if stage.schedule is not Schedule.CONSTANT:
                 raise ValueError(f"a stage of schedule {stage.schedule} has no shorter prefix")
             first_epoch = state.epochs
-            _restore(state, model, optimizer)
+            _restore(state, parameters, optimizer)
         done = first_epoch * updates_per_epoch
         losses: list[torch.Tensor] = []
         norms: list[torch.Tensor] = []
         budget = TOKEN_BUDGET
+        lengths = [part.lengths for part in splits]
         for epoch in range(first_epoch, stage.epochs):
             # One stream of random numbers per epoch: an epoch does not depend on how many came
             # before it in this process.
             torch.manual_seed(_epoch_seed(seed, epoch))
-            for rows in epoch_order(split.lengths, stage.batch_size, seed, epoch):
+            for task, examples in mixed_order(lengths, stage.batch_size, seed, epoch):
                 for group in optimizer.param_groups:
                     group["lr"] = stage.learning_rate * rate_factor(
                         done, updates, updates_per_epoch, stage
                     )
-                batch = collate(split, rows, padding)
-                if split.labels is None:
+                part = splits[task]
+                batch = collate(part, part.rows_of(examples), padding)
+                if part.labels is None:
                     mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-                loss, budget = _backward(model, batch, hardware, budget)
-                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+                loss, budget = _backward(models[task], batch, hardware, budget)
+                norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
                 optimizer.step()
                 optimizer.zero_grad()
                 losses.append(loss)
@@ -139,7 +149,8 @@ def finetune(
                 if done % CHECK_EVERY == 0 or done == updates:
                     _check_finite(losses, norms, done)
                 on_update(done, updates)
-        state = TrainingState(stage.epochs, _tensors(model, optimizer))
+        encoder = f"{getattr(model, 'base_model_prefix', '')}."
+        state = TrainingState(stage.epochs, _tensors(parameters, encoder, optimizer))
     seconds = time.perf_counter() - started
     return Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
 
@@ -170,6 +181,27 @@ def batch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     )
 
 
+def span_loss(logits: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+    """Summed cross entropy of beginnings and ends over the places of a window, halved.
+
+    As Devlin et al. 2019, section 4.2, and the models of transformers.
+
+    Args:
+        logits: [b, s, 2].
+        spans: Places in [0, s), [b, 2].
+    """
+    return functional.cross_entropy(logits.float(), spans, reduction="sum") / 2
+
+
+def model_logits(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What a model says: [b, s, c] per sub-word, [b, c] per row, [b, s, 2] for answer spans."""
+    outputs = model(**inputs)
+    if "start_logits" in outputs:
+        return torch.stack((outputs.start_logits, outputs.end_logits), -1)
+    logits: torch.Tensor = outputs.logits
+    return logits
+
+
 def _backward(
     model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, budget: int
 ) -> tuple[torch.Tensor, int]:
@@ -178,8 +210,11 @@ def _backward(
     A batch over the budget goes through in pieces. The sum over pieces is divided by the labels
     of the whole batch, so that cutting does not change what is computed.
     """
-    labels = batch["labels"]
-    counted = labels.numel() if labels.dtype.is_floating_point else int((labels != IGNORED).sum())
+    batch = dict(batch)
+    spans = batch.pop("spans", None)
+    labels, loss_of = (batch.pop("labels"), batch_loss) if spans is None else (spans, span_loss)
+    # IGNORED is no place of a span, nor a score: those count once per row.
+    counted = int((labels != IGNORED).sum()) // (1 if spans is None else 2)
     rows, width = batch["input_ids"].shape
     while True:
         size = min(rows, max(1, budget // width))
@@ -188,10 +223,10 @@ def _backward(
             for start in range(0, rows, size):
                 piece = {k: v[start : start + size] for k, v in batch.items()}
                 inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
-                wanted = inputs.pop("labels")
+                wanted = _moved(labels[start : start + size], hardware.device)
                 with hardware.autocast():
-                    logits = model(**inputs).logits
-                loss = batch_loss(logits, wanted) / max(1, counted)
+                    logits = model_logits(model, inputs)
+                loss = loss_of(logits, wanted) / max(1, counted)
                 loss.backward()
                 total += loss.detach()
             return total, budget
@@ -222,10 +257,22 @@ def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     return tensor.to(device)
 
 
-def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    encoder = f"{getattr(model, 'base_model_prefix', '')}."
+def _parameters(models: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    """All parameters, each once: of a mixture's further heads as `1/NAME`, `2/NAME`, ..."""
+    parameters = dict(models[0].named_parameters())
+    known = {id(parameter) for parameter in parameters.values()}
+    for number, model in enumerate(models[1:], start=1):
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in known:
+                parameters[f"{number}/{name}"] = parameter
+    return parameters
+
+
+def _tensors(
+    parameters: Mapping[str, nn.Parameter], encoder: str, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
     tensors = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if not name.startswith(encoder):
             tensors[f"weight.{name}"] = parameter.detach()
         for entry, tensor in optimizer.state.get(parameter, {}).items():
@@ -233,8 +280,11 @@ def _tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, to
     return tensors
 
 
-def _restore(state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    parameters = dict(model.named_parameters())
+def _restore(
+    state: TrainingState,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
     for place, tensor in state.tensors.items():
         entry, _, name = place.partition(".")
         parameter = parameters[name]

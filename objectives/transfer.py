@@ -15,18 +15,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
-from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from types import SimpleNamespace
+from typing import Any, Literal, Protocol
 
 import torch
 from transformers import PreTrainedModel
 
 from objectives.batching import Padding
-from objectives.encoding import joined
 from objectives.gain import TransferGain
 from objectives.hardware import Hardware
-from objectives.metrics import compute_score, predict, predicted_labels
+from objectives.methods import apply_method, merged
 from objectives.models import (
     Backbone,
     Weights,
@@ -36,12 +35,15 @@ from objectives.models import (
     load_encoder,
     load_state,
     save_stage,
+    share_encoder,
 )
 from objectives.pretraining import POCKET_BACKBONE, pocket_encoder
+from objectives.scoring import score_languages
 from objectives.study_corpora import Corpus, StudyCorpora
 from objectives.training import TRAINING_VERSION, Training, TrainingState, finetune
-from spaces.catalogue import Catalogue, Task
-from spaces.recipe import Recipe, Schedule, Stage
+from spaces.catalogue import Catalogue
+from spaces.errors import unknown_name
+from spaces.recipe import Method, Recipe, Schedule, Stage
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.fingerprint import fingerprint
@@ -73,6 +75,13 @@ class StageProgress:
     seed: int
     done: int
     total: int
+
+
+class Progress(Protocol):
+    """Who is told how far a stage is; a lease tells those who wait for it."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Updates done and in all."""
 
 
 @dataclass(frozen=True)
@@ -138,23 +147,54 @@ class TransferObjective:
         """
         backbone = self.backbone(recipe.backbone)
         root = _Start(backbone.key, lambda: backbone.weights)
-        if recipe.intermediate is not None:
-            self._count_as_used(backbone, recipe.intermediate, root, recipe.seeds)
+        for seed in recipe.seeds:
+            for row in {route.intermediate for route in recipe.routes}:
+                self._count_as_used(backbone, row, root, seed)
         pairs: list[PairedScore] = []
-        gain = TransferGain(())
+        gain = TransferGain((), self.spec.target.aggregate)
         for index, seed in enumerate(recipe.seeds):
-            start = root
-            if recipe.intermediate is not None:
-                start = self._intermediate(backbone, recipe.intermediate, root, seed, record)
-            for stage in recipe.targets:
-                baseline = self._scored(backbone, stage, root, seed, "baseline", record)
+            starts: dict[tuple[Stage, ...], _Start] = {(): root}
+            for route in recipe.routes:
+                row = route.intermediate
+                if row not in starts:
+                    starts[row] = self._end_of_row(backbone, row, root, seed, record)
+                baseline = self._scored(backbone, route.target, root, seed, "baseline", record)
                 scores = baseline
-                if recipe.intermediate is not None:
-                    scores = self._scored(backbone, stage, start, seed, "target", record)
+                if row:
+                    scores = self._scored(
+                        backbone, route.target, starts[row], seed, "target", record
+                    )
                 pairs += [PairedScore(seed, scores[name], baseline[name]) for name in scores]
-            gain = TransferGain(tuple(pairs))
-            report(index, gain.mean_gain(self.spec.selection_languages(self.catalogue)))
+            gain = replace(gain, pairs=tuple(pairs))
+            report(index, gain.overall_gain(self.spec.selection_languages(self.catalogue)))
         return gain
+
+    def trained_model(self, recipe: Recipe, task: str, seed: int) -> tuple[Stage, PreTrainedModel]:
+        """The target stage of one task, and the model that it makes; trained anew.
+
+        Only scores are kept of target stages; the intermediate ones come from the cache.
+
+        Args:
+            recipe: Of a trial.
+            task: One of its target tasks.
+            seed: Which of its seeds.
+
+        Raises:
+            UnknownNameError: The recipe has no such target.
+            TransferSearchError: As for a trial.
+        """
+        routes = {route.target.task: route for route in recipe.routes}
+        if task not in routes:
+            raise unknown_name("target task", task, routes, "in the recipe")
+        backbone = self.backbone(recipe.backbone)
+        root = _Start(backbone.key, lambda: backbone.weights)
+        row, stage = routes[task].intermediate, routes[task].target
+        weights = self._end_of_row(backbone, row, root, seed, lambda run: None).weights()
+        if not self.catalogue[task].kind.is_trained:
+            return stage, build_model(backbone, weights, self.catalogue[task], seed)
+        nobody = SimpleNamespace(progress=lambda done, total: None)
+        model, _ = self._train(backbone, stage, weights, seed, "target", nobody, _Work())
+        return stage, model
 
     def backbone(self, name: str) -> Backbone:
         """An encoder of the study, loaded (and, for the pocket encoder, trained) once."""
@@ -173,24 +213,37 @@ class TransferObjective:
             self._backbones[name] = backbone
         return self._backbones[name]
 
-    # --- the intermediate stage
+    # --- intermediate stages
+
+    def _end_of_row(
+        self,
+        backbone: Backbone,
+        row: tuple[Stage, ...],
+        root: _Start,
+        seed: int,
+        record: Record,
+    ) -> _Start:
+        start = root
+        for stage in row:
+            start = self._intermediate(backbone, stage, start, seed, record)
+        return start
 
     def _intermediate(
-        self, backbone: Backbone, stage: Stage, root: _Start, seed: int, record: Record
+        self, backbone: Backbone, stage: Stage, start: _Start, seed: int, record: Record
     ) -> _Start:
         """The start that a stage makes; nobody trains it for scores that are known already."""
-        key = fingerprint(self._stage_inputs(backbone, stage, root, seed))
+        key = fingerprint(self._stage_inputs(backbone, stage, start, seed))
         record(_asked(stage, "intermediate", key, seed))
-        weights = cache(lambda: self._intermediate_weights(backbone, stage, root, seed, record))
+        weights = cache(lambda: self._intermediate_weights(backbone, stage, start, seed, record))
         return _Start(key, weights)
 
     def _intermediate_weights(
-        self, backbone: Backbone, stage: Stage, root: _Start, seed: int, record: Record
+        self, backbone: Backbone, stage: Stage, start: _Start, seed: int, record: Record
     ) -> Weights:
         missing: list[Stage] = []
         reached: Checkpoint | None = None
-        for part in self._parts(stage):
-            found = self.cache.find(self._stage_inputs(backbone, part, root, seed))
+        for part in self._prefixes(stage):
+            found = self.cache.find(self._stage_inputs(backbone, part, start, seed))
             if found is None:
                 missing.append(part)
             elif part is stage or has_state(found):
@@ -198,14 +251,14 @@ class TransferObjective:
                 reached = found
                 break
         for part in reversed(missing):
-            reached = self._trained(backbone, part, root, reached, seed, record)
+            reached = self._trained(backbone, part, start, reached, seed, record)
         assert reached is not None
-        return load_encoder(reached, root.weights())
+        return load_encoder(reached, backbone.weights)
 
-    def _parts(self, stage: Stage) -> list[Stage]:
+    def _prefixes(self, stage: Stage) -> list[Stage]:
         """The stage and the shorter ones that it goes through and saves, the longest first."""
         shorter: set[int] = set()
-        if stage.schedule is Schedule.CONSTANT:
+        if _has_prefixes(stage):
             shorter = {epochs for epochs in self.spec.intermediate.epochs if epochs < stage.epochs}
         return [stage, *(replace(stage, epochs=epochs) for epochs in sorted(shorter)[::-1])]
 
@@ -213,7 +266,7 @@ class TransferObjective:
         self,
         backbone: Backbone,
         stage: Stage,
-        root: _Start,
+        start: _Start,
         shorter: Checkpoint | None,
         seed: int,
         record: Record,
@@ -221,19 +274,18 @@ class TransferObjective:
         """The checkpoint of a stage, trained from a shorter one if there is one."""
 
         def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
-            weights, state, seconds = root.weights(), None, 0.0
+            weights, state, seconds = start.weights(), None, 0.0
             if shorter is not None:
-                weights = load_encoder(shorter, root.weights())
+                weights = load_encoder(shorter, backbone.weights)
                 state = load_state(shorter, shorter.inputs["stage"]["epochs"])
                 seconds = shorter.notes["training_seconds"]
             model, training = self._train(
                 backbone, stage, weights, seed, "intermediate", lease, work, state
             )
-            longest = max(self.spec.intermediate.epochs)
-            goes_on = stage.schedule is Schedule.CONSTANT and stage.epochs < longest
+            goes_on = _has_prefixes(stage) and stage.epochs < max(self.spec.intermediate.epochs)
             state = training.state if goes_on else None
             with self.cache.writing():
-                save_stage(model, weights, root.weights(), state, folder)
+                save_stage(model, weights, backbone.weights, state, folder)
             return {
                 "task": stage.task,
                 "updates": stage.updates,
@@ -243,7 +295,7 @@ class TransferObjective:
                 "versions": VERSIONS,
             }
 
-        inputs = self._stage_inputs(backbone, stage, root, seed)
+        inputs = self._stage_inputs(backbone, stage, start, seed)
         with _counted(stage, "intermediate", fingerprint(inputs), seed, record) as work:
             made = self.cache.get_or_create(
                 inputs, train, lambda holder: self._wait(holder, stage, seed)
@@ -262,12 +314,15 @@ class TransferObjective:
         self.ledger.record_stage(made, ())
 
     def _count_as_used(
-        self, backbone: Backbone, stage: Stage, root: _Start, seeds: tuple[int, ...]
+        self, backbone: Backbone, row: tuple[Stage, ...], root: _Start, seed: int
     ) -> None:
         """Keep what the trial will need from being evicted while it runs."""
-        for seed in seeds:
-            for part in self._parts(stage):
-                self.cache.touch(self._stage_inputs(backbone, part, root, seed))
+        start = root
+        for stage in row:
+            for part in self._prefixes(stage):
+                self.cache.touch(self._stage_inputs(backbone, part, start, seed))
+            key = fingerprint(self._stage_inputs(backbone, stage, start, seed))
+            start = replace(start, key=key)
 
     # --- target stages
 
@@ -296,16 +351,21 @@ class TransferObjective:
             return {language: known[place] for language, place in places.items()}
 
         def make(lease: Lease) -> dict[str, Score]:
-            model, training = self._train(
-                backbone, stage, start.weights(), seed, position, lease, work
-            )
-            scores = self._score(backbone, model, task, corpora, key, seed, work)
+            weights, seconds = start.weights(), 0.0
+            if task.kind.is_trained:
+                model, training = self._train(
+                    backbone, stage, weights, seed, position, lease, work
+                )
+                seconds = training.seconds
+            else:
+                model = build_model(backbone, weights, task, seed)
+            scores = self._score(backbone, model, stage, corpora, key, seed, work)
             made = TrainedStage(
                 checkpoint_key=key,
                 parent_key=start.key,
                 task=task.name,
                 updates=stage.updates,
-                training_seconds=training.seconds,
+                training_seconds=seconds,
                 scoring_seconds=work.scoring_seconds,
                 device=self.hardware.name,
                 precision=self.hardware.precision,
@@ -324,41 +384,40 @@ class TransferObjective:
         self,
         backbone: Backbone,
         model: PreTrainedModel,
-        task: Task,
+        stage: Stage,
         corpora: Mapping[str, Corpus],
         key: str,
         seed: int,
         work: _Work,
     ) -> dict[str, Score]:
-        """All languages in one pass, so that short and long texts of all of them share batches."""
+        task = self.catalogue[stage.task]
         assert task.metric is not None, task.name
         started = time.perf_counter()
-        logits = predict(
+        found = score_languages(
             model,
-            joined([corpus.encoded for corpus in corpora.values()]),
+            {language: corpus.encoded for language, corpus in corpora.items()},
+            task,
+            stage,
             Padding.of(backbone.tokenizer),
             self.hardware,
             lambda done, total: self.watch(StageProgress("scoring", task.name, seed, done, total)),
         )
-        rows = iter(predicted_labels(logits, task))
-        scores = {}
-        for language, corpus in corpora.items():
-            examples = len(corpus.encoded)
-            predicted = list(islice(rows, examples))
-            scores[language] = Score(
+        work.scoring_seconds += time.perf_counter() - started
+        return {
+            language: Score(
                 checkpoint_key=key,
-                corpus_key=corpus.key,
+                corpus_key=corpora[language].key,
                 task=task.name,
                 language=language,
                 split=SEARCH_SPLIT,
                 metric=task.metric,
-                score=compute_score(task.metric, corpus.encoded.gold, predicted),
-                examples=examples,
-                lost_words=corpus.encoded.lost_words,
-                unscored_examples=corpus.unscored,
+                score=score,
+                examples=len(corpora[language].encoded),
+                lost_words=corpora[language].encoded.lost_words,
+                unscored_examples=corpora[language].unscored,
             )
-        work.scoring_seconds += time.perf_counter() - started
-        return scores
+            for language, score in found.items()
+        }
 
     # --- any stage
 
@@ -369,7 +428,7 @@ class TransferObjective:
         weights: Weights,
         seed: int,
         position: Position,
-        lease: Lease,
+        lease: Progress,
         work: _Work,
         state: TrainingState | None = None,
     ) -> tuple[PreTrainedModel, Training]:
@@ -378,43 +437,64 @@ class TransferObjective:
             lease.progress(done, total)
             self.watch(StageProgress(position, stage.task, seed, done, total))
 
-        model = build_model(backbone, weights, self.catalogue[stage.task], seed)
+        examples = self.corpora.training(backbone, stage)
+        models = [build_model(backbone, weights, part.task, seed) for part in examples]
+        owner = share_encoder(models) if len(models) > 1 else models[0]
+        adapted = apply_method(owner, backbone, stage)
+        first, *others = [
+            (adapted if model is owner else model, part.corpus.encoded)
+            for model, part in zip(models, examples, strict=True)
+        ]
         started = time.perf_counter()
         try:
             training = finetune(
-                model,
-                self.corpora.training(backbone, stage).encoded,
+                *first,
                 stage,
                 Padding.of(backbone.tokenizer),
                 seed,
                 self.hardware,
                 on_update,
                 state=state,
+                others=others,
             )
         finally:
             work.training_seconds += time.perf_counter() - started
-        return model, training
+        return merged(adapted), training
 
     def _stage_inputs(
         self, backbone: Backbone, stage: Stage, start: _Start, seed: int
     ) -> dict[str, Any]:
         """All that determines a stage's weights; its fingerprint is the stage's key."""
-        task = self.catalogue[stage.task]
+        fields = {name: v for name, v in asdict(stage).items() if name not in {"task", "parts"}}
+        task = self.catalogue.tasks.get(stage.task)
+        if task is not None and not task.kind.is_trained:
+            parts, seed = [], 0  # nothing is drawn
+        else:
+            parts = [
+                {"kind": x.task.kind, "labels": x.task.tags, "corpus": x.corpus.key}
+                for x in self.corpora.training(backbone, stage)
+            ]
         return {
             "training_version": TRAINING_VERSION,
             "torch": torch.__version__,
             "hardware": self.hardware.kind,
             "backbone": backbone.key,
             "parent": start.key,
-            "kind": task.kind,
-            "labels": task.tags,
-            "corpus": self.corpora.training(backbone, stage).key,
-            "stage": {name: v for name, v in asdict(stage).items() if name != "task"},
+            "tasks": parts,
+            "stage": fields,
             "seed": seed,
         }
 
     def _wait(self, holder: Holder, stage: Stage, seed: int) -> None:
         self.watch(StageProgress("waiting", stage.task, seed, holder.done, holder.total))
+
+
+def _has_prefixes(stage: Stage) -> bool:
+    """Whether so many epochs are the beginning of more, and can be gone on from.
+
+    What LoRA adds is merged into the weights in the end, and cannot be told apart from them.
+    """
+    return stage.schedule is Schedule.CONSTANT and stage.method is Method.FULL
 
 
 def _asked(stage: Stage, position: Position, key: str, seed: int) -> StageRun:

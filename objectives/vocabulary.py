@@ -9,7 +9,7 @@ zeroing, measuring, clipping and updating the rest at every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,26 +23,28 @@ from objectives.encoding import EncodedSplit
 
 @contextmanager
 def trimmed_vocabulary(
-    model: nn.Module, split: EncodedSplit, padding_id: int
-) -> Iterator[EncodedSplit]:
-    """The split with ids into a smaller matrix, which `model` has meanwhile.
+    model: nn.Module, splits: Sequence[EncodedSplit], padding_id: int
+) -> Iterator[list[EncodedSplit]]:
+    """The splits with ids into a smaller matrix, which `model` has meanwhile.
 
     Masked language modelling predicts over the whole vocabulary, and so keeps it.
 
     Args:
-        model: Restored in the end, with the rows as trained.
-        split: The training examples; not changed.
+        model: Restored in the end, with the rows as trained; others that share its encoder
+            share the smaller matrix too.
+        splits: The training examples, of one task or several; not changed.
         padding_id: Stays what it is.
     """
-    if split.labels is None or not isinstance(model, PreTrainedModel):
-        yield split
+    if any(split.labels is None for split in splits) or not isinstance(model, PreTrainedModel):
+        yield list(splits)
         return
     whole = model.get_input_embeddings()
-    if not isinstance(whole, nn.Embedding):
-        yield split
+    if not isinstance(whole, nn.Embedding) or not whole.weight.requires_grad:
+        yield list(splits)
         return
     # All ids up to the padding's stay what they are: RoBERTa counts positions by that id.
-    used = np.union1d(np.concatenate(split.input_ids), np.arange(padding_id + 1))
+    ids = [row for split in splits for row in split.input_ids]
+    used = np.union1d(np.concatenate(ids), np.arange(padding_id + 1))
     small = np.full(whole.num_embeddings, -1, np.int64)
     small[used] = np.arange(len(used))
     rows = torch.from_numpy(used).to(whole.weight.device)
@@ -51,7 +53,9 @@ def trimmed_vocabulary(
     )
     model.set_input_embeddings(part)
     try:
-        yield replace(split, input_ids=[small[ids] for ids in split.input_ids])
+        yield [
+            replace(split, input_ids=[small[ids] for ids in split.input_ids]) for split in splits
+        ]
     finally:
         with torch.no_grad():
             whole.weight[rows] = part.weight

@@ -6,8 +6,8 @@ corpora of a language alike, so that no test sentence can stand in any other cor
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
@@ -15,13 +15,16 @@ from typing import Any
 from objectives.pocket.drawing import (
     Draw,
     Row,
+    SplitDraw,
     citing_style,
     draw_classified,
+    draw_domain_text,
     draw_pair,
     draw_spans,
     draw_tagged,
     draw_text,
     figure_label,
+    for_any_split,
     layout_tag,
     measured_style,
     mixed_style,
@@ -30,6 +33,7 @@ from objectives.pocket.drawing import (
     polarity_style,
     pos_tag,
     same_style,
+    split_of,
     tag_before,
     tag_each,
     topic_style,
@@ -42,8 +46,17 @@ from objectives.pocket.languages import (
     TOPICS,
     named_random,
 )
+from objectives.pocket.pairs import (
+    content_label,
+    draw_inference,
+    draw_paraphrase,
+    draw_similarity,
+    relation_label,
+)
+from objectives.pocket.passages import draw_question, name_asked, noun_asked
+from objectives.pocket.translations import arrange_sides, draw_translation
 
-POCKET_VERSION = 1
+POCKET_VERSION = 2
 """Counts up whenever any corpus, lexicon or the encoder changes; part of provenance."""
 
 SPLITS = ("train", "validation", "test")
@@ -58,12 +71,14 @@ class Corpus:
         draw: Draws an example.
         sizes: Examples in train, validation and test.
         languages: The languages it exists in; only the source language has train, but for text.
+        arrange: Makes rows of examples, where an example is not a row.
     """
 
     columns: tuple[str, ...]
-    draw: Draw
+    draw: SplitDraw
     sizes: tuple[int, int, int]
     languages: tuple[str, ...]
+    arrange: Callable[[random.Random, str, list[Row]], list[Row]] | None = None
 
 
 def pocket_split(corpus: str, language: str, split: str) -> dict[str, list[Any]]:
@@ -94,33 +109,53 @@ def _rows(corpus: str, language: str, split: str) -> tuple[Row, ...]:
     seen: set[tuple[str, ...]] = set()
     rows: list[Row] = []
     while len(rows) < found.sizes[SPLITS.index(split)]:
-        row, sentences = found.draw(rng, language)
+        drawn = found.draw(rng, language, split)
+        if drawn is None:
+            continue
+        row, sentences = drawn
         if sentences in seen or any(split_of(sentence) != split for sentence in sentences):
             continue
         seen.add(sentences)
         rows.append(row)
-    return tuple(rows)
+    return tuple(found.arrange(rng, language, rows) if found.arrange else rows)
 
 
-def split_of(sentence: str) -> str:
-    """The only split in which a sentence may stand."""
-    share = hashlib.sha256(sentence.encode()).digest()[0] / 256
-    return "train" if share < 0.6 else "validation" if share < 0.8 else "test"
-
-
-_TAGGED, _LABELLED, _PAIRED = ("tokens", "tags"), ("text", "label"), ("text_a", "text_b", "score")
+_TAGGED, _LABELLED, _SCORED = ("tokens", "tags"), ("text", "label"), ("text_a", "text_b", "score")
+_PAIRED = ("text_a", "text_b", "label")
+_ASKED = ("id", "question", "context", "answers")
+_SIDES = ("id", "text", "side", "match")
 _SOURCE = (SOURCE_LANGUAGE,)
 
 
 def _target(columns: tuple[str, ...], draw: Draw) -> Corpus:
-    return Corpus(columns, draw, (800, 200, 400), tuple(LANGUAGES))
+    return _several_target(columns, for_any_split(draw))
 
 
 def _intermediate(columns: tuple[str, ...], draw: Draw) -> Corpus:
+    return _several_intermediate(columns, for_any_split(draw))
+
+
+def _several_target(columns: tuple[str, ...], draw: SplitDraw) -> Corpus:
+    """A target whose examples have several sentences."""
+    return Corpus(columns, draw, (800, 200, 400), tuple(LANGUAGES))
+
+
+def _several_intermediate(columns: tuple[str, ...], draw: SplitDraw) -> Corpus:
     return Corpus(columns, draw, (1200, 200, 200), _SOURCE)
 
 
 def _corpora() -> Iterator[tuple[str, Corpus]]:
+    yield from _one_sentence_corpora()
+    yield from _pair_corpora()
+    yield from _passage_corpora()
+    # Only to be found again, never trained on.
+    for name, translated in (("retrieval", 1.0), ("mining", 0.4)):
+        languages = tuple(code for code in LANGUAGES if code != SOURCE_LANGUAGE)
+        draw = partial(draw_translation, translated)
+        yield name, Corpus(_SIDES, draw, (0, 200, 400), languages, arrange_sides)
+
+
+def _one_sentence_corpora() -> Iterator[tuple[str, Corpus]]:
     # Named entities.
     names = partial(draw_spans, partial(same_style, Style(names=0.7)))
     identity = {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}
@@ -180,10 +215,61 @@ def _corpora() -> Iterator[tuple[str, Corpus]]:
         ),
     ):
         yield name, _intermediate(_LABELLED, partial(draw_classified, polar))
-    # Similarity and plain text.
+    # Plain text: of all languages for the pocket encoder, and of one domain.
+    text = Corpus(("text",), for_any_split(draw_text), (1200, 100, 100), tuple(LANGUAGES))
+    yield "text", text
     for domain in DOMAINS:
-        yield f"similarity_{domain}", _intermediate(_PAIRED, partial(draw_pair, domain))
-    yield "text", Corpus(("text",), draw_text, (1200, 100, 100), tuple(LANGUAGES))
+        yield f"text_{domain}", _intermediate(("text",), partial(draw_domain_text, domain))
+
+
+def _pair_corpora() -> Iterator[tuple[str, Corpus]]:
+    # Inference.
+    relations = ("entailment", "contradiction", "neutral")
+    premise = Style(topic_words=0.9, adjectives=0.8)
+    trials = replace(premise, domain="biomedical", numerals=0.35, references=0.33)
+    clauses = replace(premise, domain="legal")
+    yield (
+        "nli",
+        _several_target(
+            _PAIRED, partial(draw_inference, premise, partial(relation_label, relations))
+        ),
+    )
+    for name, style, relation in (
+        ("nli_reports", premise, partial(relation_label, ("confirmed", "refuted", "unrelated"))),
+        ("nli_trials", trials, content_label),
+        ("nli_clauses", clauses, partial(relation_label, ("follows", "conflicts", "open"))),
+    ):
+        draw = partial(draw_inference, style, relation)
+        yield name, _several_intermediate(_PAIRED, draw)
+    # Paraphrase.
+    about = Style(topic_words=1.0)
+    yield (
+        "pairs",
+        _several_target(_PAIRED, partial(draw_paraphrase, about, ("same", "different"))),
+    )
+    for name, domain, labels, cites in (
+        ("pairs_headlines", "general", ("repeated", "new"), False),
+        ("pairs_records", "biomedical", ("plain", "citing"), True),
+        ("pairs_contracts", "legal", ("identical", "amended"), False),
+    ):
+        style = replace(about, domain=domain)
+        draw = partial(draw_paraphrase, style, labels, cites=cites)
+        yield name, _several_intermediate(_PAIRED, draw)
+    # Similarity.
+    yield "similarity", _several_target(_SCORED, partial(draw_similarity, "general"))
+    for domain in DOMAINS:
+        yield f"similarity_{domain}", _intermediate(_SCORED, partial(draw_pair, domain))
+
+
+def _passage_corpora() -> Iterator[tuple[str, Corpus]]:
+    yield "qa", _several_target(_ASKED, partial(draw_question, "general", name_asked, 0.0))
+    for name, domain, asked, unanswerable in (
+        ("qa_archive", "general", name_asked, 0.0),
+        ("qa_clinic", "biomedical", name_asked, 0.33),
+        ("qa_docket", "legal", noun_asked, 0.0),
+    ):
+        draw = partial(draw_question, domain, asked, unanswerable)
+        yield name, _several_intermediate(_ASKED, draw)
 
 
 CORPORA: Mapping[str, Corpus] = dict(_corpora())

@@ -7,21 +7,70 @@ the target must tell apart.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from objectives.pocket.grammar import Style, Word, write_sentence
-from objectives.pocket.languages import DOMAINS, TOPICS
+from objectives.pocket.grammar import Style, Word, with_concept, write_sentence
+from objectives.pocket.languages import DOMAINS, TOPICS, WORDS_PER_DOMAIN, WORDS_PER_TOPIC
 
 Row = tuple[Any, ...]
 Draw = Callable[[random.Random, str], tuple[Row, tuple[str, ...]]]
 """Draws one example in a language: its columns, and the sentences that it holds."""
+SplitDraw = Callable[[random.Random, str, str], tuple[Row, tuple[str, ...]] | None]
+"""Draws one example in a language for a split, for examples of several sentences, few of which
+would be of one split by chance; None where what it tried was of no use."""
+
+
+def split_of(sentence: str) -> str:
+    """The only split in which a sentence may stand."""
+    share = hashlib.sha256(sentence.encode()).digest()[0] / 256
+    return "train" if share < 0.6 else "validation" if share < 0.8 else "test"
+
+
+def for_any_split(draw: Draw) -> SplitDraw:
+    """Draws without regard to the split, for examples of one sentence."""
+    return lambda rng, language, split: draw(rng, language)
 
 
 def text_of(words: list[Word]) -> str:
     """The sentence as running text."""
     return " ".join(word.form for word in words)
+
+
+def move_to_split(
+    rng: random.Random, sentences: Mapping[str, list[Word]], split: str
+) -> dict[str, list[Word]] | None:
+    """The sentences with another of their common nouns, such that all are of the split.
+
+    Far quicker than to draw sentences until one is of the split by chance.
+
+    Args:
+        rng: Draws the noun.
+        sentences: Language -> what says the same as in the other languages.
+        split: That all must be of.
+
+    Returns:
+        None where no noun of the same kind will do.
+    """
+    nouns = [x.concept for x in next(iter(sentences.values())) if x.pos == "NOUN" and x.concept]
+    if not nouns:
+        return None
+    old = rng.choice(nouns)
+    kind = old.rpartition(".")[0]
+    count = WORDS_PER_TOPIC if kind.endswith(TOPICS) else WORDS_PER_DOMAIN["noun"]
+    for number in rng.sample(range(count), count):
+        moved = {
+            code: [
+                with_concept(word, f"{kind}.{number}", code) if word.concept == old else word
+                for word in words
+            ]
+            for code, words in sentences.items()
+        }
+        if all(split_of(text_of(words)) == split for words in moved.values()):
+            return moved
+    return None
 
 
 def draw_tagged(
@@ -100,8 +149,14 @@ def mixed_style(domain: str, rng: random.Random) -> Style:
 
 def draw_text(rng: random.Random, language: str) -> tuple[Row, tuple[str, ...]]:
     """A text without labels, about anything."""
-    style = mixed_style(rng.choice(DOMAINS), rng)
-    text = text_of(write_sentence(rng, language, style))
+    return draw_domain_text(rng.choice(DOMAINS), rng, language)
+
+
+def draw_domain_text(
+    domain: str, rng: random.Random, language: str
+) -> tuple[Row, tuple[str, ...]]:
+    """A text without labels, of one domain."""
+    text = text_of(write_sentence(rng, language, mixed_style(domain, rng)))
     return (text,), (text,)
 
 

@@ -1,14 +1,16 @@
 """Sentences: what one says, drawn at random, and how a language says it.
 
 A `Style` fixes the subject matter; `write_sentence` draws a clause of that style and puts its
-words in the order of the language. Every word carries its part of speech, the kind of name it
-belongs to, and its `cue`, by which some corpora sort words.
+words in the order of the language. `say` does so again for one `Clause`, in any language or word
+order. Every word carries its part of speech, the kind of name it belongs to, and its `cue`, by
+which some corpora sort words.
 """
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
 
 from objectives.pocket.languages import (
     ADVERBS,
@@ -21,7 +23,6 @@ from objectives.pocket.languages import (
     WORDS_PER_POLARITY,
     WORDS_PER_TOPIC,
     Language,
-    Lexicon,
     concepts,
     ending_index,
     in_greek,
@@ -45,6 +46,7 @@ class Word:
         begins: Whether a name begins here.
         cue: Index of its ending among those of its class.
         concept: What it means; empty for function words, names and figures.
+        inflection: "plural", "past", "object" or empty.
     """
 
     form: str
@@ -53,6 +55,7 @@ class Word:
     begins: bool = False
     cue: int = 0
     concept: str = ""
+    inflection: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Style:
 
 def write_sentence(rng: random.Random, code: str, style: Style) -> list[Word]:
     """One sentence of 6 to 14 words."""
-    writer = _Writer(rng, LANGUAGES[code], lexicon(code), style)
+    writer = _Writer(rng, LANGUAGES[code], style)
     while True:
         words = writer.clause()
         if 6 <= len(words) <= 14:
@@ -90,11 +93,45 @@ def write_sentence(rng: random.Random, code: str, style: Style) -> list[Word]:
 
 
 @dataclass(frozen=True)
+class Clause:
+    """What a sentence says, whatever the language.
+
+    Attributes:
+        seed: Fixes what is drawn.
+        style: What it is drawn from.
+    """
+
+    seed: int
+    style: Style
+
+
+def draw_clause(rng: random.Random, style: Style, language: Language) -> tuple[Clause, list[Word]]:
+    """A clause, and what it is in that language: 6 to 14 words, as in every other."""
+    while True:
+        clause = Clause(rng.getrandbits(64), style)
+        words = say(clause, language)
+        if 6 <= len(words) <= 14:
+            return clause, words
+
+
+def say(clause: Clause, language: Language) -> list[Word]:
+    """The clause in a language: as many words as in any other, the same concepts and names."""
+    rng = random.Random(clause.seed)
+    return _Writer(rng, language, clause.style, aligned=True).clause()
+
+
+def with_concept(word: Word, concept: str, code: str) -> Word:
+    """The word with another meaning, its part of speech and inflection kept."""
+    return _inflected(code, concept, word.pos, word.inflection)
+
+
+@dataclass(frozen=True)
 class _Writer:
     rng: random.Random
     language: Language
-    words: Lexicon
     style: Style
+    aligned: bool = False
+    """Whether a language draws what it has no use for, so that all draw alike."""
 
     def clause(self) -> list[Word]:
         chance = self.rng.random
@@ -130,7 +167,8 @@ class _Writer:
 
     def common(self, marked: bool) -> list[Word]:
         chance = self.rng.random
-        inflection = "object" if marked else "plural" if chance() < 0.3 else ""
+        plural = (self.aligned or not marked) and chance() < 0.3
+        inflection = "object" if marked else "plural" if plural else ""
         noun = [self.inflecting(self.noun(), "NOUN", inflection)]
         if chance() < self.style.adjectives:
             adjective = self.inflecting(self.adjective(), "ADJ")
@@ -156,8 +194,8 @@ class _Writer:
 
     def name_word(self, name_class: str, *, begins: bool) -> Word:
         cue = self.rng.randrange(ENDINGS[name_class])
-        form = self.spell(f"name.{self.rng.randrange(NAME_STEMS)}", name_class, cue)
-        return Word(form.capitalize(), "PROPN", name_class, begins, cue)
+        stem = self.rng.randrange(NAME_STEMS)
+        return _name_word(self.language.code, stem, name_class, begins, cue)
 
     def verb(self) -> list[Word]:
         past = self.rng.random() < 0.4
@@ -192,19 +230,43 @@ class _Writer:
         return f"{kind}.{self.style.domain}.{self.rng.randrange(WORDS_PER_DOMAIN[kind])}"
 
     def inflecting(self, concept: str, pos: str, inflection: str = "") -> Word:
-        cue = _ENDING_OF[concept]
-        form = self.spell(concept, pos, cue, inflection)
-        return Word(form, pos, cue=cue, concept=concept)
-
-    def spell(self, concept: str, group: str, cue: int, inflection: str = "") -> str:
-        """Stem, ending and affix, in the letters that the concept is written in."""
-        form = self.words.stems[concept] + self.words.endings[group][cue]
-        if inflection:
-            affix = self.words.inflections[inflection]
-            form = f"{affix}-{form}" if self.language.prefixes else form + affix
-        return in_greek(form) if concept in self.words.greek else form
+        return _inflected(self.language.code, concept, pos, inflection)
 
     def function(self, group: str) -> Word:
-        gloss = self.rng.choice(FUNCTION_WORDS[group])
-        pos = "NOUN" if group in {"TITLE", "HEAD"} else group
-        return Word(self.words.function_words[gloss], pos)
+        return self.rng.choice(_function_words(self.language.code)[group])
+
+
+@cache
+def _inflected(code: str, concept: str, pos: str, inflection: str) -> Word:
+    cue = _ENDING_OF[concept]
+    form = _spelled(code, concept, pos, cue, inflection)
+    return Word(form, pos, cue=cue, concept=concept, inflection=inflection)
+
+
+@cache
+def _name_word(code: str, stem: int, name_class: str, begins: bool, cue: int) -> Word:
+    form = _spelled(code, f"name.{stem}", name_class, cue, "").capitalize()
+    return Word(form, "PROPN", name_class, begins, cue)
+
+
+@cache
+def _function_words(code: str) -> dict[str, tuple[Word, ...]]:
+    """Class -> its words."""
+    found = lexicon(code).function_words
+    return {
+        group: tuple(
+            Word(found[gloss], "NOUN" if group in {"TITLE", "HEAD"} else group)
+            for gloss in glosses
+        )
+        for group, glosses in FUNCTION_WORDS.items()
+    }
+
+
+def _spelled(code: str, concept: str, group: str, cue: int, inflection: str) -> str:
+    """Stem, ending and affix, in the letters that the concept is written in."""
+    words = lexicon(code)
+    form = words.stems[concept] + words.endings[group][cue]
+    if inflection:
+        affix = words.inflections[inflection]
+        form = f"{affix}-{form}" if LANGUAGES[code].prefixes else form + affix
+    return in_greek(form) if concept in words.greek else form

@@ -3,42 +3,53 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from string import ascii_lowercase
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import torch
 import transformers
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from objectives.corpora import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models import Backbone, load_backbone
-from spaces.catalogue import Task
-from spaces.recipe import Schedule, Stage
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import StageProgress, TransferObjective
+from spaces.catalogue import Catalogue, Task
+from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
+from spaces.studies import load_study
+from storage.backends import open_storage
+from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
+from storage.ledger import Ledger
+from tests.objectives_tests.toy_encoders import (
+    FAMILIES,
+    NOUNS,
+    PEOPLE,
+    PLACES,
+    VERBS,
+    encoder_parts,
+)
+from tests.objectives_tests.toy_study import EXAMPLES, STUDY
 
-SIZES: dict[str, Any] = {
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "max_position_embeddings": 66,
-}
 LABELS = {
     "ner": ("PER", "LOC"),
     "pos": ("NOUN", "VERB", "PROPN"),
     "classification": ("sport", "law", "health"),
     "sentiment": ("positive", "negative"),
+    "nli": ("entailment", "neutral", "contradiction"),
+    "pair_classification": ("same", "other"),
 }
-METRICS = {"ner": "span_f1", "pos": "span_f1", "similarity": "spearman", "mlm": None}
-
-# Toy language: what a word is shows in the word, so that a few updates learn it.
-PEOPLE, PLACES = ("juma", "asha", "bola"), ("mombasa", "lagos", "kisumu")
-VERBS, NOUNS = ("anaenda", "anasoma", "analala"), ("mpira", "sheria", "afya")
-FAMILIES = ("bert", "mbert", "roberta", "xlm-roberta", "xlnet", "deberta", "deberta-v2")
+METRICS = {
+    "ner": "span_f1",
+    "pos": "span_f1",
+    "similarity": "spearman",
+    "mlm": None,
+    "qa": "em_f1",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,75 +63,6 @@ def _one_thread() -> None:
 # --- encoders
 
 
-def _word_pieces(*special: str) -> dict[str, int]:
-    """Letters that continue a word or begin it, `##an`, and a few whole words."""
-    pieces = [*special, *ascii_lowercase, "J", "."]
-    pieces += [f"##{piece}" for piece in (*ascii_lowercase, "an")]
-    pieces += [*PEOPLE, *NOUNS, "ana"]
-    return {piece: number for number, piece in enumerate(pieces)}
-
-
-def _bytes(*special: str) -> dict[str, int]:
-    alphabet = bytes_to_unicode().values()
-    return {piece: number for number, piece in enumerate((*special, *alphabet))}
-
-
-def _unigrams(*special: str) -> list[tuple[str, float]]:
-    pieces = ["▁", *ascii_lowercase, *(f"▁{word}" for word in (*PEOPLE, *NOUNS))]
-    return [*((name, 0.0) for name in special), *((piece, -len(piece) / 9) for piece in pieces)]
-
-
-def _parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
-    bert = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-    roberta = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-    tokenizer: PreTrainedTokenizerBase
-    config: PretrainedConfig
-    if family in {"bert", "mbert"}:
-        lower = family == "bert"
-        tokenizer = transformers.BertTokenizer(vocab=_word_pieces(*bert), do_lower_case=lower)
-        # As in google-bert/bert-base-multilingual-cased: cased, and a pooler of its own sizes.
-        sizes: dict[str, Any] = {} if lower else {"directionality": "bidi", "pooler_fc_size": 768}
-        return tokenizer, transformers.BertConfig(vocab_size=len(tokenizer), **SIZES, **sizes)
-    if family == "roberta":
-        tokenizer = transformers.RobertaTokenizer(vocab=_bytes(*roberta), merges=[])
-        config = transformers.RobertaConfig(
-            vocab_size=len(tokenizer), pad_token_id=1, type_vocab_size=1, **SIZES
-        )
-    elif family == "xlm-roberta":
-        tokenizer = transformers.XLMRobertaTokenizer(vocab=_unigrams(*roberta))
-        config = transformers.XLMRobertaConfig(
-            vocab_size=len(tokenizer), pad_token_id=1, type_vocab_size=1, **SIZES
-        )
-    elif family == "xlnet":
-        special = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
-        tokenizer = transformers.XLNetTokenizer(vocab=_unigrams(*special))
-        config = transformers.XLNetConfig(
-            vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=48, pad_token_id=5
-        )
-    elif family == "deberta":
-        tokenizer = transformers.DebertaTokenizer(vocab=_bytes(*bert), merges=[])
-        config = transformers.DebertaConfig(
-            vocab_size=len(tokenizer),
-            relative_attention=True,
-            pos_att_type=["c2p", "p2c"],
-            position_biased_input=False,
-            **SIZES,
-        )
-    else:
-        tokenizer = transformers.DebertaV2Tokenizer(vocab=_unigrams(*bert))
-        config = transformers.DebertaV2Config(
-            vocab_size=len(tokenizer),
-            relative_attention=True,
-            pos_att_type=["p2c", "c2p"],
-            position_buckets=8,
-            norm_rel_ebd="layer_norm",
-            share_att_key=True,
-            position_biased_input=False,
-            **SIZES,
-        )
-    return tokenizer, config
-
-
 @pytest.fixture(scope="session")
 def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A folder with a tiny random encoder of a family; read only."""
@@ -128,7 +70,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], 
     @cache
     def build(family: str) -> Path:
         folder = tmp_path_factory.mktemp(family)
-        tokenizer, config = _parts(family)
+        tokenizer, config = encoder_parts(family)
         torch.manual_seed(0)
         transformers.AutoModel.from_config(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -174,6 +116,7 @@ def make_task() -> Callable[..., Task]:
             "languages": ["eng", "swa", "yor"],
             "labels": LABELS.get(kind, ()),
             "metric": METRICS.get(kind, "accuracy"),
+            "answers": "squad" if kind == "qa" else None,
             "licence": "none",
             "urls": {"data": "here", "licence": "here"},
             "files": [f"{kind}/{{language}}/{{split}}.txt"],
@@ -189,6 +132,21 @@ def _sentence(draw: random.Random) -> list[tuple[str, str]]:
     for _ in range(draw.randint(1, 2)):
         words += [(draw.choice(VERBS), "VERB"), (draw.choice(NOUNS), "NOUN")]
     return [*words, (draw.choice(PLACES), "PROPN")]
+
+
+def _questions(draw: random.Random, examples: int) -> dict[str, list[Any]]:
+    """Where is she? The only place in a text of several windows."""
+    columns: dict[str, list[Any]] = {"id": [], "question": [], "context": [], "answers": []}
+    for number in range(examples):
+        place = draw.choice(PLACES)
+        sentences = [f"{draw.choice(PEOPLE)} {draw.choice(VERBS)}" for _ in range(5)]
+        sentences.insert(draw.randrange(6), place)
+        context = " ".join(sentences)
+        answer = {"text": place, "start": context.index(place)}
+        row = (f"q{number}", "wapi juma", context, [answer])
+        for name, value in zip(columns, row, strict=True):
+            columns[name].append(value)
+    return columns
 
 
 @pytest.fixture(scope="session")
@@ -210,7 +168,22 @@ def toy_columns() -> Callable[..., dict[str, list[Any]]]:
             return {"text_a": texts, "text_b": texts[::-1], "score": scores}
         if kind == "mlm":
             return {"text": texts}
+        if kind == "qa":
+            return _questions(draw, examples)
+        if kind == "retrieval":
+            ids = [f"{number}" for number in range(examples)]
+            turned = [" ".join(words[::-1]) for words in tokens]
+            sides = ["language"] * examples + ["english"] * examples
+            return {
+                "id": [*(f"x{name}" for name in ids), *(f"e{name}" for name in ids)],
+                "text": [*texts, *turned],
+                "side": sides,
+                "match": [*(f"e{name}" for name in ids), *[""] * examples],
+            }
         labels = LABELS[kind]
+        if kind in {"nli", "pair_classification"}:
+            classes = [labels[number % len(labels)] for number in range(examples)]
+            return {"text_a": texts, "text_b": texts[::-1], "label": classes}
         return {"text": texts, "label": [labels[len(x) % len(labels)] for x in tokens]}
 
     return build
@@ -218,7 +191,7 @@ def toy_columns() -> Callable[..., dict[str, list[Any]]]:
 
 @pytest.fixture(scope="session")
 def write_split() -> Callable[[Path, Mapping[str, Sequence[Any]]], None]:
-    """Writes columns as a corpus file: token TAB tag, or a table with a header."""
+    """Writes columns as a corpus file: token TAB tag, a text a line, or a table with a header."""
 
     def write(file: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -228,6 +201,9 @@ def write_split() -> Callable[[Path, Mapping[str, Sequence[Any]]], None]:
                 for tokens, tags in zip(columns["tokens"], columns["tags"], strict=True)
             ]
             file.write_text("\n".join(blocks), encoding="utf-8")
+            return
+        if list(columns) == ["text"]:
+            file.write_text("".join(f"{text}\n" for text in columns["text"]), encoding="utf-8")
             return
         rows = [list(columns), *zip(*columns.values(), strict=True)]
         lines = ["\t".join(map(str, row)) + "\n" for row in rows]
@@ -253,3 +229,121 @@ def make_stage() -> Callable[..., Stage]:
         return Stage(task, **fields | changes)
 
     return build
+
+
+# --- a study on toy files
+
+
+@pytest.fixture
+def data(
+    tmp_path: Path,
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    write_split: Callable[[Path, dict[str, list[Any]]], None],
+) -> Path:
+    """Train in English, validation in the others; every test split is broken."""
+    folder = tmp_path / "data"
+    for seed, (task, kind, ending) in enumerate(
+        [
+            ("names", "ner", "conll"),
+            ("deeds", "ner", "conll"),
+            ("news", "classification", "tsv"),
+            ("acts", "classification", "tsv"),
+            ("rulings", "mlm", "txt"),
+        ]
+    ):
+        columns = toy_columns(kind, EXAMPLES, seed)
+        write_split(folder / f"{task}/eng/train.{ending}", columns)
+        for number, language in enumerate(("eng", "swa", "yor")):
+            columns = toy_columns(kind, 8, 10 * seed + number + 5)
+            write_split(folder / f"{task}/{language}/dev.{ending}", columns)
+            (folder / f"{task}/{language}/test.{ending}").write_bytes(b"\xff broken")
+    (folder / "names/yor/train.conll").write_bytes(b"\xff broken: not the source language")
+    for number, language in enumerate(("swa", "yor")):
+        columns = toy_columns("retrieval", 6, number)
+        for place, side in enumerate((language, "eng")):
+            lines = columns["text"][6 * place : 6 * place + 6]
+            write_split(folder / f"sentences/{language}/dev.{side}", {"text": lines})
+            (folder / f"sentences/{language}/test.{side}").write_bytes(b"\xff broken")
+    return folder
+
+
+@pytest.fixture
+def make_corpora(data: Path, tmp_path: Path) -> Callable[..., StudyCorpora]:
+    """The study's corpora, with overrides of the study."""
+
+    def build(*overrides: str) -> StudyCorpora:
+        file = tmp_path / "toy.toml"
+        file.write_text(STUDY)
+        spec = load_study(str(file), overrides)
+        catalogue = Catalogue({}).extended(spec.tasks, "toy")
+        return StudyCorpora(spec, catalogue, DataSource(SourceKind.LOCAL, data))
+
+    return build
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    """The database that the toy study's workers share."""
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    yield storage.engine
+    storage.engine.dispose()
+
+
+@pytest.fixture
+def ledger(engine: sa.Engine) -> Ledger:
+    """The ledger of the toy study."""
+    return Ledger(engine)
+
+
+@pytest.fixture
+def make_objective(
+    make_corpora: Callable[..., StudyCorpora],
+    tmp_path: Path,
+    engine: sa.Engine,
+    cpu: Hardware,
+) -> Callable[..., TransferObjective]:
+    """A worker's objective: a fresh one has nothing in memory, but shares cache and ledger."""
+
+    def build(
+        *overrides: str,
+        watch: Callable[[StageProgress], None] = lambda progress: None,
+        place: str = "",
+    ) -> TransferObjective:
+        """With a `place`, apart from all others."""
+        corpora = make_corpora(*overrides)
+        here = engine
+        if place:
+            (tmp_path / place).mkdir()
+            here = open_storage(f"sqlite:///{tmp_path / place / 'study.db'}").engine
+        leases, ledger = Leases(here), Ledger(here)
+        cache = CheckpointCache(tmp_path / place / "cache", leases)
+        return TransferObjective(
+            corpora.spec, corpora.catalogue, corpora, cache, leases, ledger, cpu, watch
+        )
+
+    return build
+
+
+@pytest.fixture
+def recipe(bert: Backbone, make_stage: Callable[..., Stage]) -> Recipe:
+    """Deeds, then names and news."""
+    row = (make_stage("deeds", schedule=Schedule.CONSTANT),)
+    routes = tuple(Route(row, make_stage(name)) for name in ("names", "news"))
+    return Recipe(bert.name, "deeds", routes, (0,))
+
+
+@pytest.fixture(scope="session")
+def retrieval_stage() -> Stage:
+    """Sentences by the cosine of their vectors of the last layer."""
+    return Stage(
+        task="sentences",
+        epochs=0,
+        learning_rate=0.0,
+        batch_size=1,
+        examples=0,
+        warmup_ratio=0.0,
+        max_length=64,
+        schedule=Schedule.LINEAR,
+        pooled_layer=-1,
+        similarity=Similarity.COSINE,
+    )

@@ -1,8 +1,10 @@
-"""Reading splits: good files, and for each way to be broken the file and the line."""
+"""Which source, which split of it, who may read a test split, and when two corpora are equal."""
 
 from __future__ import annotations
 
-import gzip
+import ast
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,22 +17,22 @@ from objectives.corpora import (
     DATA_VARIABLE,
     DataSource,
     SourceKind,
+    TestPurpose,
     choose_source,
     corpus_key,
     has_split,
     load_split,
+    load_test_split,
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
 
 POCKET = DataSource(SourceKind.POCKET)
 HUB = DataSource(SourceKind.HUB)
-GOOD = "Juma\tB-PER\nMosi\tI-PER\nanaenda\tO\nLagos\tB-LOC\n\nAsha\tB-PER\n"
 ROWS = {
     "tokens": [["Juma", "Mosi", "anaenda", "Lagos"], ["Asha"]],
     "tags": [["B-PER", "I-PER", "O", "B-LOC"], ["B-PER"]],
 }
-TABLE = "text\tlabel\nmechi ya leo\tsport\nmahakama\tlaw\n"
 
 
 @pytest.fixture
@@ -38,249 +40,7 @@ def local(tmp_path: Path) -> DataSource:
     return DataSource(SourceKind.LOCAL, tmp_path)
 
 
-@pytest.fixture
-def read(local: DataSource, make_task: Callable[..., Task]) -> Callable[..., dict[str, list[Any]]]:
-    """The columns of a corpus file with the given content, read as a task of a kind."""
-
-    def read_content(
-        kind: str, content: str | bytes, split: str = "validation", ending: str = ""
-    ) -> dict[str, list[Any]]:
-        file = broken_file(local, kind, split, ending)
-        file.parent.mkdir(parents=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
-        return load_split(make_task(kind), "swa", split, local)[:]
-
-    return read_content
-
-
-def broken_file(local: DataSource, kind: str, split: str = "validation", ending: str = "") -> Path:
-    assert local.folder is not None
-    name = {"train": "train", "validation": "dev", "test": "test"}[split]
-    return local.folder / kind / "swa" / f"{name}.txt{ending}"
-
-
-# --- good files
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(GOOD, id="as it should be"),
-        pytest.param(GOOD.rstrip("\n"), id="no end of line at the end"),
-        pytest.param("\n\n" + GOOD.replace("\n\n", "\n \n\n") + "\n\n", id="more blank lines"),
-        pytest.param(GOOD.replace("\n", "\r\n"), id="lines of Windows"),
-        pytest.param("\ufeff" + GOOD, id="byte order mark"),
-    ],
-)
-def test_sentences_are_read(content: str, read: Callable[..., dict[str, list[Any]]]) -> None:
-    assert read("ner", content) == ROWS
-
-
-def test_a_gzipped_file_is_read(read: Callable[..., dict[str, list[Any]]]) -> None:
-    assert read("ner", gzip.compress(GOOD.encode()), ending=".gz") == ROWS
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\u2029"])
-def test_a_separator_inside_a_token_stays_in_its_line(
-    separator: str, read: Callable[..., dict[str, list[Any]]]
-) -> None:
-    found = read("ner", f"Ju{separator}ma\tB-PER\nLagos\tB-LOC\n")
-    assert found == {"tokens": [[f"Ju{separator}ma", "Lagos"]], "tags": [["B-PER", "B-LOC"]]}
-
-
-def test_the_layout_of_xtremes_own_script_is_read_too(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
-    task = make_task(
-        "ner",
-        files=["ner/panx/{language}/{split}.conll", "panx/{split}-{iso2}.tsv"],
-        codes={"iso2": {"swa": "sw", "eng": "en"}},
-    )
-    assert local.folder is not None
-    theirs, ours = local.folder / "panx/dev-sw.tsv", local.folder / "ner/panx/swa/dev.conll"
-    theirs.parent.mkdir()
-    theirs.write_text(GOOD)
-    assert load_split(task, "swa", "validation", local)[:] == ROWS
-    ours.parent.mkdir(parents=True)
-    ours.write_text("Asha\tB-PER\n")
-    assert load_split(task, "swa", "validation", local)["tokens"][:] == [["Asha"]]
-    with pytest.raises(DataError, match=r"expected ner/panx/yor/dev\.conll$"):
-        load_split(task, "yor", "validation", local)
-
-
-def test_a_table_may_have_more_columns_in_any_order(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    content = 'id\tlabel\ttext\n1\tlaw\t"mahakama\n2\tsport\t mechi ya leo\n'
-    expected = {"text": ['"mahakama', "mechi ya leo"], "label": ["law", "sport"]}
-    assert read("classification", content) == expected
-
-
-def test_scores_of_a_table_are_numbers(read: Callable[..., dict[str, list[Any]]]) -> None:
-    found = read("similarity", "text_a\ttext_b\tscore\na\tb\t3.5\nc\td\t0\n")
-    assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "score": [3.5, 0.0]}
-
-
-def test_a_label_that_is_known_as_unscored_is_read(
-    local: DataSource,
-    make_task: Callable[..., Task],
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
-) -> None:
-    task = make_task("classification", unscored_labels=["religion"])
-    columns = {"text": ["a", "b"], "label": ["religion", "law"]}
-    write_split(broken_file(local, "classification"), columns)
-    assert load_split(task, "swa", "validation", local)[:] == columns
-
-
-# --- hidden labels
-
-
-def test_hidden_tags_of_a_test_split_are_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    found = read("ner", "Juma\nanaenda\t\n\nAsha\n", split="test")
-    assert found == {"tokens": [["Juma", "anaenda"], ["Asha"]], "tags": [None, None]}
-
-
-def test_hidden_classes_of_a_test_split_are_none(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    found = read("classification", "text\tlabel\nmechi\t\nsheria\t\n", split="test")
-    assert found == {"text": ["mechi", "sheria"], "label": [None, None]}
-
-
-def test_labels_are_hidden_in_a_test_split_only(
-    read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    with pytest.raises(DataError, match="expected token TAB tag, found 'Mosi'") as caught:
-        read("ner", "Juma\tB-PER\nMosi\n", split="train")
-    assert str(caught.value).startswith(f"{broken_file(local, 'ner', 'train')}:2: ")
-
-
-def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    with pytest.raises(DataError, match="expected all tags or none, found some words without"):
-        read("ner", "Juma\tB-PER\nMosi\n", split="test")
-
-
-# --- broken files: the file, the line, and what was expected
-
-
-@pytest.mark.parametrize(
-    ("content", "line", "problem"),
-    [
-        ("a\tO\nb\tI-PER\n", 2, "expected IOB2, where I-PER follows B-PER or I-PER, found it "
-         "after O"),
-        ("a\tB-PER\nb\tI-LOC\n", 2, "expected IOB2, where I-LOC follows B-LOC or I-LOC, found it "
-         "after B-PER"),
-        ("a\tB-PER\n\nb\tI-PER\n", 3, "expected IOB2, where I-PER follows B-PER or I-PER, found "
-         "it after O"),
-        ("a\tB-MISC\n", 1, "expected a label of toy_ner (PER, LOC), found 'B-MISC'"),
-        ("a\tO\n\n\nb\tPER\n", 4, "expected a label of toy_ner (PER, LOC), found 'PER'"),
-        ("a\tO\tx\n", 1, "expected token TAB tag, found 'a\\tO\\tx'"),
-        ("a\tO\nb O\n", 2, "expected token TAB tag, found 'b O'"),
-        ("a\tO\n\tO\n", 2, "expected token TAB tag, found '\\tO'"),
-    ],
-)  # fmt: skip
-def test_a_broken_sentence_is_named_with_its_line(
-    content: str,
-    line: int,
-    problem: str,
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    with pytest.raises(DataError) as caught:
-        read("ner", content)
-    assert str(caught.value) == f"{broken_file(local, 'ner')}:{line}: {problem}"
-
-
-@pytest.mark.parametrize(
-    ("kind", "content", "line", "problem"),
-    [
-        ("classification", "texts\tlabel\na\tlaw\n", 1,
-         "expected the columns text, label, found no text"),
-        ("classification", "", 1, "expected the columns text, label, found no text"),
-        ("classification", TABLE + "a\tlaw\tb\n", 4, "expected 2 columns, found 3"),
-        ("classification", TABLE + "\nb\tlaw\n", 4, "expected 2 columns, found 1"),
-        ("classification", TABLE + "a\tlaws\n", 4,
-         "expected a label of toy_classification (sport, law, health), found 'laws'"),
-        ("similarity", "text_a\ttext_b\tscore\na\tb\thigh\n", 2,
-         "expected a number in column score, found 'high'"),
-        ("similarity", "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n", 3,
-         "expected a number in column score, found 'nan'"),
-    ],
-)  # fmt: skip
-def test_a_broken_table_is_named_with_its_line(
-    kind: str,
-    content: str,
-    line: int,
-    problem: str,
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    with pytest.raises(DataError) as caught:
-        read(kind, content)
-    assert str(caught.value) == f"{broken_file(local, kind)}:{line}: {problem}"
-
-
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
-@pytest.mark.parametrize("ending", ["", ".gz"])
-def test_text_that_is_not_utf8_is_named_with_its_line(
-    mark: bytes, ending: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    content = mark + b"a\tO\n\n\n\xe9t\xe9\tO\n"
-    content = gzip.compress(content) if ending else content
-    with pytest.raises(DataError, match="expected UTF-8, found invalid") as caught:
-        read("ner", content, ending=ending)
-    assert str(caught.value).startswith(f"{broken_file(local, 'ner', ending=ending)}:4: ")
-
-
-@pytest.mark.parametrize(
-    ("kind", "content"), [("ner", ""), ("ner", "\n\n"), ("classification", "text\tlabel\n")]
-)
-def test_an_empty_split_is_named(
-    kind: str, content: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    with pytest.raises(DataError) as caught:
-        read(kind, content)
-    assert str(caught.value) == f"{broken_file(local, kind)}: expected examples, found none"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda data: b"no gzip at all", id="no gzip"),
-        pytest.param(lambda data: data[:-12], id="cut"),
-        pytest.param(lambda data: data[:12] + b"\xff" * 20 + data[32:], id="broken inside"),
-        pytest.param(lambda data: data[:-6] + b"abcdef", id="wrong checksum"),
-    ],
-)
-def test_a_broken_archive_is_named(
-    damage: Callable[[bytes], bytes],
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    with pytest.raises(DataError) as caught:
-        read("ner", damage(gzip.compress(GOOD.encode() * 20)), ending=".gz")
-    file = broken_file(local, "ner", ending=".gz")
-    assert str(caught.value).startswith(f"{file}: cannot be read: ")
-
-
-def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
-    task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
-    with pytest.raises(DataError) as caught:
-        load_split(task, "swa", "test", local)
-    assert str(caught.value) == (
-        f"{local.folder}: task 'toy_ner' has no swa test split; "
-        "expected a/swa/test.conll or b/test-swa.tsv"
-    )
-
-
-def test_a_language_that_the_files_have_no_code_for_is_named(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
-    task = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
-    with pytest.raises(DataError, match="no yor test split; expected a file of that language"):
-        load_split(task, "yor", "test", local)
+# --- which splits there are
 
 
 @pytest.mark.parametrize(("language", "split"), [("qaa", "train"), ("eng", "train")])
@@ -297,7 +57,8 @@ def test_which_splits_there_are_is_known_without_reading_them(
     local: DataSource, make_task: Callable[..., Task]
 ) -> None:
     task = make_task("ner", pocket="ner", languages=["qas", "qaa", "swa"])
-    file = broken_file(local, "ner")
+    assert local.folder is not None
+    file = local.folder / "ner" / "swa" / "dev.txt"
     assert not has_split(task, "swa", "validation", local)
     file.parent.mkdir(parents=True)
     file.write_bytes(b"\xff")
@@ -306,6 +67,219 @@ def test_which_splits_there_are_is_known_without_reading_them(
     assert has_split(task, "qaa", "validation", POCKET)
     assert not has_split(task, "swa", "validation", POCKET)
     assert not has_split(task, "swa", "validation", HUB)
+
+
+# --- test splits
+
+
+def test_a_search_cannot_read_a_test_split(make_task: Callable[..., Task]) -> None:
+    labels = ["PER", "LOC", "ORG"]
+    task = make_task("ner", pocket="ner", languages=["qas", "qaa"], labels=labels)
+    for split in ("test", "dev"):
+        with pytest.raises(ValueError, match=f"expected train or validation, found '{split}'"):
+            load_split(task, "qaa", split, POCKET)
+    found = load_test_split(task, "qaa", POCKET, TestPurpose.CONFIRM)
+    assert found[:] != load_split(task, "qaa", "validation", POCKET)[:]
+    assert found[:] == load_test_split(task, "qaa", POCKET, TestPurpose.BENCHMARK)[:]
+
+
+ROOT = Path(__file__).resolve().parents[2]
+MAY_READ_TEST = {
+    "objectives/benchmark.py",
+    "objectives/corpora.py",
+    "objectives/overlap.py",
+}
+READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
+DEFINE_READERS = {
+    "objectives/corpora.py",
+    "objectives/files.py",
+    "objectives/hub.py",
+    "objectives/pocket/__init__.py",
+    "objectives/pocket/corpora.py",
+}
+
+
+def mentioned(source: str) -> set[str]:
+    """The functions that can read a test split which a module names, imports or looks up."""
+    words: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.Constant(value=str(word)):
+                words.add(word)
+            case ast.FunctionDef(name=word):
+                words.add(word)
+            case ast.alias(name=word, asname=other):
+                words |= {word, other or word}
+    return words & READERS
+
+
+def test_no_module_but_those_that_may_reads_a_test_split() -> None:
+    """The reason why `load_test_split` is a function of its own: add to the list with care."""
+    packages = ("objectives", "search", "spaces", "storage")
+    modules = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    assert modules
+    for path in modules:
+        name = path.relative_to(ROOT).as_posix()
+        found = mentioned(path.read_text(encoding="utf-8"))
+        if name not in DEFINE_READERS:
+            assert found <= {"load_test_split"}, f"{name} reads corpora around objectives.corpora"
+        if name not in MAY_READ_TEST:
+            assert "load_test_split" not in found, f"{name} reads a test split"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from objectives.corpora import load_test_split",
+        "from objectives.corpora import load_test_split as load",
+        "import objectives.corpora as corpora\ncorpora.load_test_split()",
+        "import objectives\ngetattr(objectives.corpora, 'load_test_split')",
+    ],
+)
+def test_no_way_to_call_it_goes_unseen(source: str) -> None:
+    assert mentioned(source) == {"load_test_split"}
+    assert not mentioned("from objectives.corpora import load_split\n'it calls load_test_split'")
+
+
+# --- halves of the only evaluation split
+
+GROUPS = 60
+QA = {"metric": "em_f1", "answers": "squad"}
+
+
+def halves(task: Task, language: str, source: DataSource) -> tuple[list[Any], list[Any]]:
+    """The rows of both halves, after a look at the whole."""
+    validation = load_split(task, language, "validation", source).to_list()
+    test = load_test_split(task, language, source, TestPurpose.CONFIRM).to_list()
+    for purpose in (TestPurpose.BENCHMARK, TestPurpose.OVERLAP):
+        whole = load_test_split(task, language, source, purpose).to_list()
+        assert [row for row in whole if row in validation or row in test] == whole
+        assert len(whole) == len(validation) + len(test)
+    assert min(len(validation), len(test)) >= GROUPS // 4
+    return validation, test
+
+
+def put(local: DataSource, name: str, content: str) -> None:
+    assert local.folder is not None
+    file = local.folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content, encoding="utf-8")
+
+
+def table(language: str, rows: int) -> str:
+    return "text\tlabel\n" + "".join(f"{language} {row}\tlaw\n" for row in range(rows))
+
+
+@pytest.mark.parametrize("name", ["test.tsv", "dev.tsv"])
+def test_halves_are_the_same_in_every_language_and_do_not_depend_on_the_length(
+    name: str, local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("classification", files=["{language}/{split}.tsv"], halved=True)
+    numbers = {}
+    for language, rows in (("eng", GROUPS), ("swa", GROUPS), ("yor", GROUPS + 30)):
+        put(local, f"{language}/{name}", table(language, rows))
+        numbers[language] = [
+            [int(row["text"].split()[1]) for row in half] for half in halves(task, language, local)
+        ]
+    assert numbers["eng"] == numbers["swa"]
+    assert numbers["eng"] == [[x for x in half if x < GROUPS] for half in numbers["yor"]]
+    assert not set(numbers["yor"][0]) & set(numbers["yor"][1])
+
+
+def test_halves_stay_what_they_are(local: DataSource, make_task: Callable[..., Task]) -> None:
+    """Whoever changes them gives every stored validation score another meaning."""
+    put(local, "test.tsv", table("row", 20))
+    task = make_task("classification", files=["test.tsv"], halved=True)
+    found = load_split(task, "swa", "validation", local)["text"][:]
+    assert found == [f"row {number}" for number in [2, 3, 8, 10, 15, 18, 19]]
+
+
+def squad(language: str, questions: int, *, split_up: bool) -> str:
+    """`GROUPS` paragraphs; in `split_up` ones every question has a copy of its own."""
+    articles = []
+    for number in range(GROUPS):
+        answers = [{"text": language, "answer_start": 0}]
+        asked = [
+            {"id": f"{number}-{x}", "question": "?", "answers": answers} for x in range(questions)
+        ]
+        for group in [[x] for x in asked] if split_up else [asked]:
+            paragraph = {"context": f"{language} paragraph {number}", "qas": group}
+            articles.append({"paragraphs": [paragraph]})
+    return json.dumps({"data": articles})
+
+
+def test_a_paragraph_stays_with_its_questions(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("qa", files=["xquad.{language}.json"], halved=True, **QA)
+    paragraphs = {}
+    for language, questions, split_up in (("eng", 3, False), ("swa", 2, False), ("yor", 2, True)):
+        put(local, f"xquad.{language}.json", squad(language, questions, split_up=split_up))
+        paragraphs[language] = [
+            {row["context"].split()[2] for row in half} for half in halves(task, language, local)
+        ]
+        assert not paragraphs[language][0] & paragraphs[language][1]
+    assert paragraphs["eng"] == paragraphs["swa"] == paragraphs["yor"]
+
+
+def test_the_only_evaluation_split_is_not_trained_on(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("qa", files=["xquad.{language}.json"], halved=True, **QA)
+    put(local, "xquad.eng.json", squad("eng", 1, split_up=False))
+    assert not has_split(task, "eng", "train", local)
+    assert has_split(task, "eng", "validation", local)
+    with pytest.raises(DataError, match="has no eng train split"):
+        load_split(task, "eng", "train", local)
+
+
+def test_a_sentence_stays_with_its_translation(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("retrieval", files=["{split}.{side}"], halved=True)
+    for side in ("swa", "eng"):
+        put(local, f"test.{side}", "".join(f"{side} {number}\n" for number in range(GROUPS)))
+    for half in halves(task, "swa", local):
+        english = {row["id"] for row in half if row["side"] == "english"}
+        assert {row["match"] for row in half if row["side"] == "language"} == english
+
+
+def test_sentences_with_ids_stay_with_their_common_translation(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task(
+        "retrieval", files=[{"path": "test.{side}", "pairs": "test.gold"}], halved=True
+    )
+    for side in ("swa", "eng"):
+        put(local, f"test.{side}", "".join(f"{side}-{x}\tsentence\n" for x in range(GROUPS)))
+    pairs = [(x, GROUPS - 1 - x // 2 * 2) for x in range(1, GROUPS)]
+    put(local, "test.gold", "".join(f"swa-{a}\teng-{b}\n" for a, b in pairs))
+    for half in halves(task, "swa", local):
+        english = {row["id"] for row in half if row["side"] == "english"}
+        assert {row["match"] for row in half} - {""} <= english
+
+
+def test_a_halved_task_with_a_file_for_each_split_is_read_as_it_is(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("classification", files=["{split}.tsv"], halved=True)
+    for name, rows in (("train", 40), ("dev", 20), ("test", 30)):
+        put(local, f"{name}.tsv", table(name, rows))
+    assert len(load_split(task, "swa", "train", local)) == 40
+    assert len(load_split(task, "swa", "validation", local)) == 20
+    for purpose in TestPurpose:
+        found = load_test_split(task, "swa", local, purpose)["text"][:]
+        assert found == [f"test {row}" for row in range(30)]
+
+
+def test_a_half_whose_labels_are_hidden_is_no_validation_split(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("classification", files=["{split}.tsv"], halved=True)
+    put(local, "test.tsv", table("test", GROUPS).replace("law", ""))
+    assert set(load_test_split(task, "swa", local, TestPurpose.CONFIRM)["label"][:]) == {None}
+    with pytest.raises(DataError, match="expected label for the swa validation split, found them"):
+        load_split(task, "swa", "validation", local)
 
 
 # --- the key of a corpus
@@ -371,6 +345,22 @@ def test_a_folder_that_is_asked_for_is_taken(
     assert str(caught.value) == "--data: expected auto, hub, pocket or a folder, found 'dta'"
 
 
+def test_several_folders_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    for folder in (first, second):
+        folder.mkdir()
+    named = os.pathsep.join((str(first), str(second)))
+    monkeypatch.setenv(DATA_VARIABLE, named)
+    for option, reason in ((named, "--data"), ("auto", DATA_VARIABLE)):
+        source = choose_source(option)
+        assert source.folders == (first, second)
+        assert source.reason == f"named by {reason}"
+        assert str(source) == f"local folders {first}, {second}"
+    for wrong in (f"{named}{os.pathsep}nosuch", os.pathsep, ""):
+        with pytest.raises(DataError, match=r"^--data: expected auto, hub, pocket or a folder, "):
+            choose_source(wrong)
+
+
 def test_auto_takes_the_folder_that_the_environment_names(
     make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -427,124 +417,6 @@ def test_auto_asks_nobody_for_pocket_tasks(
         SourceKind.POCKET,
         "the study names pocket tasks only",
     )
-
-
-# --- the Hub: a folder with parquet files is a repository for `datasets`
-
-CARD = """---
-configs:
-- config_name: PAN-X.sw
-  data_files:
-  - {split: train, path: train.parquet}
-  - {split: validation, path: validation.parquet}
-  - {split: test, path: test.parquet}
----
-"""
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "README.md").write_text(CARD)
-    return folder
-
-
-def put(folder: Path, split: str, columns: dict[str, list[Any]], **features: object) -> None:
-    rows = datasets.Dataset.from_dict(columns)
-    for name, feature in features.items():
-        rows = rows.cast_column(name, feature)
-    rows.to_parquet(folder / f"{split}.parquet")
-
-
-def hub_task(make_task: Callable[..., Task], kind: str, folder: Path, **hub: object) -> Task:
-    return make_task(
-        kind,
-        codes={"iso2": {"swa": "sw", "eng": "en"}},
-        hub={"repository": str(folder), "config": "PAN-X.{iso2}", **hub},
-    )
-
-
-def test_tags_of_the_hub_get_their_names_and_our_columns(
-    repository: Path, make_task: Callable[..., Task]
-) -> None:
-    numbers = {"id": [7, 8], "words": ROWS["tokens"], "ner_tags": [[1, 2, 0, 3], [1]]}
-    names = datasets.ClassLabel(names=["O", "B-PERSON", "I-PERSON", "B-LOC", "I-LOC"])
-    for split in ("train", "validation"):
-        put(repository, split, numbers, ner_tags=datasets.List(names))
-    hidden = {**numbers, "ner_tags": [[-1, -1, -1, -1], [-1]]}
-    put(repository, "test", hidden, ner_tags=datasets.List(names))
-    task = hub_task(
-        make_task,
-        "ner",
-        repository,
-        columns={"tokens": "words", "tags": "ner_tags"},
-        labels={"B-PERSON": "B-PER", "I-PERSON": "I-PER"},
-    )
-    found = load_split(task, "swa", "validation", HUB)
-    assert found[:] == ROWS
-    assert corpus_key(found) == corpus_key(datasets.Dataset.from_dict(ROWS))
-    hidden_test = load_split(task, "swa", "test", HUB)[:]
-    assert hidden_test == {"tokens": ROWS["tokens"], "tags": [None, None]}
-
-
-def test_classes_of_the_hub_get_their_names_and_hidden_ones_are_none(
-    repository: Path, make_task: Callable[..., Task]
-) -> None:
-    names = datasets.ClassLabel(names=["Sport", "Law", "Health"])
-    columns = {"text": ["a", "b", "c"], "label": [1, 0, 2]}
-    for split in ("train", "validation"):
-        put(repository, split, columns, label=names)
-    put(repository, "test", {**columns, "label": [-1, -1, -1]}, label=names)
-    labels = {"Sport": "sport", "Law": "law", "Health": "health"}
-    task = hub_task(make_task, "classification", repository, labels=labels)
-    assert load_split(task, "swa", "validation", HUB)["label"][:] == ["law", "sport", "health"]
-    assert load_split(task, "swa", "test", HUB)["label"][:] == [None] * 3
-    slice_task = hub_task(
-        make_task, "classification", repository, labels=labels, splits={"test": "train[:1]"}
-    )
-    assert load_split(slice_task, "swa", "test", HUB)["label"][:] == ["law"]
-
-
-def test_plain_numbers_of_the_hub_are_named_by_their_digits(
-    repository: Path, make_task: Callable[..., Task]
-) -> None:
-    """As the catalogue's NusaX and AfriSenti are: integers without names."""
-    for split in ("train", "validation", "test"):
-        put(repository, split, {"text": ["a", "b"], "label": [1, 0]})
-    labels = {"0": "negative", "1": "positive"}
-    task = hub_task(make_task, "sentiment", repository, labels=labels)
-    found = load_split(task, "swa", "validation", HUB)
-    assert found["label"][:] == ["positive", "negative"]
-
-
-@pytest.mark.parametrize(
-    ("language", "hub", "problem"),
-    [
-        ("yor", {}, "the catalogue knows no yor validation split on the Hub; name a folder"),
-        ("eng", {}, "PAN-X.en validation: cannot be read: BuilderConfig 'PAN-X.en' not found"),
-        ("swa", {"splits": {"validation": "dev"}}, 'dev: cannot be read: Unknown split "dev"'),
-        ("swa", {"columns": {"label": "class"}}, "expected the column 'class', found text, label"),
-        ("swa", {"repository": "/nosuch"}, "/nosuch PAN-X.sw validation: cannot be read: "),
-        ("swa", {}, "example 1: expected a label of toy_sentiment (positive, negative), found "
-         "'neutral'"),
-    ],
-)  # fmt: skip
-def test_what_the_hub_does_not_have_is_named(
-    language: str,
-    hub: dict[str, object],
-    problem: str,
-    repository: Path,
-    make_task: Callable[..., Task],
-) -> None:
-    for split in ("train", "validation", "test"):
-        put(repository, split, {"text": ["a", "b"], "label": ["positive", "neutral"]})
-    task = hub_task(make_task, "sentiment", repository, **hub)
-    with pytest.raises(DataError) as caught:
-        load_split(task, language, "validation", HUB)
-    assert problem in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("_offline")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from objectives.gain import TransferGain
+from spaces.studies import Aggregate
 from storage.ledger import PairedScore, Score
 
 
@@ -43,23 +44,43 @@ def test_gains_of_languages_are_means_over_seeds() -> None:
 
 
 def test_every_task_weighs_the_same_however_many_languages_it_has() -> None:
-    assert GAIN.mean_gain({"swa", "yor"}) == pytest.approx((3.0 + 4.0) / 2)
-    assert GAIN.mean_gain({"yor"}) == pytest.approx((-2.0 + 4.0) / 2)
+    assert GAIN.overall_gain({"swa", "yor"}) == pytest.approx((3.0 + 4.0) / 2)
+    assert GAIN.overall_gain({"yor"}) == pytest.approx((-2.0 + 4.0) / 2)
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "gain", "score"),
+    [
+        # Gains of tasks: panx +3, udpos +4, xnli -5; scores .425, .70, .60.
+        (Aggregate.MEAN, (3 + 4 - 5) / 3, (0.425 + 0.70 + 0.60) / 3),
+        (Aggregate.MEDIAN, 3.0, 0.60),
+        (Aggregate.MINIMUM, -5.0, 0.425),
+    ],
+)
+def test_tasks_become_one_figure_as_the_study_says_and_each_is_kept(
+    aggregate: Aggregate, gain: float, score: float
+) -> None:
+    third = tuple(pair(seed, "xnli", "swa", 0.60, 0.65) for seed in (0, 1))
+    found = TransferGain(GAIN.pairs + third, aggregate)
+    languages = {"swa", "yor"}
+    assert found.overall_gain(languages) == pytest.approx(gain)
+    assert found.overall_score(languages) == pytest.approx(score)
+    assert found.by_task(languages) == pytest.approx({"panx": 3.0, "udpos": 4.0, "xnli": -5.0})
 
 
 def test_only_the_languages_asked_for_count() -> None:
-    assert GAIN.mean_gain({"eng"}) == pytest.approx(50.0)
-    assert GAIN.mean_gain({"eng", "swa", "nosuch"}) == pytest.approx((50 + 8) / 2)
+    assert GAIN.overall_gain({"eng"}) == pytest.approx(50.0)
+    assert GAIN.overall_gain({"eng", "swa", "nosuch"}) == pytest.approx((50 + 8) / 2)
 
 
 def test_scores_are_averaged_as_gains_are() -> None:
     languages = {"swa", "yor"}
-    assert GAIN.mean_score(languages) == pytest.approx(((0.55 + 0.30) / 2 + 0.70) / 2)
-    assert GAIN.mean_baseline(languages) == pytest.approx(((0.47 + 0.32) / 2 + 0.66) / 2)
-    difference = GAIN.mean_score(languages) - GAIN.mean_baseline(languages)
-    assert 100 * difference == pytest.approx(GAIN.mean_gain(languages))
+    assert GAIN.overall_score(languages) == pytest.approx(((0.55 + 0.30) / 2 + 0.70) / 2)
+    assert GAIN.overall_baseline(languages) == pytest.approx(((0.47 + 0.32) / 2 + 0.66) / 2)
+    difference = GAIN.overall_score(languages) - GAIN.overall_baseline(languages)
+    assert 100 * difference == pytest.approx(GAIN.overall_gain(languages))
 
 
 def test_a_recipe_against_itself_gains_exactly_nothing() -> None:
     same = TransferGain(tuple(pair(s, "panx", x, 0.1 * s, 0.1 * s) for s in (1, 3) for x in "ab"))
-    assert same.mean_gain({"a", "b"}) == 0.0
+    assert same.overall_gain({"a", "b"}) == 0.0

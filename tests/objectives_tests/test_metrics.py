@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import f1_score
 from torch import nn
+from transformers.modeling_outputs import TokenClassifierOutput
 
 from objectives.batching import Padding
 from objectives.encoding import EncodedSplit
@@ -139,13 +139,15 @@ class Echo(nn.Module):
         self.per_word = per_word
         self.seen: list[int] = []
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> TokenClassifierOutput:
         """Predict."""
         self.seen.append(len(input_ids))
         if len(input_ids) > self.rows:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         logits = nn.functional.one_hot(input_ids % 3, 3).float() * attention_mask[..., None]
-        return SimpleNamespace(logits=logits if self.per_word else logits.sum(1))
+        return TokenClassifierOutput(logits=logits if self.per_word else logits.sum(1))
 
 
 def examples(*, per_word: bool = True) -> EncodedSplit:
@@ -189,9 +191,10 @@ def test_logits_become_labels_of_the_corpus(make_task: Any) -> None:
     ner: Task = make_task("ner")
     words = np.eye(5, dtype=np.float32)[[1, 0, 3]]
     lost = np.full((1, 5), np.nan, np.float32)
-    tags = predicted_labels([words, np.concatenate([words[:1], lost])], ner)
+    split = examples()
+    tags = predicted_labels([words, np.concatenate([words[:1], lost])], split, ner)
     assert tags == [["B-PER", "O", "B-LOC"], ["B-PER", NO_PREDICTION]]
     classes = [np.array([0.1, 0.7, 0.2], np.float32)]
-    assert predicted_labels(classes, make_task("classification")) == ["law"]
+    assert predicted_labels(classes, split, make_task("classification")) == ["law"]
     scores = [np.array([2.5], np.float32)]
-    assert predicted_labels(scores, make_task("similarity")) == [2.5]
+    assert predicted_labels(scores, split, make_task("similarity")) == [2.5]

@@ -1,288 +1,22 @@
-"""A study's corpora and its trials, on toy files with a tiny random BERT."""
+"""Trials, on toy files with a tiny random BERT: what is trained, found again, reported, kept."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
-from objectives.corpora import DataSource, SourceKind
-from objectives.gain import TransferGain
-from objectives.hardware import Hardware
-from objectives.models import ENCODER_FILE, TRAINING_FILE, Backbone
-from objectives.study_corpora import StudyCorpora
+from objectives.models import ENCODER_FILE, TRAINING_FILE
 from objectives.transfer import StageProgress, TransferObjective
-from spaces.catalogue import Catalogue
-from spaces.errors import DataError, Interrupted
-from spaces.recipe import Recipe, Schedule, Stage
-from spaces.studies import load_study
+from spaces.errors import Interrupted
+from spaces.recipe import Recipe, Route, Schedule, Stage
 from storage.backends import open_storage
-from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
-from storage.ledger import Ledger, StageRun
-
-STUDY = """
-question = "Does a toy help?"
-arms = ["none", "legal"]
-backbone = "set by the test"
-
-[intermediate]
-tasks = ["deeds"]
-epochs = 1
-learning_rate = 1e-3
-
-[target]
-tasks = ["names", "news"]
-languages = ["swa", "yor"]
-epochs = 1
-learning_rate = 1e-3
-
-[tasks.names]
-kind = "ner"
-domain = "general"
-role = "target"
-title = "Names"
-languages = ["eng", "swa", "yor"]
-labels = ["PER", "LOC"]
-metric = "span_f1"
-licence = "none"
-urls = {data = "here", licence = "here"}
-files = ["names/{language}/{split}.conll"]
-
-[tasks.deeds]
-kind = "ner"
-domain = "legal"
-role = "intermediate"
-title = "Deeds"
-languages = ["eng"]
-labels = ["PER", "LOC"]
-metric = "span_f1"
-licence = "none"
-urls = {data = "here", licence = "here"}
-files = ["deeds/{language}/{split}.conll"]
-
-[tasks.news]
-kind = "classification"
-domain = "general"
-role = "target"
-title = "News"
-languages = ["eng", "swa"]
-labels = ["sport", "law", "health"]
-unscored_labels = ["religion"]
-metric = "accuracy"
-licence = "none"
-urls = {data = "here", licence = "here"}
-files = ["news/{language}/{split}.tsv"]
-"""
-EXAMPLES = 12
-
-
-@dataclass
-class Outcome:
-    """What a trial found, and the stages that it told of."""
-
-    stage_runs: list[StageRun] = field(default_factory=list)
-    gain: TransferGain = field(init=False)
-
-
-@pytest.fixture
-def data(
-    tmp_path: Path,
-    toy_columns: Callable[..., dict[str, list[Any]]],
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
-) -> Path:
-    """Train in English, validation in the others; every test split is broken."""
-    folder = tmp_path / "data"
-    for seed, (task, kind, ending) in enumerate(
-        [("names", "ner", "conll"), ("deeds", "ner", "conll"), ("news", "classification", "tsv")]
-    ):
-        columns = toy_columns(kind, EXAMPLES, seed)
-        write_split(folder / f"{task}/eng/train.{ending}", columns)
-        for number, language in enumerate(("eng", "swa", "yor")):
-            columns = toy_columns(kind, 8, 10 * seed + number + 5)
-            write_split(folder / f"{task}/{language}/dev.{ending}", columns)
-            (folder / f"{task}/{language}/test.{ending}").write_bytes(b"\xff broken")
-    (folder / "names/yor/train.conll").write_bytes(b"\xff broken: not the source language")
-    return folder
-
-
-@pytest.fixture
-def make_corpora(data: Path, tmp_path: Path) -> Callable[..., StudyCorpora]:
-    """The study's corpora, with overrides of the study."""
-
-    def build(*overrides: str) -> StudyCorpora:
-        file = tmp_path / "toy.toml"
-        file.write_text(STUDY)
-        spec = load_study(str(file), overrides)
-        catalogue = Catalogue({}).extended(spec.tasks, "toy")
-        return StudyCorpora(spec, catalogue, DataSource(SourceKind.LOCAL, data))
-
-    return build
-
-
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[sa.Engine]:
-    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
-    yield storage.engine
-    storage.engine.dispose()
-
-
-@pytest.fixture
-def ledger(engine: sa.Engine) -> Ledger:
-    return Ledger(engine)
-
-
-@pytest.fixture
-def make_objective(
-    make_corpora: Callable[..., StudyCorpora],
-    tmp_path: Path,
-    engine: sa.Engine,
-    cpu: Hardware,
-) -> Callable[..., TransferObjective]:
-    """A worker's objective: a fresh one has nothing in memory, but shares cache and ledger."""
-
-    def build(
-        *overrides: str,
-        watch: Callable[[StageProgress], None] = lambda progress: None,
-        place: str = "",
-    ) -> TransferObjective:
-        """With a `place`, apart from all others."""
-        corpora = make_corpora(*overrides)
-        here = engine
-        if place:
-            (tmp_path / place).mkdir()
-            here = open_storage(f"sqlite:///{tmp_path / place / 'study.db'}").engine
-        leases, ledger = Leases(here), Ledger(here)
-        cache = CheckpointCache(tmp_path / place / "cache", leases)
-        return TransferObjective(
-            corpora.spec, corpora.catalogue, corpora, cache, leases, ledger, cpu, watch
-        )
-
-    return build
-
-
-@pytest.fixture
-def recipe(bert: Backbone, make_stage: Callable[..., Stage]) -> Recipe:
-    deeds = make_stage("deeds", schedule=Schedule.CONSTANT)
-    return Recipe(bert.name, deeds, (make_stage("names"), make_stage("news")), (0,))
-
-
-def run(
-    objective: TransferObjective,
-    recipe: Recipe,
-    report: Callable[[int, float], None] = lambda index, gain: None,
-) -> Outcome:
-    outcome = Outcome()
-    outcome.gain = objective(recipe, report, outcome.stage_runs.append)
-    return outcome
-
-
-def trained(outcome: Outcome) -> list[tuple[str, str]]:
-    """Position and task of the stages that were not found, as they were finished."""
-    return [(run.position, run.task) for run in outcome.stage_runs if run.updates_trained]
-
-
-# --- the corpora of a study
-
-
-def test_a_study_never_reads_a_test_split(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    """They are all broken here: reading one would raise."""
-    objective = make_objective()
-    assert set(objective.corpora.fingerprints()) == {
-        "deeds eng train",
-        "names eng train",
-        "names swa validation",
-        "names yor validation",
-        "news eng train",
-        "news swa validation",
-    }
-    outcome = run(objective, recipe)
-    assert {pair.score.split for pair in outcome.gain.pairs} == {"validation"}
-
-
-def test_selection_on_the_source_language_reads_its_validation_split_too(
-    make_corpora: Callable[..., StudyCorpora],
-) -> None:
-    corpora = make_corpora("selection=source-validation")
-    names = corpora.catalogue["names"]
-    assert corpora.spec.scored_languages(names) == ("swa", "yor", "eng")
-    assert "names eng validation" in corpora.fingerprints()
-
-
-def test_a_change_of_any_file_that_is_read_changes_its_fingerprint_only(
-    make_corpora: Callable[..., StudyCorpora], data: Path
-) -> None:
-    before = make_corpora().fingerprints()
-    file = data / "names/swa/dev.conll"
-    file.write_text(file.read_text() + "\njuma\tB-PER\n")
-    (data / "names/swa/test.conll").write_text("changed\tO\n")
-    after = make_corpora().fingerprints()
-    assert {name for name in before if before[name] != after[name]} == {"names swa validation"}
-
-
-def test_fewer_examples_are_part_of_more(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
-) -> None:
-    corpora = make_corpora()
-    assert corpora.train_sizes() == {"deeds": EXAMPLES, "names": EXAMPLES, "news": EXAMPLES}
-    drawn = []
-    for size in (3, 7, EXAMPLES):
-        found = corpora.training(bert, make_stage("names", examples=size))
-        assert len(found.encoded) == size
-        drawn.append({ids.tobytes() for ids in found.encoded.input_ids})
-    assert drawn[0] < drawn[1] < drawn[2]
-    assert len({corpora.training(bert, make_stage("names", examples=n)).key for n in (3, 7)}) == 2
-
-
-def test_too_few_examples_are_an_error_that_says_what_to_do(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
-) -> None:
-    with pytest.raises(DataError) as caught:
-        make_corpora().training(bert, make_stage("names", examples=EXAMPLES + 1))
-    assert str(caught.value) == (
-        "task 'names': expected 13 training examples, found 12; lower `examples` in the study or "
-        "drop the task"
-    )
-
-
-def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    data: Path,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    file = data / "news/swa/dev.tsv"
-    file.write_text(file.read_text() + "juma analala\treligion\nasha\treligion\n")
-    with caplog.at_level(logging.WARNING):
-        outcome = run(make_objective(), recipe)
-    (news,) = (pair.score for pair in outcome.gain.pairs if pair.score.task == "news")
-    assert (news.examples, news.unscored_examples) == (8, 2)
-    assert "news swa validation: 2 of 10 examples are not scored" in caplog.text
-
-
-def test_words_that_are_cut_off_are_counted_and_told(
-    make_corpora: Callable[..., StudyCorpora],
-    bert: Backbone,
-    make_stage: Callable[..., Stage],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.WARNING):
-        found = make_corpora().evaluation(bert, make_stage("names", max_length=4), "swa")
-    words = sum(len(tags) for tags in found.encoded.gold if isinstance(tags, list))
-    assert found.encoded.lost_words > 0
-    assert f"{found.encoded.lost_words} of {words} words have no sub-word (cut off at 4" in (
-        caplog.text
-    )
-
-
-# --- trials
+from storage.ledger import Ledger
+from tests.objectives_tests.toy_study import Outcome, run, trained, with_row, with_targets
 
 
 def test_a_trial_scores_every_task_and_language_with_and_without_the_intermediate_stage(
@@ -341,11 +75,11 @@ def test_the_gain_of_the_arm_none_is_exactly_nothing(
     gains: list[float] = []
     outcome = run(
         make_objective(),
-        replace(recipe, intermediate=None),
+        with_row(recipe),
         lambda index, gain: gains.append(gain),
     )
     assert gains == [0.0]
-    assert outcome.gain.mean_gain({"swa", "yor"}) == 0.0
+    assert outcome.gain.overall_gain({"swa", "yor"}) == 0.0
     assert {run.position for run in outcome.stage_runs} == {"baseline"}
 
 
@@ -355,18 +89,18 @@ def test_recipes_with_the_same_target_stage_share_their_baseline(
     make_stage: Callable[..., Stage],
 ) -> None:
     run(make_objective(), recipe)
-    other = replace(recipe, intermediate=make_stage("deeds", learning_rate=2e-3))
+    other = with_row(recipe, make_stage("deeds", learning_rate=2e-3))
     outcome = run(make_objective(), other)
     assert trained(outcome) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
-    assert not trained(run(make_objective(), replace(recipe, intermediate=None)))
+    assert not trained(run(make_objective(), with_row(recipe)))
 
 
 def test_recipes_that_differ_in_the_target_stage_share_the_intermediate_one(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     run(make_objective(), recipe)
-    names, news = recipe.targets
-    other = replace(recipe, targets=(replace(names, learning_rate=2e-3), news))
+    names, news = (route.target for route in recipe.routes)
+    other = with_targets(recipe, replace(names, learning_rate=2e-3), news)
     assert trained(run(make_objective(), other)) == [("baseline", "names"), ("target", "names")]
 
 
@@ -398,10 +132,10 @@ def test_a_recipe_that_was_run_before_trains_nothing_and_gives_the_same(
 def test_a_stage_with_any_other_setting_is_another_stage(
     change: dict[str, Any], make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    assert recipe.intermediate is not None
-    short = replace(recipe, targets=recipe.targets[:1])
+    (deeds,) = recipe.routes[0].intermediate
+    short = replace(recipe, routes=recipe.routes[:1])
     run(make_objective(), short)
-    other = replace(short, intermediate=replace(recipe.intermediate, **change))
+    other = with_row(short, replace(deeds, **change))
     assert trained(run(make_objective(), other)) == [
         ("intermediate", "deeds"),
         ("target", "names"),
@@ -429,9 +163,9 @@ def test_the_mean_so_far_is_reported_once_per_seed(
     )
     languages = {"swa", "yor"}
     assert [index for index, _ in reports] == [0, 1, 2]
-    assert reports[-1][1] == outcome.gain.mean_gain(languages)
+    assert reports[-1][1] == outcome.gain.overall_gain(languages)
     single = run(make_objective(), replace(recipe, seeds=(0,)))
-    assert reports[0][1] == single.gain.mean_gain(languages)
+    assert reports[0][1] == single.gain.overall_gain(languages)
     assert len({run.checkpoint_key for run in outcome.stage_runs}) == 15, "each seed apart"
 
 
@@ -444,8 +178,36 @@ def test_selection_on_the_source_language_reports_its_gain(
         recipe,
         lambda index, gain: reports.append(gain),
     )
-    assert reports == [outcome.gain.mean_gain({"eng"})]
+    assert reports == [outcome.gain.overall_gain({"eng"})]
     assert {pair.score.language for pair in outcome.gain.pairs} == {"eng", "swa", "yor"}
+
+
+def test_several_targets_are_reported_as_the_study_says_and_each_is_kept(
+    make_objective: Callable[..., TransferObjective],
+    recipe: Recipe,
+    make_stage: Callable[..., Stage],
+    retrieval_stage: Stage,
+) -> None:
+    """Trained in one trial, of three kinds; the rule changes the report and no stage."""
+    row = recipe.routes[0].intermediate
+    routes = (*recipe.routes, Route(row, retrieval_stage))
+    reports: dict[str, float] = {}
+    for rule in ("mean", "median", "minimum"):
+        objective = make_objective(
+            'target.tasks=["names", "news", "sentences"]', f"target.aggregate={rule}"
+        )
+        outcome = run(
+            objective,
+            replace(recipe, routes=routes),
+            lambda index, gain, rule=rule: reports.update({rule: gain}),
+        )
+        assert bool(trained(outcome)) == (rule == "mean")
+        by_task = outcome.gain.by_task({"swa", "yor"})
+        assert list(by_task) == ["names", "news", "sentences"]
+    gains = sorted(by_task.values())
+    assert reports == pytest.approx(
+        {"mean": sum(gains) / 3, "median": gains[1], "minimum": gains[0]}
+    )
 
 
 def test_what_a_report_raises_ends_the_trial(
@@ -484,7 +246,7 @@ def test_a_trial_that_was_interrupted_leaves_nothing_half_done(
         if progress.position == position and progress.done >= 1:
             raise Interrupted("asked to stop")
 
-    short = replace(recipe, targets=recipe.targets[:1])
+    short = replace(recipe, routes=recipe.routes[:1])
     with pytest.raises(Interrupted, match="asked to stop"):
         run(make_objective(watch=stop), short)
     again = run(make_objective(), short)
@@ -495,7 +257,7 @@ def test_progress_is_told_update_by_update(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     told: list[StageProgress] = []
-    run(make_objective(watch=told.append), replace(recipe, targets=recipe.targets[:1]))
+    run(make_objective(watch=told.append), replace(recipe, routes=recipe.routes[:1]))
     assert told == [
         *(StageProgress("baseline", "names", 0, done, 2) for done in (1, 2)),
         StageProgress("scoring", "names", 0, 16, 16),
@@ -510,9 +272,9 @@ def test_progress_is_told_update_by_update(
 
 def longer(recipe: Recipe, epochs: int, **changes: Any) -> Recipe:
     """The recipe with another number of intermediate epochs, and one target."""
-    assert recipe.intermediate is not None
-    stage = replace(recipe.intermediate, epochs=epochs, **changes)
-    return replace(recipe, intermediate=stage, targets=recipe.targets[:1])
+    (stage,) = recipe.routes[0].intermediate
+    stage = replace(stage, epochs=epochs, **changes)
+    return with_row(replace(recipe, routes=recipe.routes[:1]), stage)
 
 
 def intermediate_runs(outcome: Outcome) -> list[tuple[int, int, bool]]:
@@ -618,7 +380,7 @@ def test_what_starts_from_a_stage_and_is_known_needs_its_checkpoint_no_more(
     again = run(objective, recipe)
     assert again.gain == first.gain
     assert not trained(again)
-    other = replace(recipe, targets=(replace(recipe.targets[0], learning_rate=2e-3),))
+    other = with_targets(recipe, replace(recipe.routes[0].target, learning_rate=2e-3))
     assert trained(run(objective, other)) == [
         ("baseline", "names"),
         ("intermediate", "deeds"),

@@ -1,0 +1,596 @@
+"""Corpus files: every format read, and for each way to be broken the file and the line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.corpora import (
+    DataSource,
+    SourceKind,
+    TestPurpose,
+    load_split,
+    load_test_split,
+)
+from spaces.catalogue import Task
+from spaces.errors import DataError
+
+GOOD = "Juma\tB-PER\nMosi\tI-PER\nanaenda\tO\nLagos\tB-LOC\n\nAsha\tB-PER\n"
+ROWS = {
+    "tokens": [["Juma", "Mosi", "anaenda", "Lagos"], ["Asha"]],
+    "tags": [["B-PER", "I-PER", "O", "B-LOC"], ["B-PER"]],
+}
+TABLE = "text\tlabel\nmechi ya leo\tsport\nmahakama\tlaw\n"
+NLI = {"labels": ["entailment", "neutral", "contradiction"]}
+QA = {"metric": "em_f1", "answers": "squad"}
+KINDS: dict[str, dict[str, object]] = {"nli": NLI, "qa": QA}
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> DataSource:
+    return DataSource(SourceKind.LOCAL, tmp_path)
+
+
+def load(task: Task, split: str, source: DataSource) -> dict[str, list[Any]]:
+    rows = (
+        load_test_split(task, "swa", source, TestPurpose.CONFIRM)
+        if split == "test"
+        else load_split(task, "swa", split, source)
+    )
+    columns: dict[str, list[Any]] = rows[:]
+    return columns
+
+
+@pytest.fixture
+def read(local: DataSource, make_task: Callable[..., Task]) -> Callable[..., dict[str, list[Any]]]:
+    """The columns of a corpus file with the given content, read as a task of a kind."""
+
+    def read_content(
+        kind: str,
+        content: str | bytes,
+        split: str = "validation",
+        ending: str = "",
+        **template: object,
+    ) -> dict[str, list[Any]]:
+        file = broken_file(local, kind, split, ending)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        layout = {"path": f"{kind}/{{language}}/{{split}}.txt", **template}
+        return load(make_task(kind, files=[layout], **KINDS.get(kind, {})), split, local)
+
+    return read_content
+
+
+def broken_file(local: DataSource, kind: str, split: str = "validation", ending: str = "") -> Path:
+    assert local.folder is not None
+    name = {"train": "train", "validation": "dev", "test": "test"}[split]
+    return local.folder / kind / "swa" / f"{name}.txt{ending}"
+
+
+# --- good files
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(GOOD, id="as it should be"),
+        pytest.param(GOOD.rstrip("\n"), id="no end of line at the end"),
+        pytest.param("\n\n" + GOOD.replace("\n\n", "\n \n\n") + "\n\n", id="more blank lines"),
+        pytest.param(GOOD.replace("\n", "\r\n"), id="lines of Windows"),
+        pytest.param("\ufeff" + GOOD, id="byte order mark"),
+    ],
+)
+def test_sentences_are_read(content: str, read: Callable[..., dict[str, list[Any]]]) -> None:
+    assert read("ner", content) == ROWS
+
+
+@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_a_compressed_file_is_read(
+    ending: str, compress: Callable[[bytes], bytes], read: Callable[..., dict[str, list[Any]]]
+) -> None:
+    assert read("ner", compress(GOOD.encode()), ending=ending) == ROWS
+
+
+def test_a_template_may_name_the_compressed_file_itself(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    assert local.folder is not None
+    (local.folder / "dev.xz").write_bytes(lzma.compress(GOOD.encode()))
+    assert load(make_task("ner", files=["{split}.xz"]), "validation", local) == ROWS
+
+
+def test_labels_of_files_get_our_names(read: Callable[..., dict[str, list[Any]]]) -> None:
+    theirs = GOOD.replace("-PER", "-PERSON")
+    labels = {"B-PERSON": "B-PER", "I-PERSON": "I-PER"}
+    assert read("ner", theirs, labels=labels) == ROWS
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\u2029"])
+def test_a_separator_inside_a_token_stays_in_its_line(
+    separator: str, read: Callable[..., dict[str, list[Any]]]
+) -> None:
+    found = read("ner", f"Ju{separator}ma\tB-PER\nLagos\tB-LOC\n")
+    assert found == {"tokens": [[f"Ju{separator}ma", "Lagos"]], "tags": [["B-PER", "B-LOC"]]}
+
+
+def test_the_layout_of_xtremes_own_script_is_read_too(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task(
+        "ner",
+        files=["ner/panx/{language}/{split}.conll", "panx/{split}-{iso2}.tsv"],
+        codes={"iso2": {"swa": "sw", "eng": "en"}},
+    )
+    assert local.folder is not None
+    theirs, ours = local.folder / "panx/dev-sw.tsv", local.folder / "ner/panx/swa/dev.conll"
+    theirs.parent.mkdir()
+    theirs.write_text(GOOD)
+    assert load_split(task, "swa", "validation", local)[:] == ROWS
+    ours.parent.mkdir(parents=True)
+    ours.write_text("Asha\tB-PER\n")
+    assert load_split(task, "swa", "validation", local)["tokens"][:] == [["Asha"]]
+    with pytest.raises(DataError, match=r"expected ner/panx/yor/dev\.conll$"):
+        load_split(task, "yor", "validation", local)
+
+
+def test_a_table_may_have_more_columns_in_any_order(
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    content = 'id\tlabel\ttext\n1\tlaw\t"mahakama\n2\tsport\t mechi ya leo\n'
+    expected = {"text": ['"mahakama', "mechi ya leo"], "label": ["law", "sport"]}
+    assert read("classification", content) == expected
+
+
+def test_scores_of_a_table_are_numbers(read: Callable[..., dict[str, list[Any]]]) -> None:
+    found = read("similarity", "text_a\ttext_b\tscore\na\tb\t3.5\nc\td\t0\n")
+    assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "score": [3.5, 0.0]}
+
+
+def test_a_label_that_is_known_as_unscored_is_read(
+    local: DataSource,
+    make_task: Callable[..., Task],
+    write_split: Callable[[Path, dict[str, list[Any]]], None],
+) -> None:
+    task = make_task("classification", unscored_labels=["religion"])
+    columns = {"text": ["a", "b"], "label": ["religion", "law"]}
+    write_split(broken_file(local, "classification"), columns)
+    assert load_split(task, "swa", "validation", local)[:] == columns
+
+
+# --- hidden labels
+
+
+def test_hidden_tags_of_a_test_split_are_none(read: Callable[..., dict[str, list[Any]]]) -> None:
+    found = read("ner", "Juma\nanaenda\t\n\nAsha\n", split="test")
+    assert found == {"tokens": [["Juma", "anaenda"], ["Asha"]], "tags": [None, None]}
+
+
+def test_hidden_classes_of_a_test_split_are_none(
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    found = read("classification", "text\tlabel\nmechi\t\nsheria\t\n", split="test")
+    assert found == {"text": ["mechi", "sheria"], "label": [None, None]}
+
+
+def test_labels_are_hidden_in_a_test_split_only(
+    read: Callable[..., dict[str, list[Any]]], local: DataSource
+) -> None:
+    with pytest.raises(DataError, match="expected token TAB tag, found 'Mosi'") as caught:
+        read("ner", "Juma\tB-PER\nMosi\n", split="train")
+    assert str(caught.value).startswith(f"{broken_file(local, 'ner', 'train')}:2: ")
+
+
+def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
+    with pytest.raises(DataError, match="expected all tags or none, found some words without"):
+        read("ner", "Juma\tB-PER\nMosi\n", split="test")
+
+
+# --- broken files: the file, the line, and what was expected
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "problem"),
+    [
+        ("a\tO\nb\tI-PER\n", 2, "expected IOB2, where I-PER follows B-PER or I-PER, found it "
+         "after O"),
+        ("a\tB-PER\nb\tI-LOC\n", 2, "expected IOB2, where I-LOC follows B-LOC or I-LOC, found it "
+         "after B-PER"),
+        ("a\tB-PER\n\nb\tI-PER\n", 3, "expected IOB2, where I-PER follows B-PER or I-PER, found "
+         "it after O"),
+        ("a\tB-MISC\n", 1, "expected a label of toy_ner (PER, LOC), found 'B-MISC'"),
+        ("a\tO\n\n\nb\tPER\n", 4, "expected a label of toy_ner (PER, LOC), found 'PER'"),
+        ("a\tO\tx\n", 1, "expected token TAB tag, found 'a\\tO\\tx'"),
+        ("a\tO\nb O\n", 2, "expected token TAB tag, found 'b O'"),
+        ("a\tO\n\tO\n", 2, "expected token TAB tag, found '\\tO'"),
+    ],
+)  # fmt: skip
+def test_a_broken_sentence_is_named_with_its_line(
+    content: str,
+    line: int,
+    problem: str,
+    read: Callable[..., dict[str, list[Any]]],
+    local: DataSource,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read("ner", content)
+    assert str(caught.value) == f"{broken_file(local, 'ner')}:{line}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "line", "problem"),
+    [
+        ("classification", "texts\tlabel\na\tlaw\n", 1,
+         "expected the columns text, label, found no text"),
+        ("classification", "", 1, "expected the columns text, label, found no text"),
+        ("classification", TABLE + "a\tlaw\tb\n", 4, "expected 2 columns, found 3"),
+        ("classification", TABLE + "\nb\tlaw\n", 4, "expected 2 columns, found 1"),
+        ("classification", TABLE + "a\tlaws\n", 4,
+         "expected a label of toy_classification (sport, law, health), found 'laws'"),
+        ("similarity", "text_a\ttext_b\tscore\na\tb\thigh\n", 2,
+         "expected a number in column score, found 'high'"),
+        ("similarity", "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n", 3,
+         "expected a number in column score, found 'nan'"),
+    ],
+)  # fmt: skip
+def test_a_broken_table_is_named_with_its_line(
+    kind: str,
+    content: str,
+    line: int,
+    problem: str,
+    read: Callable[..., dict[str, list[Any]]],
+    local: DataSource,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(kind, content)
+    assert str(caught.value) == f"{broken_file(local, kind)}:{line}: {problem}"
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_text_that_is_not_utf8_is_named_with_its_line(
+    mark: bytes, ending: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
+) -> None:
+    content = mark + b"a\tO\n\n\n\xe9t\xe9\tO\n"
+    content = gzip.compress(content) if ending else content
+    with pytest.raises(DataError, match="expected UTF-8, found invalid") as caught:
+        read("ner", content, ending=ending)
+    assert str(caught.value).startswith(f"{broken_file(local, 'ner', ending=ending)}:4: ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"), [("ner", ""), ("ner", "\n\n"), ("classification", "text\tlabel\n")]
+)
+def test_an_empty_split_is_named(
+    kind: str, content: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read(kind, content)
+    assert str(caught.value) == f"{broken_file(local, kind)}: expected examples, found none"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda data: b"no gzip at all", id="no gzip"),
+        pytest.param(lambda data: data[:-12], id="cut"),
+        pytest.param(lambda data: data[:12] + b"\xff" * 20 + data[32:], id="broken inside"),
+        pytest.param(lambda data: data[:-6] + b"abcdef", id="wrong checksum"),
+    ],
+)
+def test_a_broken_archive_is_named(
+    damage: Callable[[bytes], bytes],
+    read: Callable[..., dict[str, list[Any]]],
+    local: DataSource,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read("ner", damage(gzip.compress(GOOD.encode() * 20)), ending=".gz")
+    file = broken_file(local, "ner", ending=".gz")
+    assert str(caught.value).startswith(f"{file}: cannot be read: ")
+
+
+def test_a_broken_xz_archive_is_named(
+    read: Callable[..., dict[str, list[Any]]], local: DataSource
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read("ner", lzma.compress(GOOD.encode())[:-9], ending=".xz")
+    file = broken_file(local, "ner", ending=".xz")
+    assert str(caught.value).startswith(f"{file}: cannot be read: ")
+
+
+def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
+    with pytest.raises(DataError) as caught:
+        load(task, "test", local)
+    assert str(caught.value) == (
+        f"{local.folder}: task 'toy_ner' has no swa test split; "
+        "expected a/swa/test.conll or b/test-swa.tsv"
+    )
+
+
+def test_a_language_that_the_files_have_no_code_for_is_named(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    task = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
+    with pytest.raises(DataError, match="no yor test split; expected a file of that language"):
+        load_test_split(task, "yor", local, TestPurpose.CONFIRM)
+
+
+def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task]) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    source = DataSource(SourceKind.LOCAL, first, further=(second,))
+    task = make_task("mlm")
+    for folder, split in ((first, "train"), (second, "train"), (second, "dev")):
+        file = folder / "mlm" / "swa" / f"{split}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{folder.name} {split}\n")
+    assert load(task, "train", source) == {"text": ["a train"]}
+    assert load(task, "validation", source) == {"text": ["b dev"]}
+    with pytest.raises(DataError, match=rf"^{first} and {second}: task 'toy_mlm' has no swa test"):
+        load(task, "test", source)
+
+
+def test_a_file_for_all_splits_is_for_training_only(
+    local: DataSource, make_task: Callable[..., Task]
+) -> None:
+    """Otherwise the same examples would be trained on and tested."""
+    assert local.folder is not None
+    (local.folder / "swa.txt").write_text("habari\n")
+    task = make_task("mlm", files=["{language}.txt"])
+    assert load(task, "train", local) == {"text": ["habari"]}
+    for split in ("validation", "test"):
+        with pytest.raises(DataError, match=f"has no swa {split} split"):
+            load(task, split, local)
+
+
+# --- plain text and tables without a header
+
+
+def test_lines_of_plain_text_are_read_without_blank_ones(
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    found = read("mlm", "\n = Title = \n\n  \nHabari za\u2028leo.\n\n", split="train")
+    assert found == {"text": ["= Title =", "Habari za\u2028leo."]}
+
+
+def test_a_table_without_a_header_is_read_as_xtremes_script_writes_it(
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    """With Python's csv module: fields in quotes where they hold one, lines of Windows."""
+    content = (
+        '1\ta\t"b ""c"" d"\tneutral\r\n2\t"e\tf"\tcontradictory\r\n3\t"""g"""\th\tentailment\r\n'
+    )
+    found = read(
+        "nli",
+        content,
+        columns=["number", "text_a", "text_b", "label"],
+        labels={"contradictory": "contradiction"},
+    )
+    assert found == {
+        "text_a": ["a", '"e', '"g"'],
+        "text_b": ['b "c" d', 'f"', "h"],
+        "label": ["neutral", "contradiction", "entailment"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [("a\tb\nc\td\n", ["text_a", "text_b", "label"]), ("text_a\ttext_b\na\tb\nc\td\n", [])],
+    ids=["without a header", "with a header"],
+)
+def test_a_test_table_may_lack_the_label_column(
+    content: str,
+    columns: list[str],
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    found = read("nli", content, split="test", columns=columns)
+    assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "label": [None, None]}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("a\tb\n", ":1: expected 3 columns, found 2"),
+        ("a\tb\tneutral\na\tb\n", ":2: expected 3 columns, found 2"),
+        ("a\tb\tperhaps\n", ":1: expected a label of toy_nli (entailment, neutral, "
+         "contradiction), found 'perhaps'"),
+        ("", ": expected examples, found none"),
+    ],
+)  # fmt: skip
+def test_a_broken_table_without_a_header_is_named_with_its_line(
+    content: str, problem: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read("nli", content, columns=["text_a", "text_b", "label"])
+    assert str(caught.value) == f"{broken_file(local, 'nli')}{problem}"
+
+
+def test_some_hidden_labels_are_an_error(read: Callable[..., dict[str, list[Any]]]) -> None:
+    with pytest.raises(DataError, match="expected label in all examples or none, found it in 1 o"):
+        read("classification", "text\tlabel\nmechi\tsport\nsheria\t\n", split="test")
+
+
+# --- questions
+
+CONTEXT = "Nairobi ni mji mkuu wa Kenya."
+
+
+def squad(*questions: dict[str, object], context: str = CONTEXT) -> str:
+    paragraphs = [{"context": context, "qas": list(questions)}]
+    return json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": paragraphs}]})
+
+
+def question(number: int, *answers: tuple[str, int], **more: object) -> dict[str, object]:
+    found = [{"text": text, "answer_start": start} for text, start in answers]
+    return {"id": f"q{number}", "question": f"Swali {number}?", "answers": found, **more}
+
+
+def test_questions_are_read(read: Callable[..., dict[str, list[Any]]]) -> None:
+    content = squad(
+        question(1, ("Nairobi", 0), ("mji mkuu", 11)),
+        question(2, is_impossible=True, plausible_answers=[{"text": "Kenya", "answer_start": 23}]),
+    )
+    assert read("qa", content, split="train") == {
+        "id": ["q1", "q2"],
+        "question": ["Swali 1?", "Swali 2?"],
+        "context": [CONTEXT, CONTEXT],
+        "answers": [[{"text": "Nairobi", "start": 0}, {"text": "mji mkuu", "start": 11}], []],
+    }
+
+
+def test_where_an_answer_starts_is_counted_in_characters(
+    read: Callable[..., dict[str, list[Any]]],
+) -> None:
+    content = squad(question(1, ("mji", 2)), context="\U0001f600 mji")
+    assert read("qa", content)["answers"] == [[{"text": "mji", "start": 2}]]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        pytest.param({"answers": []}, id="no answer"),
+        pytest.param({"answers": None}, id="null"),
+        pytest.param({"answers": [{"text": "", "answer_start": 0}]}, id="as in XTREME's files"),
+    ],
+)
+def test_hidden_answers_of_a_test_split_are_none(
+    hidden: dict[str, object], read: Callable[..., dict[str, list[Any]]]
+) -> None:
+    content = squad({**question(1), **hidden}, {**question(2), **hidden})
+    assert read("qa", content, split="test")["answers"] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (squad(question(1, ("Kenya", 22))), "question q1: expected the answer 'Kenya' at "
+         "character 22 of the context, found ' Keny'"),
+        (squad(question(1, ("Nairobi", -29))), "at character -29 of the context, found ''"),
+        (squad(question(1, ("Kenya", 23)), question(1, ("Kenya", 23))),
+         "expected each question id once, found 'q1' again"),
+        (squad(question(1)), "question q1: expected answers or is_impossible, found neither"),
+        ('{"data": [{"title": "t"}]}',
+         "expected SQuAD JSON, found: data.0.paragraphs: Field required"),
+        ('{"data": [', "expected SQuAD JSON, found: Invalid JSON: EOF while parsing"),
+        ('{"data": []}', "expected examples, found none"),
+    ],
+)  # fmt: skip
+def test_broken_questions_are_named(
+    content: str,
+    problem: str,
+    read: Callable[..., dict[str, list[Any]]],
+    local: DataSource,
+) -> None:
+    with pytest.raises(DataError) as caught:
+        read("qa", content)
+    assert str(caught.value).startswith(f"{broken_file(local, 'qa')}: ")
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_hidden_answers_are_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
+    content = squad(question(1, ("Kenya", 23)), question(2))
+    with pytest.raises(DataError, match="expected answers in all examples or none, found it in 1"):
+        read("qa", content, split="test")
+
+
+# --- retrieval
+
+
+@pytest.fixture
+def retrieve(
+    local: DataSource, make_task: Callable[..., Task]
+) -> Callable[..., dict[str, list[Any]]]:
+    """The rows of files `dev.*` or `test.*` with the given contents."""
+
+    def read_sides(split: str = "test", layout: object = None, **files: str) -> dict[str, Any]:
+        assert local.folder is not None
+        for ending, content in files.items():
+            name = "dev" if split == "validation" else split
+            (local.folder / f"{name}.{ending}").write_text(content)
+        task = make_task(
+            "retrieval", files=[layout or "{split}.{side}"], codes={"iso2": {"swa": "sw"}}
+        )
+        return load(task, split, local)
+
+    return read_sides
+
+
+def test_line_n_translates_line_n(retrieve: Callable[..., dict[str, list[Any]]]) -> None:
+    found = retrieve(swa="Habari.\nNdiyo.\n", eng="News.\nYes.\n")
+    assert found == {
+        "id": ["0", "1", "0", "1"],
+        "text": ["Habari.", "Ndiyo.", "News.", "Yes."],
+        "side": ["language", "language", "english", "english"],
+        "match": ["0", "1", "", ""],
+    }
+
+
+PAIRED = {"path": "{split}.{side}", "sides": ["{iso2}", "en"], "pairs": "{split}.gold"}
+MINED = {"sw": "s-1\tHabari.\ns-2\tNdiyo.\n", "en": "e-1\tYes.\ne-2\tNo.\ne-3\tIt.\n"}
+
+
+def test_gold_pairs_say_what_translates_what(
+    retrieve: Callable[..., dict[str, list[Any]]],
+) -> None:
+    found = retrieve("validation", PAIRED, **MINED, gold="s-2\te-1\n")
+    assert found == {
+        "id": ["s-1", "s-2", "e-1", "e-2", "e-3"],
+        "text": ["Habari.", "Ndiyo.", "Yes.", "No.", "It."],
+        "side": ["language"] * 2 + ["english"] * 3,
+        "match": ["", "e-1", "", "", ""],
+    }
+
+
+def test_gold_pairs_of_a_test_split_may_be_hidden(
+    retrieve: Callable[..., dict[str, list[Any]]],
+) -> None:
+    assert retrieve("test", PAIRED, **MINED)["match"] == [None, None, "", "", ""]
+    with pytest.raises(DataError, match="expected gold pairs in a file beside them, found none"):
+        retrieve("validation", PAIRED, **MINED)
+
+
+def test_hidden_pairs_of_sentences_without_ids(
+    retrieve: Callable[..., dict[str, list[Any]]],
+) -> None:
+    """XTREME's Tatoeba, where the English lines are in another order."""
+    found = retrieve("test", PAIRED, sw="Habari.\nNdiyo.\n", en="Yes.\nNews.\n")
+    assert found["id"] == ["0", "1", "0", "1"]
+    assert found["match"] == [None, None, "", ""]
+
+
+@pytest.mark.parametrize(
+    ("layout", "files", "problem"),
+    [
+        (None, {"swa": "a\nb\n", "eng": "c\n"}, "expected a translation in each line, found 2 "
+         "and 1 lines"),
+        (None, {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"}, "test.swa:2: expected a sentence, "
+         "found ''"),
+        (None, {"swa": "", "eng": ""}, "expected examples, found none"),
+        (None, {"swa": "a\n"}, "task 'toy_retrieval' has no swa test split; expected test.swa and "
+         "test.eng"),
+        (PAIRED, {**MINED, "sw": "s-1\ta\nb\n"}, "test.sw:2: expected id TAB sentence, found 'b'"),
+        (PAIRED, {**MINED, "sw": "s-1\ta\ns-1\tb\n"}, "test.sw:2: expected each id once, found "
+         "'s-1' again"),
+        (PAIRED, {**MINED, "gold": "s-1\te-9\n"}, "test.gold:1: expected an id of test.sw TAB an "
+         "id of test.en, found 's-1\\te-9'"),
+        (PAIRED, {**MINED, "gold": "s-1\te-1\ns-1\te-2\n"}, "test.gold:2: expected one "
+         "translation of 's-1', found two"),
+    ],
+)  # fmt: skip
+def test_broken_sentence_files_are_named(
+    layout: object,
+    files: dict[str, str],
+    problem: str,
+    retrieve: Callable[..., dict[str, list[Any]]],
+) -> None:
+    with pytest.raises(DataError) as caught:
+        retrieve("test", layout, **files)
+    assert problem in str(caught.value)

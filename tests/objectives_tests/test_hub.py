@@ -1,0 +1,328 @@
+"""The Hub, as folders with parquet files, which are repositories for `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+
+from objectives.corpora import (
+    DataSource,
+    SourceKind,
+    TestPurpose,
+    corpus_key,
+    has_split,
+    load_split,
+    load_test_split,
+)
+from objectives.hub import in_hub_cache
+from spaces.backbones import known_backbones
+from spaces.catalogue import Task
+from spaces.errors import DataError
+
+HUB = DataSource(SourceKind.HUB)
+CHANGES: dict[str, dict[str, object]] = {
+    "nli": {"labels": ["entailment", "neutral", "contradiction"]},
+    "qa": {"metric": "em_f1", "answers": "squad"},
+}
+ROWS = {
+    "tokens": [["Juma", "Mosi", "anaenda", "Lagos"], ["Asha"]],
+    "tags": [["B-PER", "I-PER", "O", "B-LOC"], ["B-PER"]],
+}
+
+CARD = """---
+configs:
+- config_name: PAN-X.sw
+  data_files:
+  - {split: train, path: train.parquet}
+  - {split: validation, path: validation.parquet}
+  - {split: test, path: test.parquet}
+---
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "README.md").write_text(CARD)
+    return folder
+
+
+def put(folder: Path, split: str, columns: dict[str, list[Any]], **features: object) -> None:
+    rows = datasets.Dataset.from_dict(columns)
+    for name, feature in features.items():
+        rows = rows.cast_column(name, feature)
+    rows.to_parquet(folder / f"{split}.parquet")
+
+
+def hub_task(make_task: Callable[..., Task], kind: str, folder: Path, **hub: object) -> Task:
+    return make_task(
+        kind,
+        codes={"iso2": {"swa": "sw", "eng": "en"}, "name": {"swa": "swahili"}},
+        hub={"repository": str(folder), "config": "PAN-X.{iso2}", **hub},
+        **CHANGES.get(kind, {}),
+    )
+
+
+def test_tags_of_the_hub_get_their_names_and_our_columns(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    numbers = {"id": [7, 8], "words": ROWS["tokens"], "ner_tags": [[1, 2, 0, 3], [1]]}
+    names = datasets.ClassLabel(names=["O", "B-PERSON", "I-PERSON", "B-LOC", "I-LOC"])
+    for split in ("train", "validation"):
+        put(repository, split, numbers, ner_tags=datasets.List(names))
+    hidden = {**numbers, "ner_tags": [[-1, -1, -1, -1], [-1]]}
+    put(repository, "test", hidden, ner_tags=datasets.List(names))
+    task = hub_task(
+        make_task,
+        "ner",
+        repository,
+        columns={"tokens": "words", "tags": "ner_tags"},
+        labels={"B-PERSON": "B-PER", "I-PERSON": "I-PER"},
+    )
+    found = load_split(task, "swa", "validation", HUB)
+    assert found[:] == ROWS
+    assert corpus_key(found) == corpus_key(datasets.Dataset.from_dict(ROWS))
+    hidden_test = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)[:]
+    assert hidden_test == {"tokens": ROWS["tokens"], "tags": [None, None]}
+
+
+def test_classes_of_the_hub_get_their_names_and_hidden_ones_are_none(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    names = datasets.ClassLabel(names=["Sport", "Law", "Health"])
+    columns = {"text": ["a", "b", "c"], "label": [1, 0, 2]}
+    for split in ("train", "validation"):
+        put(repository, split, columns, label=names)
+    put(repository, "test", {**columns, "label": [-1, -1, -1]}, label=names)
+    labels = {"Sport": "sport", "Law": "law", "Health": "health"}
+    task = hub_task(make_task, "classification", repository, labels=labels)
+    assert load_split(task, "swa", "validation", HUB)["label"][:] == ["law", "sport", "health"]
+    assert load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)["label"][:] == [None] * 3
+    slice_task = hub_task(
+        make_task, "classification", repository, labels=labels, splits={"test": "train[:1]"}
+    )
+    assert load_test_split(slice_task, "swa", HUB, TestPurpose.CONFIRM)["label"][:] == ["law"]
+
+
+def test_plain_numbers_of_the_hub_are_named_by_their_digits(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    """As the catalogue's NusaX and AfriSenti are: integers without names."""
+    for split in ("train", "validation", "test"):
+        put(repository, split, {"text": ["a", "b"], "label": [1, 0]})
+    labels = {"0": "negative", "1": "positive"}
+    task = hub_task(make_task, "sentiment", repository, labels=labels)
+    found = load_split(task, "swa", "validation", HUB)
+    assert found["label"][:] == ["positive", "negative"]
+
+
+@pytest.mark.parametrize(
+    ("language", "hub", "problem"),
+    [
+        ("yor", {}, "the catalogue knows no yor validation split on the Hub; name a folder"),
+        ("eng", {}, "PAN-X.en validation: cannot be read: BuilderConfig 'PAN-X.en' not found"),
+        ("swa", {"splits": {"validation": "dev"}}, 'dev: cannot be read: Unknown split "dev"'),
+        ("swa", {"columns": {"label": "class"}}, "expected the column 'class', found text, label"),
+        ("swa", {"repository": "/nosuch"}, "/nosuch PAN-X.sw validation: cannot be read: "),
+        ("swa", {}, "example 1: expected a label of toy_sentiment (positive, negative), found "
+         "'neutral'"),
+    ],
+)  # fmt: skip
+def test_what_the_hub_does_not_have_is_named(
+    language: str,
+    hub: dict[str, object],
+    problem: str,
+    repository: Path,
+    make_task: Callable[..., Task],
+) -> None:
+    for split in ("train", "validation", "test"):
+        put(repository, split, {"text": ["a", "b"], "label": ["positive", "neutral"]})
+    task = hub_task(make_task, "sentiment", repository, **hub)
+    with pytest.raises(DataError) as caught:
+        load_split(task, language, "validation", HUB)
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def put_all(folder: Path, columns: dict[str, list[Any]]) -> None:
+    for split in ("train", "validation", "test"):
+        put(folder, split, columns)
+
+
+def test_rows_of_other_languages_are_left_out(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    columns = {
+        "language": ["sw", "en", "sw", "swb"],
+        "premise": ["a", "b", "c", "d"],
+        "hypothesis": ["e", "f", "g", "h"],
+        "gold_label": ["neutral", "neutral", "entailment", "neutral"],
+    }
+    put_all(repository, columns)
+    names = {"text_a": "premise", "text_b": "hypothesis", "label": "gold_label"}
+    rule = {"columns": names, "filter_column": "language", "filter_value": "{iso2}"}
+    task = hub_task(make_task, "nli", repository, **rule)
+    assert load_split(task, "swa", "validation", HUB)[:] == {
+        "text_a": ["a", "c"],
+        "text_b": ["e", "g"],
+        "label": ["neutral", "entailment"],
+    }
+    assert has_split(task, "swa", "validation", HUB)
+    unknown = hub_task(make_task, "nli", repository, **{**rule, "filter_value": "{nosuch}"})
+    assert not has_split(unknown, "swa", "validation", HUB)
+    other = hub_task(make_task, "nli", repository, **{**rule, "filter_value": "yo"})
+    with pytest.raises(DataError, match="expected rows whose language is 'yo', found none"):
+        load_split(other, "swa", "validation", HUB)
+    wrong = hub_task(make_task, "nli", repository, **{**rule, "filter_column": "lang"})
+    with pytest.raises(DataError, match="expected the column 'lang', found language, premise"):
+        load_split(wrong, "swa", "validation", HUB)
+
+
+def test_a_language_may_be_told_by_the_beginning_of_a_column(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    """As in TyDiQA, by the ids. The answers are lists beside each other there."""
+    columns = {
+        "id": ["swahili-1", "english-1", "swahili-2"],
+        "question": ["Wapi?", "Where?", "Nini?"],
+        "context": ["Yuko Lagos.", "In Lagos.", "Yuko Lagos."],
+        "answers": [
+            {"text": ["Lagos"], "answer_start": [5]},
+            {"text": ["Lagos"], "answer_start": [3]},
+            {"text": [], "answer_start": []},
+        ],
+    }
+    put_all(repository, columns)
+    rule = {"filter_column": "id", "filter_value": "{name}*"}
+    task = hub_task(make_task, "qa", repository, **rule)
+    assert load_split(task, "swa", "train", HUB)[:] == {
+        "id": ["swahili-1", "swahili-2"],
+        "question": ["Wapi?", "Nini?"],
+        "context": ["Yuko Lagos."] * 2,
+        "answers": [[{"text": "Lagos", "start": 5}], []],
+    }
+
+
+@pytest.mark.parametrize("start", [4, -6])
+def test_an_answer_of_the_hub_must_stand_in_its_context(
+    start: int, repository: Path, make_task: Callable[..., Task]
+) -> None:
+    answers = [{"text": ["Lagos"], "answer_start": [start]}]
+    put_all(
+        repository,
+        {"id": ["1"], "question": ["Wapi?"], "context": ["Yuko Lagos."], "answers": answers},
+    )
+    task = hub_task(make_task, "qa", repository)
+    with pytest.raises(DataError, match=f"question 1: expected the answer 'Lagos' at .* {start} "):
+        load_split(task, "swa", "validation", HUB)
+
+
+def test_hidden_answers_of_the_hub_are_none(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    columns = {
+        "id": [1, 2],
+        "question": ["Wapi?", "Nini?"],
+        "context": ["Yuko Lagos.", "Yuko Lagos."],
+        "answers": [{"text": ["Lagos"], "answer_start": [5]}, {"text": [], "answer_start": []}],
+    }
+    for split in ("train", "validation"):
+        put(repository, split, columns)
+    put(repository, "test", {**columns, "answers": [{"text": [""], "answer_start": [0]}] * 2})
+    task = hub_task(make_task, "qa", repository)
+    found = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)
+    assert found["answers"][:] == [None, None]
+    assert found["id"][:] == ["1", "2"]
+
+
+def test_pairs_of_sentences_of_the_hub_become_a_row_per_sentence(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    columns = {"source": ["Habari.", "Ndiyo."], "target": ["News.", "Yes."], "lang": ["sw", "sw"]}
+    put_all(repository, columns)
+    names = {"text_a": "source", "text_b": "target"}
+    task = hub_task(make_task, "retrieval", repository, columns=names)
+    assert load_split(task, "swa", "validation", HUB)[:] == {
+        "id": ["0", "1", "0", "1"],
+        "text": ["Habari.", "Ndiyo.", "News.", "Yes."],
+        "side": ["language", "language", "english", "english"],
+        "match": ["0", "1", "", ""],
+    }
+
+
+def test_empty_rows_of_plain_text_are_left_out(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    put_all(repository, {"text": ["", " = Title = \n", None, " Habari . \n", ""]})
+    task = hub_task(make_task, "mlm", repository)
+    assert load_split(task, "swa", "train", HUB)[:] == {"text": ["= Title =", "Habari ."]}
+
+
+def test_hidden_scores_of_the_hub_are_none(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    columns = {"text_a": ["a", "b"], "text_b": ["c", "d"], "score": [2.5, -1.0]}
+    for split in ("train", "validation"):
+        put(repository, split, columns)
+    put(repository, "test", {**columns, "score": [-1.0, -1.0]})
+    task = hub_task(make_task, "similarity", repository)
+    assert load_split(task, "swa", "validation", HUB)["score"][:] == [2.5, -1.0]
+    found = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)
+    assert found["score"][:] == [None, None]
+
+
+def test_a_text_that_has_the_name_of_a_label_stays_as_it_is(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    put_all(repository, {"text": ["1", "Law"], "label": ["Law", "Law"]})
+    task = hub_task(make_task, "classification", repository, labels={"Law": "law"})
+    found = load_split(task, "swa", "validation", HUB)[:]
+    assert found == {"text": ["1", "Law"], "label": ["law", "law"]}
+
+
+def test_a_text_of_the_hub_that_is_missing_is_named(
+    repository: Path, make_task: Callable[..., Task]
+) -> None:
+    put_all(repository, {"text": ["a", None], "label": ["law", "law"]})
+    task = hub_task(make_task, "classification", repository)
+    with pytest.raises(DataError, match="example 1: expected a text, found None"):
+        load_split(task, "swa", "validation", HUB)
+
+
+@pytest.mark.parametrize("named", [{}, {"test": "validation"}, {"validation": "validation"}])
+def test_the_halves_of_the_hubs_only_split_are_validation_and_test(
+    named: dict[str, str], repository: Path, make_task: Callable[..., Task]
+) -> None:
+    texts = [f"text {number}" for number in range(40)]
+    put(repository, "validation", {"text": texts, "label": ["law"] * 40})
+    (repository / "README.md").write_text(CARD.replace("  - {split: t", "  # - {split: t"))
+    task = hub_task(make_task, "classification", repository, splits=named)
+    task = task.model_copy(update={"halved": True})
+    validation = load_split(task, "swa", "validation", HUB)["text"][:]
+    test = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)["text"][:]
+    assert sorted(validation + test) == sorted(texts)
+    assert min(len(validation), len(test)) >= 10
+
+
+def test_an_encoder_is_looked_for_in_the_cache_by_its_short_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `load_backbone` finds it: the repository and the revision of the record."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    record = known_backbones()["xlm-r"]
+    assert record.revision
+    for revision, found in (("0" * 40, False), (record.revision, True)):
+        folder = tmp_path / f"models--{record.repository.replace('/', '--')}"
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        (folder / "snapshots" / revision / "config.json").write_text("{}")
+        assert in_hub_cache([], ["xlm-r"]) is found
+    assert in_hub_cache([], ["xlm-r", str(tmp_path)])
+    assert not in_hub_cache([], ["xlm-r", "mbert"])
+    assert not in_hub_cache([], [str(tmp_path / "lost")])

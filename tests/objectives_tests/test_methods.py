@@ -1,0 +1,313 @@
+"""Frozen layers, LoRA and soft prompts: which weights change, and which model comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from objectives.batching import Padding
+from objectives.encoding import EncodedSplit, encode
+from objectives.hardware import Hardware
+from objectives.methods import apply_method, merged
+from objectives.metrics import predict, predicted_labels
+from objectives.models import Backbone, build_model, load_backbone, load_encoder, save_stage
+from objectives.training import Training, finetune
+from spaces.catalogue import Task
+from spaces.errors import SpecError
+from spaces.recipe import Method, Stage
+from storage.checkpoints import Checkpoint
+from tests.objectives_tests.toy_encoders import louder
+
+Weights = dict[str, torch.Tensor]
+LAYERS = 2
+# Where a family keeps its embeddings and its layers.
+EMBEDDINGS = ("embeddings.", "word_embedding.", "mask_emb", "encoder.rel_embeddings")
+LORA = {"method": Method.LORA, "lora_rank": 4}
+PROMPT = {"method": Method.SOFT_PROMPT, "prompt_length": 5, "max_length": 32}
+
+
+@pytest.fixture(params=["classification", "ner", "qa"])
+def split(
+    request: pytest.FixtureRequest,
+    any_backbone: Backbone,
+    make_task: Callable[..., Task],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+) -> tuple[Task, EncodedSplit]:
+    """Eight examples of a kind."""
+    return encoded(request.param, any_backbone, make_task, toy_columns)
+
+
+def encoded(
+    kind: str,
+    backbone: Backbone,
+    make_task: Callable[..., Task],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    max_length: int = 64,
+) -> tuple[Task, EncodedSplit]:
+    task = make_task(kind)
+    rows = datasets.Dataset.from_dict(toy_columns(kind, 8))
+    return task, encode(rows, task, backbone.tokenizer, max_length)
+
+
+def train(
+    model: nn.Module, split: EncodedSplit, stage: Stage, backbone: Backbone, cpu: Hardware
+) -> Training:
+    padding = Padding.of(backbone.tokenizer)
+    return finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
+
+
+def copied(model: PreTrainedModel) -> Weights:
+    return {name: weight.clone() for name, weight in model.base_model.state_dict().items()}
+
+
+def changed(model: PreTrainedModel, before: Weights) -> set[str]:
+    """The encoder's weights that are not what they were, bit for bit."""
+    after = model.base_model.state_dict()
+    return {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+
+
+def layer_of(name: str) -> int | None:
+    """The layer that a weight is in, from 0; None for those in none."""
+    parts = name.split(".")
+    return int(parts[parts.index("layer") + 1]) if "layer" in parts else None
+
+
+# --- frozen layers
+
+
+@pytest.mark.parametrize("frozen", [1, LAYERS])
+def test_the_lower_layers_and_the_embeddings_stay_and_all_else_changes(
+    frozen: int,
+    any_backbone: Backbone,
+    split: tuple[Task, EncodedSplit],
+    make_stage: Callable[..., Stage],
+    cpu: Hardware,
+) -> None:
+    task, examples = split
+    stage = make_stage(task.name, frozen_layers=frozen)
+    model = build_model(any_backbone, any_backbone.weights, task, 0)
+    before = copied(model)
+    head = {name: w.clone() for name, w in model.state_dict().items()}
+    adapted = apply_method(model, any_backbone, stage)
+    train(adapted, examples, stage, any_backbone, cpu)
+    found = changed(model, before)
+    for name in found:
+        layer = layer_of(name)
+        assert not name.startswith(EMBEDDINGS), name
+        assert layer is None or layer >= frozen, name
+    assert {layer_of(name) for name in found} - {None} == set(range(frozen, LAYERS))
+    prefix = f"{model.base_model_prefix}."
+    after = model.state_dict()
+    assert any(
+        not torch.equal(w, after[name]) for name, w in head.items() if not name.startswith(prefix)
+    )
+    assert merged(adapted) is model
+
+
+def test_without_frozen_layers_embeddings_and_all_layers_change(
+    any_backbone: Backbone,
+    split: tuple[Task, EncodedSplit],
+    make_stage: Callable[..., Stage],
+    cpu: Hardware,
+) -> None:
+    task, examples = split
+    model = build_model(any_backbone, any_backbone.weights, task, 0)
+    before = copied(model)
+    train(
+        apply_method(model, any_backbone, make_stage()), examples, make_stage(), any_backbone, cpu
+    )
+    found = changed(model, before)
+    assert any(name.startswith(EMBEDDINGS) for name in found)
+    assert {layer_of(name) for name in found} - {None} == set(range(LAYERS))
+
+
+def test_more_frozen_layers_than_there_are_is_answered_in_one_line(
+    any_backbone: Backbone, make_task: Callable[..., Task], make_stage: Callable[..., Stage]
+) -> None:
+    model = build_model(any_backbone, any_backbone.weights, make_task("ner"), 0)
+    with pytest.raises(SpecError) as caught:
+        apply_method(model, any_backbone, make_stage(frozen_layers=LAYERS + 1))
+    assert str(caught.value) == (
+        f"frozen_layers: expected at most the 2 layers of {any_backbone.name!r}, found 3"
+    )
+
+
+# --- LoRA
+
+
+def test_lora_comes_back_as_the_model_that_it_was_with_the_changes_in_its_weights(
+    any_backbone: Backbone,
+    split: tuple[Task, EncodedSplit],
+    make_stage: Callable[..., Stage],
+    cpu: Hardware,
+    tmp_path: Path,
+) -> None:
+    task, examples = split
+    stage = make_stage(task.name, **LORA, learning_rate=1e-2)
+    padding = Padding.of(any_backbone.tokenizer)
+    model = build_model(any_backbone, any_backbone.weights, task, 0)
+    shapes = {name: weight.shape for name, weight in model.state_dict().items()}
+    before = copied(model)
+    adapted = apply_method(model, any_backbone, stage)
+    train(adapted, examples, stage, any_backbone, cpu)
+    with_adapters = predict(adapted, examples, padding, cpu)
+    back = merged(adapted)
+    assert {name: weight.shape for name, weight in back.state_dict().items()} == shapes
+    for own, other in zip(predict(back, examples, padding, cpu), with_adapters, strict=True):
+        np.testing.assert_allclose(own, other, atol=1e-5)
+    found = changed(back, before)
+    assert {layer_of(name) for name in found} - {None} == set(range(LAYERS))
+    feed_forward = any_backbone.config.model_type == "xlnet"
+    for name in found:
+        assert "ff.layer_" in name if feed_forward else ("attention" in name or "pooler" in name)
+        assert "LayerNorm" not in name
+        assert "bias" not in name or "pooler" in name
+    save_stage(back, any_backbone.weights, any_backbone.weights, None, tmp_path)
+    read = load_encoder(Checkpoint("key", tmp_path, {}, {}, reused=True), any_backbone.weights)
+    again = build_model(any_backbone, read, task, 0).base_model.state_dict()
+    for name, weight in back.base_model.state_dict().items():
+        assert torch.equal(again[name], weight), name
+
+
+def test_a_higher_rank_has_more_to_train(
+    bert: Backbone, make_task: Callable[..., Task], make_stage: Callable[..., Stage]
+) -> None:
+    sizes = []
+    for rank in (2, 4):
+        model = build_model(bert, bert.weights, make_task("ner"), 0)
+        adapted = apply_method(model, bert, make_stage(method=Method.LORA, lora_rank=rank))
+        sizes.append(sum(p.numel() for name, p in adapted.named_parameters() if "lora" in name))
+    assert sizes[1] == 2 * sizes[0] > 0
+
+
+def test_lora_is_the_same_for_the_same_seed(
+    bert: Backbone,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task, examples = encoded("ner", bert, make_task, toy_columns)
+    stage = make_stage(task.name, **LORA)
+    trained = []
+    for _ in range(2):
+        adapted = apply_method(build_model(bert, bert.weights, task, 0), bert, stage)
+        train(adapted, examples, stage, bert, cpu)
+        trained.append(merged(adapted).state_dict())
+        torch.rand(3)
+    assert all(torch.equal(w, trained[1][name]) for name, w in trained[0].items())
+
+
+# --- soft prompts
+
+
+@pytest.fixture(params=["bert", "mbert", "roberta", "xlm-roberta", "xlnet", "deberta-v2"])
+def prompted(request: pytest.FixtureRequest, encoder_folder: Callable[[str], Path]) -> Backbone:
+    """An encoder of a family."""
+    return load_backbone(str(encoder_folder(request.param)))
+
+
+@pytest.mark.parametrize("kind", ["classification", "nli", "similarity"])
+def test_a_soft_prompt_leaves_the_encoder_as_it_is(
+    kind: str,
+    prompted: Backbone,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task, examples = encoded(kind, prompted, make_task, toy_columns, 32)
+    stage = make_stage(task.name, **PROMPT)
+    model = build_model(prompted, prompted.weights, task, 0)
+    before = copied(model)
+    adapted = apply_method(model, prompted, stage)
+    trained = {
+        name: p.detach().clone() for name, p in adapted.named_parameters() if p.requires_grad
+    }
+    prompts = [p for name, p in trained.items() if "prompt" in name]
+    assert [p.shape for p in prompts] == [(5, 32)]
+    train(adapted, examples, stage, prompted, cpu)
+    assert {name for name in changed(model, before) if name in prompted.weights} == set()
+    after = dict(adapted.named_parameters())
+    assert all(not torch.equal(p, after[name]) for name, p in trained.items())
+    heads = [name for name in trained if "prompt" not in name]
+    assert heads, "the head is trained too"
+
+
+def test_a_soft_prompt_learns(
+    prompted: Backbone,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task, examples = encoded("sentiment", prompted, make_task, toy_columns, 32)
+    stage = make_stage(task.name, **PROMPT, epochs=40, learning_rate=3e-2)
+    adapted = apply_method(build_model(prompted, prompted.weights, task, 0), prompted, stage)
+    losses = train(adapted, examples, stage, prompted, cpu).losses
+    assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
+    logits = predict(merged(adapted), examples, Padding.of(prompted.tokenizer), cpu)
+    assert predicted_labels(logits, examples, task) == examples.gold
+
+
+def test_padding_does_not_change_what_a_prompted_model_predicts(
+    prompted: Backbone,
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    task, examples = encoded("sentiment", prompted, make_task, toy_columns, 32)
+    assert len(set(examples.lengths)) > 1
+    stage = make_stage(task.name, **PROMPT)
+    parent = louder(prompted.weights)
+    model = apply_method(build_model(prompted, parent, task, 0), prompted, stage)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "prompt" in name:
+                parameter.copy_(torch.randn_like(parameter))
+    padding = Padding.of(prompted.tokenizer)
+    together = predict(model, examples, padding, cpu)
+    assert np.ptp(np.array(together), axis=0).max() > 1e-3, "texts differ by more than rounding"
+    rows = datasets.Dataset.from_dict(toy_columns("sentiment", 8))
+    for number, logits in enumerate(together):
+        alone = encode(rows.select([number]), task, prompted.tokenizer, 32)
+        np.testing.assert_allclose(logits, predict(model, alone, padding, cpu)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "places"), [("bert", 66), ("roberta", 64), ("xlm-roberta", 64)]
+)
+def test_a_prompt_that_does_not_fit_beside_the_text_is_answered_in_one_line(
+    family: str,
+    places: int,
+    encoder_folder: Callable[[str], Path],
+    make_task: Callable[..., Task],
+    make_stage: Callable[..., Stage],
+    toy_columns: Callable[..., dict[str, list[Any]]],
+    cpu: Hardware,
+) -> None:
+    backbone = load_backbone(str(encoder_folder(family)))
+    task = make_task("sentiment")
+    longest = {"method": Method.SOFT_PROMPT, "max_length": 40, "prompt_length": places - 40}
+    stage = make_stage(task.name, **longest)
+    long = {"text": ["juma anasoma " * 20] * 2, "label": ["positive"] * 2}
+    examples = encode(datasets.Dataset.from_dict(long), task, backbone.tokenizer, 40)
+    assert examples.lengths.tolist() == [40, 40]
+    model = apply_method(build_model(backbone, backbone.weights, task, 0), backbone, stage)
+    train(model, examples, stage, backbone, cpu)
+    too_long = make_stage(task.name, **longest | {"prompt_length": places - 39})
+    with pytest.raises(SpecError) as caught:
+        apply_method(build_model(backbone, backbone.weights, task, 0), backbone, too_long)
+    assert str(caught.value) == (
+        f"target.prompt_length: expected at most {places - 40} beside max_length 40 on "
+        f"{backbone.name!r}, found {places - 39}"
+    )

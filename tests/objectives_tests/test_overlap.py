@@ -1,0 +1,203 @@
+"""Leakage: what counts as the same example, how it is counted, and what a study compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from objectives.corpora import DataSource, SourceKind
+from objectives.overlap import (
+    InputHashes,
+    Overlap,
+    describe_overlap,
+    find_overlap,
+    hash_inputs,
+    study_overlaps,
+)
+from spaces.catalogue import Catalogue, Task, TaskKind
+from spaces.errors import DataError
+from spaces.studies import SplitName, StudySpec
+
+TRAIN: SplitName = ("a", "eng", "train")
+TEST: SplitName = ("b", "swa", "test")
+
+
+def hashed(kind: str, columns: dict[str, list[Any]]) -> InputHashes:
+    return hash_inputs(datasets.Dataset.from_dict(columns), TaskKind(kind))
+
+
+def compare(
+    train: tuple[str, dict[str, list[Any]]], test: tuple[str, dict[str, list[Any]]]
+) -> Overlap:
+    (found,) = find_overlap({TRAIN: hashed(*train)}, {TEST: hashed(*test)})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("Habari ya leo.", "habari, ya LEO", True),
+        ("caf\u00e9", "cafe\u0301", True),
+        ("\uff21\uff22\uff23 \u2460", "abc 1", True),
+        ("Stra\u00dfe", "STRASSE", True),
+        ("a \u201cb\u201d \u2013 c", 'a "b" - c', True),
+        ("zero\u200bwidth\u00a0space", "zerowidth space", True),
+        ("can't", "ca n't", True),
+        # Two syllables that differ in their vowel signs only.
+        ("\u0915\u093f", "\u0915\u0940", False),
+        ("1 + 1", "1 - 1", False),
+        ("habari", "habari leo", False),
+        ("!?", "...", False),
+    ],
+)
+def test_texts_are_compared_normalised(one: str, other: str, same: bool) -> None:
+    found = compare(("mlm", {"text": [one]}), ("mlm", {"text": [other]}))
+    assert (found.examples, found.texts) == (int(same), int(same))
+
+
+def test_tokens_are_compared_as_a_sentence() -> None:
+    tokens = [["Asha", ",", "anaenda", "Lagos", "."], ["Asha", "analala"]]
+    found = compare(
+        ("classification", {"text": ["Asha, anaenda Lagos."], "label": ["x"]}),
+        ("ner", {"tokens": tokens, "tags": [None, None]}),
+    )
+    assert (found.examples, found.size, found.share) == (1, 2, 0.5)
+
+
+def test_every_copy_in_the_evaluation_split_counts() -> None:
+    found = compare(("mlm", {"text": ["a", "b"]}), ("mlm", {"text": ["a", "a", "c", "a", "d"]}))
+    assert (found.examples, found.size, found.share) == (3, 5, 0.6)
+    assert (found.texts, found.all_texts) == (1, 3)
+
+
+def test_pairs_are_compared_as_pairs_and_as_texts() -> None:
+    train = {"text_a": ["a", "c", "e"], "text_b": ["b", "d", "f"], "score": [0.0, 0.0, 0.0]}
+    test = {"text_a": ["A.", "D", "a", "x"], "text_b": ["b", "C", "d", "y"], "label": [""] * 4}
+    found = compare(("similarity", train), ("nli", test))
+    assert (found.examples, found.size) == (2, 4)
+    assert (found.texts, found.all_texts) == (4, 6)
+    assert found.text_share == pytest.approx(4 / 6)
+
+
+def questions(*rows: tuple[str, str]) -> dict[str, list[Any]]:
+    asked, contexts = zip(*rows, strict=True)
+    ids = [str(number) for number in range(len(rows))]
+    answers: list[Any] = [[]] * len(rows)
+    return {"id": ids, "question": [*asked], "context": [*contexts], "answers": answers}
+
+
+def test_questions_are_compared_with_and_without_their_context() -> None:
+    train = questions(("who?", "one"), ("where?", "one"), ("who?", "two"))
+    test = questions(("Who", "One."), ("when?", "one"), ("who?", "three"), ("where", "two"))
+    found = compare(("qa", train), ("qa", test))
+    assert (found.examples, found.size) == (1, 4)
+    assert (found.texts, found.all_texts) == (2, 3)
+
+
+def test_sentences_to_retrieve_are_compared_with_any_text() -> None:
+    sentences = {
+        "id": ["0", "0"],
+        "text": ["Habari.", "News."],
+        "side": ["language", "english"],
+        "match": ["0", ""],
+    }
+    found = compare(("retrieval", sentences), ("retrieval", sentences))
+    assert (found.examples, found.size) == (2, 2)
+    pair = {"text_a": ["news"], "text_b": ["old"], "label": ["x"]}
+    found = compare(("pair_classification", pair), ("retrieval", sentences))
+    assert (found.examples, found.texts) == (0, 1)
+
+
+def test_the_largest_share_comes_first() -> None:
+    training = {
+        ("t1", "eng", "train"): hashed("mlm", {"text": ["a"]}),
+        ("t2", "eng", "train"): hashed("mlm", {"text": ["a", "b"]}),
+    }
+    evaluation = {
+        ("e1", "swa", "test"): hashed("mlm", {"text": ["a", "b", "c"]}),
+        ("e2", "swa", "test"): hashed("mlm", {"text": ["x"]}),
+    }
+    found = find_overlap(training, evaluation)
+    assert [(x.training[0], x.evaluation[0], x.examples) for x in found] == [
+        ("t2", "e1", 2),
+        ("t1", "e1", 1),
+        ("t1", "e2", 0),
+        ("t2", "e2", 0),
+    ]
+
+
+def test_an_overlap_is_described_in_one_line() -> None:
+    names = (("wikigold", "eng", "train"), ("panx", "eng", "test"))
+    assert describe_overlap(Overlap(*names, 12, 2000, 11, 1990)) == (
+        "wikigold eng train and panx eng test share 12 of 2000 inputs (0.6 %)"
+    )
+    assert describe_overlap(Overlap(*names, 0, 2000, 10, 4000)) == (
+        "wikigold eng train and panx eng test share 0 of 2000 inputs (0.0 %) and 10 of 4000 texts "
+        "(0.2 %)"
+    )
+    assert describe_overlap(Overlap(("", "", ""), names[1], problem="no such file")) == (
+        "panx eng test was compared with no training split: no such file"
+    )
+
+
+# --- a study
+
+
+@pytest.fixture
+def study() -> StudySpec:
+    stage = {"epochs": 1, "learning_rate": 1e-4}
+    return StudySpec.model_validate(
+        {
+            "name": "tiny",
+            "question": "?",
+            "arms": ["none", "general"],
+            "backbone": "x",
+            "intermediate": {"tasks": ["texts"], **stage},
+            "target": {"tasks": ["topics"], "languages": ["swa"], **stage},
+        }
+    )
+
+
+@pytest.fixture
+def catalogue(make_task: Callable[..., Task]) -> Catalogue:
+    tasks = (
+        make_task("mlm", name="texts", files=["texts/{split}.txt"]),
+        make_task("classification", name="topics", files=["topics/{language}/{split}.txt"]),
+    )
+    return Catalogue({task.name: task for task in tasks})
+
+
+def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
+    study: StudySpec,
+    catalogue: Catalogue,
+    tmp_path: Path,
+    write_split: Callable[[Path, dict[str, list[Any]]], None],
+) -> None:
+    source = DataSource(SourceKind.LOCAL, tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/train.txt").write_text("Seen in swahili\nIn english too\nAnd this\n")
+    for place, texts in {
+        "eng/train": ["a", "Seen in English validation"],
+        "eng/dev": ["seen in english validation.", "b", "c", "d"],
+        "swa/dev": ["e", "f"],
+        "swa/test": ["seen IN Swahili!", "g", "h", "i", "in English, too"],
+        "yor/test": ["Seen in Swahili", "of no interest"],
+    }.items():
+        columns = {"text": texts, "label": ["law"] * len(texts)}
+        write_split(tmp_path / f"topics/{place}.txt", columns)
+    found = study_overlaps(study, catalogue, source)
+    assert len(found) == 2 * 3 + 1
+    assert [describe_overlap(x) for x in found if x.examples] == [
+        "texts eng train and topics swa test share 2 of 5 inputs (40.0 %)",
+        "topics eng train and topics eng validation share 1 of 4 inputs (25.0 %)",
+    ]
+    assert describe_overlap(found[-1]).startswith(
+        f"topics eng test was compared with no training split: {tmp_path}: task 'topics' has no"
+    )
+    (tmp_path / "texts/train.txt").unlink()
+    with pytest.raises(DataError, match="task 'texts' has no eng train split"):
+        study_overlaps(study, catalogue, source)

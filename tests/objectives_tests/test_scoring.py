@@ -1,0 +1,189 @@
+"""Retrieval and mining, worked by hand: which layer, which similarity, which threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from objectives.batching import Padding
+from objectives.encoding import EncodedSplit
+from objectives.hardware import Hardware
+from objectives.scoring import (
+    above,
+    gold_neighbours,
+    gold_pairs,
+    mining_threshold,
+    predict_languages,
+    score_languages,
+)
+from spaces.catalogue import Task
+from spaces.errors import DataError, SpecError
+from spaces.recipe import Similarity, Stage
+
+PADDING = Padding(0, 0, False, None, (), 10)
+Sentence = tuple[str, str, str, str]
+
+
+class Layers(nn.Module):
+    """An encoder of which the state of each sub-word in each layer is given, as an angle."""
+
+    def __init__(self, *layers: dict[int, float]) -> None:
+        super().__init__()
+        self.states = []
+        for angles in layers:
+            radians = torch.zeros(10)
+            for sub_word, degrees in angles.items():
+                radians[sub_word] = np.deg2rad(degrees)
+            self.states.append(torch.stack([radians.cos(), radians.sin()], -1))
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, output_hidden_states: bool
+    ) -> SimpleNamespace:
+        """What `embed` asks an encoder for."""
+        assert output_hidden_states
+        return SimpleNamespace(hidden_states=tuple(layer[input_ids] for layer in self.states))
+
+
+def sentences(*gold: Sentence) -> EncodedSplit:
+    """Sentences of one sub-word each: 1, 2, 3, ..."""
+    ids = [np.array([number]) for number in range(1, len(gold) + 1)]
+    return EncodedSplit(ids, None, None, None, gold)
+
+
+# Of the embeddings the one that is nearest by cosine is wrong for b, and by margin right
+# (test_retrieval works it out); of the last layer each is next to its translation.
+FOUR = sentences(
+    *(("a", "moja", "language", "x"), ("b", "mbili", "language", "y")),
+    *(("x", "one", "english", ""), ("y", "two", "english", "")),
+)
+MODEL = Layers({1: 10, 2: 57, 3: 0, 4: 25}, {1: 0, 2: 90, 3: 1, 4: 89})
+
+
+@pytest.fixture
+def task(make_task: Callable[..., Task]) -> Task:
+    """Sentences of which each has a translation."""
+    return make_task("retrieval", languages=["swa", "yor"])
+
+
+@pytest.mark.parametrize(
+    ("layer", "similarity", "found", "score"),
+    [
+        (0, Similarity.COSINE, ["a", "a"], 0.5),
+        (0, Similarity.MARGIN, ["a", "b"], 1.0),
+        (1, Similarity.COSINE, ["a", "b"], 1.0),
+        (-1, Similarity.COSINE, ["a", "b"], 1.0),
+        (-2, Similarity.COSINE, ["a", "a"], 0.5),
+    ],
+)
+def test_the_layer_and_the_similarity_decide_what_is_retrieved(
+    layer: int,
+    similarity: Similarity,
+    found: list[str],
+    score: float,
+    task: Task,
+    retrieval_stage: Stage,
+    cpu: Hardware,
+) -> None:
+    stage = replace(retrieval_stage, pooled_layer=layer, similarity=similarity)
+    splits = {"swa": FOUR}
+    assert predict_languages(MODEL, splits, task, stage, PADDING, cpu) == {"swa": found}
+    assert score_languages(MODEL, splits, task, stage, PADDING, cpu) == {"swa": score}
+
+
+def test_a_layer_that_the_encoder_has_not_is_named(
+    task: Task, retrieval_stage: Stage, cpu: Hardware
+) -> None:
+    for layer in (2, -3):
+        stage = replace(retrieval_stage, pooled_layer=layer)
+        with pytest.raises(SpecError) as caught:
+            score_languages(MODEL, {"swa": FOUR}, task, stage, PADDING, cpu)
+        assert str(caught.value) == (
+            f"target.pooled_layer: expected -2 to 1 for this backbone, found {layer}"
+        )
+
+
+def test_languages_are_scored_together_and_searched_apart(
+    task: Task, retrieval_stage: Stage, cpu: Hardware
+) -> None:
+    """c, which comes first, is as near to x as a; but it is of the other language."""
+    other = sentences(("c", "ọkan", "language", "z"), ("z", "one", "english", ""))
+    splits = {"yor": other, "swa": FOUR}
+    found = predict_languages(MODEL, splits, task, retrieval_stage, PADDING, cpu)
+    assert found == {"yor": ["c"], "swa": ["a", "b"]}
+
+
+def test_accuracy_is_the_share_of_english_sentences_whose_nearest_is_right(
+    task: Task, retrieval_stage: Stage, cpu: Hardware
+) -> None:
+    """As in XTREME's Tatoeba: from English, so that the gold ids are in the English order."""
+    turned = sentences(
+        *(("a", "moja", "language", "y"), ("b", "mbili", "language", "x")),
+        *(("x", "one", "english", ""), ("y", "two", "english", "")),
+    )
+    assert gold_neighbours(turned) == ["b", "a"]
+    scores = score_languages(MODEL, {"swa": turned}, task, retrieval_stage, PADDING, cpu)
+    assert scores == {"swa": 0.0}
+
+
+def test_an_english_sentence_without_a_translation_is_named() -> None:
+    lonely = sentences(("a", "moja", "language", ""), ("x", "one", "english", ""))
+    with pytest.raises(DataError) as caught:
+        gold_neighbours(lonely)
+    assert str(caught.value) == (
+        "retrieval: expected a translation of each English sentence, found none of 'x'"
+    )
+
+
+# --- mining
+
+
+@pytest.fixture
+def mining(make_task: Callable[..., Task]) -> Task:
+    """Sentences of which some have a translation."""
+    return make_task("retrieval", languages=["swa"], metric="bucc_f1")
+
+
+def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
+    mining: Task, retrieval_stage: Stage, cpu: Hardware
+) -> None:
+    # Pairs: a-x one degree apart and right; b-y ten apart and right; c-z twenty apart and wrong.
+    # The best threshold lies between the last two, and F1 is 1; with all three it would be 0.8.
+    split = sentences(
+        *(("a", "moja", "language", "x"), ("b", "mbili", "language", "y")),
+        *(("c", "tatu", "language", ""), ("x", "one", "english", "")),
+        *(("y", "two", "english", ""), ("z", "three", "english", "")),
+    )
+    model = Layers({1: 0, 2: 90, 3: 200, 4: 1, 5: 80, 6: 220})
+    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)["swa"]
+    assert [(name, english) for _, name, english in mined] == [("a", "x"), ("b", "y"), ("c", "z")]
+    cosines = np.cos(np.deg2rad([1, 10, 20]))
+    assert [score for score, _, _ in mined] == pytest.approx(cosines.tolist())
+    gold = gold_pairs(split)
+    assert gold == [("a", "x"), ("b", "y")]
+    threshold = mining_threshold(mined, gold)
+    assert threshold == pytest.approx((cosines[1] + cosines[2]) / 2)
+    assert above(mined, threshold) == gold
+    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
+    assert scores == {"swa": 1.0}
+
+
+def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
+    mining: Task, retrieval_stage: Stage, cpu: Hardware
+) -> None:
+    """It could be either of its ids; so its right pair is missed, and F1 is 2/3."""
+    split = sentences(
+        *(("a", "moja", "language", "x"), ("b", "mbili", "language", "y")),
+        *(("c", "mbili ", "language", ""), ("x", "one", "english", "")),
+        ("y", "two", "english", ""),
+    )
+    model = Layers({1: 0, 2: 90, 3: 90, 4: 1, 5: 89})
+    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)["swa"]
+    assert [(name, english) for _, name, english in mined] == [("a", "x")]
+    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
+    assert scores == {"swa": pytest.approx(2 / 3)}

@@ -1,0 +1,168 @@
+"""The corpora of a study: which splits are read, which examples of them, what is told of them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from objectives.models import Backbone
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import TransferObjective
+from spaces.errors import DataError
+from spaces.recipe import Method, Recipe, Stage
+from tests.objectives_tests.toy_study import EXAMPLES, run
+
+
+def test_a_study_never_reads_a_test_split(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    """They are all broken here: reading one would raise."""
+    objective = make_objective()
+    assert set(objective.corpora.fingerprints()) == {
+        "deeds eng train",
+        "names eng train",
+        "names swa validation",
+        "names yor validation",
+        "news eng train",
+        "news swa validation",
+    }
+    outcome = run(objective, recipe)
+    assert {pair.score.split for pair in outcome.gain.pairs} == {"validation"}
+
+
+def test_selection_on_the_source_language_reads_its_validation_split_too(
+    make_corpora: Callable[..., StudyCorpora],
+) -> None:
+    corpora = make_corpora("selection=source-validation")
+    names = corpora.catalogue["names"]
+    assert corpora.spec.scored_languages(names) == ("swa", "yor", "eng")
+    assert "names eng validation" in corpora.fingerprints()
+
+
+def test_a_change_of_any_file_that_is_read_changes_its_fingerprint_only(
+    make_corpora: Callable[..., StudyCorpora], data: Path
+) -> None:
+    before = make_corpora().fingerprints()
+    file = data / "names/swa/dev.conll"
+    file.write_text(file.read_text() + "\njuma\tB-PER\n")
+    (data / "names/swa/test.conll").write_text("changed\tO\n")
+    after = make_corpora().fingerprints()
+    assert {name for name in before if before[name] != after[name]} == {"names swa validation"}
+
+
+def test_fewer_examples_are_part_of_more(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+) -> None:
+    corpora = make_corpora()
+    assert corpora.train_sizes() == {"deeds": EXAMPLES, "names": EXAMPLES, "news": EXAMPLES}
+    drawn, keys = [], set()
+    for size in (3, 7, EXAMPLES):
+        (found,) = (x.corpus for x in corpora.training(bert, make_stage("names", examples=size)))
+        assert len(found.encoded) == size
+        drawn.append({ids.tobytes() for ids in found.encoded.input_ids})
+        keys.add(found.key)
+    assert drawn[0] < drawn[1] < drawn[2]
+    assert len(keys) == 3
+
+
+def test_too_few_examples_are_an_error_that_says_what_to_do(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        make_corpora().training(bert, make_stage("names", examples=EXAMPLES + 1))
+    assert str(caught.value) == (
+        "task 'names': expected 13 training examples, found 12; lower `examples` in the study or "
+        "drop the task"
+    )
+
+
+@pytest.fixture
+def unbalanced(data: Path) -> Path:
+    """News of which twenty are sport, six law and four health, in that order."""
+    labels = ["sport"] * 20 + ["law"] * 6 + ["health"] * 4
+    lines = [f"{'juma ' * number}\t{label}\n" for number, label in enumerate(labels, 1)]
+    (data / "news/eng/train.tsv").write_text("".join(["text\tlabel\n", *lines]))
+    return data
+
+
+@pytest.mark.usefixtures("unbalanced")
+def test_few_shots_are_as_many_of_each_class_and_fewer_are_part_of_more(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+) -> None:
+    drawn = []
+    for shots in (1, 3, 4):
+        stage = make_stage("news", shots=shots, examples=3 * shots)
+        (found,) = make_corpora().training(bert, stage)
+        assert Counter(found.corpus.encoded.gold) == dict.fromkeys(found.task.labels, shots)
+        drawn.append({ids.tobytes() for ids in found.corpus.encoded.input_ids})
+    assert drawn[0] < drawn[1] < drawn[2]
+
+
+@pytest.mark.usefixtures("unbalanced")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": 9e-4, "epochs": 7, "batch_size": 2},
+        {"method": Method.LORA, "lora_rank": 4},
+        {"method": Method.SOFT_PROMPT, "prompt_length": 5, "max_length": 32},
+    ],
+)
+def test_all_recipes_learn_from_the_same_shots(
+    change: dict[str, Any],
+    make_corpora: Callable[..., StudyCorpora],
+    bert: Backbone,
+    make_stage: Callable[..., Stage],
+) -> None:
+    stage = make_stage("news", shots=2, examples=6)
+    (one,) = make_corpora().training(bert, stage)
+    (other,) = make_corpora().training(bert, replace(stage, **change))
+    assert one.corpus.key == other.corpus.key
+    (more,) = make_corpora().training(bert, replace(stage, shots=3, examples=9))
+    assert more.corpus.key != one.corpus.key
+
+
+@pytest.mark.usefixtures("unbalanced")
+def test_a_class_with_too_few_shots_is_named(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+) -> None:
+    with pytest.raises(DataError) as caught:
+        make_corpora().training(bert, make_stage("news", shots=5, examples=15))
+    assert str(caught.value) == (
+        "task 'news': expected 5 training examples of class 'health', found 4; lower target.shots"
+    )
+
+
+def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
+    make_objective: Callable[..., TransferObjective],
+    recipe: Recipe,
+    data: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    file = data / "news/swa/dev.tsv"
+    file.write_text(file.read_text() + "juma analala\treligion\nasha\treligion\n")
+    with caplog.at_level(logging.WARNING):
+        outcome = run(make_objective(), recipe)
+    (news,) = (pair.score for pair in outcome.gain.pairs if pair.score.task == "news")
+    assert (news.examples, news.unscored_examples) == (8, 2)
+    assert "news swa validation: 2 of 10 examples are not scored" in caplog.text
+
+
+def test_words_that_are_cut_off_are_counted_and_told(
+    make_corpora: Callable[..., StudyCorpora],
+    bert: Backbone,
+    make_stage: Callable[..., Stage],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = make_corpora().evaluation(bert, make_stage("names", max_length=4), "swa")
+    words = sum(len(tags) for tags in found.encoded.gold if isinstance(tags, list))
+    assert found.encoded.lost_words > 0
+    assert f"{found.encoded.lost_words} of {words} words have no sub-word (cut off at 4" in (
+        caplog.text
+    )

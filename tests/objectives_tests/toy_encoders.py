@@ -1,0 +1,106 @@
+"""Tiny encoders of every family: their tokenizers and configurations, and the toy words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from string import ascii_lowercase
+from typing import Any
+
+import torch
+import transformers
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+SIZES: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+}
+# Toy language: what a word is shows in the word, so that a few updates learn it.
+PEOPLE, PLACES = ("juma", "asha", "bola"), ("mombasa", "lagos", "kisumu")
+VERBS, NOUNS = ("anaenda", "anasoma", "analala"), ("mpira", "sheria", "afya")
+FAMILIES = ("bert", "mbert", "roberta", "xlm-roberta", "xlnet", "deberta", "deberta-v2")
+
+
+def _word_pieces(*special: str) -> dict[str, int]:
+    """Letters that continue a word or begin it, `##an`, and a few whole words."""
+    pieces = [*special, *ascii_lowercase, "J", "."]
+    pieces += [f"##{piece}" for piece in (*ascii_lowercase, "an")]
+    pieces += [*PEOPLE, *NOUNS, "ana"]
+    return {piece: number for number, piece in enumerate(pieces)}
+
+
+def _bytes(*special: str) -> dict[str, int]:
+    alphabet = bytes_to_unicode().values()
+    return {piece: number for number, piece in enumerate((*special, *alphabet))}
+
+
+def _unigrams(*special: str) -> list[tuple[str, float]]:
+    pieces = ["▁", *ascii_lowercase, *(f"▁{word}" for word in (*PEOPLE, *NOUNS))]
+    return [*((name, 0.0) for name in special), *((piece, -len(piece) / 9) for piece in pieces)]
+
+
+def louder(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """An encoder's weights, but those of its normalisations, times ten.
+
+    As they are drawn, a tiny encoder says nearly the same of all texts: wrong places would not
+    show.
+    """
+    return {
+        name: weight * (1 if "norm" in name.lower() or not weight.is_floating_point() else 10)
+        for name, weight in weights.items()
+    }
+
+
+def encoder_parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfig]:
+    """The tokenizer and the configuration of a tiny encoder of a family."""
+    bert = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    roberta = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    tokenizer: PreTrainedTokenizerBase
+    config: PretrainedConfig
+    if family in {"bert", "mbert"}:
+        lower = family == "bert"
+        tokenizer = transformers.BertTokenizer(vocab=_word_pieces(*bert), do_lower_case=lower)
+        # As in google-bert/bert-base-multilingual-cased: cased, and a pooler of its own sizes.
+        sizes: dict[str, Any] = {} if lower else {"directionality": "bidi", "pooler_fc_size": 768}
+        return tokenizer, transformers.BertConfig(vocab_size=len(tokenizer), **SIZES, **sizes)
+    if family == "roberta":
+        tokenizer = transformers.RobertaTokenizer(vocab=_bytes(*roberta), merges=[])
+        config = transformers.RobertaConfig(
+            vocab_size=len(tokenizer), pad_token_id=1, type_vocab_size=1, **SIZES
+        )
+    elif family == "xlm-roberta":
+        tokenizer = transformers.XLMRobertaTokenizer(vocab=_unigrams(*roberta))
+        config = transformers.XLMRobertaConfig(
+            vocab_size=len(tokenizer), pad_token_id=1, type_vocab_size=1, **SIZES
+        )
+    elif family == "xlnet":
+        special = ("<unk>", "<s>", "</s>", "<cls>", "<sep>", "<pad>", "<mask>", "<eod>", "<eop>")
+        tokenizer = transformers.XLNetTokenizer(vocab=_unigrams(*special))
+        config = transformers.XLNetConfig(
+            vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=48, pad_token_id=5
+        )
+    elif family == "deberta":
+        tokenizer = transformers.DebertaTokenizer(vocab=_bytes(*bert), merges=[])
+        config = transformers.DebertaConfig(
+            vocab_size=len(tokenizer),
+            relative_attention=True,
+            pos_att_type=["c2p", "p2c"],
+            position_biased_input=False,
+            **SIZES,
+        )
+    else:
+        tokenizer = transformers.DebertaV2Tokenizer(vocab=_unigrams(*bert))
+        config = transformers.DebertaV2Config(
+            vocab_size=len(tokenizer),
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            position_buckets=8,
+            norm_rel_ebd="layer_norm",
+            share_att_key=True,
+            position_biased_input=False,
+            **SIZES,
+        )
+    return tokenizer, config
