@@ -27,8 +27,9 @@ def add_data(options: argparse.ArgumentParser) -> None:
         "--data",
         default="auto",
         metavar="SOURCE",
-        help="auto, hub, pocket or a folder; auto: the folder named by TRANSFER_SEARCH_DATA, "
-        "else the Hugging Face hub if it answers, else the pocket corpora",
+        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
+        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
+        f"Face hub if it answers, else the pocket corpora",
     )
 
 

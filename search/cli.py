@@ -8,6 +8,8 @@ from importlib import import_module
 COMMANDS = {
     "run": "create, resume or extend a study, and run its trials",
     "tasks": "show the catalogue, and where each task's data would come from now",
+    "predict": "write a model's predictions in XTREME's submission format",
+    "evaluate": "score predictions in XTREME's submission format",
     "dashboard": "browse a study in optuna-dashboard",
     "cost": "show what a study asked for, trained and saved",
     "cache": "list, measure, verify or clean the checkpoint cache",

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from objectives.gain import TransferGain, in_points
 from objectives.transfer import StageProgress
-from spaces.recipe import Recipe
+from spaces.recipe import Method, Recipe, Stage
 
 
 class SpeedColumn(ProgressColumn):
@@ -120,10 +120,10 @@ class RunProgress:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
             self._say(f"{head} {state}: {trial.user_attrs.get('reason', 'no reason kept')}")
         else:
-            value = gain.mean_gain(self._languages)
+            value = gain.overall_gain(self._languages)
             if self._best is None or value > self._best[0]:
                 self._best = (value, self._recipe)
-            score = 100 * gain.mean_score(self._languages)
+            score = 100 * gain.overall_score(self._languages)
             self._say(f"{head} gain {in_points(value)}, score {score:.1f} [{_parts(gain)}]")
             if self._console.is_terminal:
                 self._say(f"  {self._recipe}")
@@ -150,13 +150,22 @@ def _parts(gain: TransferGain) -> str:
 
 def describe(recipe: Recipe) -> str:
     """A recipe in one line."""
-    target = recipe.targets[0]
-    tasks = " + ".join(stage.task for stage in recipe.targets)
-    last = f"{tasks} ({target.epochs} ep, {target.learning_rate:.3g})"
-    if recipe.intermediate is None:
+    targets = [route.target for route in recipe.routes]
+    last = " + ".join(stage.task for stage in targets)
+    if trained := [stage for stage in targets if stage.epochs]:
+        last += f" ({_in_words(trained[0])})"
+    if not recipe.intermediate:
         return f"none -> {last}"
-    first = recipe.intermediate
-    return f"{first.task} ({first.epochs} ep, {first.learning_rate:.3g}) -> {last}"
+    return f"{recipe.intermediate} ({_in_words(recipe.routes[0].intermediate[0])}) -> {last}"
+
+
+def _in_words(stage: Stage) -> str:
+    parts = [f"{stage.epochs} ep", f"{stage.learning_rate:.3g}"]
+    if stage.method is not Method.FULL:
+        parts.append(stage.method)
+    if stage.frozen_layers:
+        parts.append(f"{stage.frozen_layers} frozen")
+    return ", ".join(parts)
 
 
 class _Notices(logging.Handler):

@@ -79,7 +79,8 @@ def _list() -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from spaces.catalogue import load_catalogue
-    from spaces.studies import check_study, load_study
+    from spaces.studies import load_study
+    from spaces.study_checks import check_study
     from storage.backends import parse_url
 
     # What can be wrong without torch is found before torch is loaded.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import shlex
 from pathlib import Path
@@ -13,25 +14,29 @@ from optuna.storages import RDBStorage
 from optuna.study import Study
 from rich.console import Console
 
-from objectives.corpora import SourceKind, choose_source
-from objectives.hardware import choose_hardware, keep_freed_memory
+from objectives.corpora import DataSource, SourceKind, choose_source
+from objectives.hardware import keep_freed_memory
 from objectives.models import quiet_libraries
-from objectives.study_corpora import StudyCorpora
+from objectives.overlap import describe_overlap, study_overlaps
 from objectives.transfer import StageProgress, TransferObjective
-from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE, default_cache
-from search.fellows import count_workers, device_of, fellow_workers
+from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
+from search.fellows import count_workers, fellow_workers
+from search.finished import finished_trials, highest_gain
 from search.progress import RunProgress
-from search.study import defining_facts, open_study, provenance, running_since
-from search.summary import finished_trials, highest_gain, show_result
+from search.study import build_objective, defining_facts, open_study, provenance
+from search.summary import show_result
 from search.worker import StopSignal, count_done, run_worker
 from spaces.catalogue import Catalogue
-from spaces.dimensions import SearchSpace, search_space
+from spaces.dimensions import SearchSpace
 from spaces.errors import Interrupted
-from spaces.studies import StudySpec, check_study, pocket_twin
+from spaces.pocket_twin import pocket_twin
+from spaces.studies import StudySpec
+from spaces.study_checks import check_study, unlike_arms
 from storage.backends import open_storage, redacted
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
-from storage.ledger import Ledger
+
+_log = logging.getLogger(__name__)
+# Lines at the start of a new study; the worst come first.
+SHOWN_OVERLAPS = 8
 
 
 def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace) -> int:
@@ -68,18 +73,6 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
     storage = open_storage(options.storage)
-    ledger = Ledger(storage.engine)
-    frozen = ledger.frozen_study(name)
-    # A study keeps to the precision it began with, on whatever machine it goes on.
-    kept = frozen["precision"] if frozen and options.precision == "auto" else options.precision
-    hardware = choose_hardware(device_of(0, options.device), kept)
-    leases = Leases(storage.engine)
-    cache = CheckpointCache(
-        options.cache or default_cache(options.storage),
-        leases,
-        options.cache_limit,
-        lambda: running_since(storage),
-    )
     stop = StopSignal()
     languages = spec.selection_languages(catalogue)
     progress = RunProgress(console, trials, languages)
@@ -88,19 +81,21 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
         stop.check()
         progress.stage(stage)
 
-    corpora = StudyCorpora(spec, catalogue, source)
-    objective = TransferObjective(spec, catalogue, corpora, cache, leases, ledger, hardware, watch)
+    objective = build_objective(
+        name, spec, catalogue, source, storage, options, watch, options.cache_limit
+    )
+    ledger, hardware = objective.ledger, objective.hardware
     console.print(
         f"device: {hardware.name}, {hardware.precision}; storage: {redacted(options.storage)}, "
-        f"study {name!r}; checkpoints: {cache.location}",
+        f"study {name!r}; checkpoints: {objective.cache.location}",
         markup=False,
         highlight=False,
     )
     with stop.listening(), progress.showing():
         try:
             study, space = _open(objective, name, storage, redacted(options.storage))
-            leader = highest_gain(finished_trials(study, ledger), languages)
-            best = (leader.gain.mean_gain(languages), leader.in_words) if leader else None
+            leader = highest_gain(finished_trials(study, ledger, spec.target.aggregate), languages)
+            best = (leader.gain.overall_gain(languages), leader.in_words) if leader else None
             progress.resume(count_done(study), best)
             with fellow_workers(options.words, workers - 1, options.device, threads, stop):
                 run_worker(study, space, objective, ledger, trials, progress, stop)
@@ -122,15 +117,29 @@ def usable_cores() -> int:
 def _open(
     objective: TransferObjective, name: str, storage: RDBStorage, shown_url: str
 ) -> tuple[Study, SearchSpace]:
-    """Read all corpora and encoders once, so that what is broken shows before any training."""
-    spec, catalogue = objective.spec, objective.catalogue
-    fingerprints = objective.corpora.fingerprints()
-    space = search_space(spec, catalogue, objective.corpora.train_sizes())
-    backbones = {backbone: objective.backbone(backbone) for backbone in spec.backbone}
-    source = objective.corpora.source
-    facts = defining_facts(spec, space, source, fingerprints, backbones, objective.hardware)
-    about = provenance(spec, catalogue, source, backbones)
+    facts, space = defining_facts(objective)
+    spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
+    about = provenance(objective)
+    if objective.ledger.frozen_study(name) is None:
+        unlike = unlike_arms(spec, catalogue)
+        overlap = _overlap_lines(spec, catalogue, source)
+        about |= {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(overlap)}
+        for line in unlike + overlap[:SHOWN_OVERLAPS]:
+            _log.warning("%s", line)
+        if len(overlap) > SHOWN_OVERLAPS:
+            rest = len(overlap) - SHOWN_OVERLAPS
+            _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
     return open_study(name, storage, objective.ledger, facts, about, shown_url), space
+
+
+def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[str]:
+    """What training splits share with what their checkpoints are scored on, worst first."""
+    overlaps = study_overlaps(spec, catalogue, source)
+    shared = [x for x in overlaps if x.problem or x.examples or x.texts]
+    return [f"overlap: {describe_overlap(x)}" for x in shared] or [
+        f"overlap: none of {len(overlaps)} pairs of a training and an evaluation split share an "
+        f"example"
+    ]
 
 
 def _show_next_steps(options: argparse.Namespace, trials: int) -> None:

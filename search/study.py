@@ -1,10 +1,12 @@
-"""Opening a study: created with what defines it, or resumed only if that is still the same."""
+"""Opening a study: created with what defines it, or gone on with if that is still the same."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
+import json
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,44 +14,108 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
+from pydantic import BaseModel
 
 from objectives.corpora import DataSource, SourceKind
-from objectives.hardware import Hardware
-from objectives.models import Backbone
+from objectives.hardware import choose_hardware
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import StageProgress, TransferObjective
+from search.arguments import default_cache
 from search.samplers import TrialSeededTPE, first_trials
 from spaces.catalogue import Catalogue
-from spaces.dimensions import SearchSpace
+from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
 from spaces.studies import StudySpec
+from spaces.study_checks import check_layers, check_sizes
+from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
 from storage.ledger import Ledger
 
 # What may differ between two runs of one study: a longer run is the same experiment.
-FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks"})
+FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks", "claims"})
 
 
-def defining_facts(
+# What of them a study is opened again with, where its file is not at hand.
+KEPT_FIELDS = frozenset({"question", "backbone", "tasks", "claims"})
+
+
+def build_objective(
+    name: str,
     spec: StudySpec,
-    space: SearchSpace,
+    catalogue: Catalogue,
     source: DataSource,
-    corpora: Mapping[str, str],
-    backbones: Mapping[str, Backbone],
-    hardware: Hardware,
-) -> dict[str, Any]:
-    """All that a study's results depend on, in JSON's types: equal facts may share a study."""
-    fields = spec.model_dump(mode="json")
-    points = _jsonable({k: v for k, v in asdict(space).items() if k != "backbones"})
+    storage: RDBStorage,
+    options: argparse.Namespace,
+    watch: Callable[[StageProgress], None],
+    cache_limit: int | None = None,
+) -> TransferObjective:
+    """What trains the recipes of a study, with its cache, its ledger and where it computes.
+
+    Args:
+        name: Of the study in the database. It keeps to the precision it began with.
+        spec: A checked study.
+        catalogue: Its tasks.
+        source: Of its data.
+        storage: From `open_storage`.
+        options: `storage`, `cache`, `device` and `precision`.
+        watch: Told of every update.
+        cache_limit: Bytes of checkpoints above which the least recently used go.
+
+    Raises:
+        SpecError: There is no such device or precision.
+        CacheError: The cache cannot be used.
+    """
+    ledger, leases = Ledger(storage.engine), Leases(storage.engine)
+    frozen = ledger.frozen_study(name)
+    kept = frozen["precision"] if frozen and options.precision == "auto" else options.precision
+    cache = CheckpointCache(
+        options.cache or default_cache(options.storage),
+        leases,
+        cache_limit,
+        lambda: running_since(storage),
+    )
+    return TransferObjective(
+        spec,
+        catalogue,
+        StudyCorpora(spec, catalogue, source),
+        cache,
+        leases,
+        ledger,
+        choose_hardware(options.device, kept),
+        watch,
+    )
+
+
+def defining_facts(objective: TransferObjective) -> tuple[dict[str, Any], SearchSpace]:
+    """All that a study's results depend on, in JSON's types, and its space.
+
+    Equal facts may share a study. Reads all corpora and encoders once, so that what is broken
+    shows before any training.
+
+    Raises:
+        TransferSearchError: A corpus, an encoder or the sizes of corpora are not as expected.
+    """
+    spec, catalogue = objective.spec, objective.catalogue
+    corpora = objective.corpora.fingerprints()
+    sizes = objective.corpora.train_sizes()
+    check_sizes(spec, catalogue, sizes)
+    space = search_space(spec, catalogue, sizes)
+    layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
+    check_layers(spec, catalogue, layers)
     # One encoder is known by its content: its folder may lie elsewhere on another machine.
     encoders = {
-        name if len(backbones) > 1 else "backbone": backbone.key
-        for name, backbone in backbones.items()
+        name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
+        for name in spec.backbone
     }
-    return {
+    fields = spec.model_dump(mode="json")
+    facts = {
         "spec": {name: value for name, value in fields.items() if name not in FREE_FIELDS},
-        "space": points,
-        "data": {"source": source.kind.value, "corpora": dict(corpora)},
+        "space": _jsonable({k: v for k, v in asdict(space).items() if k != "backbones"}),
+        "data": {"source": objective.corpora.source.kind.value, "corpora": corpora},
         "backbones": encoders,
-        "precision": hardware.precision,
+        "precision": objective.hardware.precision,
     }
+    return facts, space
 
 
 def running_since(storage: RDBStorage) -> float | None:
@@ -68,11 +134,11 @@ def running_since(storage: RDBStorage) -> float | None:
     return min(starts, default=None)
 
 
-def provenance(
-    spec: StudySpec, catalogue: Catalogue, source: DataSource, backbones: Mapping[str, Backbone]
-) -> dict[str, str]:
+def provenance(objective: TransferObjective) -> dict[str, str]:
     """What a reader of the study must know, for its user attributes in Optuna."""
-    encoders = (f"{b.name} {b.revision}".strip() for b in backbones.values())
+    spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
+    backbones = map(objective.backbone, spec.backbone)
+    encoders = (f"{b.name} {b.revision}".strip() for b in backbones)
     corpora = {task for task, _, _ in spec.needed_splits(catalogue)}
     hubs = {name: catalogue[name].hub for name in sorted(corpora)}
     revisions = [f"{name} {hub.revision or 'unpinned'}" for name, hub in hubs.items() if hub]
@@ -85,6 +151,7 @@ def provenance(
         "backbone": ", ".join(encoders),
         "transfer_search_version": importlib.metadata.version("transfer-search"),
         "optuna_version": optuna.__version__,
+        "study_file": json.dumps(spec.model_dump(mode="json", include=set(KEPT_FIELDS))),
     }
 
 
@@ -146,13 +213,7 @@ def check_same(
     Raises:
         StorageError: Data source, space, corpora, encoder or precision differ; says how.
     """
-    where = f"study {name!r} in {shown_url}"
-    theirs, ours = frozen["data"]["source"], facts["data"]["source"]
-    if theirs != ours:
-        raise StorageError(
-            f"{where} was made from {_source_name(theirs)}, this run has {_source_name(ours)}; "
-            f"studies never mix sources: run it as another study with --name {name}_{ours}"
-        )
+    check_source(name, frozen, facts["data"]["source"], shown_url)
     differences = [
         f"{place}: {_shown(old)} then, {_shown(new)} now"
         for part in ("spec", "space", "data", "backbones", "precision")
@@ -163,8 +224,23 @@ def check_same(
         differences = [line for line in differences if not line.startswith("space.")]
     if differences:
         raise StorageError(
-            f"{where} was made otherwise: {'; '.join(differences)}. Go on with what it was made "
-            f"from, or start another study with --name"
+            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(differences)}. Go on "
+            f"with what it was made from, or start another study with --name"
+        )
+
+
+def check_source(name: str, frozen: Mapping[str, Any], ours: str, shown_url: str) -> None:
+    """Check that a run has its data from where the study has it.
+
+    Raises:
+        StorageError: From elsewhere; says from where.
+    """
+    theirs = frozen["data"]["source"]
+    if theirs != ours:
+        raise StorageError(
+            f"study {name!r} in {shown_url} was made from {_source_name(theirs)}, this run has "
+            f"{_source_name(ours)}; studies never mix sources: name its own with --data, or run "
+            f"another study with --name {name}_{ours}"
         )
 
 
@@ -192,6 +268,8 @@ def _shown(value: object) -> str:
 
 def _jsonable(value: object) -> object:
     """Tuples as lists, as they come back from the database."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {key: _jsonable(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

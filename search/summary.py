@@ -10,48 +10,21 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
 from optuna_dashboard import save_note
 from rich.console import Console
 from rich.table import Table
 
 from objectives.corpora import DataSource, SourceKind
-from objectives.gain import TransferGain, in_points
+from objectives.gain import in_points
+from search.claims import check_claims, claim_lines
 from search.cost import study_cost
+from search.finished import FinishedTrial, finished_trials, highest_gain
 from spaces.catalogue import Catalogue
 from spaces.studies import NO_INTERMEDIATE, StudySpec
 from storage.ledger import Ledger
 
 # Columns of the tables where no terminal says how many there are: a file, the dashboard's note.
 WIDTH = 110
-
-
-@dataclass(frozen=True)
-class FinishedTrial:
-    """A complete trial and its paired scores."""
-
-    trial: FrozenTrial
-    gain: TransferGain
-
-    @property
-    def arm(self) -> str:
-        """none, general, biomedical or legal."""
-        return str(self.trial.params["intermediate.domain"])
-
-    @property
-    def task(self) -> str:
-        """The intermediate task; empty in the arm "none"."""
-        return str(self.trial.params.get(f"intermediate.task.{self.arm}", ""))
-
-    @property
-    def in_words(self) -> str:
-        """Its choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
-        rest = (
-            f"{name} {value}"
-            for name, value in self.trial.params.items()
-            if not name.startswith(("intermediate.domain", "intermediate.task"))
-        )
-        return ", ".join((self.task or NO_INTERMEDIATE, *rest))
 
 
 @dataclass(frozen=True)
@@ -76,23 +49,6 @@ class ArmSummary:
     tuned_gain: float
 
 
-def finished_trials(study: Study, ledger: Ledger) -> list[FinishedTrial]:
-    """The complete trials of a study, in order."""
-    pairs = ledger.pairs(study.study_name)
-    return [
-        FinishedTrial(trial, TransferGain(tuple(pairs[trial.number])))
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.number in pairs
-    ]
-
-
-def highest_gain(
-    finished: Iterable[FinishedTrial], languages: frozenset[str]
-) -> FinishedTrial | None:
-    """The trial with the highest gain; None where there is none."""
-    return max(finished, key=lambda item: item.gain.mean_gain(languages), default=None)
-
-
 def summarize_arms(
     finished: Sequence[FinishedTrial], arms: Iterable[str], languages: frozenset[str]
 ) -> list[ArmSummary]:
@@ -106,15 +62,15 @@ def summarize_arms(
         arms: Of the study.
         languages: Those that the study selects on.
     """
-    baselines = [item.gain.mean_baseline(languages) for item in finished]
+    baselines = [item.gain.overall_baseline(languages) for item in finished]
     summaries = []
     for arm in arms:
         mine = [item for item in finished if item.arm == arm]
-        scores = [item.gain.mean_score(languages) for item in mine]
+        scores = [item.gain.overall_score(languages) for item in mine]
         if arm == NO_INTERMEDIATE:
             scores = baselines
         best_score = max(scores, default=float("nan"))
-        gains = [item.gain.mean_gain(languages) for item in mine]
+        gains = [item.gain.overall_gain(languages) for item in mine]
         summaries.append(
             ArmSummary(
                 arm=arm,
@@ -143,12 +99,25 @@ def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title
         table.add_row(
             summary.arm,
             str(summary.trials),
-            in_points(item.gain.mean_gain(languages)),
+            in_points(item.gain.overall_gain(languages)),
             in_points(summary.mean_gain),
             f"{100 * summary.best_score:.1f}",
             in_points(summary.tuned_gain),
             item.task or "-",
         )
+    return table
+
+
+def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> Table:
+    """The gains of each arm's best trial by target task, the mean over its languages."""
+    best = [summary.best for summary in summaries if summary.best]
+    table = Table(title="By target task", title_justify="left")
+    table.add_column("target task")
+    for item in best:
+        table.add_column(item.arm, justify="right")
+    gains = [item.gain.by_task(languages) for item in best]
+    for task in gains[0] if gains else ():
+        table.add_row(task, *(in_points(gain[task]) for gain in gains))
     return table
 
 
@@ -174,9 +143,9 @@ def languages_table(summaries: Sequence[ArmSummary]) -> Table:
 def show_result(
     study: Study, ledger: Ledger, spec: StudySpec, catalogue: Catalogue, source: DataSource
 ) -> None:
-    """Print the table of arms, and keep it as the study's note in optuna-dashboard."""
+    """Print what was found, and keep it as the study's note in optuna-dashboard."""
     languages = spec.selection_languages(catalogue)
-    finished = finished_trials(study, ledger)
+    finished = finished_trials(study, ledger, spec.target.aggregate)
     summaries = summarize_arms(finished, spec.arms, languages)
     data = "pocket corpora" if source.kind is SourceKind.POCKET else str(source)
     counts = ", ".join(f"{number} {state}" for state, number in trial_counts(study).items())
@@ -193,10 +162,14 @@ def show_result(
         Console(file=text, width=WIDTH),
     ):
         console.print(table)
+        if len(spec.target.tasks) > 1:
+            console.print(tasks_table(summaries, languages))
         console.print(languages_table(summaries))
         for line in (
             *_leaders(finished, languages),
+            *study.user_attrs.get("unlike_arms", "").splitlines(),
             study_cost(ledger, study.study_name).in_words(),
+            *claim_lines(check_claims(spec, finished, languages)),
         ):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     save_note(study, f"```text\n{text.getvalue()}\n```")
@@ -207,10 +180,10 @@ def _leaders(finished: Sequence[FinishedTrial], languages: frozenset[str]) -> It
     best = highest_gain(finished, languages)
     if best is None:
         return
-    gain = best.gain.mean_gain(languages)
+    gain = best.gain.overall_gain(languages)
     yield f"highest gain:  {in_points(gain)}, trial {best.trial.number}: {best.in_words}"
-    best = max(finished, key=lambda item: item.gain.mean_score(languages))
-    score = 100 * best.gain.mean_score(languages)
+    best = max(finished, key=lambda item: item.gain.overall_score(languages))
+    score = 100 * best.gain.overall_score(languages)
     yield f"highest score: {score:.1f}, trial {best.trial.number}: {best.in_words}"
 
 

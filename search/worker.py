@@ -18,6 +18,7 @@ from objectives.transfer import TransferObjective
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import CacheError, DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Recipe
+from spaces.studies import Aggregate
 from storage.backends import requeue
 from storage.ledger import Ledger
 from storage.liveness import is_dead, process_identity
@@ -115,7 +116,7 @@ def run_worker(
             )
             ledger.record_trial(study.study_name, trial.number, gain.pairs)
             gains[trial.number] = gain
-            return gain.mean_gain(languages)
+            return gain.overall_gain(languages)
 
     def after_trial(study: Study, trial: FrozenTrial) -> None:
         if trial.user_attrs.get("reason") == INTERRUPTED:
@@ -125,7 +126,7 @@ def run_worker(
     languages = objective.spec.selection_languages(objective.catalogue)
     gains: dict[int, TransferGain] = {}
     while not stop.number:
-        settle_dead_trials(study, ledger, languages)
+        settle_dead_trials(study, ledger, languages, objective.spec.target.aggregate)
         running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
         if count_done(study) + running >= trials:
             break
@@ -146,7 +147,9 @@ def count_done(study: Study) -> int:
     )
 
 
-def settle_dead_trials(study: Study, ledger: Ledger, languages: frozenset[str]) -> None:
+def settle_dead_trials(
+    study: Study, ledger: Ledger, languages: frozenset[str], aggregate: Aggregate
+) -> None:
     """Settle the trials that a killed process of this machine left running.
 
     One whose result is in the ledger already is told so; any other is failed and queued again.
@@ -158,7 +161,7 @@ def settle_dead_trials(study: Study, ledger: Ledger, languages: frozenset[str]) 
             continue
         pairs = ledger.pairs(study.study_name).get(trial.number)
         if pairs:
-            value = TransferGain(tuple(pairs)).mean_gain(languages)
+            value = TransferGain(tuple(pairs), aggregate).overall_gain(languages)
             study.tell(trial.number, value, skip_if_finished=True)
             continue
         try:

@@ -232,7 +232,7 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
     assert done.returncode == 2
     assert (
         "was made from the pocket corpora, this run has a local folder; studies never mix "
-        "sources: run it as another study with --name tiny_local"
+        "sources: name its own with --data, or run another study with --name tiny_local"
     ) in done.stderr
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local", "--quiet")
     assert own.returncode == 0, own.stderr
@@ -278,13 +278,6 @@ def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_pat
     assert done.returncode == 2
     assert f"{tmp_path / 'train.conll'}:3: expected IOB2" in done.stderr
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
-
-
-def test_help_loads_no_torch(workplace: Workplace) -> None:
-    script = "import sys, search.run; search.run.main(['--help'])"
-    check = f"try: exec({script!r})\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
-    done = workplace.run(workplace.command()[0], "-c", f"import sys\n{check}")
-    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_a_second_process_joins_a_study(workplace: Workplace, storage_url: str) -> None:

@@ -17,15 +17,15 @@ import pytest
 from objectives.gain import TransferGain
 from search.samplers import TrialSeededTPE
 from search.worker import StopSignal, count_done, run_worker, settle_dead_trials
-from spaces.dimensions import SearchSpace, StageChoices
 from spaces.errors import DataError, DeviceMemoryError, DivergedError
-from spaces.recipe import Recipe, Schedule
+from spaces.recipe import Recipe
+from spaces.studies import Aggregate
 from storage.backends import open_storage
 from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 from storage.liveness import is_dead, process_identity
+from tests.search_tests.conftest import small_space
 
-CHOICES = StageChoices((1, 2), (1e-5, 1e-4), (16,), (100,), (0.1,), 64, Schedule.LINEAR)
-SPACE = SearchSpace({"none": (), "legal": ("c",)}, ("x",), CHOICES, CHOICES, ("t",), (0,))
+SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
 LANGUAGES = frozenset({"swa"})
 
 
@@ -64,7 +64,10 @@ class Loop:
 
     def run(self, train: Callable[[Recipe, Any], TransferGain], trials: int) -> None:
         """Run the loop with `train` as the objective."""
-        spec = SimpleNamespace(selection_languages=lambda catalogue: LANGUAGES)
+        spec = SimpleNamespace(
+            selection_languages=lambda catalogue: LANGUAGES,
+            target=SimpleNamespace(aggregate=Aggregate.MEAN),
+        )
 
         def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
             record(StageRun(0, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
@@ -191,7 +194,7 @@ def test_a_dead_trial_is_queued_again_once(loop: Loop) -> None:
     trial.suggest_categorical("intermediate.domain", ["none", "legal"])
     trial.set_user_attr("worker", _dead_process())
     for _ in range(2):
-        settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+        settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
     assert loop.states == ["FAIL", "WAITING"]
     assert loop.study.trials[0].user_attrs["reason"] == "its worker was killed"
 
@@ -200,7 +203,7 @@ def test_two_workers_that_find_a_dead_trial_queue_it_again_once(loop: Loop) -> N
     trial = loop.ask()
     trial.set_user_attr("worker", _dead_process())
     seen = loop.study.get_trials()
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
 
     class Late:
         """The study as a worker saw it that looked before the other settled the trial."""
@@ -212,7 +215,7 @@ def test_two_workers_that_find_a_dead_trial_queue_it_again_once(loop: Loop) -> N
             """What it saw."""
             return seen
 
-    settle_dead_trials(Late(), loop.ledger, LANGUAGES)  # type: ignore[arg-type]
+    settle_dead_trials(Late(), loop.ledger, LANGUAGES, Aggregate.MEAN)  # type: ignore[arg-type]
     assert loop.states == ["FAIL", "WAITING"]
 
 
@@ -226,7 +229,7 @@ def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_agai
         stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
         loop.ledger.record_stage(stage, [score])
     loop.ledger.record_trial("s", trial.number, pairs)
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
     assert loop.states == ["COMPLETE"]
     assert loop.study.trials[0].value == pytest.approx(4.0)
 
@@ -234,5 +237,5 @@ def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_agai
 def test_a_living_trial_is_left_alone(loop: Loop) -> None:
     trial = loop.ask()
     trial.set_user_attr("worker", process_identity())
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES)
+    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
     assert loop.states == ["RUNNING"]

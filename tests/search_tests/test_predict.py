@@ -1,0 +1,368 @@
+"""Predictions of checkpoints and trials; scored again they have the model's own score."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
+
+from objectives import benchmark
+from objectives.batching import Padding
+from objectives.benchmark import benchmark_split
+from objectives.corpora import DataSource, SourceKind
+from objectives.encoding import EncodedSplit, encode
+from objectives.hardware import Hardware
+from objectives.models import build_model, load_backbone
+from objectives.retrieval import pair_f1
+from objectives.scoring import (
+    above,
+    gold_pairs,
+    mining_threshold,
+    predict_languages,
+    score_languages,
+)
+from search import evaluate, predict
+from spaces.catalogue import Task, load_catalogue
+from spaces.recipe import Schedule, Similarity, Stage
+from storage.backends import open_storage
+from storage.ledger import Ledger
+from tests.search_tests.conftest import Workplace
+
+CATALOGUE = load_catalogue()
+LANGUAGES = ["qaa", "qac"]
+MAX_LENGTH = 48
+CPU = Hardware(torch.device("cpu"), "float32")
+
+MakeCheckpoint = Callable[[str], tuple[Path, PreTrainedModel]]
+
+
+@pytest.fixture
+def make_checkpoint(tmp_path: Path, encoder: Path) -> MakeCheckpoint:
+    """Writes the folder of an untrained model for a task."""
+
+    def make(task: str) -> tuple[Path, PreTrainedModel]:
+        backbone = load_backbone(str(encoder))
+        model = build_model(backbone, backbone.weights, CATALOGUE[task], seed=3)
+        folder = tmp_path / "checkpoint"
+        model.save_pretrained(folder)
+        backbone.tokenizer.save_pretrained(folder)
+        return folder, model
+
+    return make
+
+
+def run_predict(folder: Path, task: str, to: Path, *options: str) -> None:
+    words = ["--checkpoint", str(folder), "--task", task, "--to", str(to), "--data", "pocket"]
+    words += ["--precision", "float32", "--device", "cpu", *options]
+    assert predict.main(words) == 0
+
+
+def scored(
+    capsys: pytest.CaptureFixture[str], task: str, folder: Path, split: str
+) -> dict[str, float]:
+    """Language -> what `evaluate` says."""
+    capsys.readouterr()
+    words = ["--task", task, "--predictions", str(folder), "--split", split, "--data", "pocket"]
+    assert evaluate.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["tasks"][task]["languages"]
+    return {language: scores["score"] for language, scores in found.items()}
+
+
+def own_scores(model: PreTrainedModel, task: Task, encoder: Path, split: str) -> dict[str, float]:
+    """Language -> what a study would say of the model."""
+    tokenizer = load_backbone(str(encoder)).tokenizer
+    stage = Stage(
+        *(task.name, 0, 0.0, 1, 0, 0.0, MAX_LENGTH, Schedule.LINEAR),
+        pooled_layer=1,
+        similarity=Similarity.MARGIN,
+    )
+    source = DataSource(SourceKind.POCKET)
+    splits = {
+        x: encode(benchmark_split(task, x, split, source), task, tokenizer, MAX_LENGTH)
+        for x in LANGUAGES
+    }
+    return score_languages(model, splits, task, stage, Padding.of(tokenizer), CPU)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        *("pocket_ner", "pocket_pos", "pocket_topic", "pocket_sentiment", "pocket_nli"),
+        *("pocket_pairs", "pocket_similarity", "pocket_qa", "pocket_retrieval", "pocket_mining"),
+    ],
+)
+def test_predictions_scored_again_have_the_models_own_score(
+    tmp_path: Path,
+    encoder: Path,
+    make_checkpoint: MakeCheckpoint,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+) -> None:
+    folder, model = make_checkpoint(task)
+    options = ["--languages", *LANGUAGES, "--max-length", str(MAX_LENGTH)]
+    options += ["--pooled-layer", "1", "--similarity", "margin"]
+    run_predict(folder, task, tmp_path / "to", *options, "--split", "validation")
+    found = scored(capsys, task, tmp_path / "to", "validation")
+    assert found == own_scores(model, CATALOGUE[task], encoder, "validation")
+
+
+def test_classes_in_another_order_are_put_right(
+    tmp_path: Path,
+    encoder: Path,
+    make_checkpoint: MakeCheckpoint,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, model = make_checkpoint("pocket_ner")
+    weights = load_file(folder / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):
+        weights[name] = weights[name].flip(0).contiguous()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    tags = CATALOGUE["pocket_ner"].tags
+    change_config(folder, id2label=dict(enumerate(reversed(tags))))
+    options = ["--languages", *LANGUAGES, "--max-length", str(MAX_LENGTH)]
+    run_predict(folder, "pocket_ner", tmp_path / "to", *options)
+    expected = own_scores(model, CATALOGUE["pocket_ner"], encoder, "test")
+    assert scored(capsys, "pocket_ner", tmp_path / "to", "test") == expected
+    assert len(set(expected.values())) > 1
+
+
+def test_the_threshold_of_mining_comes_from_the_validation_split(
+    tmp_path: Path, make_checkpoint: MakeCheckpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = make_checkpoint("pocket_mining")
+    run_predict(folder, "pocket_mining", tmp_path / "to", "--languages", *LANGUAGES)
+    found = scored(capsys, "pocket_mining", tmp_path / "to", "test")
+
+    backbone = load_backbone(str(folder))
+    source, task = DataSource(SourceKind.POCKET), CATALOGUE["pocket_mining"]
+    model = build_model(backbone, backbone.weights, task, 0)
+    stage = Stage(task.name, 0, 0.0, 1, 0, 0.0, 128, Schedule.LINEAR, pooled_layer=-1)
+
+    def mine(split: str) -> tuple[dict[str, EncodedSplit], dict[str, list[Any]]]:
+        splits = {
+            x: encode(benchmark_split(task, x, split, source), task, backbone.tokenizer, 128)
+            for x in LANGUAGES
+        }
+        padding = Padding.of(backbone.tokenizer)
+        return splits, predict_languages(model, splits, task, stage, padding, CPU)
+
+    tuning, candidates = mine("validation")
+    test, mined = mine("test")
+    for language in LANGUAGES:
+        threshold = mining_threshold(candidates[language], gold_pairs(tuning[language]))
+        taken = above(mined[language], threshold)
+        assert 0 < len(taken) < len(mined[language])
+        assert found[language] == pair_f1(taken, gold_pairs(test[language]))
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("pocket_ner", r": expected \d+ tags for this sentence, found \d+$"),
+        ("pocket_topic", r": expected (\d+) predictions, found \d+$"),
+        ("pocket_qa", r": expected answers to \d+ questions, found \d+ answers"),
+        ("pocket_retrieval", r": expected \d+ sentence numbers, found \d+$"),
+    ],
+)
+def test_a_file_that_was_cut_by_hand_is_told_in_one_line(
+    tmp_path: Path,
+    make_checkpoint: MakeCheckpoint,
+    capsys: pytest.CaptureFixture[str],
+    task: str,
+    message: str,
+) -> None:
+    folder, _ = make_checkpoint(task)
+    run_predict(folder, task, tmp_path / "to", "--languages", "qaa")
+    (file,) = (tmp_path / "to" / task).iterdir()
+    if file.suffix == ".json":
+        answers = json.loads(file.read_text())
+        answers.popitem()
+        file.write_text(json.dumps(answers))
+    else:
+        text = file.read_text().removesuffix("\n\n").removesuffix("\n")
+        file.write_text(text[: text.rindex("\n") + 1])
+    capsys.readouterr()
+    words = ["--task", task, "--predictions", str(tmp_path / "to"), "--data", "pocket"]
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"error: {file}:" in error
+    assert re.search(message, error.strip()), error
+
+
+def test_all_languages_are_predicted_by_default_and_the_next_command_is_shown(
+    tmp_path: Path, make_checkpoint: MakeCheckpoint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = make_checkpoint("pocket_topic")
+    run_predict(folder, "pocket_topic", tmp_path / "to")
+    out = capsys.readouterr().out
+    codes = CATALOGUE["pocket_topic"].languages
+    written = {path.name for path in (tmp_path / "to" / "pocket_topic").iterdir()}
+    assert written == {f"test-{code}.tsv" for code in codes}
+    assert f"{len(codes)} files in {tmp_path / 'to' / 'pocket_topic'}" in out
+    (command,) = re.findall("^score:  python -m search.evaluate (.*)$", out, re.MULTILINE)
+    assert evaluate.main(shlex.split(command)) == 0
+    assert f"mean over {len(codes)} of {len(codes)} languages" in capsys.readouterr().out
+
+
+def change_config(folder: Path, **changes: object) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+def error_of(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
+    """The one line that the command ends with."""
+    with pytest.raises(SystemExit) as ended:
+        predict.main(words)
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(
+    tmp_path: Path,
+    encoder: Path,
+    make_checkpoint: MakeCheckpoint,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def error(task: str, where: Path, *options: str) -> str:
+        words = ["--checkpoint", str(where), "--task", task, "--to", str(tmp_path / "to")]
+        return error_of(capsys, [*words, "--data", "pocket", *options])
+
+    folder, _ = make_checkpoint("pocket_ner")
+    assert "expected a folder, found none" in error("pocket_ner", tmp_path / "gone")
+    assert "expected a BertForTokenClassification" in error("pocket_ner", encoder)
+    assert "found BertForTokenClassification" in error("pocket_topic", folder)
+    assert "expected the labels of pocket_pos (ADJ, " in error("pocket_pos", folder)
+    assert "--max-length: expected 3 to " in error("pocket_ner", folder, "--max-length", "9999")
+    assert "Language 'qax' is not in task" in error("pocket_ner", folder, "--languages", "qax")
+    assert "Task 'pocket_nerr'" in error("pocket_nerr", folder)
+    assert "--trial: expected no such option with --checkpoint" in error(
+        "pocket_ner", folder, "--trial", "3"
+    )
+    assert "--threads: expected a number from 1, found 0" in error(
+        "pocket_ner", folder, "--threads", "0"
+    )
+    change_config(folder, architectures=None)
+    weights = load_file(folder / "model.safetensors")
+    weights.pop("classifier.bias")
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "expected a trained head for ner, found no classifier.bias" in error(
+        "pocket_ner", folder
+    )
+    assert not (tmp_path / "to").exists()
+
+
+@pytest.fixture
+def tiny(workplace: Workplace) -> list[str]:
+    """The options that name a study of two tasks, of which two trials are complete."""
+    tasks = 'target.tasks=["pocket_ner", "pocket_retrieval"]'
+    done = workplace.search("--trials", "2", "--precision", "float32", "--set", tasks)
+    assert done.returncode == 0, done.stderr
+    return [
+        "--study",
+        "tiny",
+        "--storage",
+        workplace.storage,
+        "--to",
+        str(workplace.folder / "to"),
+    ]
+
+
+def test_a_trial_is_trained_again_and_has_the_score_that_it_had(
+    workplace: Workplace,
+    tiny: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = Ledger(open_storage(workplace.storage).engine).pairs("tiny")
+    trial = max(trials)
+    for task in ("pocket_ner", "pocket_retrieval"):
+        own = [pair.score for pair in trials[trial] if pair.score.task == task]
+        expected = {score.language: score.score for score in own}
+        words = [*tiny, "--task", task, "--trial", str(trial), "--languages", *expected]
+        assert predict.main(words) == 0
+        assert {path.name for path in (workplace.folder / "to" / task).iterdir()} == {
+            f"validation-{language}.tsv" for language in expected
+        }
+        assert scored(capsys, task, workplace.folder / "to", "validation") == expected
+
+    # The test split is read only when it is asked for.
+    read = []
+
+    def benchmark_split(task: Task, language: str, split: str, source: DataSource) -> Dataset:
+        read.append(split)
+        return original(task, language, split, source)
+
+    original = benchmark.benchmark_split
+    monkeypatch.setattr(benchmark, "benchmark_split", benchmark_split)
+    words = [*tiny, "--task", "pocket_retrieval", "--trial", "0", "--languages", "qaa"]
+    assert predict.main(words) == 0
+    assert set(read) == {"validation"}
+    read.clear()
+    assert predict.main([*words, "--split", "test"]) == 0
+    assert set(read) == {"test"}
+    assert (workplace.folder / "to/pocket_retrieval/test-qaa.tsv").is_file()
+
+
+def test_what_is_wrong_with_a_trial_is_told_in_one_line(
+    workplace: Workplace, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error(*options: str, task: str = "pocket_ner") -> str:
+        capsys.readouterr()
+        return error_of(capsys, [*tiny, "--task", task, *options])
+
+    assert "expected the number of a complete trial (0, 1), found 99" in error("--trial=99")
+    assert "--trial: expected the number of a trial with --study" in error()
+    assert "--max-length: expected no such option with --study" in error(
+        "--trial=0", "--max-length=9"
+    )
+    moved = error("--trial=0", "--data", str(workplace.folder))
+    assert "was made from the pocket corpora, this run has a local folder" in moved
+    assert "name its own with --data" in moved
+    again = error("--trial=0", "--seed=7")
+    assert "Seed '7' is not one of the trial's. Known: 0." in again.splitlines()[-1]
+    assert "'pocket_pos' is not in the recipe" in error("--trial=0", task="pocket_pos")
+    assert not (workplace.folder / "to").exists()
+
+
+def test_a_study_with_tasks_of_its_own_is_opened_from_its_storage_alone(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = CATALOGUE["pocket_ner"].model_dump(mode="json", exclude_unset=True)
+    own = {key: value for key, value in own.items() if key != "name"}
+    fields = {key: value for key, value in own.items() if isinstance(value, str | list)}
+    rows = [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+    rows += [
+        f"{key} = {{{', '.join(f'{k} = {json.dumps(v)}' for k, v in value.items())}}}"
+        for key, value in own.items()
+        if isinstance(value, dict)
+    ]
+    file = workplace.folder / "tiny.toml"
+    file.write_text(file.read_text() + "\n".join(["[tasks.mine]", *rows]) + "\n")
+    mine = ["--set", 'target.tasks=["mine"]', "--name", "other", "--trials", "1"]
+    done = workplace.search(*mine, "--precision", "float32")
+    assert done.returncode == 0, done.stderr
+    file.rename(workplace.folder / "elsewhere.toml")
+    words = ["--study", "other", "--storage", workplace.storage, "--task", "mine", "--trial", "0"]
+    to = workplace.folder / "to"
+    assert predict.main([*words, "--to", str(to), "--languages", "qaa"]) == 0
+    found = ["--task", "mine", "--predictions", str(to), "--split", "validation", "--json"]
+    capsys.readouterr()
+    study = ["--study", str(workplace.folder / "elsewhere.toml"), "--data", "pocket"]
+    assert evaluate.main([*found, *study]) == 0
+    score = json.loads(capsys.readouterr().out)["tasks"]["mine"]["languages"]["qaa"]["score"]
+    pairs = Ledger(open_storage(workplace.storage).engine).pairs("other")[0]
+    assert [pair.score.score for pair in pairs if pair.score.language == "qaa"] == [score]
