@@ -5,6 +5,8 @@ and prints the paired gain over the six languages per seed.
 
     python -m tests.benchmarks.planted [--seeds 5] [--target ner] [--quick]
 
+Ends in a JSON line with `rows`.
+
 To be run again whenever a pocket corpus, the pocket encoder or the training loop changes.
 """
 
@@ -22,15 +24,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from objectives.corpora import DataSource, SourceKind
-from objectives.hardware import choose_hardware
+from objectives.hardware import choose_hardware, keep_freed_memory
 from objectives.models import quiet_libraries
 from objectives.pocket import PLANTED, PlantedEffect
+from objectives.pocket.languages import SOURCE_LANGUAGE
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
 from search.session import usable_cores
-from spaces.catalogue import Catalogue, load_catalogue, parse
-from spaces.recipe import Recipe, Schedule, Stage
-from spaces.studies import StudySpec, load_study, pocket_twin
+from spaces.catalogue import Catalogue, load_catalogue
+from spaces.recipe import Recipe, Route, Schedule, Stage
+from spaces.records import parse
+from spaces.studies import StudySpec
+from spaces.study_checks import check_study
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
@@ -43,14 +48,20 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="one row, one seed")
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--target", help="one target corpus; default: all")
+    options.add_argument("--examples", type=int, default=160, help="of the target stage")
+    options.add_argument("--threads", type=int, default=usable_cores())
     options.add_argument("--cache", type=Path, help="checkpoints; default: a new folder")
     options.add_argument("--precision", default="auto")
     chosen = options.parse_args()
     rows = [row for row in PLANTED if chosen.target in {None, row.target}]
+    if not rows:
+        targets = ", ".join(dict.fromkeys(row.target for row in PLANTED))
+        options.error(f"--target: expected one of {targets}, found {chosen.target!r}")
     if chosen.quick:
         chosen.seeds, rows = 1, rows[:1]
     quiet_libraries()
-    torch.set_num_threads(usable_cores())
+    keep_freed_memory()
+    torch.set_num_threads(chosen.threads)
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -91,19 +102,30 @@ def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list
         lambda progress: None,
     )
     first = Stage(f"pocket_{row.intermediate}", 2, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT)
-    target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, 160, 0.1, 64, Schedule.LINEAR)
-    recipe = Recipe("pocket", first, (target,), tuple(range(chosen.seeds)))
+    target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, chosen.examples, 0.1, 64, Schedule.LINEAR)
+    recipe = Recipe("pocket", first.task, (Route((first,), target),), tuple(range(chosen.seeds)))
     pairs = objective(recipe, lambda step, value: None, lambda run: None).pairs
     storage.engine.dispose()
     return [fmean(p.gain for p in pairs if p.seed == seed) for seed in recipe.seeds]
 
 
 def _study(row: PlantedEffect, catalogue: Catalogue) -> StudySpec:
-    spec = pocket_twin(load_study("xtreme_legal"), catalogue)
-    record = spec.model_dump(mode="json")
-    record["intermediate"]["tasks"] = [f"pocket_{row.intermediate}"]
-    record["target"]["tasks"] = [f"pocket_{row.target}"]
-    return parse(StudySpec, record, "planted effects")
+    first, target = catalogue[f"pocket_{row.intermediate}"], catalogue[f"pocket_{row.target}"]
+    record = {
+        "name": "planted",
+        "question": "What is the planted effect?",
+        "arms": ["none", str(first.domain)],
+        "backbone": "pocket",
+        "source_language": SOURCE_LANGUAGE,
+        "intermediate": {"tasks": [first.name], "epochs": 2},
+        "target": {
+            "tasks": [target.name],
+            "languages": [code for code in target.languages if code != SOURCE_LANGUAGE],
+        },
+    }
+    spec = parse(StudySpec, record, "planted effects")
+    check_study(spec, catalogue)
+    return spec
 
 
 if __name__ == "__main__":

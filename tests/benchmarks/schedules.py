@@ -99,7 +99,8 @@ class _Bench:
         )
         scores = []
         for split in self._validation:
-            labels = predicted_labels(predict(model, split, self._padding, self.hardware), task)
+            logits = predict(model, split, self._padding, self.hardware)
+            labels = predicted_labels(logits, split, task)
             scores.append(compute_score(task.metric, split.gold, labels))
         return fmean(scores)
 

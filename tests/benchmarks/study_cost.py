@@ -4,23 +4,22 @@
     python -m tests.benchmarks.study_cost --quick
     python -m tests.benchmarks.study_cost --draw --data DIR --backbone DIR
 
-One fixed list of recipes of `xtreme_legal` is run by us (SQLite, ledger, leases, checkpoint
-cache, all in a fresh folder) and by the peer: what a careful user writes, an objective that
-calls `transformers.Trainer` for the intermediate stage, for the target and for the baseline, pads
-dynamically, keeps the encoded corpora in memory and nothing else. Same encoder, examples,
-epochs, batch, rates, schedules, precision and threads; the orders of the batches and the draws
-of the heads differ, as between two seeds, and Trainer's warm-up makes its first update with a
-rate of zero. The two take turns, recipe by recipe, so that a
-machine that slows down slows both. Reading, encoding and a first small training of each are
-before the clocks.
+One fixed list of recipes of `xtreme_legal`, of its entities alone, is run by us (SQLite, ledger,
+leases, checkpoint cache, all in a fresh folder) and by the peer: what a careful user writes, an
+objective that calls `transformers.Trainer` for the intermediate stage, for the target and for the
+baseline, pads dynamically, keeps the encoded corpora in memory and nothing else. Same encoder,
+examples, epochs, batch, rates, schedules, precision and threads; the orders of the batches and the
+draws of the heads differ, as between two seeds, and Trainer's warm-up makes its first update with
+a rate of zero. The two take turns, recipe by recipe, so that a machine that slows down slows both.
+Reading, encoding and a first small training of each are before the clocks.
 
-The sizes are a twenty-fifth of the shipped study: 48 of 1,200 examples for the intermediate
-task and 200 of 5,000 for the target, so that a peer of one thread takes about ten minutes for
-24 recipes of a six-layer encoder. Epochs, batch and number of rates are as shipped, and with
-them the proportions of the stages; the rates themselves are five times higher, since nothing is
-learnt in 26 updates at 1e-5. Scored on two languages with 282 validation sentences in all.
-Fixed costs (Trainer's set-up, our checkpoints) weigh more here than in a study of full size. The
-checkpoints of the full run take several gigabytes of the temporary folder.
+The sizes are a fraction of the shipped study's: 48 of 1,200 examples for the intermediate task and
+200 of 2,000 for the target, so that a peer of one thread takes about ten minutes for 24 recipes of
+a six-layer encoder. Epochs, batch and number of rates are as shipped, and with them the
+proportions of the stages; the rates themselves are five times higher, since nothing is learnt in
+26 updates at 1e-5. Scored on two languages with 282 validation sentences in all. Fixed costs
+(Trainer's set-up, our checkpoints) weigh more here than in a study of full size. The checkpoints
+of the full run take several gigabytes of the temporary folder.
 
 The score difference is between the two sides' mean F1 of a recipe, the seed spread between our own
 of two seeds, both mean absolute differences in points.
@@ -72,8 +71,10 @@ from objectives.transfer import TransferObjective
 from search.samplers import TrialSeededTPE, first_trials
 from spaces.catalogue import Catalogue, Metric, Task, load_catalogue
 from spaces.dimensions import SearchSpace, StageChoices, search_space, suggest_recipe
-from spaces.recipe import Recipe, Schedule, Stage
-from spaces.studies import NO_INTERMEDIATE, StudySpec, check_study, load_study, pocket_twin
+from spaces.pocket_twin import pocket_twin
+from spaces.recipe import Recipe, Route, Schedule, Stage
+from spaces.studies import NO_INTERMEDIATE, StudySpec, load_study
+from spaces.study_checks import check_study
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
@@ -84,6 +85,12 @@ SHIPPED = "xtreme_legal"
 # The sampler's draws depend on it.
 STUDY_NAME = "study_cost"
 RATES = "{ low = 5e-5, high = 5e-4, points = 4 }"
+# What Trainer has a model for without more ado, and what the list was drawn from.
+TASKS = (
+    *("wnut17", "wikigold", "uner_ewt", "bc5cdr", "ncbi_disease", "bc2gm"),
+    *("e_ner", "inlegalner"),
+)
+TARGET = "panx"
 SIZES = ("intermediate.examples=48", "target.examples=200")
 QUICK_SIZES = ("intermediate.examples=16", "target.examples=32")
 LANGUAGES = ("swa", "tgl")
@@ -209,13 +216,13 @@ class _Ours:
         self.within.append(time.perf_counter() - started)
         self.ledger.record_trial(STUDY_NAME, trial.number, gain.pairs)
         self.recipes.append(recipe)
-        self.scores.append(gain.mean_score(self.languages))
-        return gain.mean_gain(self.languages)
+        self.scores.append(gain.overall_score(self.languages))
+        return gain.overall_gain(self.languages)
 
     def score(self, recipe: Recipe, seed: int) -> float:
         """The recipe's score with another seed; in no trial and on no clock."""
         again = replace(recipe, seeds=(seed,))
-        return self.objective(again, lambda step, value: None, lambda run: None).mean_score(
+        return self.objective(again, lambda step, value: None, lambda run: None).overall_score(
             self.languages
         )
 
@@ -248,11 +255,13 @@ class _Peer:
 
     def _trial(self, trial: Trial) -> float:
         recipe = suggest_recipe(trial, self.space)
-        (target,), (seed,) = recipe.targets, recipe.seeds
+        (route,), (seed,) = recipe.routes, recipe.seeds
+        target = route.target
         baseline = score = self.score(self.train(self.pretrained(target, seed), target, seed))
-        if recipe.intermediate is not None:
-            first = self.pretrained(recipe.intermediate, seed)
-            self.train(first, recipe.intermediate, seed)
+        if route.intermediate:
+            (stage,) = route.intermediate
+            first = self.pretrained(stage, seed)
+            self.train(first, stage, seed)
             model = self.pretrained(target, seed)
             model.base_model.load_state_dict(first.base_model.state_dict())
             score = self.score(self.train(model, target, seed))
@@ -301,7 +310,7 @@ class _Peer:
 
     def score(self, trainer: Trainer) -> float:
         """The mean over languages of F1 on the study's target task."""
-        task = self.catalogue[self.space.target_tasks[0]]
+        task = self.catalogue[self.space.target_tasks[0].name]
         return fmean(
             compute_score(
                 Metric.SPAN_F1, split.gold, _tags(trainer.predict(rows).predictions, split, task)
@@ -477,8 +486,7 @@ def _bill(ours: _Ours, trials: Sequence[int]) -> _Bill:
             asked += took
             place: object = run.checkpoint_key
             if run.position == "intermediate":
-                stage = ours.recipes[number].intermediate
-                assert stage is not None
+                (stage,) = ours.recipes[number].routes[0].intermediate
                 # Whoever trains the longest of these has the shorter ones on the way.
                 place = (replace(stage, epochs=0), run.seed)
             distinct[place] = max(distinct.get(place, 0.0), took)
@@ -496,10 +504,11 @@ def _building_seconds(ours: _Ours) -> float:
     """What building one model takes: the ledger counts from the first update on."""
     objective = ours.objective
     backbone = objective.backbone(ours.space.backbones[0])
+    task = objective.catalogue[ours.space.target_tasks[0].name]
     seconds = []
     for _ in range(5):
         started = time.perf_counter()
-        build_model(backbone, backbone.weights, objective.catalogue[ours.space.target_tasks[0]], 0)
+        build_model(backbone, backbone.weights, task, 0)
         seconds.append(time.perf_counter() - started)
     return median(seconds)
 
@@ -512,7 +521,7 @@ def _seed_spread(ours: _Ours, compared: int, quick: bool) -> tuple[float, float]
     count, seeds = (2, (1,)) if quick else (6, (1, 2))
     scores: dict[Recipe, list[float]] = {}
     for recipe, score in zip(ours.recipes[:compared], ours.scores, strict=False):
-        if recipe.intermediate is not None and len(scores) < count:
+        if recipe.intermediate and len(scores) < count:
             scores.setdefault(recipe, [100 * score])
     for recipe, found in scores.items():
         found += [100 * ours.score(recipe, seed) for seed in seeds]
@@ -569,7 +578,10 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
         folder=encoder,
         backbone=backbone,
         hardware=hardware,
-        rows={name: _rows(corpora.training(backbone, x).encoded) for name, x in stages.items()},
+        rows={
+            name: _rows(corpora.training(backbone, stage)[0].corpus.encoded)
+            for name, stage in stages.items()
+        },
         evaluation={x: (split, _rows(split)) for x, split in scored.items()},
     )
     shown = Path(encoder).name if chosen.backbone else "an untrained encoder"
@@ -583,17 +595,21 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
 
 def _spec(chosen: argparse.Namespace, catalogue: Catalogue) -> StudySpec:
     languages = LANGUAGES if chosen.data else POCKET_LANGUAGES
+    spoken = languages[:1] if chosen.quick else languages
     shipped = load_study(SHIPPED)
+    tasks = [f"intermediate.tasks={json.dumps(TASKS)}", f"target.tasks={json.dumps([TARGET])}"]
     overrides = [
         *(QUICK_SIZES if chosen.quick else SIZES),
-        f"target.languages={list(languages[:1] if chosen.quick else languages)}",
+        f"target.languages={list(spoken)}",
         "seeds=1",
         *(f"{name}.learning_rate={RATES}" for name in POSITIONS),
         *(f"{name}.epochs={list(getattr(shipped, name).epochs)}" for name in POSITIONS),
     ]
-    spec = load_study(SHIPPED, overrides)
+    spec = load_study(SHIPPED, [*tasks, *overrides])
     if not chosen.data:
-        spec = pocket_twin(shipped, catalogue, overrides)
+        spec = pocket_twin(spec, catalogue, overrides)
+        target = spec.target.model_copy(update={"languages": tuple(spoken)})
+        spec = spec.model_copy(update={"target": target})
     check_study(spec, catalogue)
     return spec
 
@@ -609,8 +625,8 @@ def _parameters(text: str, objective: TransferObjective) -> dict[str, Any]:
     positions = POSITIONS[1:]
     if name != NO_INTERMEDIATE:
         domain = catalogue[name].domain
-        tasks = [task.name for task in spec.arm_tasks(catalogue, domain)]
-        place = [x.name for x in load_study(SHIPPED).arm_tasks(catalogue, domain)].index(name)
+        tasks = spec.arm_choices(catalogue, domain)
+        place = [x for x in TASKS if catalogue[x].domain is domain].index(name)
         task = name if name in tasks else tasks[place % len(tasks)]
         found = {"intermediate.domain": str(domain), f"intermediate.task.{domain}": task}
         positions = POSITIONS
@@ -640,22 +656,20 @@ def _draw(ours: _Ours, trials: int) -> None:
 
 def _text(recipe: Recipe, spec: StudySpec) -> str:
     """A recipe as it stands in the list."""
-    stages = [("target", recipe.targets[0])]
-    if recipe.intermediate is not None:
-        stages.insert(0, ("intermediate", recipe.intermediate))
+    (route,) = recipe.routes
+    stages = [*(("intermediate", stage) for stage in route.intermediate), ("target", route.target)]
     digits = [
         getattr(getattr(spec, position), name).index(getattr(stage, name))
         for position, stage in stages
         for name in PLACES
     ]
-    task = recipe.intermediate.task if recipe.intermediate else NO_INTERMEDIATE
-    return f"{task}:{''.join(map(str, digits))}"
+    return f"{recipe.intermediate or NO_INTERMEDIATE}:{''.join(map(str, digits))}"
 
 
 def _warm_up(ours: _Ours, peer: _Peer) -> None:
     """What is compiled or allocated on first use is nobody's trial."""
-    target = replace(_any_stage(ours.space.target, ours.space.target_tasks[0]), epochs=1)
-    recipe = Recipe(ours.space.backbones[0], None, (target,), ours.space.seeds)
+    target = replace(_any_stage(ours.space.target, ours.space.target_tasks[0].name), epochs=1)
+    recipe = Recipe(ours.space.backbones[0], "", (Route((), target),), ours.space.seeds)
     ours.score(recipe, WARM_UP_SEED)
     peer.score(peer.train(peer.pretrained(target, WARM_UP_SEED), target, WARM_UP_SEED))
 
