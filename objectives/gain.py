@@ -1,9 +1,14 @@
-"""The gain: what an intermediate stage changed, per language and in the mean."""
+"""The gain: what a recipe changed, per language and in the mean.
+
+There are two. A trial returns its *gain*, over the reference baseline that all trials share. Its
+*paired gain* is over its own baseline, the same target stage without the intermediate ones; it is
+high where that target stage is badly tuned, so nothing is chosen by it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from spaces.studies import Aggregate
@@ -18,10 +23,10 @@ _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
 
 @dataclass(frozen=True)
 class TransferGain:
-    """Paired scores of one recipe: with its intermediate stage and without.
+    """Scores of one recipe beside those of its baselines.
 
-    Both sides of a pair share the target stage, the seed and the examples scored, so that what
-    they share cancels in the difference.
+    All of a pair share the seed and the examples scored, so that what these do cancels in the
+    difference; in the paired gain the target stage too.
 
     Attributes:
         pairs: One per seed, target task and language.
@@ -35,30 +40,40 @@ class TransferGain:
         """(task, language) -> gain in percentage points, the mean over seeds."""
         return _means(((p.score.task, p.score.language), p.gain) for p in self.pairs)
 
+    def paired_by_language(self) -> dict[tuple[str, str], float]:
+        """As `by_language`, of the paired gain."""
+        return _means(((p.score.task, p.score.language), p.paired_gain) for p in self.pairs)
+
+    def of_baseline(self) -> TransferGain:
+        """The same of its own baseline: what the target stage alone comes to."""
+        return replace(self, pairs=tuple(replace(x, score=x.baseline) for x in self.pairs))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len({pair.seed for pair in self.pairs})
+
     def by_task(self, languages: Collection[str]) -> dict[str, float]:
         """Task -> gain in percentage points, the mean over its languages.
 
         Args:
             languages: Which count: the targets, or the source language alone.
         """
-        return _by_task(self.by_language(), languages)
+        return by_task(self.by_language(), languages)
 
     def overall_gain(self, languages: Collection[str]) -> float:
         """Percentage points: the tasks' gains of `by_task` as one, by `aggregate`."""
         return _AGGREGATES[self.aggregate](self.by_task(languages).values())
 
+    def overall_paired_gain(self, languages: Collection[str]) -> float:
+        """Percentage points, averaged as in `overall_gain`."""
+        tasks = by_task(self.paired_by_language(), languages)
+        return _AGGREGATES[self.aggregate](tasks.values())
+
     def overall_score(self, languages: Collection[str]) -> float:
-        """Score with the intermediate stage, averaged as in `overall_gain`."""
-        return self._overall(languages, baseline=False)
-
-    def overall_baseline(self, languages: Collection[str]) -> float:
-        """Score without the intermediate stage, averaged as in `overall_gain`."""
-        return self._overall(languages, baseline=True)
-
-    def _overall(self, languages: Collection[str], *, baseline: bool) -> float:
-        scores = ((p.baseline if baseline else p.score) for p in self.pairs)
-        means = _means(((s.task, s.language), s.score) for s in scores)
-        return _AGGREGATES[self.aggregate](_by_task(means, languages).values())
+        """Score of the recipe, averaged as in `overall_gain`."""
+        means = _means(((p.score.task, p.score.language), p.score.score) for p in self.pairs)
+        return _AGGREGATES[self.aggregate](by_task(means, languages).values())
 
 
 def in_points(gain: float) -> str:
@@ -73,6 +88,9 @@ def _means(values: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, s
     return {name: fmean(group) for name, group in groups.items()}
 
 
-def _by_task(values: dict[tuple[str, str], float], languages: Collection[str]) -> dict[str, float]:
+def by_task(
+    values: Mapping[tuple[str, str], float], languages: Collection[str]
+) -> dict[str, float]:
+    """Task -> mean of the values of those of its languages that count."""
     chosen = (((task, ""), v) for (task, language), v in values.items() if language in languages)
     return {task: mean for (task, _), mean in _means(chosen).items()}

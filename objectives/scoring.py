@@ -7,6 +7,7 @@ them share batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from objectives.batching import Padding
 from objectives.encoding import EncodedSplit, joined
 from objectives.hardware import Hardware
 from objectives.metrics import compute_score, embed, predict, predicted_labels
+from objectives.outcomes import Outcomes, example_outcomes
 from objectives.retrieval import (
     best_threshold,
     distinct_rows,
@@ -30,6 +32,19 @@ from spaces.errors import DataError
 from spaces.recipe import Stage
 
 OnBatch = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class LanguageScore:
+    """The score of a model in one language.
+
+    Attributes:
+        score: In [0, 1], or in [-1, 1] for correlations.
+        outcomes: What each example adds to it, [examples, k].
+    """
+
+    score: float
+    outcomes: Outcomes
 
 
 def predict_languages(
@@ -85,11 +100,21 @@ def score_languages(
     padding: Padding,
     hardware: Hardware,
     on_batch: OnBatch = lambda done, total: None,
-) -> dict[str, float]:
-    """Language -> score in [0, 1], or in [-1, 1] for correlations.
+    tuning: Mapping[str, EncodedSplit] | None = None,
+) -> dict[str, LanguageScore]:
+    """Language -> score.
 
-    The arguments are those of `predict_languages`. The threshold of mining is the best one for
-    these very splits, as XTREME has it for validation; a test split takes it from there.
+    Args:
+        model: As for `predict_languages`.
+        splits: Likewise, with gold labels.
+        task: Likewise.
+        stage: Likewise.
+        padding: Likewise.
+        hardware: Likewise.
+        on_batch: Likewise.
+        tuning: For mining, the validation splits that the threshold is chosen on, when test
+            splits are scored; None chooses it on the very splits, as XTREME has it for
+            validation.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
@@ -98,15 +123,25 @@ def score_languages(
     """
     assert task.metric is not None, task.name
     predicted = predict_languages(model, splits, task, stage, padding, hardware, on_batch)
+    known = predicted
+    if tuning is not None and task.metric is Metric.BUCC_F1:
+        known = predict_languages(model, tuning, task, stage, padding, hardware, on_batch)
     scores = {}
     for language, split in splits.items():
-        found, gold = predicted[language], split.gold
+        found, gold, sentences = predicted[language], split.gold, []
         if task.metric is Metric.BUCC_F1:
+            tuned = gold_pairs((tuning or splits)[language])
+            found = above(found, mining_threshold(known[language], tuned))
             gold = gold_pairs(split)
-            found = above(found, mining_threshold(found, gold))
+            sentences = [name for name, _, side, _ in _sentences(split) if side != "english"]
         elif not task.kind.is_trained:
             gold = gold_neighbours(split)
-        scores[language] = compute_score(task.metric, gold, found, task.answers, language)
+        scores[language] = LanguageScore(
+            compute_score(task.metric, gold, found, task.answers, language),
+            example_outcomes(
+                task.metric, gold, found, task.answers, language, sentences=sentences
+            ),
+        )
     return scores
 
 

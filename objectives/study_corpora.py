@@ -1,7 +1,7 @@
 """The corpora of one study, each read and encoded once and kept in memory.
 
 Which split a stage trains on and which a checkpoint is scored on is the study's to say
-(`StudySpec.needed_splits`); none of them is a test split.
+(`StudySpec.needed_splits`); none of them is a test split. Those are for `confirmation` alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,13 @@ import datasets
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.corpora import DataSource, corpus_key, load_split
+from objectives.corpora import (
+    DataSource,
+    TestPurpose,
+    corpus_key,
+    load_split,
+    load_test_split,
+)
 from objectives.encoding import EncodedSplit, encode
 from objectives.models import Backbone
 from spaces.catalogue import Catalogue, Task
@@ -109,10 +115,32 @@ class StudyCorpora:
 
     def evaluation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
         """The examples that a checkpoint of `stage` is scored on in one language."""
-        place = (backbone.key, stage.task, language, stage.max_length)
+        name = self.spec.scored_split(self.catalogue[stage.task], language, self.catalogue)
+        return self._evaluation(backbone, stage, name)
+
+    def confirmation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
+        """The same of the test split: for what was chosen before, and never to choose by.
+
+        Raises:
+            DataError: There is none, or its labels are hidden.
+        """
+        task, _, _ = self.spec.scored_split(self.catalogue[stage.task], language, self.catalogue)
+        name = task, language, "test"
+        if name not in self._splits:
+            self._splits[name] = load_test_split(
+                self.catalogue[task], language, self.source, TestPurpose.CONFIRM
+            )
+            if None in self._splits[name][self.catalogue[task].kind.columns[-1]][:]:
+                raise DataError(
+                    f"task {task!r}: expected gold labels of the {language} test split, found "
+                    f"them hidden in {self.source}; name a source that has them with --data"
+                )
+        return self._evaluation(backbone, stage, name)
+
+    def _evaluation(self, backbone: Backbone, stage: Stage, name: SplitName) -> Corpus:
+        place = (backbone.key, stage.task, *name, stage.max_length)
         if place not in self._corpora:
             task = self.catalogue[stage.task]
-            name = self.spec.scored_split(task, language, self.catalogue)
             split = chosen = self._split(name)
             if task.unscored_labels:
                 known = set(task.labels)

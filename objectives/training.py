@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import torch
@@ -67,6 +68,11 @@ class Training:
     seconds: float
     losses: tuple[float, ...]
     state: TrainingState
+
+    def losses_by_epoch(self, epochs: int) -> list[float]:
+        """The mean loss of each of the epochs trained now, of which there were so many."""
+        size = self.updates // epochs
+        return [fmean(self.losses[i : i + size]) for i in range(0, self.updates, size)]
 
 
 def finetune(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -23,6 +23,7 @@ import torch
 from transformers import PreTrainedModel
 
 from objectives.batching import Padding
+from objectives.encoding import EncodedSplit
 from objectives.gain import TransferGain
 from objectives.hardware import Hardware
 from objectives.methods import apply_method, merged
@@ -37,6 +38,7 @@ from objectives.models import (
     save_stage,
     share_encoder,
 )
+from objectives.outcomes import packed
 from objectives.pretraining import POCKET_BACKBONE, pocket_encoder
 from objectives.scoring import score_languages
 from objectives.study_corpora import Corpus, StudyCorpora
@@ -50,8 +52,11 @@ from storage.fingerprint import fingerprint
 from storage.leases import Holder, Lease, Leases
 from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 
-Position = Literal["pretraining", "intermediate", "target", "baseline", "scoring", "waiting"]
+Position = Literal[
+    "pretraining", "intermediate", "target", "baseline", "reference", "scoring", "waiting"
+]
 Record = Callable[[StageRun], None]
+Report = Callable[[int, Sequence[float]], bool]
 VERSIONS = {
     "python": platform.python_version(),
     **{name: version(name) for name in ("torch", "transformers", "datasets", "optuna")},
@@ -127,16 +132,18 @@ class TransferObjective:
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
     def __call__(
-        self, recipe: Recipe, report: Callable[[int, float], None], record: Record
+        self, recipe: Recipe, report: Report, record: Record, *, confirms: bool = False
     ) -> TransferGain:
-        """Train and score a recipe and its baseline, seed by seed.
+        """Train and score a recipe and its baselines, seed by seed.
 
         Args:
             recipe: What to train.
-            report: Called after each seed with its index and the mean gain so far, in
-                percentage points; may raise to end the trial.
+            report: Called after each seed with its index and the gains of that seed over the
+                reference baseline, in percentage points, one per task and language that the
+                study selects on; says whether to go on to the next seed.
             record: Told of each stage that the trial asks for, and of each one that it trained
                 or began to.
+            confirms: Score on test splits. Nothing may be chosen by what comes out.
 
         Raises:
             DivergedError: A training left the finite numbers.
@@ -146,28 +153,40 @@ class TransferObjective:
             CacheError: A checkpoint cannot be written.
         """
         backbone = self.backbone(recipe.backbone)
-        root = _Start(backbone.key, lambda: backbone.weights)
+        held_against = self.backbone(recipe.reference_backbone)
+        split = "test" if confirms else SEARCH_SPLIT
+
+        def scored(
+            backbone: Backbone, stage: Stage, start: _Start, seed: int, position: Position
+        ) -> dict[str, Score]:
+            return self._scored(backbone, stage, start, seed, position, record, split)
+
+        root, reference_root = _root(backbone), _root(held_against)
         for seed in recipe.seeds:
             for row in {route.intermediate for route in recipe.routes}:
                 self._count_as_used(backbone, row, root, seed)
+        languages = self.spec.selection_languages(self.catalogue)
         pairs: list[PairedScore] = []
-        gain = TransferGain((), self.spec.target.aggregate)
         for index, seed in enumerate(recipe.seeds):
             starts: dict[tuple[Stage, ...], _Start] = {(): root}
             for route in recipe.routes:
                 row = route.intermediate
                 if row not in starts:
                     starts[row] = self._end_of_row(backbone, row, root, seed, record)
-                baseline = self._scored(backbone, route.target, root, seed, "baseline", record)
-                scores = baseline
+                scores = baseline = scored(backbone, route.target, root, seed, "baseline")
                 if row:
-                    scores = self._scored(
-                        backbone, route.target, starts[row], seed, "target", record
-                    )
-                pairs += [PairedScore(seed, scores[name], baseline[name]) for name in scores]
-            gain = replace(gain, pairs=tuple(pairs))
-            report(index, gain.overall_gain(self.spec.selection_languages(self.catalogue)))
-        return gain
+                    scores = scored(backbone, route.target, starts[row], seed, "target")
+                reference = scored(
+                    held_against, route.reference, reference_root, seed, "reference"
+                )
+                pairs += [
+                    PairedScore(seed, scores[name], baseline[name], reference[name])
+                    for name in scores
+                ]
+            of_seed = [x for x in pairs if x.seed == seed and x.score.language in languages]
+            if not report(index, [x.gain for x in of_seed]):
+                break
+        return TransferGain(tuple(pairs), self.spec.target.aggregate)
 
     def trained_model(self, recipe: Recipe, task: str, seed: int) -> tuple[Stage, PreTrainedModel]:
         """The target stage of one task, and the model that it makes; trained anew.
@@ -187,7 +206,7 @@ class TransferObjective:
         if task not in routes:
             raise unknown_name("target task", task, routes, "in the recipe")
         backbone = self.backbone(recipe.backbone)
-        root = _Start(backbone.key, lambda: backbone.weights)
+        root = _root(backbone)
         row, stage = routes[task].intermediate, routes[task].target
         weights = self._end_of_row(backbone, row, root, seed, lambda run: None).weights()
         if not self.catalogue[task].kind.is_trained:
@@ -275,10 +294,13 @@ class TransferObjective:
 
         def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
             weights, state, seconds = start.weights(), None, 0.0
+            first, losses = 0, []
             if shorter is not None:
                 weights = load_encoder(shorter, backbone.weights)
                 state = load_state(shorter, shorter.inputs["stage"]["epochs"])
                 seconds = shorter.notes["training_seconds"]
+                # An older version of this program kept none.
+                first, losses = state.epochs, shorter.notes.get("losses", [])
             model, training = self._train(
                 backbone, stage, weights, seed, "intermediate", lease, work, state
             )
@@ -293,6 +315,9 @@ class TransferObjective:
                 "device": self.hardware.name,
                 "precision": self.hardware.precision,
                 "versions": VERSIONS,
+                "losses": [*losses, *training.losses_by_epoch(stage.epochs - first)]
+                if len(losses) == first
+                else [],
             }
 
         inputs = self._stage_inputs(backbone, stage, start, seed)
@@ -334,32 +359,36 @@ class TransferObjective:
         seed: int,
         position: Position,
         record: Record,
+        split: str,
     ) -> dict[str, Score]:
-        """Language -> score of a target stage on the search's split, trained if need be."""
+        """Language -> score of a target stage on a split, trained if need be."""
         task = self.catalogue[stage.task]
         key = fingerprint(self._stage_inputs(backbone, stage, start, seed))
-        corpora = {
-            language: self.corpora.evaluation(backbone, stage, language)
-            for language in self.spec.scored_languages(task)
-        }
+        languages = self.spec.scored_languages(task)
+        corpora = {x: self.corpora.evaluation(backbone, stage, x) for x in languages}
+        tuning = None
+        if split != SEARCH_SPLIT:
+            tuning = corpora
+            corpora = {x: self.corpora.confirmation(backbone, stage, x) for x in languages}
 
         def find() -> dict[str, Score] | None:
-            known = self.ledger.scores(key, SEARCH_SPLIT)
+            known = self.ledger.scores(key, split)
             places = {x: (task.name, x, corpus.key) for x, corpus in corpora.items()}
             if not all(place in known for place in places.values()):
                 return None
             return {language: known[place] for language, place in places.items()}
 
         def make(lease: Lease) -> dict[str, Score]:
-            weights, seconds = start.weights(), 0.0
+            weights, seconds, losses = start.weights(), 0.0, []
             if task.kind.is_trained:
                 model, training = self._train(
                     backbone, stage, weights, seed, position, lease, work
                 )
                 seconds = training.seconds
+                losses = training.losses_by_epoch(stage.epochs)
             else:
                 model = build_model(backbone, weights, task, seed)
-            scores = self._score(backbone, model, stage, corpora, key, seed, work)
+            scores = self._score(backbone, model, stage, corpora, tuning, key, seed, work)
             made = TrainedStage(
                 checkpoint_key=key,
                 parent_key=start.key,
@@ -370,11 +399,13 @@ class TransferObjective:
                 device=self.hardware.name,
                 precision=self.hardware.precision,
                 versions=VERSIONS,
+                losses=losses,
             )
             self.ledger.record_stage(made, list(scores.values()), lease)
             return scores
 
-        record(_asked(stage, position, key, seed))
+        if position != "reference":  # a study that shares nothing would ask for it once
+            record(_asked(stage, position, key, seed))
         with _counted(stage, position, key, seed, record) as work:
             return self.leases.once(
                 key, find, make, lambda holder: self._wait(holder, stage, seed)
@@ -386,6 +417,7 @@ class TransferObjective:
         model: PreTrainedModel,
         stage: Stage,
         corpora: Mapping[str, Corpus],
+        tuning: Mapping[str, Corpus] | None,
         key: str,
         seed: int,
         work: _Work,
@@ -395,12 +427,13 @@ class TransferObjective:
         started = time.perf_counter()
         found = score_languages(
             model,
-            {language: corpus.encoded for language, corpus in corpora.items()},
+            _encoded(corpora),
             task,
             stage,
             Padding.of(backbone.tokenizer),
             self.hardware,
             lambda done, total: self.watch(StageProgress("scoring", task.name, seed, done, total)),
+            None if tuning is None else _encoded(tuning),
         )
         work.scoring_seconds += time.perf_counter() - started
         return {
@@ -409,14 +442,15 @@ class TransferObjective:
                 corpus_key=corpora[language].key,
                 task=task.name,
                 language=language,
-                split=SEARCH_SPLIT,
+                split=SEARCH_SPLIT if tuning is None else "test",
                 metric=task.metric,
-                score=score,
+                score=scored.score,
                 examples=len(corpora[language].encoded),
                 lost_words=corpora[language].encoded.lost_words,
                 unscored_examples=corpora[language].unscored,
+                outcomes=packed(scored.outcomes),
             )
-            for language, score in found.items()
+            for language, scored in found.items()
         }
 
     # --- any stage
@@ -487,6 +521,14 @@ class TransferObjective:
 
     def _wait(self, holder: Holder, stage: Stage, seed: int) -> None:
         self.watch(StageProgress("waiting", stage.task, seed, holder.done, holder.total))
+
+
+def _encoded(corpora: Mapping[str, Corpus]) -> dict[str, EncodedSplit]:
+    return {language: corpus.encoded for language, corpus in corpora.items()}
+
+
+def _root(backbone: Backbone) -> _Start:
+    return _Start(backbone.key, lambda: backbone.weights)
 
 
 def _has_prefixes(stage: Stage) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from statistics import fmean
 
-from search.finished import FinishedTrial
+from search.finished import FinishedRecipe
 from spaces.studies import NO_INTERMEDIATE, ClaimKind, ClaimSpec, StudySpec
 
 # Scores nearer than this are equal: what remains of a difference is the order of a sum.
@@ -54,16 +54,16 @@ _Best = Mapping[tuple[str, str, _Side], float]
 
 
 def check_claims(
-    spec: StudySpec, finished: Iterable[FinishedTrial], languages: frozenset[str]
+    spec: StudySpec, recipes: Iterable[FinishedRecipe], languages: frozenset[str]
 ) -> list[ClaimVerdict]:
     """One verdict per claim of a study, in the order of its file.
 
     Args:
         spec: The study.
-        finished: Its complete trials.
+        recipes: Those it has finished.
         languages: Those that the study selects on.
     """
-    best = _best_scores(spec, finished, languages)
+    best = _best_scores(spec, recipes, languages)
     return [_check(claim, spec, best) for claim in spec.claims]
 
 
@@ -78,18 +78,18 @@ def claim_lines(verdicts: Iterable[ClaimVerdict]) -> list[str]:
 
 
 def _best_scores(
-    spec: StudySpec, finished: Iterable[FinishedTrial], languages: frozenset[str]
+    spec: StudySpec, recipes: Iterable[FinishedRecipe], languages: frozenset[str]
 ) -> _Best:
     best: dict[tuple[str, str, _Side], float] = {}
-    for item in finished:
-        backbone = str(item.trial.params.get("backbone", spec.backbone[0]))
+    for recipe in recipes:
+        backbone = str(recipe.first.params.get("backbone", spec.backbone[0]))
         scores: dict[tuple[str, _Side], list[float]] = {}
-        for pair in item.gain.pairs:
+        for pair in recipe.gain.pairs:
             if pair.score.language not in languages:
                 continue
             task = pair.score.task
             scores.setdefault((task, _Side.WITHOUT), []).append(pair.baseline.score)
-            if item.arm != NO_INTERMEDIATE:
+            if recipe.arm != NO_INTERMEDIATE:
                 scores.setdefault((task, _Side.WITH), []).append(pair.score.score)
         for (task, side), values in scores.items():
             # Every language has every seed, so this is the mean of the languages' means.

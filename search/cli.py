@@ -11,6 +11,10 @@ COMMANDS = {
     "predict": "write a model's predictions in XTREME's submission format",
     "evaluate": "score predictions in XTREME's submission format",
     "dashboard": "browse a study in optuna-dashboard",
+    "confirm": "retrain the leaders with fresh seeds, and judge them on the test splits",
+    "report": "write what a study found as a page, tables and figures",
+    "export": "write the best recipe's model, with its card, for from_pretrained and the Hub",
+    "compare": "show two studies of one storage side by side",
     "cost": "show what a study asked for, trained and saved",
     "cache": "list, measure, verify or clean the checkpoint cache",
 }

@@ -121,6 +121,9 @@ def _add(cost: StudyCost, runs: Iterable[StageRun], stages: Mapping[str, Trained
     for run in runs:
         groups[run.seed, run.position, run.task].append(run)
     for (_, position, _), group in groups.items():
+        if position == "reference":  # asked for once, by whoever came first
+            cost.asked += _trained(group)
+            continue
         trained = sum(run.updates_trained for run in group)
         for run in group:
             if not run.updates_asked:

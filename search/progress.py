@@ -82,13 +82,13 @@ class RunProgress:
         self._best = best
         self._bars.update(self._trial_bar, completed=done, note=self._best_note())
         if done:
-            self._say(f"{done} of {self._total} trials are done already")
+            self.say(f"{done} of {self._total} trials are done already")
 
     def trial_started(self, number: int, recipe: Recipe) -> None:
         """Say what a trial is about to train."""
         self._recipe = describe(recipe)
         if not self._console.is_terminal:
-            self._say(f"trial {number}: {self._recipe}")
+            self.say(f"trial {number}: {self._recipe}")
 
     def stage(self, progress: StageProgress) -> None:
         """Move the bar of the current stage."""
@@ -107,9 +107,9 @@ class RunProgress:
                 note="",  # reset drops the fields that it is not given
             )
             if progress.position == "waiting":
-                self._say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
+                self.say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
             if progress.position == "pretraining":
-                self._say("pretraining the pocket encoder (once; it is kept in the cache)")
+                self.say("pretraining the pocket encoder (once; it is kept in the cache)")
         self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
 
     def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
@@ -118,21 +118,32 @@ class RunProgress:
         head = f"trial {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
         if gain is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
-            self._say(f"{head} {state}: {trial.user_attrs.get('reason', 'no reason kept')}")
+            self.say(f"{head} {state}: {trial.user_attrs.get('reason', 'no reason kept')}")
         else:
             value = gain.overall_gain(self._languages)
             if self._best is None or value > self._best[0]:
                 self._best = (value, self._recipe)
             score = 100 * gain.overall_score(self._languages)
-            self._say(f"{head} gain {in_points(value)}, score {score:.1f} [{_parts(gain)}]")
+            paired = in_points(gain.overall_paired_gain(self._languages))
+            self.say(
+                f"{head} gain {in_points(value)}, paired {paired}, score {score:.1f} "
+                f"[{_parts(gain)}]" + self._aside(trial)
+            )
             if self._console.is_terminal:
-                self._say(f"  {self._recipe}")
+                self.say(f"  {self._recipe}")
         self._bars.update(self._trial_bar, completed=done, note=self._best_note())
+
+    def _aside(self, trial: FrozenTrial) -> str:
+        """What is unlike other trials in this one."""
+        if "repeat_of" in trial.user_attrs:
+            return f"; repeats trial {trial.user_attrs['repeat_of']} with fresh seeds"
+        return f"; {trial.user_attrs['stopped']}" if "stopped" in trial.user_attrs else ""
 
     def _best_note(self) -> str:
         return f"best {in_points(self._best[0])}: {self._best[1]}" if self._best else ""
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Show a line."""
         self._console.print(line, markup=False, highlight=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,16 +11,11 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.corpora import SourceKind, choose_source
 from objectives.transfer import StageProgress, TransferObjective
-from search.arguments import existing_study
+from search.results import open_results
 from search.study import build_objective, check_same, check_source, defining_facts
-from spaces.catalogue import load_catalogue
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from spaces.records import parse
-from spaces.studies import StudySpec
-from storage.backends import open_storage, redacted
-from storage.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -70,27 +64,17 @@ def reopen_study(
         StorageError: It was made by something else, or its data, encoder or precision is another
             now; says what differs.
     """
-    storage = open_storage(options.storage, create=False)
-    name, shown_url = existing_study(options, storage), redacted(options.storage)
-    study = optuna.load_study(study_name=name, storage=storage)
-    frozen, kept = Ledger(storage.engine).frozen_study(name), study.user_attrs.get("study_file")
-    if frozen is None or kept is None:
-        raise StorageError(
-            f"storage {shown_url}: study {name!r} was not made by this version of "
-            f"transfer-search, or its first run has not begun yet"
-        )
-    record = {"name": name, **json.loads(kept), **frozen["spec"]}
-    if options.backbone:
-        record["backbone"] = [options.backbone]
-    spec = parse(StudySpec, record, f"study {name!r}")
-    catalogue = load_catalogue().extended(spec.tasks, f"study {name!r}")
+    results = open_results(options)
+    spec, catalogue, frozen = results.spec, results.catalogue, results.frozen
     kind = frozen["data"]["source"]
     # Of folders only their content is kept, so they are found as in any other command.
     asked = kind if options.data == "auto" and kind != SourceKind.LOCAL else options.data
     needed = [(catalogue[task], language) for task, language, _ in spec.needed_splits(catalogue)]
     source = choose_source(asked, needed, spec.backbone)
-    check_source(name, frozen, source.kind, shown_url)
-    objective = build_objective(name, spec, catalogue, source, storage, options, watch)
+    check_source(results.name, frozen, source.kind, results.shown_url)
+    objective = build_objective(
+        results.name, spec, catalogue, source, results.storage, options, watch
+    )
     facts, space = defining_facts(objective)
-    check_same(name, frozen, facts, shown_url)
-    return ReopenedStudy(study, objective, space)
+    check_same(results.name, frozen, facts, results.shown_url)
+    return ReopenedStudy(results.study, objective, space)

@@ -1,17 +1,20 @@
-"""The sampler: TPE that draws the same for the same history, however many workers there are."""
+"""TPE that draws the same for the same history, and what stops a trial that is far behind."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.dimensions import SearchSpace, reference_parameters
+from spaces.studies import NO_INTERMEDIATE
 from storage.fingerprint import fingerprint
 
 
@@ -73,6 +76,25 @@ class TrialSeededTPE(BaseSampler):
         return self._tpe
 
 
-def first_trials(arms: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
-    """Parameters to fix in the first trials of a study: each arm is tried once before TPE."""
-    return [{"intermediate.domain": arm} for arm in arms]
+def seed_pruner(p_threshold: float) -> BasePruner:
+    """What says after each seed whether a trial is clearly behind the best one.
+
+    Both have the gains of the same languages in the same seeds, which are compared by pairs.
+
+    Args:
+        p_threshold: Of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
+    """
+    if not p_threshold:
+        return NopPruner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=p_threshold)
+
+
+def first_trials(space: SearchSpace) -> list[dict[str, Any]]:
+    """Parameters to fix in the first trials of a study: each arm is tried once before TPE.
+
+    The first of all is the reference baseline, which every trial is held against.
+    """
+    others = [{"intermediate.domain": arm} for arm in space.arms if arm != NO_INTERMEDIATE]
+    return [reference_parameters(space), *others]

@@ -15,13 +15,13 @@ from optuna.study import Study
 from rich.console import Console
 
 from objectives.corpora import DataSource, SourceKind, choose_source
-from objectives.hardware import keep_freed_memory
+from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models import quiet_libraries
 from objectives.overlap import describe_overlap, study_overlaps
 from objectives.transfer import StageProgress, TransferObjective
 from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
 from search.fellows import count_workers, fellow_workers
-from search.finished import finished_trials, highest_gain
+from search.finished import finished_recipes, leaders
 from search.progress import RunProgress
 from search.study import build_objective, defining_facts, open_study, provenance
 from search.summary import show_result
@@ -94,24 +94,19 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     with stop.listening(), progress.showing():
         try:
             study, space = _open(objective, name, storage, redacted(options.storage))
-            leader = highest_gain(finished_trials(study, ledger, spec.target.aggregate), languages)
-            best = (leader.gain.overall_gain(languages), leader.in_words) if leader else None
+            leading = leaders(finished_recipes(study, ledger, spec.target.aggregate), languages)
+            best = None
+            if leading:
+                best = leading[0].gain.overall_gain(languages), leading[0].in_words
             progress.resume(count_done(study), best)
             with fellow_workers(options.words, workers - 1, options.device, threads, stop):
                 run_worker(study, space, objective, ledger, trials, progress, stop)
         except Interrupted:
             study = None  # before the first trial; nothing to show
     if study is not None:
-        show_result(study, ledger, spec, catalogue, source)
+        show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
     _show_next_steps(options, trials)
     return 128 + stop.number if stop.number else 0
-
-
-def usable_cores() -> int:
-    """CPU cores this process may use; fewer than the machine has under a batch system."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open(
@@ -129,7 +124,7 @@ def _open(
         if len(overlap) > SHOWN_OVERLAPS:
             rest = len(overlap) - SHOWN_OVERLAPS
             _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
-    return open_study(name, storage, objective.ledger, facts, about, shown_url), space
+    return open_study(name, storage, objective.ledger, facts, about, space, shown_url), space
 
 
 def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[str]:

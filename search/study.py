@@ -21,7 +21,7 @@ from objectives.hardware import choose_hardware
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
 from search.arguments import default_cache
-from search.samplers import TrialSeededTPE, first_trials
+from search.samplers import TrialSeededTPE, first_trials, seed_pruner
 from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
@@ -161,6 +161,7 @@ def open_study(
     ledger: Ledger,
     facts: Mapping[str, Any],
     about: Mapping[str, str],
+    space: SearchSpace,
     shown_url: str,
 ) -> Study:
     """Create the study, or open it to go on.
@@ -171,17 +172,23 @@ def open_study(
         ledger: In the same database.
         facts: From `defining_facts`.
         about: From `provenance`; kept by the run that creates the study.
+        space: Of its trials.
         shown_url: The database without its password, for messages.
 
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
+    sampler, pruner = TrialSeededTPE(), seed_pruner(facts["spec"]["stop_behind"])
     try:
         study = optuna.create_study(
-            study_name=name, storage=storage, sampler=TrialSeededTPE(), direction="maximize"
+            study_name=name,
+            storage=storage,
+            sampler=sampler,
+            pruner=pruner,
+            direction="maximize",
         )
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=storage, sampler=TrialSeededTPE())
+        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
         created = False
     else:
         ledger.forget_study(name)  # of a study of that name which was deleted since
@@ -200,7 +207,7 @@ def open_study(
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             pocket = facts["data"]["source"] == SourceKind.POCKET
             study.set_metric_names(["gain on pocket corpora" if pocket else "gain"])
-        for parameters in first_trials(facts["space"]["arms"]):
+        for parameters in first_trials(space):
             study.enqueue_trial(parameters)
     return study
 

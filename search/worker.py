@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import types
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import optuna
@@ -15,12 +16,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from objectives.gain import TransferGain
 from objectives.transfer import TransferObjective
+from search.artifacts import ArtifactFolder, upload_trial
+from search.finished import enqueue_repeat
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import CacheError, DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Recipe
-from spaces.studies import Aggregate
+from spaces.studies import SEARCH_SPLIT, Aggregate
 from storage.backends import requeue
-from storage.ledger import Ledger
+from storage.ledger import Ledger, StageRun
 from storage.liveness import is_dead, process_identity
 
 INTERRUPTED = "interrupted"
@@ -86,6 +89,11 @@ def run_worker(
 ) -> None:
     """Run trials until the study has `trials` of them, or `stop` says so.
 
+    The last of them repeat the leaders with fresh seeds (`StudySpec.repeat_leaders`). A trial that
+    is clearly behind the best one after a seed has no further seeds: it is complete with those
+    that it has, as Optuna advises for values that are means
+    (https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.WilcoxonPruner.html).
+
     A diverged or too large recipe is told as pruned, so that the sampler avoids its like; a
     trial that is stopped, or whose worker died, is failed and queued again; one whose checkpoint
     cannot be written is failed.
@@ -108,13 +116,21 @@ def run_worker(
         with _reason_kept(trial):
             stop.check()
             recipe = suggest_recipe(trial, space)
+            if fresh := trial.user_attrs.get("seeds"):
+                recipe = replace(recipe, seeds=tuple(fresh))
             watcher.trial_started(trial.number, recipe)
+            runs: list[StageRun] = []
+
+            def record(run: StageRun) -> None:
+                runs.append(run)
+                ledger.record_stage_run(study.study_name, trial.number, run)
+
             gain = objective(
-                recipe,
-                lambda step, value: trial.report(value, step),
-                lambda run: ledger.record_stage_run(study.study_name, trial.number, run),
+                recipe, lambda index, gains: _go_on(trial, recipe, index, gains), record
             )
             ledger.record_trial(study.study_name, trial.number, gain.pairs)
+            losses = ledger.losses({run.checkpoint_key for run in runs})
+            upload_trial(trial, gain.pairs, runs, losses, folder)
             gains[trial.number] = gain
             return gain.overall_gain(languages)
 
@@ -125,11 +141,16 @@ def run_worker(
 
     languages = objective.spec.selection_languages(objective.catalogue)
     gains: dict[int, TransferGain] = {}
+    folder = ArtifactFolder(objective.cache.location)
     while not stop.number:
         settle_dead_trials(study, ledger, languages, objective.spec.target.aggregate)
         running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        if count_done(study) + running >= trials:
+        left = trials - count_done(study) - running
+        if left <= 0:
             break
+        # At most a fifth of the trials, or a short study would find nothing to repeat.
+        if left <= min(objective.spec.repeat_leaders, trials // 5):
+            enqueue_repeat(study, ledger, objective.spec, languages)
         study.optimize(
             run_trial, n_trials=1, catch=(Interrupted, CacheError), callbacks=[after_trial]
         )
@@ -159,7 +180,7 @@ def settle_dead_trials(
         worker = trial.user_attrs.get("worker")
         if worker is None or not is_dead(worker):
             continue
-        pairs = ledger.pairs(study.study_name).get(trial.number)
+        pairs = ledger.pairs(study.study_name, SEARCH_SPLIT).get(trial.number)
         if pairs:
             value = TransferGain(tuple(pairs), aggregate).overall_gain(languages)
             study.tell(trial.number, value, skip_if_finished=True)
@@ -170,6 +191,22 @@ def settle_dead_trials(
         except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
             continue  # another worker settled it first, and queued it again
         requeue(study, trial, "its worker was killed")
+
+
+def _go_on(trial: Trial, recipe: Recipe, index: int, gains: Sequence[float]) -> bool:
+    """Whether a trial should train its next seed, after that of `index`."""
+    seed = recipe.seeds[index]
+    for place, gain in enumerate(gains):
+        trial.report(gain, seed * len(gains) + place)
+    if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
+        return True
+    with warnings.catch_warnings():
+        # The best trial may have other seeds than this one; those that both have are compared.
+        warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
+        if not trial.should_prune():
+            return True
+    trial.set_user_attr("stopped", f"clearly behind the best trial after {index + 1} seed(s)")
+    return False
 
 
 @contextmanager

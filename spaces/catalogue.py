@@ -181,6 +181,8 @@ class Task(StrictRecord):
     languages: Names
     labels: Names = ()
     """Entity types for NER, tags for POS, classes for classification; empty for the rest."""
+    parallel: bool = False
+    """Evaluation splits are translations of the same examples, which statistics must know."""
     unscored_labels: Names = ()
     """Labels that languages other than the source have: left out of scoring, and counted."""
     metric: Annotated[Metric, Field(strict=False)] | None = None

@@ -169,13 +169,48 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     retrieval = None
     if not all(task.is_trained for task in space.target_tasks):
         retrieval = _suggest_retrieval(trial, space.retrieval)
+    middle = _Middle()
     routes = []
     for task in space.target_tasks:
-        shape = last if task.is_trained else retrieval
-        assert shape is not None
+        if task.is_trained:
+            assert last is not None
+            # More examples are another question than a better recipe for as many.
+            shape, reference = last, _suggest_stage(middle, "target", space.target)
+            reference = replace(reference, examples=last.examples, shots=last.shots)
+        else:
+            assert retrieval is not None
+            shape, reference = retrieval, _suggest_retrieval(middle, space.retrieval)
         row = () if first is None else _row(name, task.name, first, space)
-        routes.append(Route(row, _target_stage(task, shape, space.target)))
-    return Recipe(backbone, name, tuple(routes), space.seeds)
+        target, held_against = (_target_stage(task, x, space.target) for x in (shape, reference))
+        routes.append(Route(row, target, held_against))
+    return Recipe(backbone, name, tuple(routes), space.seeds, space.backbones[0])
+
+
+def reference_parameters(space: SearchSpace) -> dict[str, Any]:
+    """The parameters of the reference baseline, for the first trial of a study.
+
+    It has no intermediate task, the first encoder, and the middle of the choices for the target
+    stage (of names, such as methods, the first). One recipe in the whole study, so that the
+    gains over it can be compared between trials; a trial's own baseline may be badly tuned, which
+    any intermediate task makes up for.
+    """
+    middle = _Middle({"intermediate.domain": NO_INTERMEDIATE})
+    suggest_recipe(middle, space)
+    return middle.chosen
+
+
+class _Middle:
+    """Takes the middle of numbers, and the first of names."""
+
+    def __init__(self, fixed: Mapping[str, Any] | None = None) -> None:
+        self._fixed = fixed or {}
+        self.chosen: dict[str, Any] = {}
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`."""
+        place = 0 if isinstance(choices[0], str) else len(choices) // 2
+        self.chosen[name] = self._fixed.get(name, choices[place])
+        return self.chosen[name]
 
 
 def _row(name: str, target: str, shape: Stage, space: SearchSpace) -> tuple[Stage, ...]:

@@ -116,10 +116,13 @@ class Route:
     Attributes:
         intermediate: In a row; empty in the arm "none".
         target: The stage that is scored.
+        reference: What the trial's value is measured from: the target stage of the reference
+            baseline, which all trials of a study share.
     """
 
     intermediate: tuple[Stage, ...]
     target: Stage
+    reference: Stage
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,11 @@ class Recipe:
         routes: One per target task. The targets are alike but for their tasks; each starts from
             its intermediate checkpoint (or the backbone), never from another target's.
         seeds: The trial is repeated once per seed.
+        reference_backbone: The encoder of the reference baseline.
     """
 
     backbone: str
     intermediate: str
     routes: tuple[Route, ...]
     seeds: tuple[int, ...]
+    reference_backbone: str

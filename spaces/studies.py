@@ -240,6 +240,12 @@ class StudySpec(StrictRecord):
     trials: Count = 40
     seeds: Count = 1
     """Repeats of each trial; their mean goes back to the sampler."""
+    stop_behind: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
+    """A trial has no further seeds when it is behind the best trial, language by language and
+    seed by seed, with p below this (Wilcoxon's signed-rank test); 0 trains all seeds of all."""
+    repeat_leaders: Annotated[int, Field(ge=0)] = 3
+    """So many of the last trials repeat the leading recipes with fresh seeds, but at most a fifth
+    of all."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     intermediate: IntermediateSpec
     target: TargetSpec

@@ -159,10 +159,15 @@ def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
         engine.dispose()
 
 
+ASKED_FOR = ("repeat_of", "seeds")
+"""User attributes that are part of what a trial is to do, beside its parameters."""
+
+
 def requeue(study: Study, trial: FrozenTrial, reason: str) -> None:
     """Queue the parameters of a failed trial again; the new trial says whose retry it is."""
+    kept = {name: trial.user_attrs[name] for name in ASKED_FOR if name in trial.user_attrs}
     study.enqueue_trial(
-        trial.params, user_attrs={"retry_of": trial.number, "retry_reason": reason}
+        trial.params, user_attrs={**kept, "retry_of": trial.number, "retry_reason": reason}
     )
 
 

@@ -8,7 +8,7 @@ its baseline's. Trial parameters, states and values stay in Optuna and are not r
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -53,6 +53,7 @@ _results = sa.Table(
     sa.Column("corpus_key", sa.String(64), nullable=False),
     sa.Column("checkpoint_key", sa.String(64), nullable=False),
     sa.Column("baseline_key", sa.String(64), nullable=False),
+    sa.Column("reference_key", sa.String(64), nullable=False),
 )
 _confirmations = sa.Table(
     "transfer_confirmations",
@@ -75,6 +76,7 @@ _stages = sa.Table(
     sa.Column("device", sa.String(64), nullable=False),
     sa.Column("precision", sa.String(16), nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
+    sa.Column("losses", sa.JSON, nullable=False),
 )
 _stage_runs = sa.Table(
     "transfer_stage_runs",
@@ -154,6 +156,7 @@ class TrainedStage:
         device: Where.
         precision: float32 or bfloat16 (autocast).
         versions: Package -> version.
+        losses: The mean training loss of each epoch, in order.
     """
 
     checkpoint_key: str
@@ -165,6 +168,7 @@ class TrainedStage:
     device: str
     precision: str
     versions: Mapping[str, str]
+    losses: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -200,20 +204,28 @@ class StageRun:
 
 @dataclass(frozen=True)
 class PairedScore:
-    """One language of one seed of a trial: with the intermediate stage, and without.
+    """One language of one seed of a recipe, and what it is held against.
 
     Attributes:
-        seed: Of both trainings.
-        score: With the intermediate stage.
-        baseline: Without it.
+        seed: Of all trainings.
+        score: Of the recipe.
+        baseline: Of the same target stage without the intermediate ones.
+        reference: Of the baseline that all trials of a study share; in a confirmation of the
+            tuned baseline.
     """
 
     seed: int
     score: Score
     baseline: Score
+    reference: Score
 
     @property
     def gain(self) -> float:
+        """Percentage points: 100 x (score - reference)."""
+        return 100 * (self.score.score - self.reference.score)
+
+    @property
+    def paired_gain(self) -> float:
         """Percentage points: 100 x (score - baseline)."""
         return 100 * (self.score.score - self.baseline.score)
 
@@ -313,6 +325,14 @@ class Ledger:
             # Another process recorded some of them between our look and our write.
             self.record_stage(stage, scores, lease)
 
+    def losses(self, checkpoint_keys: Collection[str]) -> dict[str, list[float]]:
+        """The mean training loss of each epoch of stages: checkpoint key -> losses in order."""
+        query = sa.select(_stages.c.checkpoint_key, _stages.c.losses).where(
+            _stages.c.checkpoint_key.in_(checkpoint_keys)
+        )
+        with self._engine.connect() as connection:
+            return {key: list(losses) for key, losses in connection.execute(query)}
+
     def trained_stages(self, study_name: str) -> dict[str, TrainedStage]:
         """What each stage that a study needed took to make: checkpoint key -> stage."""
         needed = sa.select(_stage_runs.c.checkpoint_key).where(
@@ -320,7 +340,8 @@ class Ledger:
         )
         query = sa.select(_stages).where(_stages.c.checkpoint_key.in_(needed))
         with self._engine.connect() as connection:
-            found = [TrainedStage(**row) for row in connection.execute(query).mappings()]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        found = [TrainedStage(**{**row, "losses": tuple(row["losses"])}) for row in rows]
         return {stage.checkpoint_key: stage for stage in found}
 
     def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:
@@ -332,7 +353,10 @@ class Ledger:
     def record_trial(
         self, study_name: str, trial_number: int, pairs: Sequence[PairedScore]
     ) -> None:
-        """Keep what a trial found, all or nothing; a second call for the same trial is ignored."""
+        """Keep what a trial found on a split, all or nothing.
+
+        A second call for the same trial, split and seeds is ignored.
+        """
         results = [
             {
                 "study_name": study_name,
@@ -344,17 +368,18 @@ class Ledger:
                 "corpus_key": pair.score.corpus_key,
                 "checkpoint_key": pair.score.checkpoint_key,
                 "baseline_key": pair.baseline.checkpoint_key,
+                "reference_key": pair.reference.checkpoint_key,
             }
             for pair in pairs
         ]
         try:
             with self._engine.begin() as connection:
-                if not self._has_results(connection, study_name, trial_number):
+                if not self._has_results(connection, study_name, trial_number, pairs):
                     for row in results:
                         connection.execute(sa.insert(_results), row)
         except sa.exc.IntegrityError:
             with self._engine.connect() as connection:
-                if not self._has_results(connection, study_name, trial_number):
+                if not self._has_results(connection, study_name, trial_number, pairs):
                     raise
             # Another process recorded the trial between our look and our write.
 
@@ -368,9 +393,14 @@ class Ledger:
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
 
-    def pairs(self, study_name: str) -> dict[int, list[PairedScore]]:
-        """What the search saw: trial number -> its paired scores, by seed, task, language."""
-        own, base = _scores.alias("own"), _scores.alias("base")
+    def pairs(self, study_name: str, split: str) -> dict[int, list[PairedScore]]:
+        """What was found on a split: trial number -> its scores, by seed, task, language.
+
+        Args:
+            study_name: Of the study.
+            split: validation is what the search saw, test what was confirmed.
+        """
+        own, base, reference = (_scores.alias(name) for name in ("own", "base", "reference"))
 
         def joined(scores: sa.FromClause, key: sa.Column[str]) -> sa.ColumnElement[bool]:
             return sa.and_(
@@ -382,23 +412,24 @@ class Ledger:
             )
 
         columns: list[sa.ColumnElement[Any]] = [_results.c.trial_number, _results.c.seed]
-        for prefix, table in (("own", own), ("base", base)):
+        for prefix, table in (("own", own), ("base", base), ("reference", reference)):
             columns += [table.c[x.name].label(f"{prefix}_{x.name}") for x in _SCORE_COLUMNS]
         query = (
             sa.select(*columns)
             .join_from(_results, own, joined(own, _results.c.checkpoint_key))
             .join(base, joined(base, _results.c.baseline_key))
-            .where(_results.c.study_name == study_name)
+            .join(reference, joined(reference, _results.c.reference_key))
+            .where(_results.c.study_name == study_name, _results.c.split == split)
             .order_by(_results.c.trial_number, _results.c.seed, own.c.task, own.c.language)
         )
         found: dict[int, list[PairedScore]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(query).mappings():
-                score, baseline = (
+                scores = (
                     Score(**{x.name: row[f"{prefix}_{x.name}"] for x in _SCORE_COLUMNS})
-                    for prefix in ("own", "base")
+                    for prefix in ("own", "base", "reference")
                 )
-                pair = PairedScore(row["seed"], score, baseline)
+                pair = PairedScore(row["seed"], *scores)
                 found.setdefault(row["trial_number"], []).append(pair)
         return found
 
@@ -479,9 +510,18 @@ class Ledger:
         }
         return [score for score in scores if score.place not in known]
 
-    def _has_results(self, connection: sa.Connection, study_name: str, trial_number: int) -> bool:
+    def _has_results(
+        self,
+        connection: sa.Connection,
+        study_name: str,
+        trial_number: int,
+        pairs: Sequence[PairedScore],
+    ) -> bool:
         count = sa.select(sa.func.count()).where(
-            _results.c.study_name == study_name, _results.c.trial_number == trial_number
+            _results.c.study_name == study_name,
+            _results.c.trial_number == trial_number,
+            _results.c.split.in_({pair.score.split for pair in pairs}),
+            _results.c.seed.in_({pair.seed for pair in pairs}),
         )
         return connection.execute(count).scalar_one() > 0
 

@@ -24,13 +24,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from objectives.corpora import DataSource, SourceKind
-from objectives.hardware import choose_hardware, keep_freed_memory
+from objectives.hardware import choose_hardware, keep_freed_memory, usable_cores
 from objectives.models import quiet_libraries
 from objectives.pocket import PLANTED, PlantedEffect
 from objectives.pocket.languages import SOURCE_LANGUAGE
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
-from search.session import usable_cores
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.records import parse
@@ -103,8 +102,14 @@ def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list
     )
     first = Stage(f"pocket_{row.intermediate}", 2, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT)
     target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, chosen.examples, 0.1, 64, Schedule.LINEAR)
-    recipe = Recipe("pocket", first.task, (Route((first,), target),), tuple(range(chosen.seeds)))
-    pairs = objective(recipe, lambda step, value: None, lambda run: None).pairs
+    recipe = Recipe(
+        "pocket",
+        first.task,
+        (Route((first,), target, target),),
+        tuple(range(chosen.seeds)),
+        "pocket",
+    )
+    pairs = objective(recipe, lambda index, gains: True, lambda run: None).pairs
     storage.engine.dispose()
     return [fmean(p.gain for p in pairs if p.seed == seed) for seed in recipe.seeds]
 

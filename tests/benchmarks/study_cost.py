@@ -211,8 +211,13 @@ class _Ours:
         def record(run: StageRun) -> None:
             self.ledger.record_stage_run(STUDY_NAME, trial.number, run)
 
+        def report(index: int, gains: Sequence[float]) -> bool:
+            for place, found in enumerate(gains):
+                trial.report(found, index * len(gains) + place)
+            return True
+
         started = time.perf_counter()
-        gain = self.objective(recipe, lambda step, value: trial.report(value, step), record)
+        gain = self.objective(recipe, report, record)
         self.within.append(time.perf_counter() - started)
         self.ledger.record_trial(STUDY_NAME, trial.number, gain.pairs)
         self.recipes.append(recipe)
@@ -222,7 +227,7 @@ class _Ours:
     def score(self, recipe: Recipe, seed: int) -> float:
         """The recipe's score with another seed; in no trial and on no clock."""
         again = replace(recipe, seeds=(seed,))
-        return self.objective(again, lambda step, value: None, lambda run: None).overall_score(
+        return self.objective(again, lambda index, gains: True, lambda run: None).overall_score(
             self.languages
         )
 
@@ -669,7 +674,9 @@ def _text(recipe: Recipe, spec: StudySpec) -> str:
 def _warm_up(ours: _Ours, peer: _Peer) -> None:
     """What is compiled or allocated on first use is nobody's trial."""
     target = replace(_any_stage(ours.space.target, ours.space.target_tasks[0].name), epochs=1)
-    recipe = Recipe(ours.space.backbones[0], "", (Route((), target),), ours.space.seeds)
+    backbone = ours.space.backbones[0]
+    route = Route((), target, target)
+    recipe = Recipe(backbone, "", (route,), ours.space.seeds, backbone)
     ours.score(recipe, WARM_UP_SEED)
     peer.score(peer.train(peer.pretrained(target, WARM_UP_SEED), target, WARM_UP_SEED))
 

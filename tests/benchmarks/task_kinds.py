@@ -26,11 +26,10 @@ import torch
 
 from objectives.corpora import DataSource, SourceKind, choose_source
 from objectives.gain import TransferGain
-from objectives.hardware import choose_hardware, keep_freed_memory
+from objectives.hardware import choose_hardware, keep_freed_memory, usable_cores
 from objectives.models import quiet_libraries
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
-from search.session import usable_cores
 from spaces.catalogue import Catalogue, TaskKind, load_catalogue
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.records import parse
@@ -184,7 +183,7 @@ def _measured(
         updates += getattr(run, "updates_trained", 0)
 
     recipe = _recipe(row, chosen, catalogue, corpora.train_sizes())
-    gain = objective(recipe, lambda step, value: None, count)
+    gain = objective(recipe, lambda index, gains: True, count)
     storage.engine.dispose()
     return gain, updates
 
@@ -217,7 +216,8 @@ def _recipe(
         target = replace(
             target, epochs=0, learning_rate=0.0, batch_size=1, warmup_ratio=0.0, pooled_layer=-1
         )
-    return Recipe(chosen.backbone, row.intermediate, (Route((first,), target),), (0,))
+    route = Route((first,), target, target)
+    return Recipe(chosen.backbone, row.intermediate, (route,), (0,), chosen.backbone)
 
 
 def _study(row: Row, catalogue: Catalogue, source: DataSource) -> StudySpec:

@@ -328,8 +328,9 @@ def make_objective(
 def recipe(bert: Backbone, make_stage: Callable[..., Stage]) -> Recipe:
     """Deeds, then names and news."""
     row = (make_stage("deeds", schedule=Schedule.CONSTANT),)
-    routes = tuple(Route(row, make_stage(name)) for name in ("names", "news"))
-    return Recipe(bert.name, "deeds", routes, (0,))
+    stages = [make_stage(name) for name in ("names", "news")]
+    routes = tuple(Route(row, stage, stage) for stage in stages)
+    return Recipe(bert.name, "deeds", routes, (0,), bert.name)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from objectives.gain import TransferGain
@@ -15,7 +17,7 @@ def pair(seed: int, task: str, language: str, score: float, baseline: float) -> 
         Score(key, "corpus", task, language, "validation", "span_f1", value, 100, 0, 0)
         for key, value in (("own", score), ("base", baseline))
     )
-    return PairedScore(seed, own, base)
+    return PairedScore(seed, own, base, base)
 
 
 GAIN = TransferGain(
@@ -76,11 +78,22 @@ def test_only_the_languages_asked_for_count() -> None:
 def test_scores_are_averaged_as_gains_are() -> None:
     languages = {"swa", "yor"}
     assert GAIN.overall_score(languages) == pytest.approx(((0.55 + 0.30) / 2 + 0.70) / 2)
-    assert GAIN.overall_baseline(languages) == pytest.approx(((0.47 + 0.32) / 2 + 0.66) / 2)
-    difference = GAIN.overall_score(languages) - GAIN.overall_baseline(languages)
+    baseline = GAIN.of_baseline()
+    assert baseline.overall_score(languages) == pytest.approx(((0.47 + 0.32) / 2 + 0.66) / 2)
+    difference = GAIN.overall_score(languages) - baseline.overall_score(languages)
     assert 100 * difference == pytest.approx(GAIN.overall_gain(languages))
 
 
 def test_a_recipe_against_itself_gains_exactly_nothing() -> None:
     same = TransferGain(tuple(pair(s, "panx", x, 0.1 * s, 0.1 * s) for s in (1, 3) for x in "ab"))
     assert same.overall_gain({"a", "b"}) == 0.0
+
+
+def test_the_gain_is_over_the_reference_and_the_paired_gain_over_the_own_baseline() -> None:
+    one = pair(0, "panx", "swa", 0.50, 0.40)
+    other = replace(one, reference=replace(one.reference, score=0.45), seed=1)
+    gain = TransferGain((one, other))
+    assert gain.overall_gain({"swa"}) == pytest.approx((10 + 5) / 2)
+    assert gain.overall_paired_gain({"swa"}) == pytest.approx(10)
+    assert gain.of_baseline().overall_gain({"swa"}) == pytest.approx((0 - 5) / 2)
+    assert gain.seeds == 2

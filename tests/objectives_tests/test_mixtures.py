@@ -216,7 +216,7 @@ def test_a_retrieval_target_is_scored_and_not_trained(
     make_objective: Callable[..., TransferObjective], recipe: Recipe, retrieval_stage: Stage
 ) -> None:
     row = recipe.routes[0].intermediate
-    searched = replace(recipe, routes=(Route(row, retrieval_stage),))
+    searched = replace(recipe, routes=(Route(row, retrieval_stage, retrieval_stage),))
     bare = run(make_objective(RETRIEVAL), with_row(searched))
     assert not trained(bare)
     outcome = run(make_objective(RETRIEVAL), searched)
@@ -244,7 +244,7 @@ def test_another_layer_or_similarity_is_scored_anew(
         objective = make_objective(
             RETRIEVAL, watch=lambda progress: scored.append(progress.position)
         )
-        run(objective, replace(recipe, routes=(Route((), stage),)))
+        run(objective, replace(recipe, routes=(Route((), stage, stage),)))
     assert scored == ["scoring", "scoring"]
 
 
@@ -252,7 +252,7 @@ def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
     make_objective: Callable[..., TransferObjective], recipe: Recipe, retrieval_stage: Stage
 ) -> None:
     """Nothing is drawn: it is scored once for all of them."""
-    bare = replace(recipe, routes=(Route((), retrieval_stage),), seeds=(0, 1))
+    bare = replace(recipe, routes=(Route((), retrieval_stage, retrieval_stage),), seeds=(0, 1))
     scored: list[str] = []
     objective = make_objective(RETRIEVAL, watch=lambda progress: scored.append(progress.position))
     outcome = run(objective, bare)

@@ -14,6 +14,7 @@ from torch import nn
 from objectives.batching import Padding
 from objectives.encoding import EncodedSplit
 from objectives.hardware import Hardware
+from objectives.outcomes import score_of
 from objectives.scoring import (
     above,
     gold_neighbours,
@@ -93,7 +94,9 @@ def test_the_layer_and_the_similarity_decide_what_is_retrieved(
     stage = replace(retrieval_stage, pooled_layer=layer, similarity=similarity)
     splits = {"swa": FOUR}
     assert predict_languages(MODEL, splits, task, stage, PADDING, cpu) == {"swa": found}
-    assert score_languages(MODEL, splits, task, stage, PADDING, cpu) == {"swa": score}
+    scores = score_languages(MODEL, splits, task, stage, PADDING, cpu)
+    assert scores["swa"].score == score
+    assert score_of(task.metric, scores["swa"].outcomes) == score
 
 
 def test_a_layer_that_the_encoder_has_not_is_named(
@@ -128,7 +131,7 @@ def test_accuracy_is_the_share_of_english_sentences_whose_nearest_is_right(
     )
     assert gold_neighbours(turned) == ["b", "a"]
     scores = score_languages(MODEL, {"swa": turned}, task, retrieval_stage, PADDING, cpu)
-    assert scores == {"swa": 0.0}
+    assert scores["swa"].score == 0
 
 
 def test_an_english_sentence_without_a_translation_is_named() -> None:
@@ -170,7 +173,8 @@ def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
     assert threshold == pytest.approx((cosines[1] + cosines[2]) / 2)
     assert above(mined, threshold) == gold
     scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
-    assert scores == {"swa": 1.0}
+    assert scores["swa"].score == 1
+    assert score_of(mining.metric, scores["swa"].outcomes) == 1
 
 
 def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
@@ -186,4 +190,5 @@ def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
     mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)["swa"]
     assert [(name, english) for _, name, english in mined] == [("a", "x")]
     scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
-    assert scores == {"swa": pytest.approx(2 / 3)}
+    assert scores["swa"].score == pytest.approx(2 / 3)
+    assert score_of(mining.metric, scores["swa"].outcomes) == pytest.approx(2 / 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,14 +72,9 @@ def test_what_each_stage_took_is_kept(
 def test_the_gain_of_the_arm_none_is_exactly_nothing(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    gains: list[float] = []
-    outcome = run(
-        make_objective(),
-        with_row(recipe),
-        lambda index, gain: gains.append(gain),
-    )
-    assert gains == [0.0]
+    outcome = run(make_objective(), with_row(recipe))
     assert outcome.gain.overall_gain({"swa", "yor"}) == 0.0
+    assert outcome.gain.overall_paired_gain({"swa", "yor"}) == 0.0
     assert {run.position for run in outcome.stage_runs} == {"baseline"}
 
 
@@ -152,33 +147,64 @@ def test_changed_training_data_makes_other_stages(
     assert trained(changed) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
 
 
-def test_the_mean_so_far_is_reported_once_per_seed(
+def test_the_gains_of_each_seed_are_reported_in_turn(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    reports: list[tuple[int, float]] = []
-    outcome = run(
-        make_objective(),
-        replace(recipe, seeds=(0, 1, 2)),
-        lambda index, gain: reports.append((index, gain)),
-    )
-    languages = {"swa", "yor"}
-    assert [index for index, _ in reports] == [0, 1, 2]
-    assert reports[-1][1] == outcome.gain.overall_gain(languages)
-    single = run(make_objective(), replace(recipe, seeds=(0,)))
-    assert reports[0][1] == single.gain.overall_gain(languages)
+    reports: list[tuple[int, list[float]]] = []
+
+    def report(index: int, gains: Sequence[float]) -> bool:
+        reports.append((index, list(gains)))
+        return True
+
+    outcome = run(make_objective(), replace(recipe, seeds=(0, 1, 2)), report)
+    selected = [pair for pair in outcome.gain.pairs if pair.score.language != "eng"]
+    assert reports == [
+        (seed, [pair.gain for pair in selected if pair.seed == seed]) for seed in (0, 1, 2)
+    ]
+    assert all(len(gains) > 1 for _, gains in reports)
     assert len({run.checkpoint_key for run in outcome.stage_runs}) == 15, "each seed apart"
+
+
+def test_a_report_may_end_the_trial_after_a_seed(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    several = replace(recipe, seeds=(0, 1, 2))
+    outcome = run(make_objective(), several, lambda index, gains: index < 1)
+    assert {pair.seed for pair in outcome.gain.pairs} == {0, 1}
+    assert {run.seed for run in outcome.stage_runs} == {0, 1}
+
+
+def test_the_reference_is_a_target_stage_that_all_trials_share(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    routes = [
+        replace(route, reference=replace(route.target, learning_rate=2e-3))
+        for route in recipe.routes
+    ]
+    referred = replace(recipe, routes=tuple(routes))
+    outcome = run(make_objective(), referred)
+    assert [x for x in trained(outcome) if x[0] == "reference"] == [
+        ("reference", "names"),
+        ("reference", "news"),
+    ]
+    for pair in outcome.gain.pairs:
+        keys = {x.checkpoint_key for x in (pair.score, pair.baseline, pair.reference)}
+        assert len(keys) == 3
+    without = run(make_objective(), with_row(referred))
+    assert not trained(without), "the other trial's baseline and reference"
+    assert without.gain.pairs[0].reference == outcome.gain.pairs[0].reference
 
 
 def test_selection_on_the_source_language_reports_its_gain(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    reports: list[float] = []
+    reports: list[Sequence[float]] = []
     outcome = run(
         make_objective("selection=source-validation"),
         recipe,
-        lambda index, gain: reports.append(gain),
+        lambda index, gains: bool(reports.append(gains)),
     )
-    assert reports == [outcome.gain.overall_gain({"eng"})]
+    assert reports == [[x.gain for x in outcome.gain.pairs if x.score.language == "eng"]]
     assert {pair.score.language for pair in outcome.gain.pairs} == {"eng", "swa", "yor"}
 
 
@@ -190,22 +216,19 @@ def test_several_targets_are_reported_as_the_study_says_and_each_is_kept(
 ) -> None:
     """Trained in one trial, of three kinds; the rule changes the report and no stage."""
     row = recipe.routes[0].intermediate
-    routes = (*recipe.routes, Route(row, retrieval_stage))
-    reports: dict[str, float] = {}
+    routes = (*recipe.routes, Route(row, retrieval_stage, retrieval_stage))
+    found: dict[str, float] = {}
     for rule in ("mean", "median", "minimum"):
         objective = make_objective(
             'target.tasks=["names", "news", "sentences"]', f"target.aggregate={rule}"
         )
-        outcome = run(
-            objective,
-            replace(recipe, routes=routes),
-            lambda index, gain, rule=rule: reports.update({rule: gain}),
-        )
+        outcome = run(objective, replace(recipe, routes=routes))
+        found[rule] = outcome.gain.overall_gain({"swa", "yor"})
         assert bool(trained(outcome)) == (rule == "mean")
         by_task = outcome.gain.by_task({"swa", "yor"})
         assert list(by_task) == ["names", "news", "sentences"]
     gains = sorted(by_task.values())
-    assert reports == pytest.approx(
+    assert found == pytest.approx(
         {"mean": sum(gains) / 3, "median": gains[1], "minimum": gains[0]}
     )
 
@@ -215,14 +238,14 @@ def test_what_a_report_raises_ends_the_trial(
 ) -> None:
     told: list[int] = []
 
-    def prune(index: int, gain: float) -> None:
+    def prune(index: int, gains: Sequence[float]) -> bool:
         told.append(index)
         raise Interrupted("pruned")
 
     with pytest.raises(Interrupted, match="pruned"):
         run(make_objective(), replace(recipe, seeds=(0, 1)), prune)
     assert told == [0]
-    assert ledger.pairs("toy") == {}
+    assert ledger.pairs("toy", "validation") == {}
 
 
 @pytest.mark.parametrize(

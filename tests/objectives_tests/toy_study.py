@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from objectives.gain import TransferGain
@@ -110,7 +110,7 @@ class Outcome:
 def run(
     objective: TransferObjective,
     recipe: Recipe,
-    report: Callable[[int, float], None] = lambda index, gain: None,
+    report: Callable[[int, Sequence[float]], bool] = lambda index, gains: True,
 ) -> Outcome:
     """Run a trial."""
     outcome = Outcome()
@@ -133,4 +133,4 @@ def with_row(recipe: Recipe, *row: Stage) -> Recipe:
 def with_targets(recipe: Recipe, *targets: Stage) -> Recipe:
     """The recipe with other targets, each after the same intermediate stages."""
     row = recipe.routes[0].intermediate
-    return replace(recipe, routes=tuple(Route(row, target) for target in targets))
+    return replace(recipe, routes=tuple(Route(row, target, target) for target in targets))

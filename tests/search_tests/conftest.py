@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -163,3 +164,25 @@ def workplace(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str])
     """A fresh folder with `tiny.toml`."""
     (tmp_path / "tiny.toml").write_text(STUDY, encoding="utf-8")
     return Workplace(tmp_path, encoder, capsys)
+
+
+@pytest.fixture(scope="session")
+def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the study has run four trials, one of each arm among them."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    previous = Path.cwd()
+    os.chdir(folder)
+    try:
+        words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder)]
+        assert main([*words, "--threads", "1", "--trials", "4", "--quiet"]) == 0
+    finally:
+        os.chdir(previous)
+    return folder
+
+
+@pytest.fixture
+def searched(workplace: Workplace, finished_study: Path) -> Workplace:
+    """A copy of the finished study, to do anything to."""
+    shutil.copytree(finished_study, workplace.folder, dirs_exist_ok=True)
+    return workplace

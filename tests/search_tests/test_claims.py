@@ -12,7 +12,7 @@ from optuna_dashboard import get_note
 
 from objectives.gain import TransferGain
 from search.claims import ClaimVerdict, Outcome, check_claims, claim_lines
-from search.finished import FinishedTrial
+from search.finished import FinishedRecipe, FinishedTrial
 from spaces.studies import Aggregate, ClaimKind, StudySpec
 from storage.ledger import PairedScore, Score
 from tests.search_tests.conftest import STUDY, Workplace
@@ -41,8 +41,8 @@ def claim(kind: ClaimKind, **fields: Any) -> dict[str, Any]:
 
 def trial(
     backbone: str, direct: Sequence[float], first: Sequence[float] | None = None
-) -> FinishedTrial:
-    """A trial whose tasks t1, t2, ... have these scores, without and with an intermediate task.
+) -> FinishedRecipe:
+    """A recipe whose tasks t1, t2, ... have these scores, without and with an intermediate task.
 
     Those of English, which the study does not select on, are far off.
     """
@@ -56,7 +56,8 @@ def trial(
                     place = ("k", "c", f"t{number}", language)
                     return Score(*place, "validation", "accuracy", value, 10, 0, 0)
 
-                pairs.append(PairedScore(seed, score(own + shift), score(baseline + shift)))
+                zero = score(baseline + shift)
+                pairs.append(PairedScore(seed, score(own + shift), zero, zero))
     params = {"backbone": backbone, "intermediate.domain": "none" if first is None else "general"}
     made = optuna.create_trial(
         params=params,
@@ -67,11 +68,12 @@ def trial(
         state=TrialState.COMPLETE,
         value=0.0,
     )
-    return FinishedTrial(made, TransferGain(tuple(pairs), Aggregate.MEAN))
+    gain = TransferGain(tuple(pairs), Aggregate.MEAN)
+    return FinishedRecipe((FinishedTrial(made, gain),))
 
 
 def check(
-    found: dict[str, Any], *trials: FinishedTrial, backbones: Sequence[str] = ("b", "r")
+    found: dict[str, Any], *trials: FinishedRecipe, backbones: Sequence[str] = ("b", "r")
 ) -> ClaimVerdict:
     (verdict,) = check_claims(study(found, backbones=backbones), trials, LANGUAGES)
     return verdict
@@ -219,7 +221,7 @@ def test_a_study_without_the_backbone_or_with_no_other_says_nothing_of_it() -> N
 
 def test_a_backbone_that_is_no_choice_is_in_no_parameters_of_a_trial() -> None:
     made = trial("b", (0.7, 0.3, 0.5), (0.6, 0.6, 0.4))
-    del made.trial.params["backbone"]
+    del made.first.params["backbone"]
     assert check(claim(DIRECT), made, backbones=("b",)).outcome is Outcome.FOR
 
 

@@ -47,7 +47,7 @@ def ran(
 
 def completed(ledger: Ledger, trial: int) -> None:
     score = Score(f"k{trial}", "c", "t", "swa", "validation", "accuracy", 0.5, 10, 0, 0)
-    ledger.record_trial("s", trial, [PairedScore(0, score, score)])
+    ledger.record_trial("s", trial, [PairedScore(0, score, score, score)])
 
 
 def test_each_saving_is_told_apart_and_all_add_up(ledger: Ledger) -> None:
@@ -288,5 +288,8 @@ def test_the_ledgers_tables_are_one_set(workplace: Workplace) -> None:
     engine.dispose()
     assert names == {
         f"transfer_{name}"
-        for name in ("studies", "scores", "results", "stages", "stage_runs", "leases")
+        for name in (
+            *("studies", "scores", "results", "stages", "stage_runs", "leases"),
+            "confirmations",
+        )
     }

@@ -24,7 +24,7 @@ def test_workers_share_a_study_and_the_run_waits_for_all(workplace: Workplace) -
     assert len(trials) in {4, 5}
     assert {trial.state.name for trial in trials} == {"COMPLETE"}
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
-    assert done.stdout.count("highest gain") == 1, "the fellow shows nothing of its own"
+    assert done.stdout.count("best recipe:") == 1, "the fellow shows nothing of its own"
     assert "--workers 2" in done.stdout
 
 

@@ -90,7 +90,8 @@ def own_scores(model: PreTrainedModel, task: Task, encoder: Path, split: str) ->
         x: encode(benchmark_split(task, x, split, source), task, tokenizer, MAX_LENGTH)
         for x in LANGUAGES
     }
-    return score_languages(model, splits, task, stage, Padding.of(tokenizer), CPU)
+    found = score_languages(model, splits, task, stage, Padding.of(tokenizer), CPU)
+    return {language: score.score for language, score in found.items()}
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_trial_is_trained_again_and_has_the_score_that_it_had(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    trials = Ledger(open_storage(workplace.storage).engine).pairs("tiny")
+    trials = Ledger(open_storage(workplace.storage).engine).pairs("tiny", "validation")
     trial = max(trials)
     for task in ("pocket_ner", "pocket_retrieval"):
         own = [pair.score for pair in trials[trial] if pair.score.task == task]
@@ -364,5 +365,5 @@ def test_a_study_with_tasks_of_its_own_is_opened_from_its_storage_alone(
     study = ["--study", str(workplace.folder / "elsewhere.toml"), "--data", "pocket"]
     assert evaluate.main([*found, *study]) == 0
     score = json.loads(capsys.readouterr().out)["tasks"]["mine"]["languages"]["qaa"]["score"]
-    pairs = Ledger(open_storage(workplace.storage).engine).pairs("other")[0]
+    pairs = Ledger(open_storage(workplace.storage).engine).pairs("other", "validation")[0]
     assert [pair.score.score for pair in pairs if pair.score.language == "qaa"] == [score]

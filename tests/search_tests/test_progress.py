@@ -17,7 +17,7 @@ from storage.ledger import PairedScore, Score
 
 STAGE = Stage("panx", 2, 3e-5, 16, 100, 0.1, 128, Schedule.LINEAR)
 FIRST = Stage("e_ner", 5, 1e-4, 16, 100, 0.1, 128, Schedule.CONSTANT)
-RECIPE = Recipe("x", "e_ner", (Route((FIRST,), STAGE),), (0,))
+RECIPE = Recipe("x", "e_ner", (Route((FIRST,), STAGE, STAGE),), (0,), "x")
 POSITIONS: tuple[Position, ...] = ("intermediate", "target", "scoring")
 LANGUAGES = frozenset({"swa", "yor"})
 
@@ -28,8 +28,8 @@ def _gain() -> TransferGain:
 
     return TransferGain(
         (
-            PairedScore(0, score("swa", 0.50), score("swa", 0.46)),
-            PairedScore(0, score("yor", 0.30), score("yor", 0.32)),
+            PairedScore(0, score("swa", 0.50), score("swa", 0.46), score("swa", 0.46)),
+            PairedScore(0, score("yor", 0.30), score("yor", 0.32), score("yor", 0.32)),
         )
     )
 
@@ -61,7 +61,7 @@ def test_every_trial_leaves_its_line(terminal: bool) -> None:
     shown = _show(terminal=terminal)
     assert "2 of 8 trials are done already" in shown
     assert "pretraining the pocket encoder" in shown
-    assert "gain +1.0, score 40.0 [swa +4.0 yor -2.0]" in shown
+    assert "gain +1.0, paired +1.0, score 40.0 [swa +4.0 yor -2.0]" in shown
     assert "e_ner (5 ep, 0.0001) -> panx (2 ep, 3e-05)" in shown
     assert "infeasible: diverged: loss nan" in shown
     assert "note: panx swa: 3 words are lost" in shown

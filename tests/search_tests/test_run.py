@@ -57,7 +57,7 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
     for language in ("qaa", "qab"):
         gains = r"│ +\+0\.0 │ +[+-]\d+\.\d │ +[+-]\d+\.\d │"
         assert re.search(rf"│ pocket_ner +│ {language} +│ +200 {gains}", done.stdout), done.stdout
-    assert max(map(len, done.stdout.partition("highest gain")[0].splitlines())) <= 110
+    assert max(map(len, done.stdout.partition("best recipe:")[0].splitlines())) <= 110
     assert "pocket corpora" in done.stdout
     assert re.search(r"highest gain: +[+-]\d+\.\d, trial \d: (pocket_ner_|none)", done.stdout)
     assert "--trials 10" in done.stdout

@@ -56,8 +56,13 @@ def test_the_sampler_learns_what_pays() -> None:
 
 def test_every_arm_is_tried_first() -> None:
     study = _study()
-    for parameters in first_trials(SPACE.arms):
+    for parameters in first_trials(SPACE):
         study.enqueue_trial(parameters)
     _proposals(study, 3)
     domains = [trial.params["intermediate.domain"] for trial in study.trials]
     assert domains == ["none", "general", "legal"]
+    reference = study.trials[0].params
+    assert {k: v for k, v in reference.items() if k.startswith("target.")} == {
+        "target.epochs": 2,
+        "target.learning_rate": 3e-5,
+    }

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,8 @@ import optuna
 import pytest
 
 from objectives.gain import TransferGain
-from search.samplers import TrialSeededTPE
+from search.finished import finished_recipes, leaders
+from search.samplers import TrialSeededTPE, seed_pruner
 from search.worker import StopSignal, count_done, run_worker, settle_dead_trials
 from spaces.errors import DataError, DeviceMemoryError, DivergedError
 from spaces.recipe import Recipe
@@ -34,7 +36,8 @@ def _score(key: str, value: float) -> Score:
 
 
 def _gain(points: float) -> TransferGain:
-    pair = PairedScore(0, _score(f"own{points}", 0.5 + points / 100), _score("base", 0.5))
+    own, base = _score(f"own{points}", 0.5 + points / 100), _score("base", 0.5)
+    pair = PairedScore(0, own, base, base)
     return TransferGain((pair,))
 
 
@@ -58,8 +61,13 @@ class Loop:
         self.storage = open_storage(self.url)
         self.ledger = Ledger(self.storage.engine)
         self.stop = StopSignal()
+        self.repeat_leaders = 0
         self.study = optuna.create_study(
-            study_name="s", storage=self.storage, sampler=TrialSeededTPE(), direction="maximize"
+            study_name="s",
+            storage=self.storage,
+            sampler=TrialSeededTPE(),
+            pruner=seed_pruner(0.1),
+            direction="maximize",
         )
 
     def run(self, train: Callable[[Recipe, Any], TransferGain], trials: int) -> None:
@@ -67,6 +75,9 @@ class Loop:
         spec = SimpleNamespace(
             selection_languages=lambda catalogue: LANGUAGES,
             target=SimpleNamespace(aggregate=Aggregate.MEAN),
+            repeat_leaders=self.repeat_leaders,
+            first_seed=0,
+            seeds=len(SPACE.seeds),
         )
 
         def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
@@ -126,7 +137,7 @@ def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
     loop.run(train, 3)
     assert loop.states == ["PRUNED", "COMPLETE", "COMPLETE"]
     assert loop.study.trials[0].user_attrs["reason"] == str(error)
-    assert sorted(loop.ledger.pairs("s")) == [1, 2]
+    assert sorted(loop.ledger.pairs("s", "validation")) == [1, 2]
 
 
 def test_broken_data_fails_the_trial_with_its_reason_and_ends_the_run(loop: Loop) -> None:
@@ -169,6 +180,60 @@ def test_trials_is_a_total_over_runs(loop: Loop) -> None:
     for trials in (2, 2, 5):
         loop.run(lambda recipe, report: _gain(1.0), trials)
         assert len(loop.study.trials) == trials
+
+
+def test_a_trial_clearly_behind_the_best_has_no_further_seeds(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six languages in one seed are enough to see it; what it has is kept and it is complete."""
+    monkeypatch.setattr("tests.search_tests.test_worker.SPACE", replace(SPACE, seeds=(0, 1, 2)))
+    levels = iter([5.0, 1.0, 6.0])
+    went_on = []
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        level = next(levels)
+        for index in range(3):
+            if not report(index, [level + place / 10 for place in range(6)]):
+                break
+        went_on.append(index)
+        return _gain(level)
+
+    loop.run(train, 3)
+    assert went_on == [2, 0, 2]
+    assert loop.states == ["COMPLETE"] * 3
+    assert [trial.user_attrs.get("stopped") for trial in loop.study.trials] == [
+        None,
+        "clearly behind the best trial after 1 seed(s)",
+        None,
+    ]
+
+
+def test_the_last_trials_repeat_the_leaders_with_fresh_seeds(loop: Loop) -> None:
+    loop.repeat_leaders = 2
+    seen: list[Recipe] = []
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        seen.append(recipe)
+        return _gain(float(len(set(seen))))
+
+    loop.run(train, 10)
+    trials = loop.study.trials
+    assert len(trials) == 10
+    repeats = [trial for trial in trials if "repeat_of" in trial.user_attrs]
+    assert [trial.number for trial in repeats] == [8, 9]
+    for trial in repeats:
+        assert trial.params == trials[trial.user_attrs["repeat_of"]].params
+        assert seen[trial.number].seeds == (1,)
+    best = max(trials[:8], key=lambda trial: trial.value)
+    assert trials[repeats[0].user_attrs["repeat_of"]].params == best.params
+    recipes = finished_recipes(loop.study, loop.ledger, Aggregate.MEAN)
+    assert [x.is_repeated for x in leaders(recipes, LANGUAGES)][:2] == [True, True]
+
+
+def test_a_short_study_repeats_nothing(loop: Loop) -> None:
+    loop.repeat_leaders = 3
+    loop.run(lambda recipe, report: _gain(1.0), 4)
+    assert not any("repeat_of" in trial.user_attrs for trial in loop.study.trials)
 
 
 def _dead_process() -> str:

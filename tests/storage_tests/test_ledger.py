@@ -84,7 +84,7 @@ def record_pair(ledger: Ledger, *, study: str = "s", trial: int = 0) -> None:
     ledger.record_stage(STAGE, [SCORE])
     ledger.record_stage(BASELINE_STAGE, [BASELINE])
     ledger.record_stage_run(study, trial, RUN)
-    ledger.record_trial(study, trial, [PairedScore(0, SCORE, BASELINE)])
+    ledger.record_trial(study, trial, [PairedScore(0, SCORE, BASELINE, BASELINE)])
 
 
 def never(holder: Holder) -> None:
@@ -217,33 +217,33 @@ def test_the_first_definition_of_a_study_stays(ledger: Ledger) -> None:
 
 def test_a_trial_comes_back_with_its_scores_and_stages(ledger: Ledger) -> None:
     record_pair(ledger)
-    (pair,) = ledger.pairs("s")[0]
-    assert pair == PairedScore(0, SCORE, BASELINE)
+    (pair,) = ledger.pairs("s", "validation")[0]
+    assert pair == PairedScore(0, SCORE, BASELINE, BASELINE)
     assert pair.gain == pytest.approx(5.0)
     assert ledger.stage_runs("s") == {0: [RUN]}
-    assert ledger.pairs("other") == {}
+    assert ledger.pairs("other", "validation") == {}
     assert ledger.stage_runs("other") == {}
 
 
 def test_a_trial_is_recorded_once(ledger: Ledger) -> None:
     record_pair(ledger)
-    ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE)])
+    ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE, BASELINE)])
     late = replace(SCORE, checkpoint_key="e" * 64)
     ledger.record_stage(replace(STAGE, checkpoint_key="e" * 64), [late])
-    ledger.record_trial("s", 0, [PairedScore(1, late, BASELINE)])
-    assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
+    ledger.record_trial("s", 0, [PairedScore(0, late, BASELINE, BASELINE)])
+    assert ledger.pairs("s", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
 
 
 def test_a_trial_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
     ledger.record_stage(STAGE, [SCORE])
     ledger.record_stage(BASELINE_STAGE, [BASELINE])
     broken = replace(SCORE, corpus_key=None)  # type: ignore[arg-type]
-    pairs = [PairedScore(0, SCORE, BASELINE), PairedScore(1, broken, BASELINE)]
+    pairs = [PairedScore(0, SCORE, BASELINE, BASELINE), PairedScore(1, broken, BASELINE, BASELINE)]
     with pytest.raises(sa.exc.IntegrityError):
         ledger.record_trial("s", 0, pairs)
-    assert ledger.pairs("s") == {}
+    assert ledger.pairs("s", "validation") == {}
     record_pair(ledger)
-    assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
+    assert ledger.pairs("s", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
 
 
 def test_a_stage_run_is_kept_as_soon_as_it_is_known(ledger: Ledger, engine: sa.Engine) -> None:
@@ -252,7 +252,7 @@ def test_a_stage_run_is_kept_as_soon_as_it_is_known(ledger: Ledger, engine: sa.E
     ledger.record_stage_run("s", 0, lost)
     ledger.record_stage_run("s", 0, RUN)
     assert Ledger(engine).stage_runs("s") == {0: [lost, RUN]}
-    assert ledger.pairs("s") == {}
+    assert ledger.pairs("s", "validation") == {}
 
 
 def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None:
@@ -268,13 +268,13 @@ def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None
     record_pair(ledger)
     for score in near:
         ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
-    assert ledger.pairs("s") == {0: [PairedScore(0, SCORE, BASELINE)]}
+    assert ledger.pairs("s", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
 
 
 def test_a_trial_without_an_intermediate_stage_has_no_gain(ledger: Ledger) -> None:
     ledger.record_stage(BASELINE_STAGE, [BASELINE])
-    ledger.record_trial("s", 4, [PairedScore(0, BASELINE, BASELINE)])
-    (pair,) = ledger.pairs("s")[4]
+    ledger.record_trial("s", 4, [PairedScore(0, BASELINE, BASELINE, BASELINE)])
+    (pair,) = ledger.pairs("s", "validation")[4]
     assert pair.gain == 0.0
 
 
@@ -290,20 +290,20 @@ def test_pairs_are_in_the_order_of_trials_seeds_tasks_and_languages(ledger: Ledg
             seed,
             *(
                 replace(score, checkpoint_key=f"{seed}{name}", task=task, language=language)
-                for name, score in (("own", SCORE), ("base", BASELINE))
+                for name, score in (("own", SCORE), ("base", BASELINE), ("reference", BASELINE))
             ),
         )
         for seed, task, language in places
     ]
     for pair in pairs:
-        for score in (pair.score, pair.baseline):
+        for score in (pair.score, pair.baseline, pair.reference):
             ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
     for seed in (1, 0):
         for trial in (10, 2):
             ledger.record_stage_run("s", trial, replace(RUN, seed=seed))
     for trial in (10, 2):
         ledger.record_trial("s", trial, pairs[::-1])
-    found = ledger.pairs("s")
+    found = ledger.pairs("s", "validation")
     assert list(found) == list(ledger.stage_runs("s")) == [2, 10]
     assert found[2] == found[10] == pairs
     assert [run.seed for run in ledger.stage_runs("s")[2]] == [1, 0], "as the trial ran them"
@@ -315,13 +315,13 @@ def test_forgetting_a_study_keeps_scores_stages_and_other_studies(ledger: Ledger
         record_pair(ledger, study=study)
     ledger.forget_study("s")
     assert ledger.frozen_study("s") is None
-    assert ledger.pairs("s") == {}
+    assert ledger.pairs("s", "validation") == {}
     assert ledger.stage_runs("s") == {}
     assert ledger.trained_stages("s") == {}
     assert ledger.scores(SCORE.checkpoint_key, "validation")
     assert ledger.trained_stages("other") == {STAGE.checkpoint_key: STAGE}
     assert ledger.frozen_study("other") == {"study": "other"}
-    assert ledger.pairs("other") == {0: [PairedScore(0, SCORE, BASELINE)]}
+    assert ledger.pairs("other", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
 
 
 def test_two_processes_that_record_the_same_at_once_both_succeed(
@@ -341,7 +341,7 @@ for trial in range(40):
     for one in (own, base):
         mine = replace(one, language=sys.argv[1])
         ledger.record_stage(TrainedStage(one.checkpoint_key, *stage), [one, mine])
-    ledger.record_trial("s", trial, [PairedScore(0, own, base)])
+    ledger.record_trial("s", trial, [PairedScore(0, own, base, base)])
 print(first["by"])
 storage.engine.dispose()
 """
@@ -351,9 +351,9 @@ storage.engine.dispose()
     for key in (f"{name}{trial}" for name in ("own", "base") for trial in range(40)):
         languages = {language for _, language, _ in ledger.scores(key, "validation")}
         assert languages == {"swa", "0", "1"}, "also what only one of them recorded"
-    assert {trial: len(pairs) for trial, pairs in ledger.pairs("s").items()} == dict.fromkeys(
-        range(40), 1
-    )
+    assert {
+        trial: len(pairs) for trial, pairs in ledger.pairs("s", "validation").items()
+    } == dict.fromkeys(range(40), 1)
 
 
 def same_fields(of: Score | TrainedStage) -> list[object]:
