@@ -330,13 +330,14 @@ class TransferObjective:
 
     def _record_made(self, checkpoint: Checkpoint) -> None:
         """Let this database know what a stage took, also where another one's workers made it."""
+        notes = {name: note for name, note in checkpoint.notes.items() if name != "losses"}
         made = TrainedStage(
             checkpoint_key=checkpoint.key,
             parent_key=checkpoint.inputs["parent"],
             scoring_seconds=0.0,
-            **checkpoint.notes,
+            **notes,
         )
-        self.ledger.record_stage(made, ())
+        self.ledger.record_stage(made, (), losses=checkpoint.notes.get("losses", ()))
 
     def _count_as_used(
         self, backbone: Backbone, row: tuple[Stage, ...], root: _Start, seed: int
@@ -399,9 +400,8 @@ class TransferObjective:
                 device=self.hardware.name,
                 precision=self.hardware.precision,
                 versions=VERSIONS,
-                losses=losses,
             )
-            self.ledger.record_stage(made, list(scores.values()), lease)
+            self.ledger.record_stage(made, list(scores.values()), lease, losses)
             return scores
 
         if position != "reference":  # a study that shares nothing would ask for it once

@@ -84,8 +84,14 @@ def recommended(results: StudyResults) -> Choice:
         best = best_confirmed(results)
         assert best is not None
         if best.rows[0]["verdict"] == Verdict.HELPS:
-            name = recipe_names(looks[-1].plan)[best.trial]
-            return Choice(best, f"confirmed: {verdict_line(best.rows[0], name)}")
+            reason = f"confirmed: {_verdict(best)}"
+            assert looks[-1].result is not None
+            rows = means(looks[-1].result["verdicts"])
+            if (helping := sum(row["verdict"] == Verdict.HELPS for row in rows)) > 1:
+                reason += (
+                    f", the highest gain of {helping} that help, and a little too high for that"
+                )
+            return Choice(best, reason)
         return Choice(
             _confirmed_baseline(results, looks[-1]),
             f"the confirmation found no intermediate task that helps ({_counted(looks[-1])}), so "
@@ -93,7 +99,7 @@ def recommended(results: StudyResults) -> Choice:
         )
     best = best_of_search(results)
     gain = TransferGain(best.pairs, results.spec.target.aggregate)
-    if gain.overall_gain(results.languages) > 0:
+    if round(gain.overall_gain(results.languages), 6) > 0:  # rounding in binary is no gain
         return Choice(best, "not confirmed: the leader of the search on validation splits")
     tuned = tuned_baseline(results.recipes, results.languages)
     assert tuned is not None
@@ -119,9 +125,7 @@ def of_trial(results: StudyResults, trial: int) -> Choice:
     for look in reversed(results.confirmations):
         if look.result and recipe.first.number in recipe_names(look.plan):
             found = confirmed(results, look, recipe.first.number)
-            name = recipe_names(look.plan)[found.trial]
-            reason = f"asked for by number; confirmed: {verdict_line(found.rows[0], name)}"
-            return Choice(found, reason)
+            return Choice(found, f"asked for by number; confirmed: {_verdict(found)}")
     return Choice(of_search(results, recipe), "asked for by number; not confirmed")
 
 
@@ -198,6 +202,10 @@ def _confirmed_baseline(results: StudyResults, look: Confirmation) -> Evidence:
 def _test_pairs(results: StudyResults, look: Confirmation, trial: int) -> tuple[PairedScore, ...]:
     pairs = results.ledger.pairs(results.name, "test")[trial]
     return tuple(pair for pair in pairs if pair.seed in look.plan["seeds"])
+
+
+def _verdict(found: Evidence) -> str:
+    return verdict_line(found.rows[0], f"trial {found.trial} ({found.name})")
 
 
 def _counted(look: Confirmation) -> str:

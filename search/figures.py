@@ -8,7 +8,7 @@ the title.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -62,35 +62,39 @@ def _arms(landscape: Landscape, confirmed: Sequence[VerdictRow]) -> go.Figure | 
     if not rows:
         return None
     by_trial = landscape.recipes.set_index("trial")
+    means_confirmed = [row for row in confirmed if not row["task"]]
+    trials = list(dict.fromkeys(row["trial"] for row in (*rows, *means_confirmed)))
     figure = go.Figure()
     kinds = (
-        ("search: chosen by these scores", rows, "circle-open", BLACK),
-        ("confirmed: fresh seeds, test", [x for x in confirmed if not x["task"]], "diamond", BLUE),
+        ("search: chosen by these scores", rows, "circle-open", BLACK, -0.13),
+        ("confirmed: fresh seeds, test splits", means_confirmed, "diamond", BLUE, 0.13),
     )
-    names: dict[str, None] = {}
-    for kind, found, symbol, colour in kinds:
+    for kind, found, symbol, colour, shift in kinds:
         if not found:
             continue
-        labels = [_name(by_trial, row["trial"]) for row in found]
-        names |= dict.fromkeys(labels)
         figure.add_scatter(
-            y=labels,
+            y=[trials.index(row["trial"]) + shift for row in found],
             x=[row["gain"] for row in found],
             error_x=_bars([row["high"] for row in found], [row["gain"] for row in found]),
             mode="markers",
             name=kind,
+            showlegend=True,
             marker={"symbol": symbol, "size": 11, "color": colour},
             line={"color": colour},
+            text=[_name(by_trial, row["trial"]) for row in found],
             customdata=[[row["seeds"], row["examples"], row["verdict"]] for row in found],
-            hovertemplate="%{y}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
+            hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
             "<br>%{customdata[2]}<extra></extra>",
         )
     figure.update_layout(
-        title="Gain over the tuned baseline<br><sub>95 %: other seeds and examples</sub>",
-        height=150 + 55 * len(names),
-        xaxis={"title": "percentage points", "zeroline": True},
-        yaxis={"autorange": "reversed"},
-        scattermode="group",
+        title="Gain over the tuned baseline, points<br><sub>95 %: other seeds and examples</sub>",
+        height=170 + 55 * len(trials),
+        yaxis={
+            "range": [len(trials) - 0.5, -0.5],
+            "tickvals": list(range(len(trials))),
+            "ticktext": [_name(by_trial, trial) for trial in trials],
+            "zeroline": False,
+        },
     )
     return figure
 
@@ -108,7 +112,6 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
     places = {
         (row.intermediate, (row.task, row.language)): row for row in matrix.itertuples(index=False)
     }
-    marks = {"positive": " +", "negative": " &#8722;", "": ""}
     grid = [[places.get((task, cell)) for cell in cells] for task in tasks]
     top = float(matrix["paired_gain"].abs().max()) or 1.0
     columns = [[task for task, _ in cells], [language for _, language in cells]]
@@ -117,7 +120,7 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
             x=columns,
             y=[_short(task) for task in tasks],
             z=[[x.paired_gain if x else None for x in row] for row in grid],
-            text=[[_cell(x.paired_gain, marks[x.transfer]) if x else "" for x in r] for r in grid],
+            text=[[_cell(x.paired_gain, x.transfer) if x else "" for x in r] for r in grid],
             texttemplate="%{text}",
             customdata=[[_cell_in_words(x) if x else "" for x in row] for row in grid],
             hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>",
@@ -126,22 +129,22 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
             zmax=top,
             xgap=1,
             ygap=1,
-            colorbar={"title": "points", "thickness": 12},
+            showscale=False,  # every cell says its number
         )
     )
     figure.update_layout(
-        title="Paired gain by intermediate task and target<br><sub>bold: the 95 % interval (other "
+        title="Paired gain by intermediate task and target<br><sub>* the 95 % interval (other "
         "recipes and seeds) excludes 0</sub>",
         height=190 + ROW * len(tasks),
         yaxis={"autorange": "reversed"},
         xaxis={"type": "multicategory"},
-        meta={"width": 230 + 46 * len(cells)},
+        meta={"width": 190 + 50 * len(cells)},
     )
     return figure
 
 
-def _cell(gain: float, mark: str) -> str:
-    return f"<b>{in_points(gain)}{mark}</b>" if mark else in_points(gain)
+def _cell(gain: float, transfer: str) -> str:
+    return f"<b>{in_points(gain)}*</b>" if transfer else in_points(gain)
 
 
 def _cell_in_words(row: Any) -> str:
@@ -192,7 +195,7 @@ def _surface(landscape: Landscape) -> go.Figure | None:
             zmax=top,
             xgap=1,
             ygap=1,
-            colorbar={"title": "points", "thickness": 12},
+            showscale=False,  # every cell says its number
         )
     )
     worth = "" if surface.is_better else "NOT reliable: no better than the mean; "
@@ -311,10 +314,10 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
     return figure
 
 
-def _bars(high: Sequence[float | None], middle: Sequence[float]) -> Mapping[str, Any]:
+def _bars(high: Sequence[float | None], middle: Sequence[float]) -> dict[str, Any]:
     """Symmetric error bars; none where there is no interval."""
     half = [
-        0.0 if top is None or math.isnan(top) else round(top - gain, 3)
+        None if top is None or math.isnan(top) else round(top - gain, 3)
         for top, gain in zip(high, middle, strict=True)
     ]
     return {"type": "data", "array": half}
@@ -334,10 +337,18 @@ def _finish(figure: go.Figure, pocket: bool) -> None:
         title = title.replace("<br><sub>", "<br><sub>pocket corpora; ", 1)
     figure.update_layout(
         template="none",
-        title={"text": title, "x": 0, "xref": "container", "xanchor": "left", "pad": {"l": 8}},
+        title={
+            "text": title,
+            "font": {"size": 15},
+            "x": 0,
+            "xanchor": "left",
+            "y": 1,
+            "yanchor": "top",
+            "pad": {"l": 8, "t": 22},
+        },
         font={"size": 12, "family": "system-ui, Helvetica, Arial, sans-serif"},
-        margin={"l": 8, "r": 8, "t": 64, "b": 8},
-        legend={"orientation": "h", "y": -0.2, "yref": "paper", "yanchor": "top"},
+        margin={"l": 8, "r": 8, "t": 76, "b": 8},
+        legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
     )

@@ -38,6 +38,8 @@ TREES, FOLDS = 100, 5
 SHUFFLES = 40
 # Fewer recipes say nothing of a dimension: PED-ANOVA compares the best tenth with all.
 FEWEST_FOR_FOREST, FEWEST_FOR_IMPORTANCE = 10, 20
+MOST_FOR_IMPORTANCE = 1000
+"""More are sampled: the shuffles of 5,000 take half a minute, and tell the same."""
 _COUNTS = (".epochs", ".examples", ".shots", "_size", "_rank", "_layers", "_length", "_layer")
 BACKGROUND = 60
 """Recipes over which the forest's predictions are averaged in each place of the grid."""
@@ -262,14 +264,15 @@ def _seconds_asked(
 ) -> float:
     """Per seed; NaN where the ledger does not know a stage."""
     own = ("baseline",) if recipe.arm == NO_INTERMEDIATE else ("intermediate", "target")
-    asked = [
-        (run.seed, stages[run.checkpoint_key].training_seconds)
+    # Each stage once, though trials of the same recipe and seeds asked for it again.
+    asked = {
+        (run.seed, run.position, run.task): stages[run.checkpoint_key].training_seconds
         for item in recipe.trials
         for run in runs.get(item.trial.number, ())
         if run.updates_asked and run.finished and run.position in own
-    ]
-    seeds = {seed for seed, _ in asked}
-    return sum(seconds for _, seconds in asked) / len(seeds) if seeds else math.nan
+    }
+    seeds = {seed for seed, *_ in asked}
+    return sum(asked.values()) / len(seeds) if seeds else math.nan
 
 
 def _on_front(gains: Floats, seconds: Floats) -> NDArray[np.bool_]:
@@ -520,7 +523,7 @@ def _product(values: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     return points
 
 
-# --- importance, curves, leaders
+# --- single choices, and the leaders
 
 
 def choice_importance(results: StudyResults) -> pd.DataFrame:
@@ -529,12 +532,16 @@ def choice_importance(results: StudyResults) -> pd.DataFrame:
     PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255) as Optuna has it,
     conditional choices included. `importance` says little by itself, as it is above 0 for any
     choice; `chance` is its 95th percentile where gains are shuffled among recipes. Empty with
-    fewer than 20 recipes.
+    fewer than 20 recipes; of more than 1,000 as many are drawn.
     """
     recipes = results.recipes
     columns = ["choice", "importance", "chance", "recipes"]
     if len(recipes) < FEWEST_FOR_IMPORTANCE:
         return pd.DataFrame(columns=columns)
+    rng = np.random.default_rng(0)
+    if len(recipes) > MOST_FOR_IMPORTANCE:
+        chosen = rng.choice(len(recipes), MOST_FOR_IMPORTANCE, replace=False)
+        recipes = [recipes[i] for i in sorted(chosen)]
     gains = np.array([x.gain.overall_gain(results.languages) for x in recipes])
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
     study.add_trials([_copy(recipe.first, 0.0) for recipe in recipes])
@@ -543,10 +550,16 @@ def choice_importance(results: StudyResults) -> pd.DataFrame:
         evaluator = PedAnovaImportanceEvaluator()
 
     def of(values: Floats) -> dict[str, float]:
-        # It takes lower targets for better.
-        return evaluator.evaluate(study, target=lambda trial: -float(values[trial.number]))
+        with warnings.catch_warnings():
+            # That it takes lower targets for better, and where few trials have a choice: of that
+            # `chance` suffers as well.
+            warnings.filterwarnings("ignore", ".*to achieve low `target` values", UserWarning)
+            warnings.filterwarnings("ignore", "Some regimes for parameter", UserWarning)
+            found: dict[str, float] = evaluator.evaluate(
+                study, target=lambda trial: -float(values[trial.number])
+            )
+        return found
 
-    rng = np.random.default_rng(0)
     found = of(gains)
     shuffled = pd.DataFrame([of(rng.permutation(gains)) for _ in range(SHUFFLES)])
     chance = shuffled.quantile(0.95)

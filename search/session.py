@@ -161,6 +161,8 @@ def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
     run += [part for override in options.set for part in ("--set", override)]
     study = options.name or Path(options.study).stem
     browse = ["python", "-m", "search.dashboard", "--study", study, *common[2:]]
+    if options.cache:  # beside which the trials' files lie
+        browse += ["--cache", options.cache]
     lines = [f"extend:  {shlex.join(run)}", f"browse:  {shlex.join(browse)}"]
     if not options.quiet:
         print("\n".join(lines))

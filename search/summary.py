@@ -276,9 +276,15 @@ class _Result:
 
         write(f"## {self.title}", "")
         for head, *verdicts in map(confirmation_lines, confirmations):
-            write(f"**{head}**", "", *(f"- {line.strip()}" for line in verdicts), "")
+            write(
+                f"**{head[0].upper()}{head[1:]}**",
+                "",
+                *(f"- {line.strip()}" for line in verdicts),
+                "",
+            )
         if not confirmations:
-            write("**Not confirmed yet.** What follows was chosen by the scores it shows.", "")
+            write("**Not confirmed yet.**", "")
+        write("**The search**, whose scores also chose what is shown:", "")
         write(*(f"- {line}" for line in self.lines), "")
         for table in self.tables():
             title, caption = table.title, table.caption
@@ -286,13 +292,14 @@ class _Result:
             write("" if title == self.title else f"### {title}", "")
             console.print(table)
             write("", str(caption or ""), "")
-        commands = ("confirm", "report", "export")
+        commands = (["confirm"], ["report"], ["export", "--to", self.name])
         study = ["--study", self.name]
         # A password is never shown; whoever needs one has it in the environment.
         if shown_url != DEFAULT_STORAGE and "***" not in shown_url:
             study += ["--storage", shown_url]
-        words = (shlex.join(["transfer-search", command, *study]) for command in commands)
-        write("### Go on", "", "```sh", *words, "```")
+        words = (shlex.join(["transfer-search", x, *study, *to]) for x, *to in commands)
+        write("### Go on", "", "```sh", *words, "```", "")
+        write("This note is written anew as trials come in: what is added here does not stay.")
         return text.getvalue()
 
 

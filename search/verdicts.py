@@ -186,7 +186,7 @@ def _row(
 def with_interval(row: VerdictRow) -> str:
     """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
     if row["low"] is None or row["high"] is None:
-        return f"{in_points(row['gain'])} [not known]"
+        return f"{in_points(row['gain'])} (no interval)"
     return f"{in_points(row['gain'])} [{in_points(row['low'])}, {in_points(row['high'])}]"
 
 

@@ -76,7 +76,12 @@ _stages = sa.Table(
     sa.Column("device", sa.String(64), nullable=False),
     sa.Column("precision", sa.String(16), nullable=False),
     sa.Column("versions", sa.JSON, nullable=False),
-    sa.Column("losses", sa.JSON, nullable=False),
+)
+_losses = sa.Table(
+    "transfer_losses",
+    _tables,
+    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
+    sa.Column("by_epoch", sa.JSON, nullable=False),
 )
 _stage_runs = sa.Table(
     "transfer_stage_runs",
@@ -156,7 +161,6 @@ class TrainedStage:
         device: Where.
         precision: float32 or bfloat16 (autocast).
         versions: Package -> version.
-        losses: The mean training loss of each epoch, in order.
     """
 
     checkpoint_key: str
@@ -168,7 +172,6 @@ class TrainedStage:
     device: str
     precision: str
     versions: Mapping[str, str]
-    losses: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,11 @@ class Ledger:
         return {(score.task, score.language, score.corpus_key): score for score in found}
 
     def record_stage(
-        self, stage: TrainedStage, scores: Sequence[Score], lease: Lease | None = None
+        self,
+        stage: TrainedStage,
+        scores: Sequence[Score],
+        lease: Lease | None = None,
+        losses: Sequence[float] = (),
     ) -> None:
         """Keep what a stage took, and its scores, all or none; what is there already stays.
 
@@ -301,6 +308,7 @@ class Ledger:
             stage: What was trained.
             scores: Of its checkpoint.
             lease: Confirmed in the same transaction, where the scores are all that is published.
+            losses: The mean of each epoch; empty where they are not known.
 
         Raises:
             LeaseLost: Another worker has the lease; no score is kept.
@@ -312,6 +320,9 @@ class Ledger:
             is_known = connection.execute(query).scalar() is not None
         if not is_known:
             self._insert_new(_stages, [asdict(stage)])
+            if losses:
+                row = {"checkpoint_key": stage.checkpoint_key, "by_epoch": list(losses)}
+                self._insert_new(_losses, [row])
         new = self._new_scores(stage.checkpoint_key, scores)
         try:
             with self._engine.begin() as connection:
@@ -323,13 +334,11 @@ class Ledger:
             if len(self._new_scores(stage.checkpoint_key, scores)) == len(new):
                 raise
             # Another process recorded some of them between our look and our write.
-            self.record_stage(stage, scores, lease)
+            self.record_stage(stage, scores, lease, losses)
 
     def losses(self, checkpoint_keys: Collection[str]) -> dict[str, list[float]]:
         """The mean training loss of each epoch of stages: checkpoint key -> losses in order."""
-        query = sa.select(_stages.c.checkpoint_key, _stages.c.losses).where(
-            _stages.c.checkpoint_key.in_(checkpoint_keys)
-        )
+        query = sa.select(_losses).where(_losses.c.checkpoint_key.in_(checkpoint_keys))
         with self._engine.connect() as connection:
             return {key: list(losses) for key, losses in connection.execute(query)}
 
@@ -340,8 +349,7 @@ class Ledger:
         )
         query = sa.select(_stages).where(_stages.c.checkpoint_key.in_(needed))
         with self._engine.connect() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        found = [TrainedStage(**{**row, "losses": tuple(row["losses"])}) for row in rows]
+            found = [TrainedStage(**row) for row in connection.execute(query).mappings()]
         return {stage.checkpoint_key: stage for stage in found}
 
     def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:

@@ -16,6 +16,8 @@ import sqlalchemy as sa
 # that share two cores must not spin while they wait for each other.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Tests run side by side, and none is so large that a second thread would pay.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Runs before the script of each process: `together()` returns in all of them at once.
 _TOGETHER = """

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
+import base64
+import csv
 import json
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock, Thread
+from typing import Any
 
+import optuna
 import pytest
+from optuna_dashboard import get_note
 
+from search import dashboard
 from search.dashboard import main
+from search.results import open_results
 from tests.search_tests.conftest import Workplace
 
 
 def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    assert workplace.search("--trials", "2", "--quiet").returncode == 0
     server = workplace.start(
         sys.executable, *("-m", "search.dashboard", "--study", "tiny.toml", "--port", "0")
     )
@@ -24,17 +37,122 @@ def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> Non
         assert url.startswith("http://127.0.0.1:")
         with urllib.request.urlopen(url) as page:
             assert "<html" in page.read().decode().lower()
-        api = url.partition("/dashboard")[0] + "/api/studies/1?after=0"
-        with urllib.request.urlopen(api) as answer:
-            study = json.load(answer)
+        site = url.partition("/dashboard")[0]
+        study = get_study(site)
         assert study["trials"][0]["state"] == "Complete"
         assert study["objective_names"] == ["gain on pocket corpora"]
         attributes = {item["key"]: item["value"] for item in study["user_attrs"]}
         assert "pocket corpora" in attributes["data"]
         assert "pocket corpora" in study["note"]["body"]
+        figures = {x["id"]: json.loads(x["graph_object"]) for x in study["plotly_graph_objects"]}
+        assert figures.keys() >= {"arms", "matrix", "pareto"}
+        for figure in figures.values():
+            assert "pocket corpora" in figure["layout"]["title"]["text"]
+        second = study["trials"][1]
+        files = {}
+        for artifact in second["artifacts"]:
+            place = f"{site}/artifacts/1/{second['trial_id']}/{artifact['artifact_id']}"
+            with urllib.request.urlopen(place) as answer:
+                lines = answer.read().decode().splitlines()
+            files[artifact["filename"]] = list(csv.DictReader(lines))
+        scores, training = files["scores.csv"], files["training.csv"]
+        assert {(row["language"], row["seed"]) for row in scores} >= {("qaa", "0"), ("qab", "0")}
+        gains = [float(row["gain"]) for row in scores if row["language"] != "qas"]
+        assert sum(gains) / len(gains) == pytest.approx(second["values"][0], abs=0.01)
+        epochs = second["params"][
+            [x["name"] for x in second["params"]].index("intermediate.epochs")
+        ]
+        stage = [row for row in training if (row["stage"], row["seed"]) == ("intermediate", "0")]
+        assert [row["epoch"] for row in stage] == [
+            str(x + 1) for x in range(int(epochs["param_external_value"]))
+        ]
+        assert all(float(row["loss"]) > 0 for row in training)
+        assert refused(site + "/api/studies", Host="evil.example") == 403
+        assert refused(site + "/api/studies/1", "DELETE", Origin="http://evil.example") == 403
+        assert get_study(site)["trials"]
     finally:
         server.kill()
         server.communicate(timeout=20)
+
+
+def test_other_machines_need_the_password_and_many_can_read_at_once(
+    workplace: Workplace,
+) -> None:
+    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    password = workplace.folder / "password"
+    password.write_text("secret\n", encoding="utf-8")
+    password.chmod(0o600)
+    server = workplace.start(
+        *(sys.executable, "-m", "search.dashboard", "--study", "tiny", "--port", "0"),
+        *("--host", "0.0.0.0", "--auth", "ann:password", "--read-only"),
+    )
+    try:
+        assert server.stdout is not None
+        port = int(server.stdout.readline().split("/")[2].partition(":")[2])
+        site = f"http://127.0.0.1:{port}"
+        header = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
+        assert refused(site + "/dashboard") == 401
+        assert refused(site + "/api/studies/1", "DELETE", **header) == 403
+        # A browser opens connections before it has anything to ask.
+        with socket.create_connection(("127.0.0.1", port)), ThreadPoolExecutor(8) as viewers:
+            asked = [viewers.submit(get_study, site, **header) for _ in range(32)]
+            for found in asked:
+                states = [trial["state"] for trial in found.result(30)["trials"]]
+                assert states.count("Complete") == 1
+    finally:
+        server.kill()
+        server.communicate(timeout=20)
+
+
+def test_an_address_for_others_without_a_password_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--study", "tiny", "--host", "0.0.0.0"])
+    assert ended.value.code == 2
+    assert "asks nobody for a password: add --auth USER:FILE" in capsys.readouterr().err
+
+
+def test_the_pages_follow_the_study_while_they_are_served(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+    monkeypatch.setattr(dashboard, "LOOK_EVERY", 0.05)
+    results = open_results(argparse.Namespace(study="tiny", storage=workplace.storage))
+    ended = Event()
+    renewal = Thread(target=dashboard._renew_pages, args=(results, Lock(), ended))
+    renewal.start()
+    try:
+        assert workplace.search("--trials", "2", "--quiet").returncode == 0
+        until = time.monotonic() + 30
+        while not figures_of(results.study):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        ended.set()
+        renewal.join()
+    assert "2 complete" in get_note(results.study)
+
+
+def get_study(site: str, **headers: str) -> Any:
+    """What the page of the study polls."""
+    asked = urllib.request.Request(site + "/api/studies/1?after=0", headers=headers)
+    with urllib.request.urlopen(asked) as answer:
+        return json.load(answer)
+
+
+def refused(url: str, method: str = "GET", **headers: str) -> int:
+    """The status of an answer that is none."""
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(urllib.request.Request(url, method=method, headers=headers))
+    answer.value.close()
+    return answer.value.code
+
+
+def figures_of(study: optuna.Study) -> dict[str, str]:
+    """Figure -> its JSON, as optuna-dashboard keeps them."""
+    kept = study._storage.get_study_system_attrs(study._study_id)
+    return {k: v for k, v in kept.items() if k.startswith("dashboard:plot_data:arms")}
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Loop:
 
     def __init__(self, folder: Path) -> None:
         self.url = f"sqlite:///{folder / 's.db'}"
+        self.cache = str(folder / "s.cache")
         self.storage = open_storage(self.url)
         self.ledger = Ledger(self.storage.engine)
         self.stop = StopSignal()
@@ -91,6 +92,7 @@ class Loop:
 
         objective.spec = spec  # type: ignore[attr-defined]
         objective.catalogue = None  # type: ignore[attr-defined]
+        objective.cache = SimpleNamespace(location=self.cache)  # type: ignore[attr-defined]
         run_worker(
             self.study,
             SPACE,

@@ -1,0 +1,230 @@
+"""Two studies side by side: what differs, what either found, and when that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from search import compare, run
+from search.compare import compare_studies
+from search.finished import leaders
+from search.results import StudyResults, open_results
+from search.summary import tuned_baseline
+from search.verdicts import VerdictRow
+from spaces.catalogue import Metric
+from storage.ledger import PairedScore
+from tests.search_tests.conftest import STUDY
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[str]:
+    """A database with the studies `first` and `second`, which differ in their languages."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    previous = Path.cwd()
+    os.chdir(folder)
+    words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder), "--quiet"]
+    words += ["--threads", "1", "--precision", "float32", "--trials", "2"]
+    words += ["--set", 'target.tasks=["pocket_pos"]']
+    assert run.main([*words, "--name", "first"]) == 0
+    other = ["--set", 'target.languages=["qab", "qac"]', "--set", 'arms=["none", "legal"]']
+    other += ["--set", 'intermediate.tasks=["pocket_ner_parties"]']
+    assert run.main([*words, "--name", "second", *other]) == 0
+    yield f"sqlite:///{folder / 'transfer-search.sqlite'}"
+    os.chdir(previous)
+
+
+@pytest.fixture
+def both(storage: str) -> tuple[StudyResults, StudyResults]:
+    """The two studies."""
+    first, second = (
+        open_results(Namespace(study=name, storage=storage)) for name in ("first", "second")
+    )
+    return first, second
+
+
+def test_what_differs_is_told_and_nothing_else(both: tuple[StudyResults, StudyResults]) -> None:
+    record = compare_studies(*both)
+    assert record["differences"] == {
+        "arms": [["none", "general", "legal"], ["none", "legal"]],
+        "intermediate.tasks": [
+            ["pocket_ner_calendar", "pocket_ner_parties"],
+            ["pocket_ner_parties"],
+        ],
+        "target.languages": [["qaa", "qab"], ["qab", "qac"]],
+    }
+    assert record["warnings"] == []
+    assert compare_studies(both[0], both[0])["differences"] == {}
+
+
+def test_gains_are_over_each_studys_own_tuned_baseline(
+    both: tuple[StudyResults, StudyResults],
+) -> None:
+    record = compare_studies(*both)
+    (row,) = record["languages"]
+    assert (row["task"], row["language"]) == ("pocket_pos", "qab")
+    expected = []
+    for results, best in zip(both, record["best"], strict=True):
+        leader = leaders(results.recipes, results.languages)[0]
+        tuned = tuned_baseline(results.recipes, results.languages)
+        assert tuned is not None
+        assert best["trial"] == leader.first.number
+        assert not best["confirmed"]
+        assert best["verdict"] is None
+        mine = [x.score.score for x in leader.gain.pairs if x.score.language == "qab"]
+        zero = [x.baseline.score for x in tuned.gain.pairs if x.score.language == "qab"]
+        expected.append(100 * (fmean(mine) - fmean(zero)))
+    assert [x["gain"] for x in row["gains"]] == pytest.approx(expected, abs=1e-6)
+    assert row["difference"] == pytest.approx(expected[1] - expected[0], abs=1e-6)
+    assert record["arms"]["general"][1] is None
+    assert [arm["recipes"] for arm in record["arms"]["none"]] == [1, 1]
+    assert [cost["complete_trials"] for cost in record["cost"]] == [2, 2]
+
+
+def test_what_cannot_be_compared_is_told(both: tuple[StudyResults, StudyResults]) -> None:
+    first, second = both
+
+    def warnings(other: StudyResults) -> str:
+        return "; ".join(compare_studies(first, other)["warnings"])
+
+    frozen = second.frozen
+    real = replace(second, frozen={**frozen, "data": {**frozen["data"], "source": "hub"}})
+    assert warnings(real) == "one is of the pocket corpora, the other of real ones"
+
+    corpora = {**frozen["data"]["corpora"], "pocket_pos qab validation": "0" * 64}
+    changed = replace(second, frozen={**frozen, "data": {**frozen["data"], "corpora": corpora}})
+    assert warnings(changed) == "1 split has other content (pocket_pos qab validation)"
+
+    target = second.spec.target.model_copy(update={"tasks": ("pocket_pos", "pocket_ner")})
+    more = replace(second, spec=second.spec.model_copy(update={"target": target}))
+    assert "their target tasks differ (pocket_pos; pocket_ner, pocket_pos)" in warnings(more)
+
+    task = second.catalogue["pocket_pos"].model_copy(update={"metric": Metric.MACRO_F1})
+    catalogue = replace(second.catalogue, tasks={**second.catalogue.tasks, "pocket_pos": task})
+    assert warnings(replace(second, catalogue=catalogue)) == (
+        "pocket_pos is scored by span_f1 and by macro_f1"
+    )
+
+
+def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
+    storage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy.sqlite"
+    with (
+        closing(sqlite3.connect(storage.removeprefix("sqlite:///"))) as old,
+        closing(sqlite3.connect(copy)) as new,
+    ):
+        old.backup(new)
+    url = f"sqlite:///{copy}"
+    first, second = (
+        open_results(Namespace(study=name, storage=url)) for name in ("first", "second")
+    )
+    confirm(first, 2.0, "helps")
+    warning = "only one of them is confirmed, so both gains are those of the search"
+    assert compare_studies(first, second)["warnings"] == [warning]
+    confirm(second, -1.0, "no reliable difference")
+    record = compare_studies(first, second)
+    assert record["warnings"] == []
+    assert [best["confirmed"] for best in record["best"]] == [True, True]
+    (row,) = record["languages"]
+    assert [found["gain"] for found in row["gains"]] == [2.0, -1.0]
+    assert [found["verdict"] for found in row["gains"]] == ["helps", "no reliable difference"]
+    assert row["difference"] == -3.0
+    assert compare.main(["first", "second", "--storage", url]) == 0
+    shown = capsys.readouterr().out
+    assert "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 1 seeds)" in shown
+    assert "-1.0 [-2.0, +0.0]" in shown
+
+
+def confirm(results: StudyResults, gain: float, verdict: str) -> None:
+    """A confirmation of the leader with this outcome in every language."""
+    trial = leaders(results.recipes, results.languages)[0].first.number
+    stages = results.ledger.trained_stages(results.name)
+    pairs = []
+    for pair in results.ledger.pairs(results.name, "validation")[trial]:
+        own, baseline, reference = (
+            replace(score, split="test") for score in (pair.score, pair.baseline, pair.reference)
+        )
+        for score in {own, baseline, reference}:
+            results.ledger.record_stage(stages[score.checkpoint_key], [score])
+        pairs.append(PairedScore(pair.seed, own, baseline, reference))
+    results.ledger.record_trial(results.name, trial, pairs)
+    chosen = {"trial": trial, "arm": "legal", "name": "x", "in_words": "x"}
+    plan = {"recipes": [chosen], "baseline_trial": 0, "seeds": sorted({x.seed for x in pairs})}
+    results.ledger.begin_confirmation(results.name, 1, plan)
+    cells = [("", ""), *((pair.score.task, pair.score.language) for pair in pairs)]
+    rows = [
+        VerdictRow(
+            trial=trial,
+            task=task,
+            language=language,
+            verdict=verdict,
+            gain=gain,
+            low=gain - 1,
+            high=gain + 1,
+            p_value=0.01,
+            detectable=1.0,
+            seeds=1,
+            examples=200,
+            score=50.0,
+            against=50.0 - gain,
+            family=len(cells),
+            scope="other seeds and examples",
+        )
+        for task, language in cells
+    ]
+    results.ledger.finish_confirmation(results.name, 1, {"verdicts": rows})
+
+
+def test_people_and_machines_are_told_the_same(
+    storage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["first", "second", "--storage", storage]
+    assert compare.main([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert compare.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "A: first (pocket corpora): Does anything help?" in shown
+    assert all(len(line) <= 110 for line in shown.splitlines() if line[:1] in "┃│┏┡└")
+    assert "warning" not in shown
+    rows = [[cell.strip() for cell in x.split("│")[1:-1]] for x in shown.splitlines()]
+    assert ["target.languages", "qaa, qab", "qab, qac"] in rows
+    (row,) = [row for row in rows if row[:2] == ["pocket_pos", "qab"]]
+    (found,) = record["languages"]
+    for cell, gain in zip((row[3], row[5]), found["gains"], strict=True):
+        assert cell.startswith(f"{round(gain['gain'], 1) + 0.0:+.1f}")
+        known = "[not known]" if gain["low"] is None else f"[{round(gain['low'], 1) + 0.0:+.1f}, "
+        assert known in cell
+    assert ["general", "B", "not an arm of it", "", "", ""] in rows
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("first", "secnd"), "Study 'secnd' is not in .* Did you mean 'second'?"),
+        (("first", "first"), "compare: expected two studies, found 'first' twice"),
+        (("first", "second", "--storage", "sqlite:///no.sqlite"), "no.sqlite"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    storage: str,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    expected: str,
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        compare.main(["--storage", storage, *words])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    for part in expected.split(" .* "):
+        assert part in line

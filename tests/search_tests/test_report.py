@@ -1,0 +1,375 @@
+"""The report: what its files say, also of too little, and that they fetch nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from search import report
+from search.verdicts import VerdictRow
+from storage.backends import open_storage
+from storage.ledger import Ledger
+from tests.search_tests.conftest import ROOT
+from tests.search_tests.synthetic_study import write_study
+from tests.search_tests.test_landscape import PLANS, many
+
+EVIL = "Does <script>alert(1)</script> & `co` help | or *not*?"
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+MB = 1_000_000
+
+
+class Reader(HTMLParser):
+    """The words that a reader sees, the scripts, and the addresses that a browser would fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.scripts: list[str] = []
+        self.addresses: list[str] = []
+        self.hidden = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """See `HTMLParser`, as for the others."""
+        self.hidden = tag in ("script", "style")
+        if tag == "script":
+            self.scripts.append("")
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        """Whatever ends, words come next."""
+        self.hidden = False
+
+    def handle_data(self, data: str) -> None:
+        """Words, or a script."""
+        if not self.hidden:
+            self.words.append(data)
+        elif self.scripts:
+            self.scripts[-1] += data
+
+    @property
+    def text(self) -> str:
+        """All words, with one space between."""
+        return " ".join(" ".join(self.words).split())
+
+
+class Written:
+    """A folder with a report in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.html = (folder / "index.html").read_text()
+        self.markdown = (folder / "report.md").read_text()
+        self.numbers: dict[str, Any] = json.loads((folder / "report.json").read_text())
+        self.page = Reader(self.html)
+
+
+def url_in(folder: Path) -> str:
+    return f"sqlite:///{folder / 'study.db'}"
+
+
+def written(folder: Path, *options: str) -> Written:
+    words = ["--study", "synthetic", "--storage", url_in(folder), "--to", str(folder / "out")]
+    assert report.main([*words, *(options or ("--no-png",))]) == 0
+    return Written(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    folder = tmp_path_factory.mktemp("report")
+    attributes = {"unlike_arms": "arms compared unlike: nli", "overlap": "uner_ewt <-> udpos"}
+    write_study(url_in(folder), PLANS, question=EVIL, attributes=attributes)
+    return written(folder)
+
+
+def test_all_files_are_there_and_the_numbers_are_those_worked_by_hand(plain: Written) -> None:
+    table = pd.read_csv(plain.folder / "trials.csv")
+    assert len(table) == len(pd.read_parquet(plain.folder / "trials.parquet")) == 21
+    assert table["paired_gain"].sum() == pytest.approx(12 + 16 - 118 - 126)
+    numbers = plain.numbers
+    assert {row["trial"]: row["gain"] for row in numbers["recipes"]} == pytest.approx(
+        {0: 2, 1: 5, 2: 6, 3: -27.5, 4: -29.5}
+    )
+    arms = {arm["arm"]: arm["tuned_gain"] for arm in numbers["arms"]}
+    assert arms == pytest.approx({"none": 0, "general": 4, "legal": -29.5})
+    assert numbers["trials"] == {"complete": 5, "fail": 1}
+    assert numbers["pareto_front"] == [0, 2]
+    assert numbers["landscape"] is None
+    assert "NaN" not in (plain.folder / "report.json").read_text()
+
+
+def test_the_first_screen_answers_and_says_that_it_is_not_confirmed(plain: Written) -> None:
+    text = plain.page.text
+    answer = plain.numbers["answer"]
+    assert answer.startswith("Not confirmed: ")
+    assert "pocket_ner_calendar (general, trial 2), +4.0 [" in answer
+    assert answer in text
+    assert "Exploratory: the recipes were chosen by the same target-validation scores" in text
+    (confirm, go_on) = plain.numbers["next"]
+    assert confirm[1].startswith("python -m search.confirm --study synthetic --storage sqlite:")
+    assert go_on[1].startswith("python -m search.run --study synthetic")
+    for words in (confirm[1], go_on[1]):
+        assert words in text
+        assert words in plain.markdown
+    for place in ("arms compared unlike: nli", "uner_ewt <-> udpos", "diverged"):
+        assert place in text
+    assert text.index("Provenance") > max(text.index(x) for x in ("Transfer matrix", "diverged"))
+
+
+def test_pocket_figures_are_named_so(plain: Written, tmp_path: Path) -> None:
+    assert "Pocket corpora: generated text" in plain.page.text
+    assert "Transfer matrix (pocket corpora)" in plain.page.text
+    assert plain.markdown.startswith("# synthetic (pocket corpora): ")
+    figures = _figures(plain)
+    assert set(figures) == {"arms", "matrix", "pareto", "epochs"}
+    for figure in figures.values():
+        assert "pocket corpora" in figure["layout"]["title"]["text"]
+    write_study(url_in(tmp_path), PLANS, source="local")
+    assert "ocket corpora" not in written(tmp_path).page.text
+
+
+def test_the_page_fetches_nothing_and_stays_small(plain: Written) -> None:
+    assert plain.page.addresses == []
+    assert not re.search(r"@import|url\(", plain.html)
+    assert "default-src 'none'" in plain.html
+    assert len(plain.html) < 5 * MB
+
+
+def test_a_question_is_text_not_markup(plain: Written) -> None:
+    assert EVIL in plain.page.text
+    assert not any("alert" in script for script in plain.page.scripts)
+    assert "<script>" not in plain.markdown
+    assert r"\| or \*not\*" in plain.markdown
+
+
+def _figures(found: Written) -> dict[str, Any]:
+    (text,) = (script for script in found.page.scripts if script.startswith("{"))
+    figures: dict[str, Any] = json.loads(text)
+    return figures
+
+
+def test_figures_show_intervals(plain: Written) -> None:
+    arms, pareto = _figures(plain)["arms"], _figures(plain)["pareto"]
+    assert all(half > 0 for half in arms["data"][0]["error_x"]["array"])
+    assert "error_y" in pareto["data"][-1]
+
+
+def test_a_study_without_a_complete_trial_says_so(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS[-1:])
+    found = written(tmp_path)
+    assert found.numbers["answer"] == "No answer yet: no trial is complete."
+    assert found.numbers["answer"] in found.page.text
+    assert "diverged" in found.page.text
+    ((words, command),) = found.numbers["next"]
+    assert "none, general, legal" in words
+    assert command.startswith("python -m search.run --study synthetic")
+
+
+def test_a_study_without_any_trial_says_so(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), [])
+    assert "No answer yet" in written(tmp_path).page.text
+
+
+def verdict(trial: int, language: str, said: str, gain: float) -> VerdictRow:
+    return VerdictRow(
+        trial=trial,
+        task="pocket_nli" if language else "",
+        language=language,
+        verdict=said,
+        gain=gain,
+        low=gain - 1,
+        high=gain + 1,
+        p_value=0.01,
+        detectable=1.5,
+        seeds=5,
+        examples=100,
+        score=50 + gain,
+        against=50,
+        family=2,
+        scope="other seeds and examples",
+    )
+
+
+def confirm(folder: Path, said: str, gain: float, look: int = 1) -> None:
+    storage = open_storage(url_in(folder))
+    ledger = Ledger(storage.engine)
+    plan = {
+        "recipes": [
+            {"trial": 2, "arm": "general", "name": "pocket_ner_calendar", "in_words": "..."},
+            {"trial": 3, "arm": "legal", "name": "pocket_ner_parties", "in_words": "..."},
+        ],
+        "baseline_trial": 0,
+        "seeds": [2, 3, 4, 5, 6],
+        "trials_of_the_search": 4,
+    }
+    rows = [verdict(2, "", said, gain), verdict(3, "", "hurts", -9)]
+    rows += [verdict(2, "qaa", "no reliable difference", gain), verdict(3, "qaa", "hurts", -9)]
+    ledger.begin_confirmation("synthetic", look, plan)
+    ledger.finish_confirmation("synthetic", look, {"verdicts": rows, "seconds": 600.0})
+    storage.engine.dispose()
+
+
+def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    confirm(tmp_path, "helps", 2.5)
+    found = written(tmp_path)
+    assert found.numbers["answer"] == (
+        "Train on trial 2 (pocket_ner_calendar) first: it helps, +2.5 [+1.5, +3.5] points over "
+        "training directly, well tuned. Reliably worse: trial 3 (pocket_ner_parties) by -9.0."
+    )
+    text = found.page.text
+    assert found.numbers["answer"] in text
+    assert "Not confirmed" not in text
+    assert "Exploratory" not in text
+    assert "5 fresh seeds, test splits" in text
+    assert "Of 2 recipes in single languages 0 help reliably, 1 hurt" in text
+    assert "The search has gone on since: 1 " in text
+    assert "confirming took 10 min" in text
+    assert "look 2" not in text
+    assert found.numbers["next"][0][1].startswith("python -m search.export --study synthetic")
+    assert len(_figures(found)["arms"]["data"]) == 2, "search and confirmation side by side"
+
+
+def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    confirm(tmp_path, "helps", 2.5)
+    confirm(tmp_path, "no reliable difference", 0.5, look=2)
+    found = written(tmp_path)
+    assert found.numbers["answer"].startswith(
+        "Train directly: none of the 2 recipes that were confirmed helps reliably."
+    )
+    assert "This is look 2 at the same test splits" in found.page.text
+    assert "from 1.5 points on it would have been found" in found.page.text
+
+
+def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    storage = open_storage(url_in(tmp_path))
+    Ledger(storage.engine).begin_confirmation("synthetic", 1, {"recipes": []})
+    storage.engine.dispose()
+    found = written(tmp_path)
+    assert found.numbers["answer"].startswith("Not confirmed")
+    ((words, command),) = found.numbers["next"]
+    assert "begun and not finished" in words
+    assert command.startswith("python -m search.confirm ")
+
+
+def test_claims_are_held_against_the_trials(tmp_path: Path) -> None:
+    claim = {"text": "Direct training wins (Table 3)", "kind": "direct-is-better"}
+    write_study(url_in(tmp_path), PLANS, claims=[claim])
+    found = written(tmp_path)
+    assert "Against the claim 'Direct training wins (Table 3)'" in found.page.text
+    assert found.numbers["claims"][0]["outcome"] == "against"
+
+
+def test_another_study_is_answered_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        report.main(["--study", "synthetik", "--storage", url_in(tmp_path)])
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "Did you mean 'synthetic'?" in line
+
+
+def test_a_folder_that_cannot_be_is_answered_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    (tmp_path / "file").write_text("")
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        report.main(
+            ["--study", "synthetic", "--storage", url_in(tmp_path), "--to", f"{tmp_path}/file/x"]
+        )
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --to: ")
+
+
+def _as_a_user(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    script = (
+        "import sys; from search import report\n"
+        "code = report.main(sys.argv[1:])\n"
+        "heavy = {'torch', 'transformers', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "sys.exit(code)"
+    )
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            script,
+            "--study",
+            "synthetic",
+            "--storage",
+            url_in(folder),
+            *words,
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_it_needs_neither_torch_nor_a_browser_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    done = _as_a_user(tmp_path, PATH="", BROWSER_PATH=str(tmp_path / "none"))
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("note: no Chrome or Chromium was found")
+    folder = tmp_path / "synthetic-report"
+    assert "![" not in (folder / "report.md").read_text()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        written(tmp_path, "--png")
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --png: no Chrome or Chromium was found")
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chrome or Chromium")
+def test_a_browser_draws_every_figure_on_the_page_and_for_markdown(tmp_path: Path) -> None:
+    assert BROWSER is not None
+    write_study(url_in(tmp_path), many(effect=10))
+    done = _as_a_user(tmp_path, "--png")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "synthetic-report"
+    names = {"arms", "matrix", "landscape", "importance", "pareto", "epochs"}
+    for name in names:
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert f"(figures/{name}.png)" in (folder / "report.md").read_text()
+    flags = "--headless=new --no-sandbox --disable-gpu --enable-logging=stderr --dump-dom"
+    shown = subprocess.run(
+        [
+            *(BROWSER, *flags.split(), f"--user-data-dir={tmp_path / 'browser'}"),
+            *("--window-size=390,9000", "--virtual-time-budget=20000"),
+            f"file://{folder / 'index.html'}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "CONSOLE" not in shown.stderr
+    drawn = re.findall(r'class="figure js-plotly-plot" data-figure="(\w+)"', shown.stdout)
+    assert set(drawn) == names
