@@ -119,7 +119,8 @@ def enqueue_repeat(
         if "repeat_of" in trial.user_attrs
     }
     for recipe in leaders(recipes, languages):
-        if not recipe.is_repeated and recipe.first.number not in repeated:
+        is_behind = "stopped" in recipe.first.user_attrs
+        if not (is_behind or recipe.is_repeated or recipe.first.number in repeated):
             first = spec.first_seed + spec.seeds
             study.enqueue_trial(
                 recipe.first.params,

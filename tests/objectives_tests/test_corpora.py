@@ -88,6 +88,7 @@ MAY_READ_TEST = {
     "objectives/benchmark.py",
     "objectives/corpora.py",
     "objectives/overlap.py",
+    "objectives/study_corpora.py",
 }
 READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
 DEFINE_READERS = {

@@ -59,7 +59,10 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
         assert re.search(rf"│ pocket_ner +│ {language} +│ +200 {gains}", done.stdout), done.stdout
     assert max(map(len, done.stdout.partition("best recipe:")[0].splitlines())) <= 110
     assert "pocket corpora" in done.stdout
-    assert re.search(r"highest gain: +[+-]\d+\.\d, trial \d: (pocket_ner_|none)", done.stdout)
+    assert re.search(
+        r"best recipe: +[+-]\d+\.\d, score \d+\.\d, \d seeds, trial \d: (pocket_ner_|none)",
+        done.stdout,
+    )
     assert "--trials 10" in done.stdout
     assert "search.dashboard --study tiny" in done.stdout
     _assert_whole(workplace, 5)
@@ -280,6 +283,8 @@ def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_pat
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
 
 
+# On SQLite two workers share a study in test_fellows.
+@pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 def test_a_second_process_joins_a_study(workplace: Workplace, storage_url: str) -> None:
     # Long enough that the one which starts later still finds trials to run.
     options = ("--trials", "4", "--set", "target.epochs=60", "--storage", storage_url)
