@@ -258,9 +258,7 @@ def _confirmed_answer(look: Confirmation) -> str:
             others = ", ".join(names[row["trial"]] for row in helping[1:])
             answer += f" So does {others}, by {in_points(helping[1]['gain'])} or less."
     else:
-        answer = (
-            f"Train directly: none of the {len(rows)} recipes that were confirmed helps reliably."
-        )
+        answer = f"Undecided: none of the {len(rows)} recipes that were confirmed helps reliably."
     if hurting:
         names_of = ", ".join(
             f"{names[row['trial']]} by {in_points(row['gain'])}" for row in hurting

@@ -246,7 +246,7 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
     confirm(tmp_path, "no reliable difference", 0.5, look=2)
     found = written(tmp_path)
     assert found.numbers["answer"].startswith(
-        "Train directly: none of the 2 recipes that were confirmed helps reliably."
+        "Undecided: none of the 2 recipes that were confirmed helps reliably."
     )
     assert "This is look 2 at the same test splits" in found.page.text
     assert "from 1.5 points on it would have been found" in found.page.text
