@@ -62,6 +62,53 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
         )
 
 
+def add_threads(options: argparse.ArgumentParser, same: str) -> None:
+    """Add `--threads`, of a command that trains or scores a study's models again.
+
+    Args:
+        options: Of the command.
+        same: What is exactly as before with as many threads as the run had.
+    """
+    options.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help=f"CPU threads; with as many as its run had, {same}",
+    )
+
+
+def check_threads(options: argparse.Namespace) -> None:
+    """Raise where `--threads` is no number of threads.
+
+    Raises:
+        SpecError: It is below 1.
+    """
+    from spaces.errors import SpecError
+
+    if options.threads is not None and options.threads < 1:
+        raise SpecError(f"--threads: expected a number from 1, found {options.threads}")
+
+
+def start_torch(threads: int | None) -> None:
+    """Load torch as every command that trains or scores wants it; call it before any import of it.
+
+    Args:
+        threads: None leaves torch its default.
+    """
+    # Read when torch is loaded: threads that spin while they wait take cores from other workers.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+    import torch
+
+    from objectives.hardware import keep_freed_memory
+    from objectives.models import quiet_libraries
+
+    quiet_libraries()
+    keep_freed_memory()
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
     from storage.backends import sqlite_file

@@ -7,7 +7,13 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
+from search.arguments import (
+    add_cache,
+    add_data,
+    add_storage,
+    fail_in_one_line,
+    start_torch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,21 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
+        start_torch(options.threads)
         import optuna
         import torch
         from rich.console import Console
 
-        from objectives.hardware import keep_freed_memory, usable_cores
-        from objectives.models import quiet_libraries
+        from objectives.hardware import usable_cores
         from search.progress import RunProgress
         from search.reopen import reopen_study
         from search.worker import StopSignal
         from spaces.errors import Interrupted
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        quiet_libraries()
-        keep_freed_memory()
-        torch.set_num_threads(options.threads or usable_cores())
+        if options.threads is None:
+            torch.set_num_threads(usable_cores())
         console = Console(stderr=True, soft_wrap=True)
         stop, progress = StopSignal(), RunProgress(console, 0, frozenset())
 

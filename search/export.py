@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
+from search.arguments import (
+    add_cache,
+    add_data,
+    add_storage,
+    add_threads,
+    check_threads,
+    fail_in_one_line,
+    start_torch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,12 +64,7 @@ def parser() -> argparse.ArgumentParser:
     add_data(options)
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help="default: the study's own")
-    options.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads; with as many as its run had, the model is the very same again",
-    )
+    add_threads(options, "the model is the very same again")
     options.add_argument(
         "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
     )
@@ -74,25 +76,17 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    # As for a run: read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with fail_in_one_line():
         _check(options)
 
+        start_torch(options.threads)
         import optuna
-        import torch
 
-        from objectives.hardware import keep_freed_memory
-        from objectives.models import quiet_libraries
         from search.evidence import of_trial, recommended
         from search.reopen import reopen_study
         from search.results import open_results
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        quiet_libraries()
-        keep_freed_memory()
-        if options.threads:
-            torch.set_num_threads(options.threads)
         results = open_results(options)
         task = _task(options, results)
         choice = (
@@ -125,8 +119,7 @@ def _check(options: argparse.Namespace) -> None:
 
     if options.to.exists():
         raise SpecError(f"--to: expected a folder that is not there yet, found {options.to}")
-    if options.threads is not None and options.threads < 1:
-        raise SpecError(f"--threads: expected a number from 1, found {options.threads}")
+    check_threads(options)
     if options.push_to_hub is not None:
         try:
             validate_repo_id(options.push_to_hub)

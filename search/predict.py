@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
+from search.arguments import (
+    add_cache,
+    add_data,
+    add_storage,
+    add_threads,
+    check_threads,
+    fail_in_one_line,
+    start_torch,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,12 +69,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--precision", default="auto", help="auto, float32 or bfloat16; of a study: its own"
     )
-    options.add_argument(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads; with as many as its run had, a trial has its very scores again",
-    )
+    add_threads(options, "a trial has its very scores again")
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
         "--max-length",
@@ -96,21 +98,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    # As for a run: read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with fail_in_one_line():
         _check(options)
 
-        import torch
-
-        from objectives.hardware import keep_freed_memory
-        from objectives.models import quiet_libraries
         from spaces.catalogue import load_catalogue
 
-        quiet_libraries()
-        keep_freed_memory()
-        if options.threads:
-            torch.set_num_threads(options.threads)
+        start_torch(options.threads)
         files = _of_trial(options) if options.study else _of_checkpoint(options)
     print(f"{len(files)} files in {files[0].parent}: {' '.join(file.name for file in files)}")
     split = files[0].name.partition("-")[0]
@@ -138,8 +131,7 @@ def _check(options: argparse.Namespace) -> None:
             raise SpecError(f"{option}: expected no such option with {given}, drop it")
     if options.study and options.trial is None:
         raise SpecError("--trial: expected the number of a trial with --study, found none")
-    if options.threads is not None and options.threads < 1:
-        raise SpecError(f"--threads: expected a number from 1, found {options.threads}")
+    check_threads(options)
 
 
 def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
