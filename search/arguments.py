@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from spaces.errors import TransferSearchError
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-
+    from storage.shared import SharedStorage
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -117,7 +116,7 @@ def default_cache(storage_url: str) -> str:
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
 
 
-def existing_study(options: argparse.Namespace, storage: RDBStorage) -> str:
+def existing_study(options: argparse.Namespace, storage: SharedStorage) -> str:
     """The name of the study that `--study` means, which may be the path of its file.
 
     Raises:

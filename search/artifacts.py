@@ -16,7 +16,8 @@ from typing import BinaryIO, cast
 import fsspec
 from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.trial import Trial
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 
 from storage.ledger import PairedScore, StageRun
 
@@ -67,7 +68,8 @@ class ArtifactFolder:
 
 
 def upload_trial(
-    trial: Trial,
+    trial: FrozenTrial,
+    storage: BaseStorage,
     pairs: Sequence[PairedScore],
     runs: Iterable[StageRun],
     losses: Mapping[str, Sequence[float]],
@@ -79,6 +81,7 @@ def upload_trial(
 
     Args:
         trial: That runs.
+        storage: Of its study.
         pairs: Its scores.
         runs: The stages it asked for.
         losses: Checkpoint key -> mean loss of each epoch, where it is known.
@@ -94,7 +97,12 @@ def upload_trial(
                 writer.writeheader()
                 writer.writerows(rows)
             try:
-                upload_artifact(artifact_store=folder, file_path=str(file), study_or_trial=trial)
+                upload_artifact(
+                    artifact_store=folder,
+                    file_path=str(file),
+                    study_or_trial=trial,
+                    storage=storage,
+                )
             except OSError as error:
                 _log.warning("trial %d: %s is not kept: %s", trial.number, name, error)
 

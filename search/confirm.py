@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         from objectives.hardware import usable_cores
         from search.progress import RunProgress
+        from search.pulse import StopSignal
         from search.reopen import reopen_study
-        from search.worker import StopSignal
         from spaces.errors import Interrupted
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -52,6 +52,12 @@ class FinishedRecipe:
         }
         return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
 
+    def asked_again(self, spec: StudySpec) -> dict[str, object]:
+        """What a trial is told that repeats it, with seeds that no first trial has."""
+        first = spec.first_seed + spec.seeds
+        seeds = list(range(first, first + spec.seeds))
+        return {"repeat_of": self.first.number, "seeds": seeds}
+
     @property
     def arm(self) -> str:
         """none, general, biomedical, legal or mixed."""
@@ -102,34 +108,28 @@ def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> lis
     )
 
 
-def enqueue_repeat(
+def repeat_candidates(
     study: Study, ledger: Ledger, spec: StudySpec, languages: frozenset[str]
-) -> None:
-    """Queue the best recipe that was tried with one set of seeds, with fresh ones.
+) -> list[FinishedRecipe]:
+    """The recipes that were tried with one set of seeds and may be worth fresh ones, best first.
 
-    Nothing happens where one is queued already. Of two workers that queue the same one the second
-    trains nothing: all its scores are known by then.
+    Those that were clearly behind are left out, and those whose repeat has begun.
     """
-    if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        return
     recipes = finished_recipes(study, ledger, spec.target.aggregate)
     repeated = {
         trial.user_attrs["repeat_of"]
         for trial in study.get_trials(deepcopy=False)
         if "repeat_of" in trial.user_attrs
     }
-    for recipe in leaders(recipes, languages):
-        is_behind = "stopped" in recipe.first.user_attrs
-        if not (is_behind or recipe.is_repeated or recipe.first.number in repeated):
-            first = spec.first_seed + spec.seeds
-            study.enqueue_trial(
-                recipe.first.params,
-                user_attrs={
-                    "repeat_of": recipe.first.number,
-                    "seeds": list(range(first, first + spec.seeds)),
-                },
-            )
-            return
+    return [
+        recipe
+        for recipe in leaders(recipes, languages)
+        if not (
+            "stopped" in recipe.first.user_attrs
+            or recipe.is_repeated
+            or recipe.first.number in repeated
+        )
+    ]
 
 
 def best_of_arm(leading: Sequence[FinishedRecipe], arm: str) -> FinishedRecipe | None:

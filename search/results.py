@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.study import Study
 
 from search.arguments import existing_study
@@ -21,6 +20,7 @@ from spaces.records import parse
 from spaces.studies import StudySpec
 from storage.backends import open_storage, redacted
 from storage.ledger import Confirmation, Ledger
+from storage.shared import SharedStorage
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class StudyResults:
         catalogue: The tasks, those of the study's own among them.
     """
 
-    storage: RDBStorage
+    storage: SharedStorage
     shown_url: str
     study: Study
     ledger: Ledger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 
 from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
@@ -26,11 +27,35 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--trials", type=_count, metavar="N", help="trials in all; default: the study file's"
     )
+    options.add_argument(
+        "--gpu-hours",
+        type=_positive,
+        metavar="H",
+        help="device time of all trials in all, over all workers and runs; on a CPU a worker's",
+    )
+    options.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="as in 12h or 30min: the time in which any worker is there, over all runs",
+    )
     add_data(options)
     options.add_argument(
         "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
     )
     add_storage(options)
+    options.add_argument(
+        "--proxy",
+        metavar="HOST:PORT",
+        help="search.proxy in front of the database, for what Optuna asks",
+    )
+    options.add_argument(
+        "--lease",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="after which the trial of a silent worker is another's; default: 60",
+    )
     add_cache(options, limit=True)
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
@@ -53,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="override a field of the study file, as in target.examples=400 (a TOML value)",
     )
+    # Of one more worker of a run, which its run starts.
+    options.add_argument("--fellow", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--device-share", type=float, default=1.0, help=argparse.SUPPRESS)
     options.add_argument("--quiet", action="store_true", help="show the result only")
     return options
 
@@ -98,6 +126,26 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
     return int(text)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
+
+
+def _duration(text: str) -> float:
+    """Seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", text.replace(" ", ""))
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(
+            f"expected a time as in 12h, 30min or 90s, found {text!r}"
+        )
+    return float(found[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 if __name__ == "__main__":

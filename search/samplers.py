@@ -1,79 +1,95 @@
-"""TPE that draws the same for the same history, and what stops a trial that is far behind."""
+"""What a trial is to try: TPE seeded by the trial, and what stops a trial that is far behind.
+
+A proposal is made against one reading of the study's history and is whole before the trial exists
+in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
+drawn again.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.dimensions import SearchSpace, reference_parameters
+from spaces.errors import StorageError
 from spaces.studies import NO_INTERMEDIATE
 from storage.fingerprint import fingerprint
 
 
-class TrialSeededTPE(BaseSampler):
-    """Multivariate, grouped TPE, seeded anew for each trial from study name and trial number.
+class Proposal:
+    """Draws the parameters of one trial by TPE, multivariate and grouped.
 
-    One seed per worker would make workers propose alike (8 workers with one seed: 5 different
-    of 40 proposals), and a resumed worker repeat what its first run proposed. `group` is what
-    lets the multivariate sampler see conditional parameters: Falkner et al. 2018 for the
-    former (https://arxiv.org/abs/1807.01774), Optuna's documentation for the latter.
+    Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
+    with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
+    proposed. `group` is what lets the multivariate sampler see conditional parameters: Falkner et
+    al. 2018 for the former (https://arxiv.org/abs/1807.01774), Optuna's documentation for the
+    latter. `constant_liar` keeps it away from what other workers are at.
+
+    Args:
+        study: Of a `SharedStorage.snapshot`, which is read and not written.
+        slot: Number of the slot.
+        draw: 0 for the first proposal of the slot, 1 for the next one, ...
+        fixed: Parameters that are given.
+
+    Attributes:
+        params: Drawn so far.
+        distributions: Of `params`.
     """
 
-    def __init__(self) -> None:
-        self._tpe: TPESampler | None = None
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        """Make the sampler of this trial."""
-        seed = int(fingerprint([study.study_name, trial.number])[:8], 16)
+    def __init__(
+        self, study: Study, slot: int, draw: int = 0, fixed: Mapping[str, Any] | None = None
+    ) -> None:
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        self._study, self._fixed = study, fixed or {}
+        # Of no trial that is there, so that TPE leaves none out as the one it proposes for.
+        self._trial = FrozenTrial(
+            -1, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, trial_id=-1
+        )
+        seed = int(fingerprint([study.study_name, slot, draw])[:8], 16)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._tpe = TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._tpe.before_trial(study, trial)
+        space = self._tpe.infer_relative_search_space(study, self._trial)
+        self._relative = self._tpe.sample_relative(study, self._trial, space)
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """As TPE does."""
-        return self._sampler().infer_relative_search_space(study, trial)
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`.
 
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """As TPE does."""
-        return self._sampler().sample_relative(study, trial, search_space)
+        Raises:
+            StorageError: The parameter is given, and none of them.
+        """
+        distribution = CategoricalDistribution(choices)
+        if name in self._fixed:
+            value = self._fixed[name]
+            if value not in choices:
+                raise StorageError(
+                    f"study {self._study.study_name!r}: expected {name} in "
+                    f"{', '.join(map(str, choices))}, found {value!r} in a trial that was queued"
+                )
+        elif name in self._relative:
+            value = self._relative[name]
+        else:
+            value = self._tpe.sample_independent(self._study, self._trial, name, distribution)
+        self.params[name], self.distributions[name] = value, distribution
+        return value
 
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """As TPE does."""
-        return self._sampler().sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        """As TPE does, where this process proposed the trial; another's needs nothing here."""
-        if self._tpe is not None:
-            self._tpe.after_trial(study, trial, state, values)
-
-    def _sampler(self) -> TPESampler:
-        assert self._tpe is not None, "Optuna calls before_trial first"
-        return self._tpe
+    def as_trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
+        """The template of a running trial of these parameters."""
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=self.params,
+            distributions=self.distributions,
+            user_attrs=dict(attributes),
+        )
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:
@@ -91,10 +107,12 @@ def seed_pruner(p_threshold: float) -> BasePruner:
         return WilcoxonPruner(p_threshold=p_threshold)
 
 
-def first_trials(space: SearchSpace) -> list[dict[str, Any]]:
-    """Parameters to fix in the first trials of a study: each arm is tried once before TPE.
+def first_parameters(space: SearchSpace, slot: int) -> dict[str, Any]:
+    """Parameters that are given in the first slots of a study: each arm is tried once before TPE.
 
     The first of all is the reference baseline, which every trial is held against.
     """
-    others = [{"intermediate.domain": arm} for arm in space.arms if arm != NO_INTERMEDIATE]
-    return [reference_parameters(space), *others]
+    if slot == 0:
+        return reference_parameters(space)
+    others = [arm for arm in space.arms if arm != NO_INTERMEDIATE]
+    return {"intermediate.domain": others[slot - 1]} if slot <= len(others) else {}

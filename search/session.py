@@ -10,7 +10,6 @@ from pathlib import Path
 
 import optuna
 import torch
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from rich.console import Console
 
@@ -20,19 +19,24 @@ from objectives.models import quiet_libraries
 from objectives.overlap import describe_overlap, study_overlaps
 from objectives.transfer import StageProgress, TransferObjective
 from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
-from search.fellows import count_workers, fellow_workers
 from search.finished import finished_recipes, leaders
+from search.launchers import count_workers, device_share, fellow_workers
 from search.progress import RunProgress
+from search.pulse import Budget, Pulse, StopSignal
 from search.study import build_objective, defining_facts, open_study, provenance
 from search.summary import show_result
-from search.worker import StopSignal, count_done, run_worker
+from search.worker import Worker
 from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace
-from spaces.errors import Interrupted
+from spaces.errors import BudgetSpent, Interrupted
 from spaces.pocket_twin import pocket_twin
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study, unlike_arms
 from storage.backends import open_storage, redacted
+from storage.outages import asking
+from storage.shared import SharedStorage
+from storage.slots import Slots
+from storage.workers import Workers
 
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
@@ -53,7 +57,7 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     Raises:
         TransferSearchError: Something the user gave is wrong.
     """
-    console = Console(stderr=True, quiet=options.quiet, soft_wrap=True)
+    console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
     backbones = (options.backbone,) if options.backbone else spec.backbone
     needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
     source = choose_source(options.data, needed, backbones)
@@ -72,17 +76,33 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     workers = count_workers(options.workers, options.workers_per_gpu)
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
-    storage = open_storage(options.storage)
+    storage = open_storage(options.storage, proxy=options.proxy)
     stop = StopSignal()
+    pulse = Pulse(
+        Workers(storage.engine, name),
+        Budget(trials, options.gpu_hours and 3600 * options.gpu_hours, options.timeout),
+        stop,
+        options.device_share * device_share(workers, options.device),
+        options.lease,
+    )
     languages = spec.selection_languages(catalogue)
     progress = RunProgress(console, trials, languages)
 
     def watch(stage: StageProgress) -> None:
-        stop.check()
+        pulse.check()
+        pulse.note(f"{stage.position} {stage.task} seed {stage.seed}", stage.done, stage.total)
         progress.stage(stage)
 
     objective = build_objective(
-        name, spec, catalogue, source, storage, options, watch, options.cache_limit
+        name,
+        spec,
+        catalogue,
+        source,
+        storage,
+        options,
+        watch,
+        options.cache_limit,
+        options.lease,
     )
     ledger, hardware = objective.ledger, objective.hardware
     console.print(
@@ -91,26 +111,36 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
         markup=False,
         highlight=False,
     )
-    with stop.listening(), progress.showing():
+    study, ended = None, None
+    slots = Slots(storage.engine, objective.leases, name)
+    with stop.listening(), progress.showing(), asking(stop.check):
         try:
             study, space = _open(objective, name, storage, redacted(options.storage))
-            leading = leaders(finished_recipes(study, ledger, spec.target.aggregate), languages)
-            best = None
-            if leading:
-                best = leading[0].gain.overall_gain(languages), leading[0].in_words
-            progress.resume(count_done(study), best)
-            with fellow_workers(options.words, workers - 1, options.device, threads, stop):
-                run_worker(study, space, objective, ledger, trials, progress, stop)
-        except Interrupted:
-            study = None  # before the first trial; nothing to show
-    if study is not None:
+            if not options.fellow:
+                best = None
+                if leading := leaders(
+                    finished_recipes(study, ledger, spec.target.aggregate), languages
+                ):
+                    best = leading[0].gain.overall_gain(languages), leading[0].in_words
+                progress.resume(slots.count_done(), best)
+            with (
+                pulse.beating(hardware.name),
+                fellow_workers(options.words, workers, options.device, threads, stop),
+            ):
+                worker = Worker(study, storage, space, objective, ledger, slots, pulse, progress)
+                worker.run()
+        except Interrupted as error:
+            ended = error
+    if study is not None and not options.fellow:
         show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
-    _show_next_steps(options, trials)
+        _show_next_steps(options, trials)
+    if isinstance(ended, BudgetSpent):
+        console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
     return 128 + stop.number if stop.number else 0
 
 
 def _open(
-    objective: TransferObjective, name: str, storage: RDBStorage, shown_url: str
+    objective: TransferObjective, name: str, storage: SharedStorage, shown_url: str
 ) -> tuple[Study, SearchSpace]:
     facts, space = defining_facts(objective)
     spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
@@ -124,7 +154,7 @@ def _open(
         if len(overlap) > SHOWN_OVERLAPS:
             rest = len(overlap) - SHOWN_OVERLAPS
             _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
-    return open_study(name, storage, objective.ledger, facts, about, space, shown_url), space
+    return open_study(name, storage, objective.ledger, facts, about, shown_url), space
 
 
 def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[str]:
@@ -154,6 +184,7 @@ def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
         "threads",
         "workers",
         "workers_per_gpu",
+        "proxy",
     ):
         value = getattr(options, option)
         if value not in {None, "auto"}:

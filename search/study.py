@@ -11,7 +11,6 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
@@ -21,15 +20,18 @@ from objectives.hardware import choose_hardware
 from objectives.study_corpora import StudyCorpora
 from objectives.transfer import StageProgress, TransferObjective
 from search.arguments import default_cache
-from search.samplers import TrialSeededTPE, first_trials, seed_pruner
+from search.samplers import seed_pruner
 from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
 from spaces.studies import StudySpec
 from spaces.study_checks import check_layers, check_sizes
 from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
+from storage.leases import LEASE_SECONDS, Leases
 from storage.ledger import Ledger
+from storage.shared import SharedStorage
+from storage.slots import Slots
+from storage.workers import Workers
 
 # What may differ between two runs of one study: a longer run is the same experiment.
 FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks", "claims"})
@@ -44,10 +46,11 @@ def build_objective(
     spec: StudySpec,
     catalogue: Catalogue,
     source: DataSource,
-    storage: RDBStorage,
+    storage: SharedStorage,
     options: argparse.Namespace,
     watch: Callable[[StageProgress], None],
     cache_limit: int | None = None,
+    lease_seconds: float = LEASE_SECONDS,
 ) -> TransferObjective:
     """What trains the recipes of a study, with its cache, its ledger and where it computes.
 
@@ -60,12 +63,14 @@ def build_objective(
         options: `storage`, `cache`, `device` and `precision`.
         watch: Told of every update.
         cache_limit: Bytes of checkpoints above which the least recently used go.
+        lease_seconds: For how long a lease of a stage holds without renewal.
 
     Raises:
         SpecError: There is no such device or precision.
         CacheError: The cache cannot be used.
     """
-    ledger, leases = Ledger(storage.engine), Leases(storage.engine)
+    ledger = Ledger(storage.engine, storage.outbox)
+    leases = Leases(storage.engine, lease_seconds)
     frozen = ledger.frozen_study(name)
     kept = frozen["precision"] if frozen and options.precision == "auto" else options.precision
     cache = CheckpointCache(
@@ -118,7 +123,7 @@ def defining_facts(objective: TransferObjective) -> tuple[dict[str, Any], Search
     return facts, space
 
 
-def running_since(storage: RDBStorage) -> float | None:
+def running_since(storage: SharedStorage) -> float | None:
     """When the oldest running trial of any study began, in seconds since 1970; None: none runs.
 
     A minute early, for clocks that differ.
@@ -157,11 +162,10 @@ def provenance(objective: TransferObjective) -> dict[str, str]:
 
 def open_study(
     name: str,
-    storage: RDBStorage,
+    storage: SharedStorage,
     ledger: Ledger,
     facts: Mapping[str, Any],
     about: Mapping[str, str],
-    space: SearchSpace,
     shown_url: str,
 ) -> Study:
     """Create the study, or open it to go on.
@@ -172,26 +176,27 @@ def open_study(
         ledger: In the same database.
         facts: From `defining_facts`.
         about: From `provenance`; kept by the run that creates the study.
-        space: Of its trials.
         shown_url: The database without its password, for messages.
 
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
-    sampler, pruner = TrialSeededTPE(), seed_pruner(facts["spec"]["stop_behind"])
+    pruner = seed_pruner(facts["spec"]["stop_behind"])
     try:
         study = optuna.create_study(
             study_name=name,
             storage=storage,
-            sampler=sampler,
             pruner=pruner,
             direction="maximize",
         )
     except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
+        study = optuna.load_study(study_name=name, storage=storage, pruner=pruner)
         created = False
     else:
-        ledger.forget_study(name)  # of a study of that name which was deleted since
+        # Of a study of that name which was deleted since.
+        ledger.forget_study(name)
+        Slots(storage.engine, Leases(storage.engine), name).forget()
+        Workers(storage.engine, name).forget()
         created = True
     if not created and ledger.frozen_study(name) is None and study.get_trials(deepcopy=False):
         raise StorageError(
@@ -207,8 +212,6 @@ def open_study(
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             pocket = facts["data"]["source"] == SourceKind.POCKET
             study.set_metric_names(["gain on pocket corpora" if pocket else "gain"])
-        for parameters in first_trials(space):
-            study.enqueue_trial(parameters)
     return study
 
 

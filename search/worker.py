@@ -1,32 +1,75 @@
-"""The loop of one worker: ask, train, record, tell, until the study has its trials."""
+"""The loop of one worker: take a slot, propose, train, record, tell, until the study is done.
+
+What became of an attempt is kept with its trial: `reason` in words, and `failure` as its kind.
+"""
 
 from __future__ import annotations
 
-import signal
-import types
+import logging
+import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gain import TransferGain
 from objectives.transfer import TransferObjective
 from search.artifacts import ArtifactFolder, upload_trial
-from search.finished import enqueue_repeat
+from search.finished import repeat_candidates
+from search.pulse import Pulse
+from search.samplers import Proposal, first_parameters
 from spaces.dimensions import SearchSpace, suggest_recipe
-from spaces.errors import CacheError, DeviceMemoryError, DivergedError, Interrupted
+from spaces.errors import (
+    BudgetSpent,
+    CacheError,
+    DeviceMemoryError,
+    DivergedError,
+    Interrupted,
+    StudyStopped,
+    TransferSearchError,
+    TrialLost,
+)
 from spaces.recipe import Recipe
-from spaces.studies import SEARCH_SPLIT, Aggregate
-from storage.backends import requeue
+from spaces.studies import SEARCH_SPLIT
+from storage.fingerprint import fingerprint
+from storage.leases import LeaseLost
 from storage.ledger import Ledger, StageRun
 from storage.liveness import is_dead, process_identity
+from storage.shared import SharedStorage
+from storage.slots import Slot, Slots
 
-INTERRUPTED = "interrupted"
+RETRIES = 3
+"""Further attempts at a slot whose worker died or met a passing fault."""
+DRAWS = 8
+"""Proposals for a slot, of which each that another worker is at is drawn again."""
+IDLE_SECONDS = 1.0
+LONGEST_PAUSE = 60.0
+ASKED_FOR = ("repeat_of", "seeds")
+"""User attributes that are part of what a trial is to do, beside its parameters."""
+
+_log = logging.getLogger(__name__)
+
+
+class Failure(StrEnum):
+    """Why an attempt has no value.
+
+    LOST: its worker died, or was cut off for longer than its lease. INTERRUPTED: somebody ended
+    the run, or the budget. PASSING: a fault of the machine, such as a full disk. INFEASIBLE: the
+    recipe diverges or does not fit the device, which the sampler learns. ERROR: broken data or a
+    bug; the second one alike stops the study.
+    """
+
+    LOST = "lost"
+    INTERRUPTED = "interrupted"
+    PASSING = "passing"
+    INFEASIBLE = "infeasible"
+    ERROR = "error"
 
 
 class Watcher(Protocol):
@@ -38,191 +81,309 @@ class Watcher(Protocol):
     def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
         """A trial was told; `gain` is None unless it is complete."""
 
+    def say(self, line: str) -> None:
+        """Something else that a person wants to know."""
+
 
 @dataclass
-class StopSignal:
-    """Whether the run was asked to end, by Ctrl-C or SIGTERM.
+class Worker:
+    """One worker of a study.
 
     Attributes:
-        number: The signal; 0 while there was none.
-    """
-
-    number: int = 0
-
-    def check(self) -> None:
-        """Raise where it is safe to end.
-
-        Raises:
-            Interrupted: The run was asked to end.
-        """
-        if self.number:
-            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note the first signal; let the second one end the process at once."""
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.getsignal(number) for number in wanted}
-
-        def note(number: int, frame: types.FrameType | None) -> None:
-            self.number = number
-            for each in wanted:
-                signal.signal(each, signal.SIG_DFL)
-
-        for number in wanted:
-            signal.signal(number, note)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                signal.signal(number, previous[number])
-
-
-def run_worker(
-    study: Study,
-    space: SearchSpace,
-    objective: TransferObjective,
-    ledger: Ledger,
-    trials: int,
-    watcher: Watcher,
-    stop: StopSignal,
-) -> None:
-    """Run trials until the study has `trials` of them, or `stop` says so.
-
-    The last of them repeat the leaders with fresh seeds (`StudySpec.repeat_leaders`). A trial that
-    is clearly behind the best one after a seed has no further seeds: it is complete with those
-    that it has, as Optuna advises for values that are means
-    (https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.WilcoxonPruner.html).
-
-    A diverged or too large recipe is told as pruned, so that the sampler avoids its like; a
-    trial that is stopped, or whose worker died, is failed and queued again; one whose checkpoint
-    cannot be written is failed.
-
-    Args:
-        study: Opened by `search.study.open_study`.
+        study: Opened by `search.study.open_study`, on a `SharedStorage`.
+        storage: The same.
         space: What may be suggested.
         objective: Trains and scores a recipe.
         ledger: Keeps what a trial found, before Optuna is told.
-        trials: In all, over all runs and workers.
+        slots: Of the study.
+        pulse: Of this process; `TransferObjective.watch` calls its `check`.
         watcher: Shows progress.
-        stop: Asked between updates.
-
-    Raises:
-        TransferSearchError: A trial met broken data or the like; it is failed with the reason.
     """
 
-    def run_trial(trial: Trial) -> float:
-        trial.set_user_attr("worker", process_identity())
-        with _reason_kept(trial):
-            stop.check()
-            recipe = suggest_recipe(trial, space)
-            if fresh := trial.user_attrs.get("seeds"):
-                recipe = replace(recipe, seeds=tuple(fresh))
-            watcher.trial_started(trial.number, recipe)
-            runs: list[StageRun] = []
+    study: Study
+    storage: SharedStorage
+    space: SearchSpace
+    objective: TransferObjective
+    ledger: Ledger
+    slots: Slots
+    pulse: Pulse
+    watcher: Watcher
+    _failed_in_a_row: int = field(default=0, init=False)
 
-            def record(run: StageRun) -> None:
-                runs.append(run)
-                ledger.record_stage_run(study.study_name, trial.number, run)
+    def run(self) -> None:
+        """Work at slots until all of the study's are done, or something ends the work.
 
-            gain = objective(
-                recipe, lambda index, gains: _go_on(trial, recipe, index, gains), record
+        The last of them repeat the leaders with fresh seeds (`StudySpec.repeat_leaders`). A trial
+        that is clearly behind the best one after a seed has no further seeds: it is complete with
+        those that it has, as Optuna advises for values that are means
+        (https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.WilcoxonPruner.html).
+
+        A worker with nothing left to take waits for the others, as theirs may fall to it.
+
+        Raises:
+            Interrupted: The run was asked to end, or a budget is spent.
+            StudyStopped: Another worker stopped the study.
+            TransferSearchError: The same error of data came twice.
+        """
+        limit = self.pulse.budget.trials
+        is_waiting = False
+        while True:
+            self.pulse.note("between trials")
+            self.pulse.check()
+            self.ledger.deliver()
+            slot = self.slots.take(limit)
+            if slot is not None:
+                is_waiting = False
+                with slot.lease, self.pulse.holding(slot):
+                    self._work_at(slot)
+                continue
+            if self.slots.are_done(limit):
+                return
+            if not is_waiting:
+                is_waiting = True
+                self.watcher.say("nothing left to take; waiting for the trials of other workers")
+            time.sleep(IDLE_SECONDS)
+
+    def _work_at(self, slot: Slot) -> None:
+        """Make one attempt at a slot, if there is one to make."""
+        try:
+            before = self._settle(slot)
+            if before is Settled.DONE:
+                return
+            trial, recipe = self._begin(slot, before)
+            self._attempt(slot, trial, recipe)
+        except (LeaseLost, TrialLost):
+            self.watcher.say(
+                f"slot {slot.number}: another worker took it over while this one was held up; "
+                f"nothing of it was published"
             )
-            ledger.record_trial(study.study_name, trial.number, gain.pairs)
-            losses = ledger.losses({run.checkpoint_key for run in runs})
-            upload_trial(trial, gain.pairs, runs, losses, folder)
-            gains[trial.number] = gain
-            return gain.overall_gain(languages)
 
-    def after_trial(study: Study, trial: FrozenTrial) -> None:
-        if trial.user_attrs.get("reason") == INTERRUPTED:
-            requeue(study, trial, INTERRUPTED)
-        watcher.trial_finished(trial, gains.pop(trial.number, None), count_done(study))
+    # --- what became of the attempts before
 
-    languages = objective.spec.selection_languages(objective.catalogue)
-    gains: dict[int, TransferGain] = {}
-    folder = ArtifactFolder(objective.cache.location)
-    while not stop.number:
-        settle_dead_trials(study, ledger, languages, objective.spec.target.aggregate)
-        running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        left = trials - count_done(study) - running
-        if left <= 0:
-            break
+    def _settle(self, slot: Slot) -> FrozenTrial | Settled | None:
+        """The failed trial to try again, None for a slot that nobody has begun, or DONE."""
+        if slot.lease.fence == 1:
+            return None
+        trials = self.storage.get_all_trials(self.study._study_id, deepcopy=False)
+        # A worker may die after it made its trial and before the slot says so.
+        made = [x for x in trials if x.user_attrs.get("slot") == slot.number]
+        for trial in made:
+            if trial.state is TrialState.RUNNING:
+                self._settle_running(trial)
+        if not made:
+            return None
+        last = self.storage.get_trial(made[-1]._trial_id)
+        if last.state in {TrialState.COMPLETE, TrialState.PRUNED}:
+            self.slots.close(slot)
+            return Settled.DONE
+        if slot.attempts > RETRIES:
+            self.watcher.say(
+                f"slot {slot.number}: given up after {slot.attempts} attempts: "
+                f"{last.user_attrs.get('reason', 'no reason kept')}"
+            )
+            self.slots.close(slot)
+            return Settled.DONE
+        return last
+
+    def _settle_running(self, trial: FrozenTrial) -> None:
+        """Tell what a dead worker found, or fail its trial."""
+        name, number = self.study.study_name, trial.number
+        if pairs := self.ledger.pairs(name, SEARCH_SPLIT, number).get(number):
+            gain = TransferGain(tuple(pairs), self.objective.spec.target.aggregate)
+            self._tell(trial._trial_id, TrialState.COMPLETE, gain.overall_gain(self._languages))
+            return
+        killed = is_dead(trial.user_attrs.get("worker", "//"))
+        reason = "its worker was killed" if killed else "its worker gave no sign of life"
+        self._fail(trial._trial_id, Failure.LOST, reason)
+
+    # --- a new attempt
+
+    def _begin(self, slot: Slot, before: FrozenTrial | None) -> tuple[FrozenTrial, Recipe]:
+        """A new trial for a slot, whole from its first moment, and what it is to train."""
+        attributes: dict[str, Any] = {
+            "slot": slot.number,
+            "worker": process_identity(),
+            SharedStorage.TOKEN: slot.token,
+        }
+        if before is not None:
+            attributes |= {k: before.user_attrs[k] for k in ASKED_FOR if k in before.user_attrs}
+            attributes |= {
+                "retry_of": before.number,
+                "retry_reason": before.user_attrs.get("reason", ""),
+            }
+        proposal, recipe, asked = self._proposed(slot, before)
+        template = proposal.as_trial({**attributes, **asked})
+        trial_id = self.storage.create_new_trial(self.study._study_id, template)
+        trial = self.storage.get_trial(trial_id)
+        self.slots.begin(slot, trial.number)
+        return trial, recipe
+
+    def _proposed(
+        self, slot: Slot, before: FrozenTrial | None
+    ) -> tuple[Proposal, Recipe, dict[str, Any]]:
+        """What a slot is to try, which no other worker tries at this moment if that can be."""
+        snapshot = self.storage.snapshot(self.study._study_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            history = optuna.load_study(study_name=self.study.study_name, storage=snapshot)
+
+        def drawn(
+            draw: int, fixed: Mapping[str, Any], asked: Mapping[str, Any]
+        ) -> tuple[Proposal, Recipe, dict[str, Any]]:
+            proposal = Proposal(history, slot.number, draw, fixed)
+            recipe = suggest_recipe(proposal, self.space)
+            if seeds := asked.get("seeds"):
+                recipe = replace(recipe, seeds=tuple(seeds))
+            return proposal, recipe, dict(asked)
+
+        def is_free(recipe: Recipe, proposal: Proposal) -> bool:
+            return self.slots.claim(slot, fingerprint([proposal.params, list(recipe.seeds)]))
+
+        if before is not None:
+            kept = {k: before.user_attrs[k] for k in ASKED_FOR if k in before.user_attrs}
+            found = drawn(0, before.params, kept)
+            is_free(found[1], found[0])
+            return found
+        spec, limit = self.objective.spec, self.pulse.budget.trials
         # At most a fifth of the trials, or a short study would find nothing to repeat.
-        if left <= min(objective.spec.repeat_leaders, trials // 5):
-            enqueue_repeat(study, ledger, objective.spec, languages)
-        study.optimize(
-            run_trial, n_trials=1, catch=(Interrupted, CacheError), callbacks=[after_trial]
+        if slot.number >= limit - min(spec.repeat_leaders, limit // 5):
+            for recipe in repeat_candidates(self.study, self.ledger, spec, self._languages):
+                found = drawn(0, recipe.first.params, recipe.asked_again(spec))
+                if is_free(found[1], found[0]):
+                    return found
+        fixed = first_parameters(self.space, slot.number)
+        for draw in range(DRAWS):
+            found = drawn(draw, fixed, {})
+            if is_free(found[1], found[0]):
+                return found
+        # A space so small that others are at all of it: stages are shared with them.
+        return found
+
+    def _attempt(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> None:
+        """Train and tell; whatever ends it otherwise is kept as the trial's reason."""
+        trial_id = trial._trial_id
+        self.watcher.trial_started(trial.number, recipe)
+        gain = None
+        try:
+            gain = self._train(slot, trial, recipe)
+            self._tell(trial_id, TrialState.COMPLETE, gain.overall_gain(self._languages))
+            self.slots.close(slot)
+            self._failed_in_a_row = 0
+        except (DivergedError, DeviceMemoryError) as error:
+            self.storage.set_trial_user_attr(trial_id, "reason", str(error))
+            self.storage.set_trial_user_attr(trial_id, "failure", Failure.INFEASIBLE)
+            # Told as failed, TPE would propose its like again and again.
+            self._tell(trial_id, TrialState.PRUNED, None)
+            self.slots.close(slot)
+        except (LeaseLost, TrialLost):
+            raise  # whoever has it now has told Optuna
+        except (Interrupted, StudyStopped) as error:
+            reason = str(error) if isinstance(error, BudgetSpent | StudyStopped) else "interrupted"
+            self._fail(trial_id, Failure.INTERRUPTED, reason)
+            self.slots.release(slot)
+            self._finished(trial_id, None)
+            raise
+        except CacheError as error:
+            self._fail(trial_id, Failure.PASSING, str(error))
+            self._finished(trial_id, None)
+            self._pause()
+            return
+        except TransferSearchError as error:
+            self._fail(trial_id, Failure.ERROR, str(error))
+            self._finished(trial_id, None)
+            if self._came_before(trial.number, str(error)):
+                self.pulse.stop_all(f"trial {trial.number} met the same error again: {error}")
+                raise
+            return
+        except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
+            reason = f"{type(error).__name__}: {error}"
+            self._fail(trial_id, Failure.ERROR, reason)
+            if self._came_before(trial.number, reason):
+                self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
+            raise
+        self._finished(trial_id, gain)
+
+    def _train(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> TransferGain:
+        name, runs = self.study.study_name, list[StageRun]()
+
+        def record(run: StageRun) -> None:
+            runs.append(run)
+            self.ledger.record_stage_run(name, trial.number, run)
+
+        def report(index: int, gains: Sequence[float]) -> bool:
+            return self._go_on(trial._trial_id, recipe, index, gains)
+
+        gain = self.objective(recipe, report, record)
+        self.pulse.check()
+        self.ledger.record_trial(name, trial.number, gain.pairs, slot.lease)
+        losses = self.ledger.losses({run.checkpoint_key for run in runs})
+        folder = ArtifactFolder(self.objective.cache.location)
+        upload_trial(trial, self.storage, gain.pairs, runs, losses, folder)
+        return gain
+
+    def _go_on(self, trial_id: int, recipe: Recipe, index: int, gains: Sequence[float]) -> bool:
+        """Whether a trial should train its next seed, after that of `index`."""
+        seed = recipe.seeds[index]
+        for place, gain in enumerate(gains):
+            step = seed * len(gains) + place
+            self.storage.set_trial_intermediate_value(trial_id, step, gain)
+        trial = self.storage.get_trial(trial_id)
+        if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
+            return True
+        with warnings.catch_warnings():
+            # The best trial may have other seeds than this one; those of both are compared.
+            warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
+            if not self.study.pruner.prune(self.study, trial):
+                return True
+        reason = f"clearly behind the best trial after {index + 1} seed(s)"
+        self.storage.set_trial_user_attr(trial_id, "stopped", reason)
+        return False
+
+    # --- telling
+
+    def _tell(self, trial_id: int, state: TrialState, value: float | None) -> None:
+        """Tell Optuna what a trial came to, unless somebody has: it is the same then."""
+        values = None if value is None else [value]
+        try:
+            self.storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            _log.info("trial %d was told before", trial_id)
+
+    def _fail(self, trial_id: int, failure: Failure, reason: str) -> None:
+        try:
+            self.storage.set_trial_user_attr(trial_id, "reason", reason)
+            self.storage.set_trial_user_attr(trial_id, "failure", failure)
+            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        except UpdateFinishedTrialError:
+            _log.info("trial %d was settled by another worker", trial_id)
+
+    def _finished(self, trial_id: int, gain: TransferGain | None) -> None:
+        trial = self.storage.get_trial(trial_id)
+        self.watcher.trial_finished(trial, gain, self.slots.count_done())
+
+    def _came_before(self, trial_number: int, reason: str) -> bool:
+        """Whether another trial of the study ended by the same error."""
+        return any(
+            trial.number != trial_number
+            and trial.user_attrs.get("failure") == Failure.ERROR
+            and trial.user_attrs.get("reason") == reason
+            for trial in self.storage.get_all_trials(self.study._study_id, deepcopy=False)
         )
 
+    def _pause(self) -> None:
+        """Rest after a fault of this machine, longer each time in a row."""
+        self._failed_in_a_row += 1
+        until = time.monotonic() + min(LONGEST_PAUSE, 0.5 * 2.0**self._failed_in_a_row)
+        while time.monotonic() < until:
+            self.pulse.check()
+            time.sleep(0.2)
 
-def count_done(study: Study) -> int:
-    """Finished trials, without those that were queued again."""
-    trials = study.get_trials(deepcopy=False)
-    retried = {trial.user_attrs.get("retry_of") for trial in trials}
-    return sum(
-        trial.state.is_finished()
-        and trial.number not in retried
-        and trial.user_attrs.get("reason") != INTERRUPTED
-        for trial in trials
-    )
-
-
-def settle_dead_trials(
-    study: Study, ledger: Ledger, languages: frozenset[str], aggregate: Aggregate
-) -> None:
-    """Settle the trials that a killed process of this machine left running.
-
-    One whose result is in the ledger already is told so; any other is failed and queued again.
-    Trials of other machines are left to their heartbeat.
-    """
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        worker = trial.user_attrs.get("worker")
-        if worker is None or not is_dead(worker):
-            continue
-        pairs = ledger.pairs(study.study_name, SEARCH_SPLIT).get(trial.number)
-        if pairs:
-            value = TransferGain(tuple(pairs), aggregate).overall_gain(languages)
-            study.tell(trial.number, value, skip_if_finished=True)
-            continue
-        try:
-            Trial(study, trial._trial_id).set_user_attr("reason", "its worker was killed")
-            study.tell(trial.number, state=TrialState.FAIL)
-        except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-            continue  # another worker settled it first, and queued it again
-        requeue(study, trial, "its worker was killed")
+    @property
+    def _languages(self) -> frozenset[str]:
+        return self.objective.spec.selection_languages(self.objective.catalogue)
 
 
-def _go_on(trial: Trial, recipe: Recipe, index: int, gains: Sequence[float]) -> bool:
-    """Whether a trial should train its next seed, after that of `index`."""
-    seed = recipe.seeds[index]
-    for place, gain in enumerate(gains):
-        trial.report(gain, seed * len(gains) + place)
-    if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
-        return True
-    with warnings.catch_warnings():
-        # The best trial may have other seeds than this one; those that both have are compared.
-        warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
-        if not trial.should_prune():
-            return True
-    trial.set_user_attr("stopped", f"clearly behind the best trial after {index + 1} seed(s)")
-    return False
+class Settled(StrEnum):
+    """That nothing is left to do at a slot."""
 
-
-@contextmanager
-def _reason_kept(trial: Trial) -> Iterator[None]:
-    """Keep why a trial ends otherwise than with a value; tell Optuna what is infeasible."""
-    try:
-        yield
-    except (DivergedError, DeviceMemoryError) as error:
-        trial.set_user_attr("reason", str(error))
-        raise optuna.TrialPruned(str(error)) from error
-    except Interrupted:
-        trial.set_user_attr("reason", INTERRUPTED)
-        raise
-    except CacheError as error:
-        trial.set_user_attr("reason", str(error))
-        raise
-    except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
-        trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
-        raise
+    DONE = "done"

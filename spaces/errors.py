@@ -50,6 +50,18 @@ class Interrupted(TransferSearchError):
     """The run was asked to stop; raised between two updates, never in the middle of one."""
 
 
+class BudgetSpent(Interrupted):
+    """The study's time or its device time is used up; a larger budget goes on from there."""
+
+
+class TrialLost(TransferSearchError):
+    """Another worker has taken this one's trial over, which was held up; nothing is published."""
+
+
+class StudyStopped(TransferSearchError):
+    """A worker stopped the study for all of them: the same error came twice."""
+
+
 def unknown_name(what: str, name: str, known: Collection[str], where: str) -> UnknownNameError:
     """The error for `name`, with the nearest right name, or all of them where there are few.
 

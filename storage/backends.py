@@ -1,6 +1,8 @@
 """Opening the database that a study lives in; the only place where a connection is made.
 
-The study (through Optuna) and the ledger share one database and one SQLAlchemy engine.
+The study (through Optuna) and our own tables share one database and one SQLAlchemy engine. With a
+proxy, what Optuna reads and writes goes through that, and what must be done in one transaction
+(leases, scores, budgets) goes to the database still.
 """
 
 from __future__ import annotations
@@ -15,34 +17,38 @@ from typing import TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import RDBStorage
-from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
+from storage.embedded import EMBEDDED, embedded_folder, embedded_url
+from storage.history import HistoryStorage
+from storage.outages import wait_at_connect
+from storage.outbox import outbox_of
+from storage.shared import SharedStorage
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 
 # Seconds. Several workers may write one SQLite file: the default of 5 s gives "database is
 # locked" under load, and each such error would lose a trial.
 SQLITE_TIMEOUT = 120
-HEARTBEAT_INTERVAL = 30
-GRACE_PERIOD = 120
 CREATE_ATTEMPTS = 6
+PROXY_SECONDS = 20.0
 
 T = TypeVar("T")
 
 
-def open_storage(url: str, *, create: bool = True) -> RDBStorage:
-    """The Optuna storage at a database URL; its tables are made on first use.
+def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> SharedStorage:
+    """The storage at a database URL; its tables are made on first use.
 
-    A trial whose worker has shown no life for `GRACE_PERIOD` seconds is failed and queued again
-    by the next worker that asks for a trial.
+    A database that is not there now is an error; one that goes away later is waited for
+    (`storage.outages`).
 
     Args:
-        url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB.
-        create: Whether an SQLite file that is not there is made.
+        url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
+            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`).
+        create: Whether an SQLite file or an embedded database that is not there is made.
+        proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
 
     Raises:
         StorageError: The URL is wrong, its driver is not installed, the database cannot be
@@ -53,24 +59,18 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
     file = sqlite_file(url)
     if file is not None and not create and not file.is_file():
         raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+    if (folder := embedded_folder(url)) is not None:
+        parsed = parse_url(embedded_url(folder, create=create))
     engine_options: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "sqlite":
         engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
     try:
         _prepare(parsed, engine_options, shown)
-        with warnings.catch_warnings():
-            # Heartbeats are experimental in Optuna 5, and the only way in which it learns that
-            # a worker died: https://optuna.readthedocs.io/en/stable/reference/storages.html
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return create_together(
-                lambda: RDBStorage(
-                    url,
-                    engine_kwargs=engine_options,
-                    heartbeat_interval=HEARTBEAT_INTERVAL,
-                    grace_period=GRACE_PERIOD,
-                    heartbeat_stale_trial_callback=_requeue_stale,
-                )
+        database = create_together(
+            lambda: HistoryStorage(
+                parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
             )
+        )
     except ImportError as error:
         raise StorageError(
             f"storage {shown}: expected the driver {error.name!r} to be installed; "
@@ -83,6 +83,37 @@ def open_storage(url: str, *, create: bool = True) -> RDBStorage:
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    wait_at_connect(database.engine)
+    studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
+    place = file or folder
+    return SharedStorage(
+        _connected(proxy) if proxy else studies,
+        database.engine,
+        outbox_of(str(place.absolute()) if place else shown),
+    )
+
+
+def _connected(proxy: str) -> GrpcStorageProxy:
+    """Optuna's client of a proxy that answers.
+
+    Raises:
+        StorageError: It is no HOST:PORT, or none answers there.
+    """
+    host, _, port = proxy.rpartition(":")
+    if not host or not port.isdecimal():
+        raise StorageError(f"--proxy: expected HOST:PORT, found {proxy!r}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        client = GrpcStorageProxy(host=host, port=int(port))
+    try:
+        client.wait_server_ready(timeout=PROXY_SECONDS)
+    except ConnectionError as error:
+        client.close()
+        raise StorageError(
+            f"--proxy: expected an answer from {proxy} within {PROXY_SECONDS:.0f} s, found none; "
+            f"start it with python -m search.proxy"
+        ) from error
+    return client
 
 
 def create_together(create: Callable[[], T]) -> T:
@@ -110,6 +141,8 @@ def parse_url(url: str) -> URL:
         StorageError: It is no URL, or of a database that a study cannot live in.
     """
     wanted = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+    if embedded_folder(url) is not None:
+        return URL.create("postgresql+psycopg", database=EMBEDDED)  # its place is found later
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -124,6 +157,8 @@ def parse_url(url: str) -> URL:
 
 def redacted(url: str) -> str:
     """The URL with its password, and whatever its query holds, hidden."""
+    if embedded_folder(url) is not None:
+        return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
 
 
@@ -157,20 +192,3 @@ def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
                     )
     finally:
         engine.dispose()
-
-
-ASKED_FOR = ("repeat_of", "seeds")
-"""User attributes that are part of what a trial is to do, beside its parameters."""
-
-
-def requeue(study: Study, trial: FrozenTrial, reason: str) -> None:
-    """Queue the parameters of a failed trial again; the new trial says whose retry it is."""
-    kept = {name: trial.user_attrs[name] for name in ASKED_FOR if name in trial.user_attrs}
-    study.enqueue_trial(
-        trial.params, user_attrs={**kept, "retry_of": trial.number, "retry_reason": reason}
-    )
-
-
-def _requeue_stale(study: Study, trial: FrozenTrial) -> None:
-    # The trial is failed by now, and Optuna lets nobody write to a finished trial any more.
-    requeue(study, trial, "its worker gave no sign of life")

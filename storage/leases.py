@@ -1,11 +1,14 @@
-"""Leases: who trains a stage now, so that no two workers train the same one at one time.
+"""Leases: who runs a trial or trains a stage now, so that no two workers do it at one time.
 
 A lease is a row of the study's database. Its holder renews it from a thread of its own while it
-trains; one that is not renewed in time, or whose process is gone from this machine, may be
+works; one that is not renewed in time, or whose process is gone from this machine, may be
 taken over. Each taking raises the row's fencing number, so that a holder that slept past its
 expiry is told apart from the one that came after it, and cannot publish (Kleppmann 2016,
 https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html). Times are the
 database's own, so that the clocks of the workers' machines do not matter.
+
+The thread outlives an outage of the database: it tries until the holder ends. After an outage all
+leases have expired, so that workers which came through it leave each other time to renew.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,11 +24,14 @@ from typing import Self, TypeVar
 import sqlalchemy as sa
 
 from storage.backends import create_together
-from storage.liveness import is_dead, process_identity
+from storage.liveness import awake_seconds, is_dead, process_identity
+from storage.outages import outlast, outlasting, reached, seconds_since_outage
 
 # Seconds. Four renewals fit in a lease: one may be late, or meet a database that is away.
 LEASE_SECONDS = 60.0
 POLL_SECONDS = 0.5
+# Between attempts to renew while the database is away.
+OUTAGE_SECONDS = 2.0
 NOBODY = ""
 
 _log = logging.getLogger(__name__)
@@ -33,7 +39,7 @@ _tables = sa.MetaData()
 _leases = sa.Table(
     "transfer_leases",
     _tables,
-    sa.Column("stage_key", sa.String(64), primary_key=True),
+    sa.Column("lease_key", sa.String(64), primary_key=True),
     sa.Column("owner", sa.String(255), nullable=False),
     sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.Float(53), nullable=False),
@@ -52,9 +58,10 @@ T = TypeVar("T")
 
 
 class LeaseLost(Exception):
-    """Another worker took the lease over: what was trained under it must not be published.
+    """Another worker took the lease over: what was made under it must not be published.
 
-    Never seen by a user: `Leases.once` looks for the other worker's result instead.
+    Never seen by a user: of a stage `Leases.once` looks for the other worker's result instead, of
+    a trial the worker goes on with another one.
     """
 
 
@@ -67,12 +74,14 @@ class Holder:
         fence: How many times the lease was taken, this one included.
         done: Updates done, as of the last renewal.
         total: Updates in all; 0 while unknown.
+        seconds_left: Until it may be taken over, if it is not renewed.
     """
 
     owner: str
     fence: int
     done: int
     total: int
+    seconds_left: float
 
 
 OnWait = Callable[[Holder], None]
@@ -83,16 +92,18 @@ class Lease:
     """A lease that this process has taken; a context, renewed while it is entered.
 
     Attributes:
-        stage_key: What it is for.
+        key: What it is for.
         fence: Its fencing number.
     """
 
-    def __init__(self, engine: sa.Engine, stage_key: str, fence: int, seconds: float) -> None:
-        self.stage_key = stage_key
+    def __init__(self, engine: sa.Engine, key: str, fence: int, seconds: float) -> None:
+        self.key = key
         self.fence = fence
         self._engine = engine
         self._seconds = seconds
         self._progress = (0, 0)
+        self._good_until = awake_seconds() + seconds
+        self._lost = self._away = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
 
@@ -108,12 +119,27 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        with self._engine.begin() as connection:
-            connection.execute(self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0))
+        outlast(self._release)
 
     def progress(self, done: int, total: int) -> None:
-        """Note how far the training is; the next renewal tells those who wait."""
+        """Note how far the work is, for those who wait, and `check`."""
         self._progress = (done, total)
+        self.check()
+
+    def check(self) -> None:
+        """Stop where it is safe, if another worker has the lease by now.
+
+        Asks the database only after a time in which the lease may have run out, as when this
+        process was stopped or its machine slept. While the database is away the work goes on: then
+        nobody else can take the lease either, and `confirm` has the last word.
+
+        Raises:
+            LeaseLost: Another worker has it.
+        """
+        if self._lost:
+            raise LeaseLost(f"lease {self.key[:12]}: taken over")
+        if awake_seconds() > self._good_until and not self._away:
+            self.confirm()
 
     def confirm(self, connection: sa.Connection | None = None) -> None:
         """Renew the lease now, right before publishing.
@@ -125,31 +151,41 @@ class Lease:
             LeaseLost: Another worker has it.
         """
         if connection is None:
-            with self._engine.begin() as connection:
-                self.confirm(connection)
-            return
+            outlast(self._renew)
+        else:
+            self._renew_within(connection)
+
+    def _renew(self) -> None:
+        with self._engine.begin() as connection:
+            self._renew_within(connection)
+
+    def _renew_within(self, connection: sa.Connection) -> None:
         done, total = self._progress
-        expires_at = _now(connection) + self._seconds
+        asked_at = awake_seconds()
+        expires_at = clock(connection) + self._seconds
         renewal = self._mine(sa.update(_leases)).values(
             expires_at=expires_at, done=done, total=total
         )
         if connection.execute(renewal).rowcount != 1:
-            raise LeaseLost(f"stage {self.stage_key}: the lease was taken over")
+            self._lost = True
+            raise LeaseLost(f"lease {self.key[:12]}: taken over")
+        self._good_until = asked_at + self._seconds
+
+    def _release(self) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0))
 
     def _mine(self, statement: sa.Update) -> sa.Update:
-        return statement.where(
-            _leases.c.stage_key == self.stage_key, _leases.c.fence == self.fence
-        )
+        return statement.where(_leases.c.lease_key == self.key, _leases.c.fence == self.fence)
 
     def _keep_renewing(self) -> None:
-        while not self._ended.wait(self._seconds / 4):
+        pause = self._seconds / 4
+        while not self._ended.wait(pause):
             try:
-                self.confirm()
+                self._away = not reached(self._renew)
             except LeaseLost:
-                return  # `confirm` before publishing tells the training itself
-            except sa.exc.OperationalError as error:
-                # The database may be back before the lease expires; if not, `confirm` tells.
-                _log.warning("The lease of a stage could not be renewed: %s", error.orig)
+                return  # `check` and `confirm` tell the work itself
+            pause = min(OUTAGE_SECONDS, self._seconds / 4) if self._away else self._seconds / 4
 
 
 class Leases:
@@ -167,7 +203,7 @@ class Leases:
 
     def once(
         self,
-        stage_key: str,
+        key: str,
         find: Callable[[], T | None],
         make: Callable[[Lease], T],
         on_wait: OnWait,
@@ -175,15 +211,15 @@ class Leases:
         """What `find` finds, after `make` has made it if nobody else has or does.
 
         Args:
-            stage_key: Names what is made.
+            key: Names what is made.
             find: Looks for it; None while it is not there.
             make: Makes and publishes it, and calls `Lease.confirm` right before publishing.
             on_wait: Called while another worker makes it.
         """
         while (found := find()) is None:
-            lease = self._take(stage_key)
+            lease = self.take(key)
             if lease is None:
-                if holder := self.holder(stage_key):
+                if holder := self.holder(key):
                     on_wait(holder)
                 time.sleep(POLL_SECONDS)
                 continue
@@ -197,26 +233,45 @@ class Leases:
                     _log.warning("%s while this process was held up; using the other's", lost)
         return found
 
-    def holder(self, stage_key: str) -> Holder | None:
+    @outlasting
+    def holder(self, key: str) -> Holder | None:
         """Who has the lease now; None where nobody has."""
-        query = sa.select(_leases).where(_leases.c.stage_key == stage_key)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None or row["owner"] == NOBODY:
-            return None
-        return Holder(row["owner"], row["fence"], row["done"], row["total"])
+        return self.holders([key]).get(key)
 
-    def _take(self, stage_key: str) -> Lease | None:
-        """The lease, if it is free, expired, or of a process of this machine that is gone."""
-        held = self.holder(stage_key)
+    @outlasting
+    def holders(self, keys: Collection[str]) -> dict[str, Holder]:
+        """Who has each of these leases now; those that nobody has are left out."""
+        query = sa.select(_leases).where(_leases.c.lease_key.in_(keys))
+        with self._engine.connect() as connection:
+            now = clock(connection)
+            rows = connection.execute(query).mappings().all()
+        return {
+            row["lease_key"]: Holder(
+                row["owner"], row["fence"], row["done"], row["total"], row["expires_at"] - now
+            )
+            for row in rows
+            if row["owner"] != NOBODY
+        }
+
+    @outlasting
+    def take(self, key: str) -> Lease | None:
+        """The lease, if it is free, expired, or of a process of this machine that is gone.
+
+        Whoever came through an outage of the database takes no expired lease for as long as a
+        lease holds, so that living holders come first.
+        """
+        held = self.holder(key)
         dead = held.owner if held and is_dead(held.owner) else NOBODY
+        grace = max(0.0, self._seconds - seconds_since_outage())
         with self._engine.begin() as connection:
-            now = _now(connection)
+            now = clock(connection)
             taking = (
                 sa.update(_leases)
                 .where(
-                    _leases.c.stage_key == stage_key,
-                    sa.or_(_leases.c.owner.in_((NOBODY, dead)), _leases.c.expires_at < now),
+                    _leases.c.lease_key == key,
+                    sa.or_(
+                        _leases.c.owner.in_((NOBODY, dead)), _leases.c.expires_at < now - grace
+                    ),
                 )
                 .values(
                     owner=process_identity(),
@@ -227,22 +282,39 @@ class Leases:
                 )
             )
             if connection.execute(taking).rowcount == 1:
-                query = sa.select(_leases.c.fence).where(_leases.c.stage_key == stage_key)
-                fence: int = connection.execute(query).scalar_one()
-                return Lease(self._engine, stage_key, fence, self._seconds)
+                return Lease(self._engine, key, _fence(connection, key), self._seconds)
         if held is not None:
             return None
-        row = {"stage_key": stage_key, "owner": process_identity(), "fence": 1}
         try:
             with self._engine.begin() as connection:
-                expires_at = _now(connection) + self._seconds
-                row |= {"expires_at": expires_at, "done": 0, "total": 0}
-                connection.execute(sa.insert(_leases), row)
+                return self.create(key, connection)
         except sa.exc.IntegrityError:
             return None  # another worker was quicker
-        return Lease(self._engine, stage_key, 1, self._seconds)
+
+    def create(self, key: str, connection: sa.Connection) -> Lease:
+        """The lease of what nobody has had yet, taken within a transaction.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: Somebody had it.
+        """
+        row = {"lease_key": key, "owner": process_identity(), "fence": 1, "done": 0, "total": 0}
+        expires_at = clock(connection) + self._seconds
+        connection.execute(sa.insert(_leases), row | {"expires_at": expires_at})
+        return Lease(self._engine, key, 1, self._seconds)
 
 
-def _now(connection: sa.Connection) -> float:
-    clock = _CLOCKS[connection.dialect.name]
-    return float(connection.execute(sa.text(clock)).scalar_one())
+def lease_fence(engine: sa.Engine, key: str) -> int:
+    """How many times a lease was taken; 0 where it never was."""
+    with engine.connect() as connection:
+        return _fence(connection, key)
+
+
+def _fence(connection: sa.Connection, key: str) -> int:
+    query = sa.select(_leases.c.fence).where(_leases.c.lease_key == key)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def clock(connection: sa.Connection) -> float:
+    """Seconds since 1970, by the database."""
+    query = _CLOCKS[connection.dialect.name]
+    return float(connection.execute(sa.text(query)).scalar_one())

@@ -7,15 +7,20 @@ its baseline's. Trial parameters, states and values stay in Optuna and are not r
 
 from __future__ import annotations
 
+import base64
 import datetime
+import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
 from storage.backends import create_together
-from storage.leases import Lease
+from storage.leases import Lease, lease_fence
+from storage.outages import outlasting
+from storage.outbox import Outbox
 
 _tables = sa.MetaData()
 
@@ -87,6 +92,7 @@ _stage_runs = sa.Table(
     "transfer_stage_runs",
     _tables,
     sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("token", sa.String(32), nullable=False, unique=True),
     sa.Column("study_name", sa.String(255), nullable=False, index=True),
     sa.Column("trial_number", sa.Integer, nullable=False),
     sa.Column("seed", sa.Integer, nullable=False),
@@ -254,11 +260,17 @@ class Ledger:
     """The ledger's tables in the database of `engine`; made on first use.
 
     Safe to share between processes: every row is written once, in a transaction, and a second
-    writer of the same row is ignored.
+    writer of the same row is ignored. What must not be lost, scores and a trial's results, goes
+    through the outbox.
+
+    Args:
+        engine: Of the study's database.
+        outbox: Of this machine, for it; None for those that only read.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, outbox: Outbox | None = None) -> None:
         self._engine = engine
+        self._outbox = outbox
         create_together(lambda: _tables.create_all(engine))
 
     def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,6 +285,7 @@ class Ledger:
         assert found is not None, study_name
         return found
 
+    @outlasting
     def frozen_study(self, study_name: str) -> dict[str, Any] | None:
         """What `freeze_study` kept, or None."""
         with self._engine.connect() as connection:
@@ -280,12 +293,14 @@ class Ledger:
             found = connection.execute(query).scalar()
             return None if found is None else dict(found)
 
+    @outlasting
     def forget_study(self, study_name: str) -> None:
         """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
         with self._engine.begin() as connection:
             for table in (_studies, _results, _stage_runs, _confirmations):
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
+    @outlasting
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
         """The checkpoint's scores on a split, by (task, language, corpus_key)."""
         query = sa.select(*_SCORE_COLUMNS).where(
@@ -313,6 +328,22 @@ class Ledger:
         Raises:
             LeaseLost: Another worker has the lease; no score is kept.
         """
+        content = {
+            "stage": asdict(stage),
+            "scores": [_as_json(score) for score in scores],
+            "losses": list(losses),
+        }
+        with self._kept("scores", content):
+            self._record_stage(stage, scores, lease, losses)
+
+    @outlasting
+    def _record_stage(
+        self,
+        stage: TrainedStage,
+        scores: Sequence[Score],
+        lease: Lease | None,
+        losses: Sequence[float],
+    ) -> None:
         query = sa.select(_stages.c.updates).where(
             _stages.c.checkpoint_key == stage.checkpoint_key
         )
@@ -334,14 +365,16 @@ class Ledger:
             if len(self._new_scores(stage.checkpoint_key, scores)) == len(new):
                 raise
             # Another process recorded some of them between our look and our write.
-            self.record_stage(stage, scores, lease, losses)
+            self._record_stage(stage, scores, lease, losses)
 
+    @outlasting
     def losses(self, checkpoint_keys: Collection[str]) -> dict[str, list[float]]:
         """The mean training loss of each epoch of stages: checkpoint key -> losses in order."""
         query = sa.select(_losses).where(_losses.c.checkpoint_key.in_(checkpoint_keys))
         with self._engine.connect() as connection:
             return {key: list(losses) for key, losses in connection.execute(query)}
 
+    @outlasting
     def trained_stages(self, study_name: str) -> dict[str, TrainedStage]:
         """What each stage that a study needed took to make: checkpoint key -> stage."""
         needed = sa.select(_stage_runs.c.checkpoint_key).where(
@@ -355,15 +388,28 @@ class Ledger:
     def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:
         """Keep what a trial asked of a stage, as soon as it has it."""
         row = {"study_name": study_name, "trial_number": trial_number, **asdict(run)}
-        with self._engine.begin() as connection:
-            connection.execute(sa.insert(_stage_runs), row)
+        # With a name of its own, so that it is written once also where an outage cuts us off.
+        self._insert_new(_stage_runs, [row | {"token": uuid.uuid4().hex}])
 
     def record_trial(
-        self, study_name: str, trial_number: int, pairs: Sequence[PairedScore]
+        self,
+        study_name: str,
+        trial_number: int,
+        pairs: Sequence[PairedScore],
+        lease: Lease | None = None,
     ) -> None:
         """Keep what a trial found on a split, all or nothing.
 
         A second call for the same trial, split and seeds is ignored.
+
+        Args:
+            study_name: Of the study.
+            trial_number: In Optuna.
+            pairs: What was found.
+            lease: Of the trial's slot, confirmed in the same transaction.
+
+        Raises:
+            LeaseLost: Another worker has the slot; nothing is kept.
         """
         results = [
             {
@@ -380,17 +426,50 @@ class Ledger:
             }
             for pair in pairs
         ]
+        content: dict[str, Any] = {"results": results}
+        if lease is not None:
+            content |= {"lease_key": lease.key, "fence": lease.fence}
+        with self._kept("results", content):
+            self._record_results(results, lease)
+
+    @outlasting
+    def _record_results(self, results: Sequence[Mapping[str, Any]], lease: Lease | None) -> None:
         try:
             with self._engine.begin() as connection:
-                if not self._has_results(connection, study_name, trial_number, pairs):
+                if lease is not None:
+                    lease.confirm(connection)
+                if not self._has_results(connection, results):
                     for row in results:
                         connection.execute(sa.insert(_results), row)
         except sa.exc.IntegrityError:
             with self._engine.connect() as connection:
-                if not self._has_results(connection, study_name, trial_number, pairs):
+                if not self._has_results(connection, results):
                     raise
             # Another process recorded the trial between our look and our write.
 
+    def deliver(self) -> int:
+        """Bring what dead processes of this machine left in the outbox; returns how much it was.
+
+        Results of a slot that another worker has taken since are let go: that one has, or will
+        have, its own.
+        """
+        return 0 if self._outbox is None else self._outbox.deliver(self._take)
+
+    def _take(self, kind: str, content: Mapping[str, Any]) -> None:
+        """One entry of the outbox."""
+        if kind == "scores":
+            scores = [_from_json(score) for score in content["scores"]]
+            stage = TrainedStage(**content["stage"])
+            self._record_stage(stage, scores, None, content["losses"])
+            return
+        fence = content.get("fence")
+        if fence is None or lease_fence(self._engine, content["lease_key"]) == fence:
+            self._record_results(content["results"], None)
+
+    def _kept(self, kind: str, content: Mapping[str, Any]) -> AbstractContextManager[None]:
+        return nullcontext() if self._outbox is None else self._outbox.keeping(kind, content)
+
+    @outlasting
     def recorded_trials(self, study_name: str) -> set[int]:
         """The numbers of the trials whose results are kept."""
         query = (
@@ -401,12 +480,16 @@ class Ledger:
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
 
-    def pairs(self, study_name: str, split: str) -> dict[int, list[PairedScore]]:
+    @outlasting
+    def pairs(
+        self, study_name: str, split: str, trial_number: int | None = None
+    ) -> dict[int, list[PairedScore]]:
         """What was found on a split: trial number -> its scores, by seed, task, language.
 
         Args:
             study_name: Of the study.
             split: validation is what the search saw, test what was confirmed.
+            trial_number: Of this trial only.
         """
         own, base, reference = (_scores.alias(name) for name in ("own", "base", "reference"))
 
@@ -430,6 +513,8 @@ class Ledger:
             .where(_results.c.study_name == study_name, _results.c.split == split)
             .order_by(_results.c.trial_number, _results.c.seed, own.c.task, own.c.language)
         )
+        if trial_number is not None:
+            query = query.where(_results.c.trial_number == trial_number)
         found: dict[int, list[PairedScore]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(query).mappings():
@@ -441,6 +526,7 @@ class Ledger:
                 found.setdefault(row["trial_number"], []).append(pair)
         return found
 
+    @outlasting
     def stage_runs(self, study_name: str) -> dict[int, list[StageRun]]:
         """All stages that a study's trials asked for: trial number -> runs in order."""
         query = (
@@ -455,6 +541,7 @@ class Ledger:
                 found.setdefault(row["trial_number"], []).append(StageRun(**fields))
         return found
 
+    @outlasting
     def outcomes(self, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
         """What each example adds to each of these scores, packed."""
         places = {score.place for score in scores}
@@ -488,6 +575,7 @@ class Ledger:
         self._insert_new(_confirmations, [{**row, "result": None}])
         return next(x for x in self.confirmations(study_name) if x.look == look)
 
+    @outlasting
     def finish_confirmation(self, study_name: str, look: int, result: Mapping[str, Any]) -> None:
         """Keep what came of it; what is there already stays."""
         update = sa.update(_confirmations).where(
@@ -498,6 +586,7 @@ class Ledger:
         with self._engine.begin() as connection:
             connection.execute(update.values(result=dict(result)))
 
+    @outlasting
     def confirmations(self, study_name: str) -> list[Confirmation]:
         """All looks at the test split of a study, in order."""
         columns = [x for x in _confirmations.c if x.name != "study_name"]
@@ -519,20 +608,20 @@ class Ledger:
         return [score for score in scores if score.place not in known]
 
     def _has_results(
-        self,
-        connection: sa.Connection,
-        study_name: str,
-        trial_number: int,
-        pairs: Sequence[PairedScore],
+        self, connection: sa.Connection, results: Sequence[Mapping[str, Any]]
     ) -> bool:
+        """Whether there are any of the trial, the splits and the seeds of `results`."""
+        if not results:
+            return True
         count = sa.select(sa.func.count()).where(
-            _results.c.study_name == study_name,
-            _results.c.trial_number == trial_number,
-            _results.c.split.in_({pair.score.split for pair in pairs}),
-            _results.c.seed.in_({pair.seed for pair in pairs}),
+            _results.c.study_name == results[0]["study_name"],
+            _results.c.trial_number == results[0]["trial_number"],
+            _results.c.split.in_({row["split"] for row in results}),
+            _results.c.seed.in_({row["seed"] for row in results}),
         )
         return connection.execute(count).scalar_one() > 0
 
+    @outlasting
     def _insert_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert each row whose primary key is not there yet, in a transaction of its own.
 
@@ -544,6 +633,14 @@ class Ledger:
                     connection.execute(sa.insert(table), row)
             except sa.exc.IntegrityError:
                 continue  # another worker wrote it first
+
+
+def _as_json(score: Score) -> dict[str, Any]:
+    return {**asdict(score), "outcomes": base64.b64encode(score.outcomes).decode()}
+
+
+def _from_json(fields: Mapping[str, Any]) -> Score:
+    return Score(**{**fields, "outcomes": base64.b64decode(fields["outcomes"])})
 
 
 def _now() -> str:

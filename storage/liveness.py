@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import psutil
@@ -36,3 +37,12 @@ def is_dead(identity: str) -> bool:
 def _machine() -> str:
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()}/{namespace.readlink() if namespace.exists() else ''}"
+
+
+def awake_seconds() -> float:
+    """A clock that nobody sets, and that goes on while this process is stopped.
+
+    On Linux it counts a suspended machine's time as well, which `time.monotonic` does not.
+    """
+    boot = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boot is None else time.clock_gettime(boot)

@@ -9,8 +9,8 @@ import optuna
 import psutil
 import pytest
 import torch
-
 from search.fellows import count_workers, device_of
+
 from tests.search_tests.conftest import Workplace
 
 

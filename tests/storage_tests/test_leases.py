@@ -313,7 +313,7 @@ def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
     with caplog.at_level(logging.WARNING):
         assert leases.once("stage", other.find, make, never) == "made at 1"
     assert other.makes == 1
-    assert "stage stage: the lease was taken over while this process was held up" in caplog.text
+    assert "lease stage: taken over while this process was held up" in caplog.text
 
 
 def test_a_holder_that_lost_its_lease_does_not_free_the_other_ones(

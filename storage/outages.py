@@ -1,0 +1,215 @@
+"""Waiting for a database that is away: the one place where anything is tried again.
+
+A connection that cannot be made is waited for where it is made; an operation that was cut off in
+its middle is done again from its beginning, so whatever is marked `outlasting` must be safe to do
+twice. An outage is said once when it begins and once when it ends.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+import sqlalchemy as sa
+from optuna.exceptions import StorageInternalError
+
+from spaces.errors import StorageError
+
+PATIENCE_SECONDS = 3600.0
+"""An outage that lasts longer ends the run; what it has finished waits in the outbox."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+CHECK_SECONDS = 0.5
+
+# SQLite has one kind of error for a file that is busy and for a statement that is wrong.
+_SQLITE_AWAY = ("locked", "busy", "full", "disk i/o", "unable to open")
+# MySQL's for connections, locks and shutdowns:
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
+_MYSQL_AWAY = frozenset(
+    {1021, 1040, 1043, 1053, 1077, 1079, 1105, 1158, 1159, 1160, 1161, 1205, 1213}
+    | {2002, 2003, 2006, 2013, 2055, 4031}
+)
+_GRPC_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+_patience: ContextVar[float] = ContextVar("patience", default=PATIENCE_SECONDS)
+_check: ContextVar[Callable[[], None]] = ContextVar("check", default=lambda: None)
+
+
+class _Outage:
+    """What this process knows of the outage that it is in, or came through last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._began: float | None = None
+        self._ended: float | None = None
+
+    def began(self, reason: str) -> None:
+        with self._lock:
+            if self._began is not None:
+                return
+            self._began = time.monotonic()
+        _log.warning("the database is away (%s); waiting for it", reason)
+
+    def ended(self) -> None:
+        with self._lock:
+            if self._began is None:
+                return
+            seconds = time.monotonic() - self._began
+            self._began, self._ended = None, time.monotonic()
+        _log.warning("the database is back after %.0f s", seconds)
+
+    def seconds_since(self) -> float:
+        with self._lock:
+            if self._began is not None:
+                return 0.0
+            return float("inf") if self._ended is None else time.monotonic() - self._ended
+
+
+_outage = _Outage()
+
+
+def seconds_since_outage() -> float:
+    """How long ago this process's last outage ended; 0 during one, infinity without any.
+
+    After an outage every lease has expired, and none of their holders need have died.
+    """
+    return _outage.seconds_since()
+
+
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Within it nothing is waited for: an outage raises at once, in this thread."""
+    token = _patience.set(0.0)
+    try:
+        yield
+    finally:
+        _patience.reset(token)
+
+
+def reached(operation: Callable[[], object]) -> bool:
+    """Do `operation` once, in this thread; False where an outage keeps it from the database."""
+    with impatient():
+        try:
+            operation()
+        except (sa.exc.SQLAlchemyError, StorageInternalError, grpc.RpcError) as error:
+            if not is_outage(error):
+                raise
+            return False
+    return True
+
+
+@contextmanager
+def asking(check: Callable[[], None]) -> Iterator[None]:
+    """Within it `check` is called while this thread waits; what it raises ends the waiting."""
+    token = _check.set(check)
+    try:
+        yield
+    finally:
+        _check.reset(token)
+
+
+def outlasting(method: Callable[P, T]) -> Callable[P, T]:
+    """A method that is done again from its beginning where an outage cut it off.
+
+    Raises:
+        StorageError: The outage lasted longer than `PATIENCE_SECONDS`.
+    """
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        return outlast(lambda: method(*args, **kwargs))
+
+    return call
+
+
+def outlast(operation: Callable[[], T]) -> T:
+    """Do `operation`, again and again while it meets an outage.
+
+    Raises:
+        StorageError: The outage lasted longer than `PATIENCE_SECONDS`.
+    """
+    patience = _patience.get()
+    started, pause = time.monotonic(), FIRST_PAUSE
+    while True:
+        try:
+            result = operation()
+        except (sa.exc.SQLAlchemyError, StorageInternalError, grpc.RpcError) as error:
+            if not is_outage(error) or patience == 0:
+                raise
+            reason = reason_of(error)
+            if time.monotonic() - started > patience:
+                raise StorageError(
+                    f"storage: expected the database to be back within {patience:.0f} s, found: "
+                    f"{reason}; start the same command again when it is there"
+                ) from error
+        else:
+            _outage.ended()
+            return result
+        _outage.began(reason)
+        _rest(pause)
+        pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def wait_at_connect(engine: sa.Engine) -> None:
+    """Let `engine` wait where a connection cannot be made."""
+
+    def connect(dialect: sa.Dialect, record: object, words: list[Any], names: Any) -> Any:
+        def once() -> Any:
+            try:
+                return dialect.connect(*words, **names)
+            except dialect.loaded_dbapi.Error as error:
+                # As the engine would say it; it is not reached.
+                raise sa.exc.OperationalError("connect", None, error) from error
+
+        return outlast(once)
+
+    sa.event.listen(engine, "do_connect", connect)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the database is away or busy, rather than asked for something wrong."""
+    if isinstance(error, StorageInternalError):
+        return error.__cause__ is not None and is_outage(error.__cause__)
+    if isinstance(error, grpc.RpcError):
+        return isinstance(error, grpc.Call) and error.code() in _GRPC_AWAY
+    if not isinstance(error, sa.exc.DBAPIError):
+        return isinstance(error, sa.exc.TimeoutError)  # all connections of the pool in use
+    if error.connection_invalidated:
+        return True
+    module = type(error.orig).__module__.partition(".")[0]
+    if module == "sqlite3":
+        text = str(error.orig).lower()
+        return isinstance(error, sa.exc.OperationalError) and any(x in text for x in _SQLITE_AWAY)
+    if module in {"pymysql", "MySQLdb", "mariadb"}:
+        return error.orig is not None and error.orig.args[0] in _MYSQL_AWAY
+    # psycopg: a statement that is wrong is a ProgrammingError, broken data a DataError.
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def reason_of(error: BaseException) -> str:
+    """An outage in a line, without what was asked of the database."""
+    if isinstance(error, StorageInternalError) and error.__cause__ is not None:
+        return reason_of(error.__cause__)
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        return f"gRPC proxy: {error.code().name}"
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _rest(seconds: float) -> None:
+    """Sleep, but not past what `asking` wants to know."""
+    check = _check.get()
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, CHECK_SECONDS))

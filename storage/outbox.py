@@ -1,0 +1,107 @@
+"""The outbox: what is finished, on this machine's disk until the database has it.
+
+A database may be away when a training ends, and the worker be killed while it waits for it. What
+it had is delivered by the next worker that starts on this machine. Each entry is a file of JSON
+with its process's name, written in one step; delivering one twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+from storage.fingerprint import fingerprint
+from storage.liveness import is_dead, process_identity
+
+STATE_VARIABLE = "TRANSFER_SEARCH_STATE"
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """The entries for one database.
+
+    Args:
+        folder: Made on first use, for this user only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def keeping(self, kind: str, content: Mapping[str, Any]) -> Iterator[None]:
+        """Have `content` on disk while it is brought to the database.
+
+        It stays there if the process dies or gives up within. A disk that cannot be written is
+        said, and costs nothing but the safety.
+
+        Args:
+            kind: What it is.
+            content: In JSON's types.
+        """
+        file = self.folder / f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}.json"
+        try:
+            self._write(file, json.dumps({"kind": kind, **content}))
+        except OSError as error:
+            file.unlink(missing_ok=True)
+            _log.warning("outbox %s: cannot be written: %s", self.folder, error.strerror)
+        yield
+        file.unlink(missing_ok=True)
+
+    def deliver(self, take: Callable[[str, dict[str, Any]], None]) -> int:
+        """Hand over what processes left that are gone, oldest first; returns how many entries.
+
+        Args:
+            take: Given the kind and the content; what it raises leaves the entry where it is.
+        """
+        delivered = 0
+        for file in self.left():
+            try:
+                content = json.loads(file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue  # another worker delivers it
+            take(content.pop("kind"), content)
+            file.unlink(missing_ok=True)
+            delivered += 1
+        return delivered
+
+    def left(self) -> list[Path]:
+        """Entries of processes that are gone, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        found = [
+            file
+            for file in self.folder.glob("*.json")
+            if is_dead(unquote(file.stem.rpartition("-")[0]))
+        ]
+        return sorted(found, key=lambda file: file.stat().st_mtime)
+
+    def _write(self, file: Path, text: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        temporary = file.with_suffix(".part")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="utf-8") as lines:
+                lines.write(text)
+                lines.flush()
+                os.fsync(lines.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def outbox_of(database: str) -> Outbox:
+    """This machine's outbox for a database.
+
+    Args:
+        database: A name that no other database has here; no password.
+    """
+    state = os.environ.get(STATE_VARIABLE) or os.environ.get("XDG_STATE_HOME")
+    root = Path(state) if state else Path.home() / ".local" / "state"
+    return Outbox(root / "transfer-search" / "outbox" / fingerprint(database)[:16])

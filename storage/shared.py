@@ -1,0 +1,223 @@
+"""A study's storage as workers see it: Optuna's, which outlasts outages, and an engine."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, GrpcStorageProxy
+from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+
+from storage.outages import outlast, outlasting
+from storage.outbox import Outbox
+
+
+class SharedStorage(BaseStorage):
+    """Optuna's storage protocol over another storage; each call is done again after an outage.
+
+    What cannot be done twice is looked for first: a trial that a cut-off call created is known by
+    its user attribute `TOKEN`, and a state that was set is set.
+
+    Args:
+        studies: Where Optuna's own tables are: a database with Optuna's cache, or a proxy of one.
+        engine: Of the database, for our own tables.
+        outbox: Of this machine, for the database.
+    """
+
+    TOKEN = "attempt"
+
+    def __init__(self, studies: BaseStorage, engine: sa.Engine, outbox: Outbox) -> None:
+        self._studies = studies
+        self.engine = engine
+        self.outbox = outbox
+
+    def create_new_study(
+        self, directions: Sequence[StudyDirection], study_name: str | None = None
+    ) -> int:
+        """As Optuna's."""
+        return outlast(lambda: self._studies.create_new_study(directions, study_name))
+
+    @outlasting
+    def delete_study(self, study_id: int) -> None:
+        """As Optuna's."""
+        self._studies.delete_study(study_id)
+
+    @outlasting
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._studies.set_study_user_attr(study_id, key, value)
+
+    @outlasting
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._studies.set_study_system_attr(study_id, key, value)
+
+    @outlasting
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """As Optuna's."""
+        return self._studies.get_study_id_from_name(study_name)
+
+    @outlasting
+    def get_study_name_from_id(self, study_id: int) -> str:
+        """As Optuna's."""
+        return self._studies.get_study_name_from_id(study_id)
+
+    @outlasting
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        """As Optuna's."""
+        return self._studies.get_study_directions(study_id)
+
+    @outlasting
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        """As Optuna's."""
+        return self._studies.get_study_user_attrs(study_id)
+
+    @outlasting
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        """As Optuna's."""
+        return self._studies.get_study_system_attrs(study_id)
+
+    @outlasting
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """As Optuna's."""
+        return self._studies.get_all_studies()
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As Optuna's; a template with a `TOKEN` makes one trial however often it is asked for."""
+        token = template_trial.user_attrs.get(self.TOKEN) if template_trial else None
+        tried = False
+
+        def create() -> int:
+            nonlocal tried
+            if tried and token is not None:
+                for trial in self._studies.get_all_trials(study_id, deepcopy=False):
+                    if trial.user_attrs.get(self.TOKEN) == token:
+                        return trial._trial_id
+            tried = True
+            return self._studies.create_new_trial(study_id, template_trial)
+
+        return outlast(create)
+
+    @outlasting
+    def set_trial_param(
+        self,
+        trial_id: int,
+        param_name: str,
+        param_value_internal: float,
+        distribution: BaseDistribution,
+    ) -> None:
+        """As Optuna's."""
+        self._studies.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """As Optuna's."""
+        tried = False
+
+        def write() -> bool:
+            nonlocal tried
+            try:
+                first, tried = not tried, True
+                return self._studies.set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if not first and self._studies.get_trial(trial_id).state is state:
+                    return True
+                raise
+
+        return outlast(write)
+
+    @outlasting
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        """As Optuna's."""
+        self._studies.set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+    @outlasting
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._studies.set_trial_user_attr(trial_id, key, value)
+
+    @outlasting
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """As Optuna's."""
+        self._studies.set_trial_system_attr(trial_id, key, value)
+
+    @outlasting
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        """As Optuna's."""
+        return self._studies.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+    @outlasting
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's."""
+        return self._studies.get_trial(trial_id)
+
+    @outlasting
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """As Optuna's."""
+        return self._studies.get_all_trials(study_id, deepcopy, states)
+
+    @outlasting
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        """As Optuna's."""
+        return self._studies.get_best_trial(study_id)
+
+    def remove_session(self) -> None:
+        """As Optuna's."""
+        self._studies.remove_session()
+
+    def snapshot(self, study_id: int) -> Snapshot:
+        """One reading of a study, for a sampler to draw from."""
+        trials = self.get_all_trials(study_id, deepcopy=False)
+        return Snapshot(self._studies, self.engine, self.outbox, trials)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.remove_session()
+        if isinstance(self._studies, GrpcStorageProxy):
+            self._studies.close()
+        self.engine.dispose()
+
+
+class Snapshot(SharedStorage):
+    """A study's trials as they were at one moment, and no writing.
+
+    A sampler reads the history for each parameter anew; of one reading it proposes the same in
+    less time. What it would tell other workers, the trial itself will tell.
+    """
+
+    def __init__(
+        self,
+        studies: BaseStorage,
+        engine: sa.Engine,
+        outbox: Outbox,
+        trials: Sequence[FrozenTrial],
+    ) -> None:
+        super().__init__(studies, engine, outbox)
+        self._trials = trials
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Those of the moment."""
+        found = [x for x in self._trials if states is None or x.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Nothing."""

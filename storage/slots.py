@@ -1,0 +1,230 @@
+"""Slots: the trials that a study is to have, of which each is one worker's at a time.
+
+`--trials 40` are the slots 0 to 39, so that no number of workers and restarts makes 41 of them. A
+worker takes a slot under a lease, makes a trial of Optuna's for it (an attempt), and closes the
+slot when the trial is finished. Of a worker that died the lease runs out, and whoever takes the
+slot next makes another attempt with the same parameters. Nothing here knows what a trial is.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.backends import create_together
+from storage.leases import Holder, Lease, Leases
+from storage.liveness import is_dead
+from storage.outages import outlasting
+
+_tables = sa.MetaData()
+_slots = sa.Table(
+    "transfer_slots",
+    _tables,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lease_key", sa.String(64), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("trial_number", sa.Integer),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("recipe_key", sa.String(64)),
+    # NULL is unlike NULL: a closed slot is in nobody's way.
+    sa.UniqueConstraint("study_name", "recipe_key", name="uq_transfer_slots_recipe"),
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A slot that this process has taken.
+
+    Attributes:
+        number: From 0.
+        lease: To be entered while the slot is worked at.
+        attempts: Begun before, without those that were interrupted on purpose.
+        trial_number: Of the last attempt, in Optuna; None before the first.
+    """
+
+    number: int
+    lease: Lease
+    attempts: int
+    trial_number: int | None
+
+    @property
+    def token(self) -> str:
+        """A name for one attempt: no other taking of any slot has it in its study."""
+        return f"{self.number}/{self.lease.fence}"
+
+
+@dataclass(frozen=True)
+class OpenSlot:
+    """A slot that is not done, as anybody sees it.
+
+    Attributes:
+        number: From 0.
+        attempts: Begun so far.
+        trial_number: Of the last attempt; None before the first.
+        lease_key: Of its lease.
+        holder: Who has it; None where nobody does.
+    """
+
+    number: int
+    attempts: int
+    trial_number: int | None
+    lease_key: str
+    holder: Holder | None
+
+
+class Slots:
+    """The slots of one study; the table is made on first use.
+
+    Args:
+        engine: Of the study's database.
+        leases: In the same database.
+        study_name: In the same database.
+    """
+
+    def __init__(self, engine: sa.Engine, leases: Leases, study_name: str) -> None:
+        self._engine = engine
+        self._leases = leases
+        self._study = study_name
+        create_together(lambda: _tables.create_all(engine))
+
+    @outlasting
+    def take(self, limit: int) -> Slot | None:
+        """A slot below `limit` that is not done and nobody has; those begun before come first."""
+        for opened in self.open_slots(limit):
+            if opened.holder is not None and not self._may_be_taken(opened.holder):
+                continue
+            lease = self._leases.take(opened.lease_key)
+            if lease is None:
+                continue
+            row = self._row(opened.number)
+            if row["done"]:  # its holder closed it between our look and our lease
+                with lease:
+                    continue
+            return Slot(opened.number, lease, row["attempts"], row["trial_number"])
+        return self._fresh(limit)
+
+    def begin(self, slot: Slot, trial_number: int) -> None:
+        """Keep which trial is the slot's next attempt.
+
+        Raises:
+            LeaseLost: Another worker has the slot.
+        """
+        self._update(slot, trial_number=trial_number, attempts=slot.attempts + 1)
+
+    def release(self, slot: Slot) -> None:
+        """Let the attempt that was begun not count: it was interrupted on purpose.
+
+        Raises:
+            LeaseLost: Another worker has the slot.
+        """
+        self._update(slot, attempts=slot.attempts, recipe_key=None)
+
+    def close(self, slot: Slot) -> None:
+        """Count the slot as done.
+
+        Raises:
+            LeaseLost: Another worker has the slot.
+        """
+        self._update(slot, done=True, recipe_key=None)
+
+    @outlasting
+    def claim(self, slot: Slot, recipe_key: str) -> bool:
+        """Whether no other open slot has this recipe; if so, none will have it meanwhile.
+
+        Raises:
+            LeaseLost: Another worker has the slot.
+        """
+        try:
+            self._update(slot, recipe_key=recipe_key)
+        except sa.exc.IntegrityError:
+            return False
+        return True
+
+    def count_done(self) -> int:
+        """How many slots are done."""
+        return self._counted(sa.select(sa.func.count()).where(self._mine, _slots.c.done))
+
+    def are_done(self, limit: int) -> bool:
+        """Whether all slots below `limit` are done."""
+        query = sa.select(sa.func.count()).where(self._mine, _slots.c.done, _slots.c.slot < limit)
+        return self._counted(query) >= limit
+
+    @outlasting
+    def open_slots(self, limit: int | None = None) -> list[OpenSlot]:
+        """Those that are not done, in order."""
+        query = sa.select(_slots).where(self._mine, sa.not_(_slots.c.done)).order_by(_slots.c.slot)
+        if limit is not None:
+            query = query.where(_slots.c.slot < limit)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).mappings().all()
+        if not rows:
+            return []
+        holders = self._leases.holders([row["lease_key"] for row in rows])
+        return [
+            OpenSlot(
+                row["slot"],
+                row["attempts"],
+                row["trial_number"],
+                row["lease_key"],
+                holders.get(row["lease_key"]),
+            )
+            for row in rows
+        ]
+
+    @outlasting
+    def forget(self) -> None:
+        """Drop all slots, of a study that was deleted in Optuna."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_slots).where(self._mine))
+
+    @property
+    def _mine(self) -> sa.ColumnElement[bool]:
+        return _slots.c.study_name == self._study
+
+    def _row(self, number: int) -> Any:
+        query = sa.select(_slots).where(self._mine, _slots.c.slot == number)
+        with self._engine.connect() as connection:
+            return connection.execute(query).mappings().one()
+
+    @outlasting
+    def _counted(self, query: sa.Select[Any]) -> int:
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def _may_be_taken(self, holder: Holder) -> bool:
+        """A look before the lease itself is asked for, which costs a transaction."""
+        return holder.seconds_left < 0 or is_dead(holder.owner)
+
+    def _fresh(self, limit: int) -> Slot | None:
+        """The next slot that nobody has had, if there is one below `limit`."""
+        while True:
+            try:
+                with self._engine.begin() as connection:
+                    query = sa.select(sa.func.max(_slots.c.slot)).where(self._mine)
+                    last = connection.execute(query).scalar()
+                    number = 0 if last is None else last + 1
+                    if number >= limit:
+                        return None
+                    lease_key = uuid.uuid4().hex
+                    row = {"study_name": self._study, "slot": number, "lease_key": lease_key}
+                    row |= {"attempts": 0, "done": False}
+                    connection.execute(sa.insert(_slots), row)
+                    lease = self._leases.create(lease_key, connection)
+            except sa.exc.IntegrityError:
+                time.sleep(random.uniform(0.0, 0.02))  # another worker was quicker
+                continue
+            return Slot(number, lease, 0, None)
+
+    @outlasting
+    def _update(self, slot: Slot, **values: object) -> None:
+        """Change the row of a slot that is still this process's."""
+        update = sa.update(_slots).where(self._mine, _slots.c.slot == slot.number)
+        with self._engine.begin() as connection:
+            slot.lease.confirm(connection)
+            connection.execute(update.values(**values))

@@ -1,0 +1,253 @@
+"""Who works at a study, what all of them have used up, and what stops all of them.
+
+Every worker gives a sign of life some times a minute. In the same transaction it moves the
+study's clock, which goes while any worker lives, and takes device time from the study's account
+before it is used, so that no number of workers uses more than there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage.backends import create_together
+from storage.leases import LEASE_SECONDS, clock
+from storage.liveness import is_dead
+from storage.outages import outlasting
+
+_tables = sa.MetaData()
+_workers = sa.Table(
+    "transfer_workers",
+    _tables,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("started_at", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("slot", sa.Integer),
+    sa.Column("doing", sa.String(255), nullable=False),
+    sa.Column("done", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+)
+_accounts = sa.Table(
+    "transfer_accounts",
+    _tables,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("active_seconds", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("device_seconds", sa.Float(53), nullable=False),
+    sa.Column("stops", sa.Integer, nullable=False),
+    sa.Column("stop_reason", sa.Text, nullable=False),
+)
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a worker is at.
+
+    Attributes:
+        slot: Its slot; None while it has none.
+        doing: In words.
+        done: Updates of the stage.
+        total: Updates in all; 0 while unknown.
+    """
+
+    slot: int | None = None
+    doing: str = "starting"
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class LiveWorker:
+    """A worker as anybody sees it.
+
+    Attributes:
+        worker: As `process_identity` names it.
+        device: As people call it.
+        started_at: Seconds since 1970, by the database.
+        silent_seconds: Since its last sign of life.
+        activity: What it is at.
+    """
+
+    worker: str
+    device: str
+    started_at: float
+    silent_seconds: float
+    activity: Activity
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is dead or cut off: its lease has run out, or its process is gone."""
+        return self.silent_seconds > LEASE_SECONDS or is_dead(self.worker)
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a study has used up, over all its workers and runs.
+
+    Attributes:
+        active_seconds: In which at least one worker was there.
+        device_seconds: Of devices, taken by trials; a worker that died keeps what it had taken.
+        stops: How many times the study was stopped for all workers.
+        stop_reason: Of the last time.
+    """
+
+    active_seconds: float = 0.0
+    device_seconds: float = 0.0
+    stops: int = 0
+    stop_reason: str = ""
+
+
+class Workers:
+    """The workers and the account of one study; the tables are made on first use.
+
+    Args:
+        engine: Of the study's database.
+        study_name: In the same database.
+    """
+
+    def __init__(self, engine: sa.Engine, study_name: str) -> None:
+        self._engine = engine
+        self._study = study_name
+        create_together(lambda: _tables.create_all(engine))
+
+    @outlasting
+    def join(self, worker: str, device: str) -> Account:
+        """Be there from now on; what was used up so far."""
+        self._ensure_account()
+        with self._engine.begin() as connection:
+            now = clock(connection)
+            own = self._own(worker)
+            connection.execute(sa.delete(_workers).where(own))
+            row = {
+                "study_name": self._study,
+                "worker": worker,
+                "device": device,
+                "started_at": now,
+                "seen_at": now,
+                **asdict(Activity()),
+            }
+            connection.execute(sa.insert(_workers), row)
+        return self.account()
+
+    @outlasting
+    def leave(self, worker: str) -> None:
+        """Be there no more."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_workers).where(self._own(worker)))
+
+    def beat(
+        self, worker: str, activity: Activity, seconds: float, limit: float | None
+    ) -> tuple[Account, float]:
+        """Give a sign of life, and take device time before it is used, or give some back.
+
+        Not done again after an outage by itself, as it is no use twice.
+
+        Args:
+            worker: Who.
+            activity: What it is at.
+            seconds: Device time to take; below 0 to give back.
+            limit: Of all device time of the study; None: no limit.
+
+        Returns:
+            What is used up, and how much of `seconds` was there to take.
+        """
+        with self._engine.begin() as connection:
+            # First a write, so that what is read stays so until the end of the transaction.
+            own = _accounts.c.study_name == self._study
+            connection.execute(sa.update(_accounts).where(own).values(stops=_accounts.c.stops))
+            found = connection.execute(sa.select(_accounts).where(own)).mappings().one()
+            now = clock(connection)
+            passed = min(max(0.0, now - found["seen_at"]), LEASE_SECONDS)
+            left = float("inf") if limit is None else max(0.0, limit - found["device_seconds"])
+            taken = min(seconds, left)
+            account = Account(
+                found["active_seconds"] + passed,
+                found["device_seconds"] + taken,
+                found["stops"],
+                found["stop_reason"],
+            )
+            connection.execute(
+                sa.update(_accounts)
+                .where(own)
+                .values(
+                    active_seconds=account.active_seconds,
+                    device_seconds=account.device_seconds,
+                    seen_at=max(now, found["seen_at"]),
+                )
+            )
+            connection.execute(
+                sa.update(_workers)
+                .where(self._own(worker))
+                .values(seen_at=now, **asdict(activity))
+            )
+        return account, taken
+
+    @outlasting
+    def stop_all(self, reason: str) -> None:
+        """Have every worker that is there now stop at its next step."""
+        self._ensure_account()
+        own = _accounts.c.study_name == self._study
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_accounts)
+                .where(own)
+                .values(stops=_accounts.c.stops + 1, stop_reason=reason)
+            )
+
+    @outlasting
+    def account(self) -> Account:
+        """What is used up."""
+        query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return Account() if row is None else Account(**_fields(Account, row))
+
+    @outlasting
+    def all(self) -> list[LiveWorker]:
+        """All workers that have not left, those that died among them, in the order they came."""
+        query = (
+            sa.select(_workers)
+            .where(_workers.c.study_name == self._study)
+            .order_by(_workers.c.started_at)
+        )
+        with self._engine.connect() as connection:
+            now = clock(connection)
+            rows = connection.execute(query).mappings().all()
+        return [
+            LiveWorker(
+                row["worker"],
+                row["device"],
+                row["started_at"],
+                now - row["seen_at"],
+                Activity(**_fields(Activity, row)),
+            )
+            for row in rows
+        ]
+
+    @outlasting
+    def forget(self) -> None:
+        """Drop the account, of a study that was deleted in Optuna."""
+        with self._engine.begin() as connection:
+            for table in (_accounts, _workers):
+                connection.execute(sa.delete(table).where(table.c.study_name == self._study))
+
+    def _own(self, worker: str) -> sa.ColumnElement[bool]:
+        return sa.and_(_workers.c.study_name == self._study, _workers.c.worker == worker)
+
+    def _ensure_account(self) -> None:
+        row = {"study_name": self._study, "seen_at": 0.0, **asdict(Account())}
+        try:
+            with self._engine.begin() as connection:
+                row["seen_at"] = clock(connection)
+                connection.execute(sa.insert(_accounts), row)
+        except sa.exc.IntegrityError:
+            return  # it is there
+
+
+def _fields(kind: Any, row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in kind.__dataclass_fields__}
