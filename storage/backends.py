@@ -35,6 +35,18 @@ SQLITE_TIMEOUT = 120
 CREATE_ATTEMPTS = 6
 PROXY_SECONDS = 20.0
 
+# A peer that is gone without a word, as behind a cut cable, is noticed within about half a minute,
+# and so well within a lease; TCP's own defaults are minutes to hours.
+CONNECT_SECONDS = 10
+SILENT_SECONDS = 30
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * SILENT_SECONDS,
+}
+
 T = TypeVar("T")
 
 
@@ -61,9 +73,10 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         raise StorageError(f"storage {shown}: expected a database, found no file {file}")
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
-    engine_options: dict[str, object] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite":
-        engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
+    engine_options: dict[str, object] = {
+        "pool_pre_ping": True,
+        "connect_args": connect_arguments(parsed),
+    }
     try:
         _prepare(parsed, engine_options, shown)
         database = create_together(
@@ -116,6 +129,25 @@ def _connected(proxy: str) -> GrpcStorageProxy:
     return client
 
 
+def connect_arguments(url: URL) -> dict[str, int]:
+    """What the driver is told at each connection, so that no call hangs on a peer that is gone.
+
+    What the URL's query says of its own comes first.
+    """
+    backend, driver = url.get_backend_name(), url.get_driver_name()
+    if backend == "sqlite":
+        return {"timeout": SQLITE_TIMEOUT}
+    arguments = {"connect_timeout": CONNECT_SECONDS}
+    if backend == "postgresql":
+        # https://www.postgresql.org/docs/18/libpq-connect.html
+        arguments = {**arguments, **_KEEPALIVES} if driver.startswith("psycopg") else {}
+    elif driver == "pymysql":
+        arguments |= {"read_timeout": 2 * SILENT_SECONDS, "write_timeout": SILENT_SECONDS}
+    elif driver != "mysqldb":
+        arguments = {}
+    return {name: value for name, value in arguments.items() if name not in url.query}
+
+
 def create_together(create: Callable[[], T]) -> T:
     """Make tables that another worker may be making at the same moment.
 
@@ -160,6 +192,11 @@ def redacted(url: str) -> str:
     if embedded_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def is_of_one_machine(url: str) -> bool:
+    """Whether only processes of one machine can share the database, as its URL says."""
+    return parse_url(url).get_backend_name() == "sqlite" or embedded_folder(url) is not None
 
 
 def sqlite_file(url: str) -> Path | None:
