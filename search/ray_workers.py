@@ -31,6 +31,8 @@ NAMESPACE = "transfer-search"
 POLL_SECONDS = 1.0
 # A worker that is through stays for so long that its launcher learns how it ended.
 LINGER_SECONDS = 15.0
+# Until Ray has forgotten the name of an actor that was killed.
+FORGET_SECONDS = 10.0
 # Ending takes as long as the update that a worker is at.
 END_SECONDS = 120.0
 
@@ -149,22 +151,30 @@ class _Fleet:
         if not options.threads:
             own += ["--threads", str(int(per_worker["num_cpus"]))]
         own += ["--device-share", str(per_worker.get("num_gpus", 1.0))]
-        actor = self._ray.remote(RayWorker).options(
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=-1,
-            **per_worker,
-        )
+        there = _named(self._ray, self._prefix)
+        for actor in there.values():
+            if _code_of(self._ray, actor) is not None:
+                self._ray.kill(actor, no_restart=True)  # of a launcher before, and through
+        until = time.monotonic() + FORGET_SECONDS
+        while (there := _named(self._ray, self._prefix)) and time.monotonic() < until:
+            if all(_code_of(self._ray, actor) is None for actor in there.values()):
+                break
+            time.sleep(POLL_SECONDS / 4)
+        how = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        how |= {"max_restarts": -1, "max_task_retries": -1, **per_worker}
+        actor = self._ray.remote(RayWorker)
         order = Order(tuple(own))
         # The URL goes as an argument: runtime environments are shown in Ray's dashboard and logs.
         found = {
-            number: actor.options(name=f"{self._prefix}{number}").remote(order, options.storage)
+            number: actor.options(name=f"{self._prefix}{number}", **how).remote(
+                order, options.storage
+            )
             for number in range(workers)
         }
         waiting = f"; there is room for {room} now" if workers > room else ""
         self._say(f"{workers} workers of {_in_words(per_worker)} each on Ray{waiting}")
+        if there:
+            self._say(f"{len(there)} of them are at work already, as they were started")
         return found
 
     def _wait(self, actors: dict[int, Any], slots: Slots, trials: int) -> int:
@@ -188,9 +198,10 @@ class _Fleet:
                     code = 0 if slots.are_done(trials) else 1  # it left, or somebody ended it
                 if code is None:
                     asked[number] = actors[number].code.remote()
-                else:
-                    codes[number] = code
-                    del asked[number]
+                    continue
+                codes[number] = code
+                del asked[number]
+                self._ray.kill(actors[number], no_restart=True)
             if len(ready) == len(asked):
                 time.sleep(POLL_SECONDS)
         return max(codes.values())
@@ -279,19 +290,12 @@ def _connected(options: argparse.Namespace) -> Any:
 
 def _end(ray: Any, prefix: str) -> int:
     """End a study's workers, those that cannot do it themselves by force."""
-    names = [name for name in ray.util.list_named_actors() if name.startswith(prefix)]
-    actors = {name: ray.get_actor(name) for name in names}
+    actors = _named(ray, prefix)
     asked = [actor.end.remote() for actor in actors.values()]
     until = time.monotonic() + END_SECONDS
     while actors and time.monotonic() < until:
         for name, actor in list(actors.items()):
-            try:
-                ended = ray.get(actor.code.remote(), timeout=POLL_SECONDS) is not None
-            except ray.exceptions.GetTimeoutError:
-                continue
-            except ray.exceptions.RayActorError:
-                ended = True
-            if ended:
+            if _code_of(ray, actor) is not None:
                 ray.kill(actor, no_restart=True)
                 del actors[name]
         time.sleep(POLL_SECONDS / 4)
@@ -299,6 +303,29 @@ def _end(ray: Any, prefix: str) -> int:
         ray.kill(actor, no_restart=True)
     print(f"{len(asked)} workers ended", file=sys.stderr)
     return 0
+
+
+def _named(ray: Any, prefix: str) -> dict[str, Any]:
+    """The actors of a study that are there."""
+    found = {}
+    for name in ray.util.list_named_actors():
+        if name.startswith(prefix):
+            try:
+                found[name] = ray.get_actor(name)
+            except ValueError:
+                continue  # it left between the list and this
+    return found
+
+
+def _code_of(ray: Any, actor: Any) -> int | None:
+    """The exit code of an actor's run, 0 of one that is gone; None while it is at work."""
+    try:
+        code: int | None = ray.get(actor.code.remote(), timeout=POLL_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return None
+    except ray.exceptions.RayActorError:
+        return 0
+    return code
 
 
 def _is_far(address: str | None) -> bool:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
+from optuna.storages import BaseStorage, get_storage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
@@ -25,6 +25,7 @@ from storage.embedded import EMBEDDED, embedded_folder, embedded_url
 from storage.history import HistoryStorage
 from storage.outages import wait_at_connect
 from storage.outbox import outbox_of
+from storage.proxy import ProxyClient
 from storage.shared import SharedStorage
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -106,7 +107,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     )
 
 
-def _connected(proxy: str) -> GrpcStorageProxy:
+def _connected(proxy: str) -> ProxyClient:
     """Optuna's client of a proxy that answers.
 
     Raises:
@@ -117,7 +118,7 @@ def _connected(proxy: str) -> GrpcStorageProxy:
         raise StorageError(f"--proxy: expected HOST:PORT, found {proxy!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        client = GrpcStorageProxy(host=host, port=int(port))
+        client = ProxyClient(host=host, port=int(port))
     try:
         client.wait_server_ready(timeout=PROXY_SECONDS)
     except ConnectionError as error:
