@@ -12,6 +12,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from optuna.storages import BaseStorage, get_storage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
-from storage.embedded import EMBEDDED, embedded_folder, embedded_url
+from storage.embedded import EMBEDDED, embedded_folder, embedded_url, start_again
 from storage.history import HistoryStorage
 from storage.outages import wait_at_connect
 from storage.outbox import outbox_of
@@ -78,6 +79,10 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         "pool_pre_ping": True,
         "connect_args": connect_arguments(parsed),
     }
+    if parsed.get_backend_name() in {"mysql", "mariadb"}:
+        # PostgreSQL's level. MySQL's own locks the gaps between rows, so that workers which add
+        # rows at one time end in deadlocks.
+        engine_options["isolation_level"] = "READ COMMITTED"
     try:
         _prepare(parsed, engine_options, shown)
         database = create_together(
@@ -97,7 +102,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
-    wait_at_connect(database.engine)
+    wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
     place = file or folder
     return SharedStorage(

