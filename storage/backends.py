@@ -8,6 +8,7 @@ proxy, what Optuna reads and writes goes through that, and what must be done in 
 from __future__ import annotations
 
 import gc
+import logging
 import random
 import time
 import warnings
@@ -102,11 +103,19 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    # It shows a traceback for each connection that an outage has cut; the outage is said once.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
     place = file or folder
+    if proxy:
+        try:
+            studies = _connected(proxy)
+        except StorageError:
+            database.engine.dispose()
+            raise
     return SharedStorage(
-        _connected(proxy) if proxy else studies,
+        studies,
         database.engine,
         outbox_of(str(place.absolute()) if place else shown),
     )
