@@ -73,6 +73,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--cut", type=float, default=2 * LEASE_SECONDS, help="seconds at least")
     options = parser.parse_args()
     if os.geteuid() != 0 or shutil.which("ip") is None:
         print("error: expected root and the command ip", file=sys.stderr)
@@ -82,19 +83,19 @@ def main() -> int:
         folder.chmod(0o755)
         stack.enter_context(_network())
         url = stack.enter_context(_database(folder))
-        found = _study(folder, url, options.trials)
+        found = _study(folder, url, options.trials, options.cut)
     print(json.dumps(found))
     return 0 if found["ok"] else 1
 
 
-def _study(folder: Path, url: str, trials: int) -> dict[str, object]:
+def _study(folder: Path, url: str, trials: int, seconds: float) -> dict[str, object]:
     torch.manual_seed(0)
     BertModel(pocket_config()).save_pretrained(folder / "encoder")
     pocket_tokenizer().save_pretrained(folder / "encoder")
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
     started = time.monotonic()
     workers = {name: _worker(folder, name, url, trials) for name in ("tsa", "tsb")}
-    cut, held = "", 0.0
+    cut, held, cut_for = "", 0.0, 0.0
     lost: list[int] = []
     try:
         with _entered("tsdb"):
@@ -127,7 +128,8 @@ def _study(folder: Path, url: str, trials: int) -> dict[str, object]:
             _wait(taken_over, workers)
             held = time.monotonic() - began
             print(f"its trial was taken over after {held:.0f} s", file=sys.stderr)
-            time.sleep(LEASE_SECONDS)
+            time.sleep(max(0.0, seconds - held))
+            cut_for = time.monotonic() - began
             lost = [number]
             _ip("link", "set", f"{cut}-br", "up")
             _wait(lambda: all(p.poll() is not None for p in workers.values()), {})
@@ -141,6 +143,7 @@ def _study(folder: Path, url: str, trials: int) -> dict[str, object]:
     result |= {
         "cut": cut,
         "taken_over_after_s": round(held, 1),
+        "cut_for_s": round(cut_for, 1),
         "lease_s": LEASE_SECONDS,
         "learned": "another worker took it over" in logs[cut],
         "said_outage": "the database is away" in logs[cut],
