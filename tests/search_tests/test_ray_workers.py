@@ -15,6 +15,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from optuna.trial import FrozenTrial
 
 from search.ray_workers import worker_resources
 from search.run import parser
@@ -74,14 +75,17 @@ def cluster(workplace: Workplace) -> Iterator[Callable[..., str]]:
 
     def start(*words: str) -> str:
         first = [f"--temp-dir={place}", "--include-dashboard=false"]
-        subprocess.run(
+        done = subprocess.run(
             [RAY, "start", "--num-cpus=2", "--num-gpus=2", *words]
             + (first if "--head" in words else []),
             env=environment,
             cwd=workplace.folder,
-            check=True,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
+        assert done.returncode == 0, done.stdout
         return address
 
     yield start
@@ -105,6 +109,7 @@ def test_actors_and_launchers_are_killed_and_the_study_is_exact(
     postgresql_url: str,
     cluster: Callable[..., str],
     wait_for: Callable[..., None],
+    trials_of: Callable[[str], list[FrozenTrial]],
 ) -> None:
     address = cluster("--head", "--port=6397")
     words = workplace.command("--trials", "6", "--set", "target.epochs=40", "--launcher", "ray")
@@ -120,11 +125,8 @@ def test_actors_and_launchers_are_killed_and_the_study_is_exact(
             stdout=subprocess.DEVNULL,
         )
 
-    def trials() -> list[optuna.trial.FrozenTrial]:
-        try:
-            return optuna.load_study(study_name="tiny", storage=postgresql_url).trials
-        except KeyError:
-            return []
+    def trials() -> list[FrozenTrial]:
+        return trials_of(postgresql_url)
 
     def worker_of_running() -> int:
         running = [trial for trial in trials() if trial.state.name == "RUNNING"]
