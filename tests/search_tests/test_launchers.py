@@ -119,7 +119,8 @@ def test_a_password_is_on_no_command_line_but_the_users_own(
     assert "--storage shows its password in the process list of this machine" in output
     assert "s3cret" not in output
     study = optuna.load_study(study_name="tiny", storage=postgresql_url)
-    assert "s3cret" not in repr((study.user_attrs, study.system_attrs, study.trials))
+    system = study._storage.get_study_system_attrs(study._study_id)
+    assert "s3cret" not in repr((study.user_attrs, system, study.trials))
     assert not [
         file
         for file in workplace.folder.rglob("*")

@@ -149,5 +149,5 @@ def test_a_preempted_job_gives_its_trial_back_and_is_queued_again(
     again = [trial for trial in trials if trial.user_attrs.get("retry_of") == failed[0].number]
     assert [trial.params for trial in again] == [failed[0].params]
     assert states().count("COMPLETE") == 3
-    logs = "".join(file.read_text() for file in folder.rglob("*.err"))
+    logs = "".join(file.read_text() for file in folder.rglob("*_log.*"))
     assert "Requeued job" in logs
