@@ -283,7 +283,8 @@ def _connected(options: argparse.Namespace) -> Any:
     except (ConnectionError, RuntimeError, ValueError) as error:
         found = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError(
-            f"--address: expected a Ray cluster at {options.address}, found: {found}"
+            f"--address: expected a Ray cluster at {options.address}, found: {found}; one that "
+            f"wants a token has it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
         ) from error
     return ray
 

@@ -65,6 +65,13 @@ def test_what_ray_cannot_do_is_one_line(workplace: Workplace) -> None:
         assert problem in done.stderr
 
 
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clusters of these tests want a token, as Ray's own of this machine do; not the user's."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
+
+
 @pytest.fixture
 def cluster(workplace: Workplace) -> Iterator[Callable[..., str]]:
     """Start a node, the first one or a further one; the address of the cluster."""
