@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -75,6 +76,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--cut", type=float, default=2 * LEASE_SECONDS, help="seconds at least")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of all that cleans up
     if os.geteuid() != 0 or shutil.which("ip") is None:
         print("error: expected root and the command ip", file=sys.stderr)
         return 2
@@ -251,7 +253,7 @@ def _database(folder: Path) -> Iterator[str]:
         _wait(lambda: "ready to accept connections" in (folder / "pg.log").read_text(), {}, 60)
         yield f"postgresql+psycopg://postgres@{MACHINES['tsdb']}:{PORT}/postgres"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # whoever is still connected is cut off
         process.wait()
         log.close()
 
