@@ -10,8 +10,9 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -19,7 +20,6 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gain import TransferGain
-from objectives.transfer import TransferObjective
 from search.artifacts import ArtifactFolder, upload_trial
 from search.finished import repeat_candidates
 from search.pulse import Pulse
@@ -43,6 +43,9 @@ from storage.ledger import Ledger, StageRun
 from storage.liveness import is_dead, process_identity
 from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
+
+if TYPE_CHECKING:
+    from objectives.transfer import TransferObjective
 
 RETRIES = 3
 """Further attempts at a slot whose worker died or met a passing fault."""
@@ -190,11 +193,11 @@ class Worker:
         name, number = self.study.study_name, trial.number
         if pairs := self.ledger.pairs(name, SEARCH_SPLIT, number).get(number):
             gain = TransferGain(tuple(pairs), self.objective.spec.target.aggregate)
-            self._tell(trial._trial_id, TrialState.COMPLETE, gain.overall_gain(self._languages))
+            self._tell(trial, TrialState.COMPLETE, gain.overall_gain(self._languages))
             return
         killed = is_dead(trial.user_attrs.get("worker", "//"))
         reason = "its worker was killed" if killed else "its worker gave no sign of life"
-        self._fail(trial._trial_id, Failure.LOST, reason)
+        self._fail(trial, Failure.LOST, reason)
 
     # --- a new attempt
 
@@ -212,10 +215,10 @@ class Worker:
                 "retry_reason": before.user_attrs.get("reason", ""),
             }
         proposal, recipe, asked = self._proposed(slot, before)
-        template = proposal.as_trial({**attributes, **asked})
-        trial_id = self.storage.create_new_trial(self.study._study_id, template)
-        trial = self.storage.get_trial(trial_id)
-        self.slots.begin(slot, trial.number)
+        trial = proposal.as_trial({**attributes, **asked})
+        trial._trial_id = self.storage.create_new_trial(self.study._study_id, trial)
+        trial.number = self.storage.get_trial_number_from_id(trial._trial_id)
+        trial.datetime_start = datetime.now()
         return trial, recipe
 
     def _proposed(
@@ -236,72 +239,73 @@ class Worker:
                 recipe = replace(recipe, seeds=tuple(seeds))
             return proposal, recipe, dict(asked)
 
-        def is_free(recipe: Recipe, proposal: Proposal) -> bool:
-            return self.slots.claim(slot, fingerprint([proposal.params, list(recipe.seeds)]))
+        def is_begun(recipe: Recipe, proposal: Proposal) -> bool:
+            key = fingerprint([proposal.params, list(recipe.seeds)])
+            return self.slots.begin(slot, key)
 
         if before is not None:
             kept = {k: before.user_attrs[k] for k in ASKED_FOR if k in before.user_attrs}
             found = drawn(0, before.params, kept)
-            is_free(found[1], found[0])
+            if not is_begun(found[1], found[0]):
+                self.slots.begin(slot, None)
             return found
         spec, limit = self.objective.spec, self.pulse.budget.trials
         # At most a fifth of the trials, or a short study would find nothing to repeat.
         if slot.number >= limit - min(spec.repeat_leaders, limit // 5):
             for recipe in repeat_candidates(self.study, self.ledger, spec, self._languages):
                 found = drawn(0, recipe.first.params, recipe.asked_again(spec))
-                if is_free(found[1], found[0]):
+                if is_begun(found[1], found[0]):
                     return found
         fixed = first_parameters(self.space, slot.number)
         for draw in range(DRAWS):
             found = drawn(draw, fixed, {})
-            if is_free(found[1], found[0]):
+            if is_begun(found[1], found[0]):
                 return found
         # A space so small that others are at all of it: stages are shared with them.
+        self.slots.begin(slot, None)
         return found
 
     def _attempt(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> None:
         """Train and tell; whatever ends it otherwise is kept as the trial's reason."""
-        trial_id = trial._trial_id
         self.watcher.trial_started(trial.number, recipe)
         gain = None
         try:
             gain = self._train(slot, trial, recipe)
-            self._tell(trial_id, TrialState.COMPLETE, gain.overall_gain(self._languages))
+            self._tell(trial, TrialState.COMPLETE, gain.overall_gain(self._languages))
             self.slots.close(slot)
             self._failed_in_a_row = 0
         except (DivergedError, DeviceMemoryError) as error:
-            self.storage.set_trial_user_attr(trial_id, "reason", str(error))
-            self.storage.set_trial_user_attr(trial_id, "failure", Failure.INFEASIBLE)
+            self._keep(trial, reason=str(error), failure=Failure.INFEASIBLE)
             # Told as failed, TPE would propose its like again and again.
-            self._tell(trial_id, TrialState.PRUNED, None)
+            self._tell(trial, TrialState.PRUNED)
             self.slots.close(slot)
         except (LeaseLost, TrialLost):
             raise  # whoever has it now has told Optuna
         except (Interrupted, StudyStopped) as error:
             reason = str(error) if isinstance(error, BudgetSpent | StudyStopped) else "interrupted"
-            self._fail(trial_id, Failure.INTERRUPTED, reason)
+            self._fail(trial, Failure.INTERRUPTED, reason)
             self.slots.release(slot)
-            self._finished(trial_id, None)
+            self._finished(trial, None)
             raise
         except CacheError as error:
-            self._fail(trial_id, Failure.PASSING, str(error))
-            self._finished(trial_id, None)
+            self._fail(trial, Failure.PASSING, str(error))
+            self._finished(trial, None)
             self._pause()
             return
         except TransferSearchError as error:
-            self._fail(trial_id, Failure.ERROR, str(error))
-            self._finished(trial_id, None)
+            self._fail(trial, Failure.ERROR, str(error))
+            self._finished(trial, None)
             if self._came_before(trial.number, str(error)):
                 self.pulse.stop_all(f"trial {trial.number} met the same error again: {error}")
                 raise
             return
         except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
             reason = f"{type(error).__name__}: {error}"
-            self._fail(trial_id, Failure.ERROR, reason)
+            self._fail(trial, Failure.ERROR, reason)
             if self._came_before(trial.number, reason):
                 self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
             raise
-        self._finished(trial_id, gain)
+        self._finished(trial, gain)
 
     def _train(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> TransferGain:
         name, runs = self.study.study_name, list[StageRun]()
@@ -311,7 +315,7 @@ class Worker:
             self.ledger.record_stage_run(name, trial.number, run)
 
         def report(index: int, gains: Sequence[float]) -> bool:
-            return self._go_on(trial._trial_id, recipe, index, gains)
+            return self._go_on(trial, recipe, index, gains)
 
         gain = self.objective(recipe, report, record)
         self.pulse.check()
@@ -321,13 +325,15 @@ class Worker:
         upload_trial(trial, self.storage, gain.pairs, runs, losses, folder)
         return gain
 
-    def _go_on(self, trial_id: int, recipe: Recipe, index: int, gains: Sequence[float]) -> bool:
+    def _go_on(
+        self, trial: FrozenTrial, recipe: Recipe, index: int, gains: Sequence[float]
+    ) -> bool:
         """Whether a trial should train its next seed, after that of `index`."""
         seed = recipe.seeds[index]
         for place, gain in enumerate(gains):
             step = seed * len(gains) + place
-            self.storage.set_trial_intermediate_value(trial_id, step, gain)
-        trial = self.storage.get_trial(trial_id)
+            self.storage.set_trial_intermediate_value(trial._trial_id, step, gain)
+            trial.intermediate_values[step] = gain
         if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
             return True
         with warnings.catch_warnings():
@@ -335,30 +341,35 @@ class Worker:
             warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
             if not self.study.pruner.prune(self.study, trial):
                 return True
-        reason = f"clearly behind the best trial after {index + 1} seed(s)"
-        self.storage.set_trial_user_attr(trial_id, "stopped", reason)
+        self._keep(trial, stopped=f"clearly behind the best trial after {index + 1} seed(s)")
         return False
 
     # --- telling
 
-    def _tell(self, trial_id: int, state: TrialState, value: float | None) -> None:
+    def _tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Tell Optuna what a trial came to, unless somebody has: it is the same then."""
         values = None if value is None else [value]
         try:
-            self.storage.set_trial_state_values(trial_id, state, values)
+            self.storage.set_trial_state_values(trial._trial_id, state, values)
         except UpdateFinishedTrialError:
-            _log.info("trial %d was told before", trial_id)
+            _log.info("trial %d was told before", trial.number)
+        trial.state, trial.values, trial.datetime_complete = state, values, datetime.now()
 
-    def _fail(self, trial_id: int, failure: Failure, reason: str) -> None:
+    def _keep(self, trial: FrozenTrial, **attributes: str) -> None:
+        """Keep something with a running trial."""
+        for name, value in attributes.items():
+            self.storage.set_trial_user_attr(trial._trial_id, name, value)
+            trial.user_attrs[name] = value
+
+    def _fail(self, trial: FrozenTrial, failure: Failure, reason: str) -> None:
         try:
-            self.storage.set_trial_user_attr(trial_id, "reason", reason)
-            self.storage.set_trial_user_attr(trial_id, "failure", failure)
-            self.storage.set_trial_state_values(trial_id, TrialState.FAIL)
+            self._keep(trial, reason=reason, failure=failure)
         except UpdateFinishedTrialError:
-            _log.info("trial %d was settled by another worker", trial_id)
+            _log.info("trial %d was settled by another worker", trial.number)
+        else:
+            self._tell(trial, TrialState.FAIL)
 
-    def _finished(self, trial_id: int, gain: TransferGain | None) -> None:
-        trial = self.storage.get_trial(trial_id)
+    def _finished(self, trial: FrozenTrial, gain: TransferGain | None) -> None:
         self.watcher.trial_finished(trial, gain, self.slots.count_done())
 
     def _came_before(self, trial_number: int, reason: str) -> bool:

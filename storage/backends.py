@@ -17,12 +17,12 @@ from typing import TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
+from optuna.storages import BaseStorage, GrpcStorageProxy
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url
-from storage.history import HistoryStorage
+from storage.history import CachedHistory, HistoryStorage
 from storage.outages import wait_at_connect
 from storage.outbox import outbox_of
 from storage.shared import SharedStorage
@@ -67,9 +67,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     try:
         _prepare(parsed, engine_options, shown)
         database = create_together(
-            lambda: HistoryStorage(
-                parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
-            )
+            lambda: HistoryStorage(parsed.render_as_string(hide_password=False), engine_options)
         )
     except ImportError as error:
         raise StorageError(
@@ -84,7 +82,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
     wait_at_connect(database.engine)
-    studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
+    studies: BaseStorage = CachedHistory(database)
     place = file or folder
     return SharedStorage(
         _connected(proxy) if proxy else studies,

@@ -103,7 +103,7 @@ class Lease:
         self._seconds = seconds
         self._progress = (0, 0)
         self._good_until = awake_seconds() + seconds
-        self._lost = self._away = False
+        self._lost = self._away = self._given_back = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
 
@@ -119,7 +119,8 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        outlast(self._release)
+        if not self._given_back:
+            outlast(self._release)
 
     def progress(self, done: int, total: int) -> None:
         """Note how far the work is, for those who wait, and `check`."""
@@ -154,6 +155,19 @@ class Lease:
             outlast(self._renew)
         else:
             self._renew_within(connection)
+
+    def end(self, connection: sa.Connection) -> None:
+        """Give the lease back within a transaction, which then holds only with the lease.
+
+        Raises:
+            LeaseLost: Another worker has it.
+        """
+        ending = self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0)
+        if connection.execute(ending).rowcount != 1:
+            self._lost = True
+            raise LeaseLost(f"lease {self.key[:12]}: taken over")
+        self._ended.set()
+        self._given_back = True
 
     def _renew(self) -> None:
         with self._engine.begin() as connection:

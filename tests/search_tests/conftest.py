@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
 from search.run import main
-from spaces.dimensions import RetrievalChoices, SearchSpace, StageChoices, TargetTask
-from spaces.recipe import Method, Schedule, Similarity
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,38 +42,6 @@ examples = 48
 batch_size = 16
 max_length = 64
 """
-
-
-def small_space(
-    arms: Mapping[str, tuple[str, ...]], epochs: tuple[int, ...], learning_rate: tuple[float, ...]
-) -> SearchSpace:
-    """A space of these choices for both stages, and one target task."""
-    choices = StageChoices(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=(16,),
-        examples=(100,),
-        own_examples={},
-        shots=(),
-        warmup_ratio=(0.1,),
-        max_length=64,
-        schedule=Schedule.LINEAR,
-        method=(Method.FULL,),
-        frozen_layers=(0,),
-        lora_rank=(8,),
-        prompt_length=(),
-    )
-    return SearchSpace(
-        arms=arms,
-        mixtures={},
-        backbones=("x",),
-        intermediate=choices,
-        target=choices,
-        retrieval=RetrievalChoices((-1,), (Similarity.COSINE,), 64),
-        target_tasks=(TargetTask("t", True, 2),),
-        train_sizes={},
-        seeds=(0,),
-    )
 
 
 @pytest.fixture(scope="session")
