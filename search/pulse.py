@@ -31,6 +31,10 @@ class StopSignal:
 
     number: int = 0
 
+    def ask(self) -> None:
+        """Ask the run to end, as SIGTERM does."""
+        self.number = signal.SIGTERM
+
     def check(self) -> None:
         """Raise where it is safe to end.
 
@@ -42,7 +46,13 @@ class StopSignal:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note the first signal; let the second one end the process at once."""
+        """Note the first signal; let the second one end the process at once.
+
+        In a thread of a process that is not ours (`search.hosted`), signals are its owner's.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         wanted = (signal.SIGINT, signal.SIGTERM)
         previous = {number: signal.getsignal(number) for number in wanted}
 

@@ -43,13 +43,19 @@ _log = logging.getLogger(__name__)
 SHOWN_OVERLAPS = 8
 
 
-def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace) -> int:
+def run_study(
+    spec: StudySpec,
+    catalogue: Catalogue,
+    options: argparse.Namespace,
+    stop: StopSignal | None = None,
+) -> int:
     """Create, resume or extend a study and run its trials.
 
     Args:
         spec: A checked study.
         catalogue: Its tasks.
         options: From `search.run.parser`.
+        stop: By which somebody else may end the run; default: signals of its process.
 
     Returns:
         0 when the study has all its trials, 128 + the signal's number when one ended the run.
@@ -77,7 +83,7 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
     storage = open_storage(options.storage, proxy=options.proxy)
-    stop = StopSignal()
+    stop = stop or StopSignal()
     pulse = Pulse(
         Workers(storage.engine, name),
         Budget(trials, options.gpu_hours and 3600 * options.gpu_hours, options.timeout),
@@ -125,7 +131,9 @@ def run_study(spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
                 progress.resume(slots.count_done(), best)
             with (
                 pulse.beating(hardware.name),
-                fellow_workers(options.words, workers, options.device, threads, stop),
+                fellow_workers(
+                    options.words, options.storage, workers, options.device, threads, stop
+                ),
             ):
                 worker = Worker(study, storage, space, objective, ledger, slots, pulse, progress)
                 worker.run()
