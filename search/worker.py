@@ -230,7 +230,8 @@ class Worker:
         def drawn(
             draw: int, fixed: Mapping[str, Any], asked: Mapping[str, Any]
         ) -> tuple[Proposal, Recipe, dict[str, Any]]:
-            proposal = Proposal(history, slot.number, draw, fixed)
+            sampler = self.objective.spec.sampler
+            proposal = Proposal(history, slot.number, draw, fixed, sampler)
             recipe = suggest_recipe(proposal, self.space)
             if seeds := asked.get("seeds"):
                 recipe = replace(recipe, seeds=tuple(seeds))
