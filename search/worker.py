@@ -50,7 +50,7 @@ DRAWS = 8
 """Proposals for a slot, of which each that another worker is at is drawn again."""
 IDLE_SECONDS = 1.0
 LONGEST_PAUSE = 60.0
-ASKED_FOR = ("repeat_of", "seeds")
+ASKED_FOR = ("repeat_of", "seeds", "draw")
 """User attributes that are part of what a trial is to do, beside its parameters."""
 
 _log = logging.getLogger(__name__)
@@ -235,7 +235,9 @@ class Worker:
             recipe = suggest_recipe(proposal, self.space)
             if seeds := asked.get("seeds"):
                 recipe = replace(recipe, seeds=tuple(seeds))
-            return proposal, recipe, dict(asked)
+            # What was drawn again is not what its slot stands for in another run.
+            again = {"draw": draw} if draw else {}
+            return proposal, recipe, {**asked, **again}
 
         def is_free(recipe: Recipe, proposal: Proposal) -> bool:
             return self.slots.claim(slot, fingerprint([proposal.params, list(recipe.seeds)]))
