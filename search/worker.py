@@ -45,7 +45,10 @@ from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
 
 RETRIES = 3
-"""Further attempts at a slot whose worker died or met a passing fault."""
+"""Further attempts at a slot whose worker died or was cut off."""
+PASSING_RETRIES = 8
+"""Passing faults of a machine in a row, over two minutes, after which its worker ends: a disk that
+stays full is to cost the study no trials."""
 DRAWS = 8
 """Proposals for a slot, of which each that another worker is at is drawn again."""
 IDLE_SECONDS = 1.0
@@ -123,6 +126,7 @@ class Worker:
         Raises:
             Interrupted: The run was asked to end, or a budget is spent.
             StudyStopped: Another worker stopped the study.
+            CacheError: This machine's disk stays full; the study goes on elsewhere, or later.
             TransferSearchError: The same error of data came twice.
         """
         limit = self.pulse.budget.trials
@@ -138,6 +142,7 @@ class Worker:
                     self._work_at(slot)
                 continue
             if self.slots.are_done(limit):
+                self._settle_strays()
                 return
             if not is_waiting:
                 is_waiting = True
@@ -196,6 +201,14 @@ class Worker:
         reason = "its worker was killed" if killed else "its worker gave no sign of life"
         self._fail(trial._trial_id, Failure.LOST, reason)
 
+    def _settle_strays(self) -> None:
+        """Fail trials of slots that are done: their worker was held up, and then died."""
+        for trial in self.storage.get_all_trials(
+            self.study._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+        ):
+            if is_dead(trial.user_attrs.get("worker", "//")):
+                self._fail(trial._trial_id, Failure.LOST, "its worker was killed")
+
     # --- a new attempt
 
     def _begin(self, slot: Slot, before: FrozenTrial | None) -> tuple[FrozenTrial, Recipe]:
@@ -215,7 +228,12 @@ class Worker:
         template = proposal.as_trial({**attributes, **asked})
         trial_id = self.storage.create_new_trial(self.study._study_id, template)
         trial = self.storage.get_trial(trial_id)
-        self.slots.begin(slot, trial.number)
+        try:
+            self.slots.begin(slot, trial.number)
+        except LeaseLost:
+            # Whoever has the slot now looked for trials of it before this one was there.
+            self._fail(trial_id, Failure.LOST, "its slot was taken over before it began")
+            raise
         return trial, recipe
 
     def _proposed(
@@ -288,7 +306,12 @@ class Worker:
             raise
         except CacheError as error:
             self._fail(trial_id, Failure.PASSING, str(error))
+            # The machine's fault and not the recipe's: it costs the slot none of its attempts.
+            self.slots.release(slot)
             self._finished(trial_id, None)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row > PASSING_RETRIES:
+                raise
             self._pause()
             return
         except TransferSearchError as error:
@@ -375,7 +398,6 @@ class Worker:
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""
-        self._failed_in_a_row += 1
         until = time.monotonic() + min(LONGEST_PAUSE, 0.5 * 2.0**self._failed_in_a_row)
         while time.monotonic() < until:
             self.pulse.check()

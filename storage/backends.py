@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
@@ -34,6 +34,9 @@ DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 SQLITE_TIMEOUT = 120
 CREATE_ATTEMPTS = 6
 PROXY_SECONDS = 20.0
+IDLE_SECONDS = 30
+"""A worker that is held up so long within a transaction loses it, and with it its locks, for which
+all others wait meanwhile. No transaction of ours does anything but talk to the database."""
 
 T = TypeVar("T")
 
@@ -83,6 +86,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    _bound_transactions(database.engine)
     wait_at_connect(database.engine)
     studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
     place = file or folder
@@ -91,6 +95,20 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         database.engine,
         outbox_of(str(place.absolute()) if place else shown),
     )
+
+
+def _bound_transactions(engine: sa.Engine) -> None:
+    """Have the server end transactions whose worker is silent; only PostgreSQL's can."""
+    if engine.dialect.name != "postgresql":
+        return
+
+    def bound(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        connection.commit()
+
+    sa.event.listen(engine, "connect", bound)
+    engine.dispose()  # the connections made before
 
 
 def _connected(proxy: str) -> GrpcStorageProxy:
