@@ -48,12 +48,15 @@ if TYPE_CHECKING:
     from objectives.transfer import TransferObjective
 
 RETRIES = 3
-"""Further attempts at a slot whose worker died or met a passing fault."""
+"""Further attempts at a slot whose worker died or was cut off."""
+PASSING_RETRIES = 8
+"""Passing faults of a machine in a row, over two minutes, after which its worker ends: a disk that
+stays full is to cost the study no trials."""
 DRAWS = 8
 """Proposals for a slot, of which each that another worker is at is drawn again."""
 IDLE_SECONDS = 1.0
 LONGEST_PAUSE = 60.0
-ASKED_FOR = ("repeat_of", "seeds")
+ASKED_FOR = ("repeat_of", "seeds", "draw")
 """User attributes that are part of what a trial is to do, beside its parameters."""
 
 _log = logging.getLogger(__name__)
@@ -126,6 +129,7 @@ class Worker:
         Raises:
             Interrupted: The run was asked to end, or a budget is spent.
             StudyStopped: Another worker stopped the study.
+            CacheError: This machine's disk stays full; the study goes on elsewhere, or later.
             TransferSearchError: The same error of data came twice.
         """
         limit = self.pulse.budget.trials
@@ -141,6 +145,7 @@ class Worker:
                     self._work_at(slot)
                 continue
             if self.slots.are_done(limit):
+                self._settle_strays()
                 return
             if not is_waiting:
                 is_waiting = True
@@ -199,6 +204,14 @@ class Worker:
         reason = "its worker was killed" if killed else "its worker gave no sign of life"
         self._fail(trial, Failure.LOST, reason)
 
+    def _settle_strays(self) -> None:
+        """Fail trials of slots that are done: their worker was held up, and then died."""
+        for trial in self.storage.get_all_trials(
+            self.study._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+        ):
+            if is_dead(trial.user_attrs.get("worker", "//")):
+                self._fail(trial, Failure.LOST, "its worker was killed")
+
     # --- a new attempt
 
     def _begin(self, slot: Slot, before: FrozenTrial | None) -> tuple[FrozenTrial, Recipe]:
@@ -233,11 +246,14 @@ class Worker:
         def drawn(
             draw: int, fixed: Mapping[str, Any], asked: Mapping[str, Any]
         ) -> tuple[Proposal, Recipe, dict[str, Any]]:
-            proposal = Proposal(history, slot.number, draw, fixed)
+            sampler = self.objective.spec.sampler
+            proposal = Proposal(history, slot.number, draw, fixed, sampler)
             recipe = suggest_recipe(proposal, self.space)
             if seeds := asked.get("seeds"):
                 recipe = replace(recipe, seeds=tuple(seeds))
-            return proposal, recipe, dict(asked)
+            # What was drawn again is not what its slot stands for in another run.
+            again = {"draw": draw} if draw else {}
+            return proposal, recipe, {**asked, **again}
 
         def is_begun(recipe: Recipe, proposal: Proposal) -> bool:
             key = fingerprint([proposal.params, list(recipe.seeds)])
@@ -280,7 +296,9 @@ class Worker:
             self._tell(trial, TrialState.PRUNED)
             self.slots.close(slot)
         except (LeaseLost, TrialLost):
-            raise  # whoever has it now has told Optuna
+            # Whoever has the slot now may have looked for its trials before this one was there.
+            self._fail(trial, Failure.LOST, "held up, and taken over by another worker")
+            raise
         except (Interrupted, StudyStopped) as error:
             reason = str(error) if isinstance(error, BudgetSpent | StudyStopped) else "interrupted"
             self._fail(trial, Failure.INTERRUPTED, reason)
@@ -289,7 +307,12 @@ class Worker:
             raise
         except CacheError as error:
             self._fail(trial, Failure.PASSING, str(error))
+            # The machine's fault and not the recipe's: it costs the slot none of its attempts.
+            self.slots.release(slot)
             self._finished(trial, None)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row > PASSING_RETRIES:
+                raise
             self._pause()
             return
         except TransferSearchError as error:
@@ -383,7 +406,6 @@ class Worker:
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""
-        self._failed_in_a_row += 1
         until = time.monotonic() + min(LONGEST_PAUSE, 0.5 * 2.0**self._failed_in_a_row)
         while time.monotonic() < until:
             self.pulse.check()

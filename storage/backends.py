@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
@@ -35,6 +35,9 @@ DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 SQLITE_TIMEOUT = 120
 CREATE_ATTEMPTS = 6
 PROXY_SECONDS = 20.0
+IDLE_SECONDS = 30
+"""A worker that is held up so long within a transaction loses it, and with it its locks, for which
+all others wait meanwhile. No transaction of ours does anything but talk to the database."""
 
 # A peer that is gone without a word, as behind a cut cable, is noticed within about half a minute,
 # and so well within a lease; TCP's own defaults are minutes to hours.
@@ -95,6 +98,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    _bound_transactions(database.engine)
     wait_at_connect(database.engine)
     studies: BaseStorage = CachedHistory(database)
     place = file or folder
@@ -103,6 +107,20 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         database.engine,
         outbox_of(str(place.absolute()) if place else shown),
     )
+
+
+def _bound_transactions(engine: sa.Engine) -> None:
+    """Have the server end transactions whose worker is silent; only PostgreSQL's can."""
+    if engine.dialect.name != "postgresql":
+        return
+
+    def bound(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        connection.commit()
+
+    sa.event.listen(engine, "connect", bound)
+    engine.dispose()  # the connections made before
 
 
 def _connected(proxy: str) -> ProxyClient:

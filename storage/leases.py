@@ -317,10 +317,11 @@ class Leases:
         return Lease(self._engine, key, 1, self._seconds)
 
 
-def lease_fence(engine: sa.Engine, key: str) -> int:
-    """How many times a lease was taken; 0 where it never was."""
-    with engine.connect() as connection:
-        return _fence(connection, key)
+def is_fenced(connection: sa.Connection, key: str, fence: int) -> bool:
+    """Whether nobody took a lease since it had this fencing number, until the transaction ends."""
+    own = sa.and_(_leases.c.lease_key == key, _leases.c.fence == fence)
+    kept = sa.update(_leases).where(own).values(fence=fence)
+    return connection.execute(kept).rowcount == 1
 
 
 def _fence(connection: sa.Connection, key: str) -> int:
