@@ -276,7 +276,7 @@ class Leases:
         """
         held = self.holder(key)
         dead = held.owner if held and is_dead(held.owner) else NOBODY
-        grace = max(0.0, self._seconds - seconds_since_outage())
+        has_waited = seconds_since_outage() >= self._seconds
         with self._engine.begin() as connection:
             now = clock(connection)
             taking = (
@@ -284,7 +284,8 @@ class Leases:
                 .where(
                     _leases.c.lease_key == key,
                     sa.or_(
-                        _leases.c.owner.in_((NOBODY, dead)), _leases.c.expires_at < now - grace
+                        _leases.c.owner.in_((NOBODY, dead)),
+                        _leases.c.expires_at < (now if has_waited else 0.0),
                     ),
                 )
                 .values(
