@@ -15,7 +15,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from objectives.gain import in_points
-from search.landscape import EPOCHS, RATE, Landscape
+from search.landscape import Landscape
+from search.trial_tables import EPOCHS, RATE
 from search.verdicts import VerdictRow
 from spaces.studies import ARMS, NO_INTERMEDIATE
 

@@ -21,7 +21,7 @@ from storage.backends import open_storage
 from storage.ledger import Ledger
 from tests.search_tests.conftest import ROOT
 from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.test_landscape import PLANS, many
+from tests.search_tests.worked_study import PLANS, many
 
 EVIL = "Does <script>alert(1)</script> & `co` help | or *not*?"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
