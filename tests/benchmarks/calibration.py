@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from objectives.hardware import usable_cores
 from tests.benchmarks.calibration_published import (
     judge_landscape,
     landscape_summary,
@@ -31,6 +32,7 @@ from tests.benchmarks.calibration_simulated import (
     simulated_range,
     summary,
 )
+from tests.benchmarks.calibration_trained import FULL, QUICK, run_trained, show_trained
 
 
 def main() -> None:
@@ -39,6 +41,13 @@ def main() -> None:
     options.add_argument("--quick", action="store_true", help="few studies of each design")
     options.add_argument("--studies", type=int, help="of each design; default: 1000, quick: 50")
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument(
+        "--trained",
+        action=argparse.BooleanOptionalAction,
+        help="studies that are really trained; default: not with --quick, as they take minutes",
+    )
+    options.add_argument("--threads", type=int, default=usable_cores(), help="of the trainings")
+    options.add_argument("--cache", type=Path, help="checkpoints; default: a new folder")
     options.add_argument("--landscape", type=Path, help="published scores, tab-separated")
     chosen = options.parse_args()
     studies = chosen.studies or (50 if chosen.quick else 1000)
@@ -51,6 +60,10 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "calibration"} | summary(tallies)
     result["simulated_median_range"] = round(simulated_range(chosen.seed), 1)
     show(tallies)
+    if chosen.trained or (chosen.trained is None and not chosen.quick):
+        size = QUICK if chosen.quick else FULL
+        result["trained"] = run_trained(size, chosen.seed, chosen.threads, chosen.cache)
+        show_trained(result["trained"])
     if chosen.landscape:
         landscape = judge_landscape(chosen.landscape)
         show_landscape(landscape)
