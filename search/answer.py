@@ -6,7 +6,7 @@ The answer is a confirmation's, where there is one. Else it says that it is not 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import TrialState
@@ -17,8 +17,17 @@ from search.cost import StudyCost
 from search.landscape import Landscape
 from search.results import StudyResults
 from search.summary import trial_counts
-from search.verdicts import means, recipe_names, verdict_line, with_interval
+from search.verdicts import (
+    VerdictRow,
+    aggregate_note,
+    means,
+    recipe_names,
+    verdict_line,
+    with_interval,
+)
 from storage.ledger import Confirmation
+
+INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
 
 
 @dataclass(frozen=True)
@@ -121,12 +130,13 @@ def _how_sure(
             f"that judge them here. The best of {count} flatters; only a confirmation says by how "
             f"much."
         ]
-        if hurt := [x for x in means(landscape.leaders) if x["detectable"] is not None]:
-            smallest = min(x["detectable"] or 0.0 for x in hurt)
+        smallest = _smallest_detectable(means(landscape.leaders))
+        if smallest is not None:
             lines.append(
-                f"With the seeds so far, a gain below {smallest:.1f} points would often be missed."
+                f"With the seeds so far, a gain below {smallest:.1f} points would often be "
+                f"missed. {INTERVALS}"
             )
-        return lines
+        return lines + _aggregate_lines(results)
     look = done[-1]
     assert look.result is not None
     rows = look.result["verdicts"]
@@ -139,7 +149,7 @@ def _how_sure(
         f"Confirmed on {look.begun_at[:10]}: {len(look.plan['recipes'])} recipes chosen "
         f"before any test split was read, {len(look.plan['seeds'])} fresh seeds, test splits, "
         f"against the tuned baseline (trial {look.plan['baseline_trial']}). The verdicts are "
-        f"corrected so that at most 5 % of such studies have a wrong one."
+        f"corrected so that at most 5 % of such studies have a wrong one. {INTERVALS}"
     ]
     lines += [
         f"{verdict_line(row, recipe_names(look.plan)[row['trial']])}." for row in means(rows)
@@ -156,7 +166,18 @@ def _how_sure(
     trials = sum(len(recipe.trials) for recipe in results.recipes)
     if (newer := trials - look.plan["trials_of_the_search"]) > 0:
         lines.append(f"The search has gone on since: {newer} trials are not in this.")
-    return lines
+    return lines + _aggregate_lines(results)
+
+
+def _aggregate_lines(results: StudyResults) -> list[str]:
+    spec = results.spec
+    note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(results.catalogue)))
+    return [f"{note[0].upper()}{note[1:]}."] if note else []
+
+
+def _smallest_detectable(rows: Iterable[VerdictRow]) -> float | None:
+    """Points, of those gains of which it is known."""
+    return min((x["detectable"] for x in rows if x["detectable"] is not None), default=None)
 
 
 def _asked(results: StudyResults) -> str:
@@ -165,7 +186,8 @@ def _asked(results: StudyResults) -> str:
         f"{task.name} in {', '.join(spec.target_languages(task))}"
         for task in spec.target_tasks(catalogue)
     )
-    states = ", ".join(f"{n} {state}" for state, n in trial_counts(results.study).items())
+    counts = trial_counts(results.study).items()
+    states = ", ".join(f"{n} {'failed' if state == 'fail' else state}" for state, n in counts)
     return (
         f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
         f"{targets}; {len(results.recipes)} recipes in {states or 'no'} trials; selected on "
@@ -196,12 +218,7 @@ def _next_steps(
     if looks and looks[-1].result is None:
         return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
     if looks:
-        decided = (
-            "Nothing is left to decide: another look at the same test splits (--again) would make "
-            "these verdicts weaker. This writes the model to use:"
-        )
-        folder = shlex.quote(f"{results.name}-model")
-        return [(decided, f"python -m search.export {words} --to {folder}")]
+        return _after_confirmation(looks[-1], results.name, words)
     if running := results.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait = f"Running trials: {len(running)}. Report again when they have ended."
         return [(wait, f"python -m search.report {words}")]
@@ -212,6 +229,34 @@ def _next_steps(
         ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
         (f"Or search on before, {same}:", more),
     ]
+
+
+def _after_confirmation(look: Confirmation, study: str, words: str) -> list[tuple[str, str]]:
+    assert look.result is not None
+    rows = means(look.result["verdicts"])
+    export = f"python -m search.export {words} --to {shlex.quote(f'{study}-model')}"
+    if any(row["verdict"] == Verdict.HELPS for row in rows):
+        decided = (
+            "Nothing is left to decide: another look at the same test splits (--again) would make "
+            "these verdicts weaker. This writes the model to use:"
+        )
+        return [(decided, export)]
+    direct = (
+        "As long as nothing helps reliably, the model to use is the tuned baseline, trained "
+        "directly. This writes it:"
+    )
+    steps = [(direct, export)]
+    smallest = _smallest_detectable(x for x in rows if x["verdict"] == Verdict.UNDECIDED)
+    if smallest is not None:
+        seeds = len(look.plan["seeds"])
+        again = (
+            f"With {seeds} {'seeds' if seeds > 1 else 'seed'} a gain below {smallest:.1f} points "
+            f"would often be missed. More would see smaller ones, on test splits that have been "
+            f"looked at, which every later report will say:"
+        )
+        more = f"python -m search.confirm {words} --again --seeds {2 * seeds}"
+        steps.append((again, more))
+    return steps
 
 
 def _duration(seconds: float) -> str:

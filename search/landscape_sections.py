@@ -105,9 +105,9 @@ def _additive_section(landscape: Landscape) -> Section:
         [
             f"Were the paired gain a(intermediate task) + b(target), that would explain "
             f"{additive.explained:.0%} of its variance over {additive.recipes} recipes and all "
-            f"targets ({_percent(additive.explained_adjusted)} less what as many coefficients "
-            f"explain by chance), and {additive.explained_of_means:.0%} of the matrix. The rest "
-            f"is the match of task and target, other choices, and noise.",
+            f"targets (adjusted for the number of coefficients: "
+            f"{_percent(additive.explained_adjusted)}), and {additive.explained_of_means:.0%} of "
+            f"the matrix. The rest is the match of task and target, other choices, and noise.",
             "Points; a target's are beside the mean. 95 %: other recipes.",
         ],
         ("of", "name", "coefficient", "recipes"),

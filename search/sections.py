@@ -81,8 +81,9 @@ def _arms_section(
         "The arms",
         [
             f"The best recipe of each arm against the tuned baseline (trial "
-            f"{tuned.first.number}), on seeds that both have. Gains are percentage points with 95 "
-            f"% intervals, scores percent. The search's own scores chose these recipes and judge "
+            f"{tuned.first.number}), on seeds that both have. Gains are percentage points, scores "
+            f"percent; intervals are of 95 %, over other seeds and examples, with one seed over "
+            f"other examples alone. The search's own scores chose these recipes and judge "
             f"them: open circles flatter."
         ],
         (*columns, "seeds", "paired gain", "trial"),

@@ -205,10 +205,13 @@ def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, A
     wrong = [harmful["verdict"] == Verdict.HELPS for _, harmful in arms]
     wrong_too = [helpful["verdict"] == Verdict.HURTS for helpful, _ in arms]
     false = [any(row["verdict"] != Verdict.UNDECIDED for row in rows) for rows in null]
-    intervals = [(row["low"], row["high"]) for rows in null for row in rows]
-    covered = [
-        low is not None and high is not None and low <= 0 <= high for low, high in intervals
+    intervals = [
+        (row["low"], row["high"])
+        for rows in null
+        for row in rows
+        if row["low"] is not None and row["high"] is not None
     ]
+    covered = [low <= 0 <= high for low, high in intervals]
     return {
         "seeds": seeds,
         "planted_studies": len(planted),

@@ -249,6 +249,11 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
         "Undecided: none of the 2 recipes that were confirmed helps reliably."
     )
     assert "This is look 2 at the same test splits" in found.page.text
+    export, more = found.numbers["next"]
+    assert "the model to use is the tuned baseline" in export[0]
+    assert export[1].startswith("python -m search.export --study synthetic")
+    assert "With 5 seeds a gain below 1.5 points would often be missed" in more[0]
+    assert more[1].endswith("--again --seeds 10")
     assert "from 1.5 points on it would have been found" in found.page.text
 
 
