@@ -14,7 +14,10 @@ import torch
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
+from search.landscape import Landscape
 from search.run import main
+from tests.search_tests.synthetic_study import write_study
+from tests.search_tests.worked_study import PLANS, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,3 +154,11 @@ def searched(workplace: Workplace, finished_study: Path) -> Workplace:
     """A copy of the finished study, to do anything to."""
     shutil.copytree(finished_study, workplace.folder, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
+    """Of the study worked out by hand."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('landscape') / 'study.db'}"
+    write_study(url, PLANS)
+    return read(url)
