@@ -125,7 +125,7 @@ class Pulse:
         Args:
             device: As people call it.
         """
-        account = self._workers.join(self._worker, device)
+        account = self._workers.join(self._worker, device, self.budget.trials)
         self._stops = account.stops
         self._learn(account)
         ended = threading.Event()

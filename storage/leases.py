@@ -255,7 +255,15 @@ class Leases:
     @outlasting
     def holders(self, keys: Collection[str]) -> dict[str, Holder]:
         """Who has each of these leases now; those that nobody has are left out."""
-        query = sa.select(_leases).where(_leases.c.lease_key.in_(keys))
+        return self._holders(_leases.c.lease_key.in_(keys))
+
+    @outlasting
+    def held(self) -> dict[str, Holder]:
+        """All leases that anybody has, of every study of the database."""
+        return self._holders(sa.true())
+
+    def _holders(self, wanted: sa.ColumnElement[bool]) -> dict[str, Holder]:
+        query = sa.select(_leases).where(wanted, _leases.c.owner != NOBODY)
         with self._engine.connect() as connection:
             now = clock(connection)
             rows = connection.execute(query).mappings().all()
@@ -264,7 +272,6 @@ class Leases:
                 row["owner"], row["fence"], row["done"], row["total"], row["expires_at"] - now
             )
             for row in rows
-            if row["owner"] != NOBODY
         }
 
     @outlasting

@@ -301,6 +301,21 @@ class Ledger:
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
     @outlasting
+    def copy_study(self, study_name: str, other: str) -> None:
+        """Have the results, stage runs and looks of a study once more, under another name."""
+        with self._engine.begin() as connection:
+            for table in (_results, _stage_runs, _confirmations):
+                query = sa.select(table).where(table.c.study_name == study_name)
+                rows = [dict(row) for row in connection.execute(query).mappings()]
+                for row in rows:
+                    row["study_name"] = other
+                    if table is _stage_runs:
+                        del row["id"]
+                        row["token"] = uuid.uuid4().hex
+                if rows:
+                    connection.execute(sa.insert(table), rows)
+
+    @outlasting
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
         """The checkpoint's scores on a split, by (task, language, corpus_key)."""
         query = sa.select(*_SCORE_COLUMNS).where(

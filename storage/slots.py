@@ -173,6 +173,18 @@ class Slots:
             for row in rows
         ]
 
+    def copy(self, other: str) -> None:
+        """Have the slots of this study once more in another one, those that are done done."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_slots).where(_slots.c.study_name == other))
+            rows = connection.execute(sa.select(_slots).where(self._mine)).mappings().all()
+            changed = [
+                {**row, "study_name": other, "lease_key": uuid.uuid4().hex, "recipe_key": None}
+                for row in rows
+            ]
+            if changed:
+                connection.execute(sa.insert(_slots), changed)
+
     @outlasting
     def forget(self) -> None:
         """Drop all slots, of a study that was deleted in Optuna."""
