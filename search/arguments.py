@@ -113,7 +113,10 @@ def start_torch(threads: int | None) -> None:
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
     from storage.backends import sqlite_file
+    from storage.journal import journal_folder
 
+    if (folder := journal_folder(storage_url)) is not None:
+        return str(folder / "transfer-search.cache")
     file = sqlite_file(storage_url)
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
 

@@ -96,7 +96,7 @@ def _extend(
     """
     import optuna
 
-    from search.study import differences, provenance
+    from search.study import differences, name_metric, provenance
     from search.versions import version_name, version_of
     from spaces.errors import StorageError
     from storage.leases import Leases
@@ -129,7 +129,7 @@ def _extend(
     about = {**study.user_attrs, **provenance(new), "extends": study.study_name}
     for key, value in about.items():
         made.set_user_attr(key, value)
-    made.set_metric_names(study.metric_names or ["gain"])
+    name_metric(made, facts)
     for trial in carried:
         made.add_trial(trial)
     ledger.copy_study(study.study_name, name)

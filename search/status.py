@@ -150,8 +150,9 @@ def in_words(status: dict[str, Any]) -> list[str]:
     for stage in status["stages"]:
         machine, _, pid, _ = _parts(stage["owner"])
         lines.append(
-            f"stage {stage['stage_key'][:12]} is trained by {pid} on {machine}, {stage['done']} of "
-            f"{stage['total']} updates, its lease holds {stage['seconds_left']:.0f} s more"
+            f"stage {stage['stage_key'][:12]} is trained by {pid} on {machine}, "
+            f"{stage['done']} of {stage['total']} updates, its lease holds "
+            f"{stage['seconds_left']:.0f} s more"
         )
     if status["failures"]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(status["failures"].items()))
@@ -162,8 +163,8 @@ def in_words(status: dict[str, Any]) -> list[str]:
     ]
     if status["outbox"]:
         lines.append(
-            f"outbox: {status['outbox']} results of dead workers of this machine wait for its next "
-            f"worker"
+            f"outbox: {status['outbox']} results of dead workers of this machine wait for its "
+            f"next worker"
         )
     if status["stopped"]:
         lines.append(f"the study was stopped last because {status['stopped']}")

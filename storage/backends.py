@@ -23,6 +23,7 @@ from sqlalchemy.engine import URL, make_url
 from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url
 from storage.history import CachedHistory, HistoryStorage
+from storage.journal import journal_engine, journal_folder, journal_studies
 from storage.outages import wait_at_connect
 from storage.outbox import outbox_of
 from storage.proxy import ProxyClient
@@ -62,8 +63,9 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
-            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`).
-        create: Whether an SQLite file or an embedded database that is not there is made.
+            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`); or
+            `journal:FOLDER`, a folder that machines share (`storage.journal`).
+        create: Whether a file or a folder that is not there is made.
         proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
 
     Raises:
@@ -72,9 +74,11 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     """
     parsed = parse_url(url)
     shown = redacted(url)
-    file = sqlite_file(url)
-    if file is not None and not create and not file.is_file():
-        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+    place = sqlite_file(url) or embedded_folder(url) or journal_folder(url)
+    if place is not None and not create and not place.exists():
+        raise StorageError(f"storage {shown}: expected a database, found no {place}")
+    if (shared := journal_folder(url)) is not None:
+        return _open_journal(shared, shown)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
     engine_options: dict[str, object] = {
@@ -101,12 +105,30 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     _bound_transactions(database.engine)
     wait_at_connect(database.engine)
     studies: BaseStorage = CachedHistory(database)
-    place = file or folder
     return SharedStorage(
         _connected(proxy) if proxy else studies,
         database.engine,
         outbox_of(str(place.absolute()) if place else shown),
     )
+
+
+def _open_journal(folder: Path, shown: str) -> SharedStorage:
+    """The storage in a shared folder, which is made if only its parent is there.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except (OSError, sa.exc.OperationalError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(
+            f"storage {shown}: expected a folder that can be written, found: {reason}"
+        ) from error
+    return SharedStorage(studies, engine, outbox_of(str(folder.absolute())))
 
 
 def _bound_transactions(engine: sa.Engine) -> None:
@@ -192,6 +214,8 @@ def parse_url(url: str) -> URL:
     wanted = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     if embedded_folder(url) is not None:
         return URL.create("postgresql+psycopg", database=EMBEDDED)  # its place is found later
+    if (folder := journal_folder(url)) is not None:
+        return URL.create("sqlite", database=str(folder / "ledger.sqlite"))
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -206,7 +230,7 @@ def parse_url(url: str) -> URL:
 
 def redacted(url: str) -> str:
     """The URL with its password, and whatever its query holds, hidden."""
-    if embedded_folder(url) is not None:
+    if embedded_folder(url) is not None or journal_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
 
@@ -219,6 +243,8 @@ def is_of_one_machine(url: str) -> bool:
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for other databases and for `:memory:`."""
     parsed = parse_url(url)
+    if journal_folder(url) is not None:
+        return None
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         return None
     return Path(str(parsed.database))

@@ -124,6 +124,12 @@ class Workers:
         self._ensure_account()
         with self._engine.begin() as connection:
             now = clock(connection)
+            alive = sa.select(sa.func.count()).where(
+                _workers.c.study_name == self._study, _workers.c.seen_at > now - LEASE_SECONDS
+            )
+            if connection.execute(alive).scalar_one() == 0:  # the clock stood still until now
+                mine = _accounts.c.study_name == self._study
+                connection.execute(sa.update(_accounts).where(mine).values(seen_at=now))
             fewer = sa.and_(_accounts.c.study_name == self._study, _accounts.c.trials < trials)
             connection.execute(sa.update(_accounts).where(fewer).values(trials=trials))
             own = self._own(worker)
