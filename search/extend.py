@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ still be what it was: tasks, arms, epochs, rates and the like may be added, not 
 reference baseline must stay. The study goes on as a new version, NAME@2, which search.run, report
 and all others mean by NAME from then on; the old one stays as NAME@1.
 """
+# What a trial's value does not depend on, given its recipe.
+MAY_GROW = (
+    r"spec\.(arms|repeat_leaders|stop_behind|sampler|mixtures.*|"
+    r"intermediate\.tasks|(intermediate|target)\.(epochs|learning_rate|batch_size|examples|warmup_ratio|method|"
+    r"frozen_layers|lora_rank|prompt_length|shots|pooled_layer|similarity))"
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,8 +125,15 @@ def _extend(
             f"study {study.study_name!r}: expected a larger space, found the one it has; change "
             f"its file, or name what is new with --set"
         )
+    for place, text in changed.items():
+        is_new = place.startswith(("data.corpora.", "backbones.")) and " absent then" in text
+        if not (is_new or re.fullmatch(MAY_GROW, place)):
+            raise StorageError(
+                f"study {study.study_name!r}: its trials would mean something else: {text}; start "
+                f"another study with --name"
+            )
     trials = study.get_trials(deepcopy=False)
-    carried = [_carried(trial, old.space, space, changed) for trial in trials]
+    carried = [_carried(trial, old.space, space, list(changed.values())) for trial in trials]
     stem, version = version_of(study.study_name)
     name = version_name(stem, version + 1)
     if name in optuna.get_all_study_names(storage):  # an extension that was killed half-way

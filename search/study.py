@@ -231,22 +231,22 @@ def check_same(
     check_source(name, frozen, facts["data"]["source"], shown_url)
     if found := differences(frozen, facts):
         raise StorageError(
-            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found)}. Go on with "
+            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found.values())}. Go on with "
             f"what it was made from, carry its trials into a larger space with search.extend, or "
             f"start another study with --name"
         )
 
 
-def differences(frozen: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
-    """What a study was made from and what a run has, where they differ, in words."""
-    found = [
-        f"{place}: {_shown(old)} then, {_shown(new)} now"
+def differences(frozen: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Where what a study was made from and what a run has differ: place -> both, in words."""
+    found = {
+        place: f"{place}: {_shown(old)} then, {_shown(new)} now"
         for part in ("spec", "space", "data", "backbones", "precision")
         for place, old, new in _differences(frozen[part], facts[part], part)
-    ]
+    }
     # What follows from a difference in the study file stands in its space again.
-    if any(line.startswith("spec.") for line in found):
-        found = [line for line in found if not line.startswith("space.")]
+    if any(place.startswith("spec.") for place in found):
+        found = {place: text for place, text in found.items() if not place.startswith("space.")}
     return found
 
 
