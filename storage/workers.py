@@ -119,8 +119,12 @@ class Workers:
     def join(self, worker: str, device: str) -> Account:
         """Be there from now on; what was used up so far."""
         self._ensure_account()
+        others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
             now = clock(connection)
+            if not others:  # the time in which nobody was there does not count
+                own_account = _accounts.c.study_name == self._study
+                connection.execute(sa.update(_accounts).where(own_account).values(seen_at=now))
             own = self._own(worker)
             connection.execute(sa.delete(_workers).where(own))
             row = {
