@@ -55,7 +55,10 @@ class Server:
 
     def start(self) -> None:
         """Be there again, with all that was committed."""
-        self._server.ensure_postgres_running()
+        try:
+            self._server.ensure_postgres_running()
+        except subprocess.SubprocessError:  # a machine so busy that it takes more than 10 s
+            self._server.ensure_postgres_running()
 
     def start_in(self, seconds: float) -> threading.Timer:
         """Be there again in a while; to be joined."""
