@@ -1,4 +1,4 @@
-"""What a trial is to try: TPE seeded by the trial, and what stops a trial that is far behind.
+"""What a trial is to try, seeded by its slot, and what stops a trial that is far behind.
 
 A proposal is made against one reading of the study's history and is whole before the trial exists
 in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
@@ -14,18 +14,18 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.dimensions import SearchSpace, reference_parameters
 from spaces.errors import StorageError
-from spaces.studies import NO_INTERMEDIATE
+from spaces.studies import NO_INTERMEDIATE, Sampler
 from storage.fingerprint import fingerprint
 
 
 class Proposal:
-    """Draws the parameters of one trial by TPE, multivariate and grouped.
+    """Draws the parameters of one trial: at random, or by TPE, multivariate and grouped.
 
     Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
     with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
@@ -38,6 +38,7 @@ class Proposal:
         slot: Number of the slot.
         draw: 0 for the first proposal of the slot, 1 for the next one, ...
         fixed: Parameters that are given.
+        sampler: RANDOM depends on nothing but the study's name, the slot and the draw.
 
     Attributes:
         params: Drawn so far.
@@ -45,7 +46,12 @@ class Proposal:
     """
 
     def __init__(
-        self, study: Study, slot: int, draw: int = 0, fixed: Mapping[str, Any] | None = None
+        self,
+        study: Study,
+        slot: int,
+        draw: int = 0,
+        fixed: Mapping[str, Any] | None = None,
+        sampler: Sampler = Sampler.TPE,
     ) -> None:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
@@ -55,11 +61,9 @@ class Proposal:
             -1, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, trial_id=-1
         )
         seed = int(fingerprint([study.study_name, slot, draw])[:8], 16)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._tpe = TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        space = self._tpe.infer_relative_search_space(study, self._trial)
-        self._relative = self._tpe.sample_relative(study, self._trial, space)
+        self._sampler = _tpe(seed) if sampler is Sampler.TPE else RandomSampler(seed)
+        space = self._sampler.infer_relative_search_space(study, self._trial)
+        self._relative = self._sampler.sample_relative(study, self._trial, space)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of `choices`.
@@ -78,7 +82,7 @@ class Proposal:
         elif name in self._relative:
             value = self._relative[name]
         else:
-            value = self._tpe.sample_independent(self._study, self._trial, name, distribution)
+            value = self._sampler.sample_independent(self._study, self._trial, name, distribution)
         self.params[name], self.distributions[name] = value, distribution
         return value
 
@@ -90,6 +94,12 @@ class Proposal:
             distributions=self.distributions,
             user_attrs=dict(attributes),
         )
+
+
+def _tpe(seed: int) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:

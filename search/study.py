@@ -224,19 +224,25 @@ def check_same(
         StorageError: Data source, space, corpora, encoder or precision differ; says how.
     """
     check_source(name, frozen, facts["data"]["source"], shown_url)
-    differences = [
+    if found := differences(frozen, facts):
+        raise StorageError(
+            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found)}. Go on with "
+            f"what it was made from, carry its trials into a larger space with search.extend, or "
+            f"start another study with --name"
+        )
+
+
+def differences(frozen: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What a study was made from and what a run has, where they differ, in words."""
+    found = [
         f"{place}: {_shown(old)} then, {_shown(new)} now"
         for part in ("spec", "space", "data", "backbones", "precision")
         for place, old, new in _differences(frozen[part], facts[part], part)
     ]
     # What follows from a difference in the study file stands in its space again.
-    if any(line.startswith("spec.") for line in differences):
-        differences = [line for line in differences if not line.startswith("space.")]
-    if differences:
-        raise StorageError(
-            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(differences)}. Go on "
-            f"with what it was made from, or start another study with --name"
-        )
+    if any(line.startswith("spec.") for line in found):
+        found = [line for line in found if not line.startswith("space.")]
+    return found
 
 
 def check_source(name: str, frozen: Mapping[str, Any], ours: str, shown_url: str) -> None:

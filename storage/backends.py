@@ -13,18 +13,19 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
+from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url
-from storage.history import HistoryStorage
+from storage.history import CachedHistory, HistoryStorage
 from storage.outages import wait_at_connect
 from storage.outbox import outbox_of
+from storage.proxy import ProxyClient
 from storage.shared import SharedStorage
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -34,6 +35,21 @@ DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 SQLITE_TIMEOUT = 120
 CREATE_ATTEMPTS = 6
 PROXY_SECONDS = 20.0
+IDLE_SECONDS = 30
+"""A worker that is held up so long within a transaction loses it, and with it its locks, for which
+all others wait meanwhile. No transaction of ours does anything but talk to the database."""
+
+# A peer that is gone without a word, as behind a cut cable, is noticed within about half a minute,
+# and so well within a lease; TCP's own defaults are minutes to hours.
+CONNECT_SECONDS = 10
+SILENT_SECONDS = 30
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * SILENT_SECONDS,
+}
 
 T = TypeVar("T")
 
@@ -61,15 +77,14 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         raise StorageError(f"storage {shown}: expected a database, found no file {file}")
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
-    engine_options: dict[str, object] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite":
-        engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
+    engine_options: dict[str, object] = {
+        "pool_pre_ping": True,
+        "connect_args": connect_arguments(parsed),
+    }
     try:
         _prepare(parsed, engine_options, shown)
         database = create_together(
-            lambda: HistoryStorage(
-                parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
-            )
+            lambda: HistoryStorage(parsed.render_as_string(hide_password=False), engine_options)
         )
     except ImportError as error:
         raise StorageError(
@@ -83,8 +98,9 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    _bound_transactions(database.engine)
     wait_at_connect(database.engine)
-    studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
+    studies: BaseStorage = CachedHistory(database)
     place = file or folder
     return SharedStorage(
         _connected(proxy) if proxy else studies,
@@ -93,7 +109,21 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     )
 
 
-def _connected(proxy: str) -> GrpcStorageProxy:
+def _bound_transactions(engine: sa.Engine) -> None:
+    """Have the server end transactions whose worker is silent; only PostgreSQL's can."""
+    if engine.dialect.name != "postgresql":
+        return
+
+    def bound(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        connection.commit()
+
+    sa.event.listen(engine, "connect", bound)
+    engine.dispose()  # the connections made before
+
+
+def _connected(proxy: str) -> ProxyClient:
     """Optuna's client of a proxy that answers.
 
     Raises:
@@ -104,7 +134,7 @@ def _connected(proxy: str) -> GrpcStorageProxy:
         raise StorageError(f"--proxy: expected HOST:PORT, found {proxy!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        client = GrpcStorageProxy(host=host, port=int(port))
+        client = ProxyClient(host=host, port=int(port))
     try:
         client.wait_server_ready(timeout=PROXY_SECONDS)
     except ConnectionError as error:
@@ -114,6 +144,25 @@ def _connected(proxy: str) -> GrpcStorageProxy:
             f"start it with python -m search.proxy"
         ) from error
     return client
+
+
+def connect_arguments(url: URL) -> dict[str, int]:
+    """What the driver is told at each connection, so that no call hangs on a peer that is gone.
+
+    What the URL's query says of its own comes first.
+    """
+    backend, driver = url.get_backend_name(), url.get_driver_name()
+    if backend == "sqlite":
+        return {"timeout": SQLITE_TIMEOUT}
+    arguments = {"connect_timeout": CONNECT_SECONDS}
+    if backend == "postgresql":
+        # https://www.postgresql.org/docs/18/libpq-connect.html
+        arguments = {**arguments, **_KEEPALIVES} if driver.startswith("psycopg") else {}
+    elif driver == "pymysql":
+        arguments |= {"read_timeout": 2 * SILENT_SECONDS, "write_timeout": SILENT_SECONDS}
+    elif driver != "mysqldb":
+        arguments = {}
+    return {name: value for name, value in arguments.items() if name not in url.query}
 
 
 def create_together(create: Callable[[], T]) -> T:
@@ -160,6 +209,11 @@ def redacted(url: str) -> str:
     if embedded_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def is_of_one_machine(url: str) -> bool:
+    """Whether only processes of one machine can share the database, as its URL says."""
+    return parse_url(url).get_backend_name() == "sqlite" or embedded_folder(url) is not None
 
 
 def sqlite_file(url: str) -> Path | None:
