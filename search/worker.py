@@ -31,6 +31,7 @@ from spaces.errors import (
     DeviceMemoryError,
     DivergedError,
     Interrupted,
+    StorageError,
     StudyStopped,
     TransferSearchError,
     TrialLost,
@@ -174,7 +175,11 @@ class Worker:
             return None
         trials = self.storage.get_all_trials(self.study._study_id, deepcopy=False)
         # A worker may die after it made its trial and before the slot says so.
-        made = [x for x in trials if x.user_attrs.get("slot") == slot.number]
+        made = [
+            x
+            for x in trials
+            if x.user_attrs.get("slot") == slot.number and x.state is not TrialState.WAITING
+        ]
         for trial in made:
             if trial.state is TrialState.RUNNING:
                 self._settle_running(trial)
@@ -227,6 +232,9 @@ class Worker:
                 "retry_of": before.number,
                 "retry_reason": before.user_attrs.get("reason", ""),
             }
+        elif (queued := self._queued(slot, attributes)) is not None:
+            self.slots.begin(slot, queued[0].number)
+            return queued
         proposal, recipe, asked = self._proposed(slot, before)
         trial = proposal.as_trial({**attributes, **asked})
         trial._trial_id = self.storage.create_new_trial(self.study._study_id, trial)
@@ -234,14 +242,51 @@ class Worker:
         trial.datetime_start = datetime.now()
         return trial, recipe
 
+    def _queued(
+        self, slot: Slot, attributes: Mapping[str, Any]
+    ) -> tuple[FrozenTrial, Recipe] | None:
+        """The first trial that waits in Optuna's queue (`Study.enqueue_trial`), made this slot's.
+
+        The first slots of a study try each arm and take none.
+        """
+        if first_parameters(self.space, slot.number):
+            return None
+        waiting = (TrialState.WAITING,)
+        for trial in self.storage.get_all_trials(self.study._study_id, False, waiting):
+            trial_id = trial._trial_id
+            # Whoever has claimed it may have begun it between our look and our claim.
+            is_ours = self.slots.claim(slot, fingerprint(["queued", trial.number]))
+            if not is_ours or self.storage.get_trial(trial_id).state is not TrialState.WAITING:
+                continue
+            given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            proposal = Proposal(self._history(), slot.number, 0, given)
+            try:
+                recipe = suggest_recipe(proposal, self.space)
+            except StorageError as error:  # a value that the space has not
+                self._fail(trial_id, Failure.ERROR, str(error))
+                self._finished(trial_id, None)
+                continue
+            for name, distribution in proposal.distributions.items():
+                value = distribution.to_internal_repr(proposal.params[name])
+                self.storage.set_trial_param(trial_id, name, value, distribution)
+            for key, content in attributes.items():
+                self.storage.set_trial_user_attr(trial_id, key, content)
+            self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+            return self.storage.get_trial(trial_id), recipe
+        return None
+
+    def _history(self) -> Study:
+        """The study as it is now, for a sampler."""
+        snapshot = self.storage.snapshot(self.study._study_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return optuna.load_study(study_name=self.study.study_name, storage=snapshot)
+
     def _proposed(
         self, slot: Slot, before: FrozenTrial | None
     ) -> tuple[Proposal, Recipe, dict[str, Any]]:
         """What a slot is to try, which no other worker tries at this moment if that can be."""
-        snapshot = self.storage.snapshot(self.study._study_id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            history = optuna.load_study(study_name=self.study.study_name, storage=snapshot)
+        history = self._history()
 
         def drawn(
             draw: int, fixed: Mapping[str, Any], asked: Mapping[str, Any]

@@ -122,15 +122,13 @@ class Workers:
     def join(self, worker: str, device: str, trials: int = 0) -> Account:
         """Be there from now on, for so many trials in all; what was used up so far."""
         self._ensure_account()
+        others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
             now = clock(connection)
-            alive = sa.select(sa.func.count()).where(
-                _workers.c.study_name == self._study, _workers.c.seen_at > now - LEASE_SECONDS
-            )
-            if connection.execute(alive).scalar_one() == 0:  # the clock stood still until now
-                mine = _accounts.c.study_name == self._study
-                connection.execute(sa.update(_accounts).where(mine).values(seen_at=now))
-            fewer = sa.and_(_accounts.c.study_name == self._study, _accounts.c.trials < trials)
+            account = _accounts.c.study_name == self._study
+            if not others:  # the time in which nobody was there does not count
+                connection.execute(sa.update(_accounts).where(account).values(seen_at=now))
+            fewer = sa.and_(account, _accounts.c.trials < trials)
             connection.execute(sa.update(_accounts).where(fewer).values(trials=trials))
             own = self._own(worker)
             connection.execute(sa.delete(_workers).where(own))
