@@ -40,8 +40,10 @@ def add_storage(options: argparse.ArgumentParser) -> None:
         action=_Storage,
         default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
         metavar="URL",
-        help=f"database of studies and scores; default: {STORAGE_VARIABLE}, which keeps a "
-        f"password out of the process list, else {DEFAULT_STORAGE}",
+        help=f"database of studies and scores: sqlite:///FILE, "
+        f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "
+        f"that is started here; default: {STORAGE_VARIABLE}, which keeps a password out of the "
+        f"process list, else {DEFAULT_STORAGE}",
     )
 
 

@@ -15,7 +15,8 @@ import shlex
 import signal
 import sys
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def _submitted(
                     },
                 }
             )
-        with executor.batch():
+        with _without_output() if is_local else nullcontext(), executor.batch():
             jobs = [executor.submit(worker) for _ in range(workers)]
     except (RuntimeError, ValueError, FailedJobError, OSError) as error:
         found = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -192,6 +193,27 @@ def _submitted(
             f"cluster=local runs it on this machine"
         ) from error
     return [job.job_id for job in jobs]
+
+
+@contextmanager
+def _without_output() -> Iterator[None]:
+    """Have processes that are started within write nowhere.
+
+    Local jobs outlive this command; with its output they would keep a pipe open, and `... | tee`
+    would wait for them.
+    """
+    sys.stdout.flush()
+    kept = [os.dup(1), os.dup(2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for number, descriptor in enumerate(kept, 1):
+            os.dup2(descriptor, number)
+        for descriptor in (*kept, nowhere):
+            os.close(descriptor)
 
 
 def _minutes(text: str) -> int:

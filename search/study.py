@@ -231,9 +231,9 @@ def check_same(
     check_source(name, frozen, facts["data"]["source"], shown_url)
     if found := differences(frozen, facts):
         raise StorageError(
-            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found.values())}. Go on with "
-            f"what it was made from, carry its trials into a larger space with search.extend, or "
-            f"start another study with --name"
+            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found.values())}. Go "
+            f"on with what it was made from, carry its trials into a larger space with "
+            f"search.extend, or start another study with --name"
         )
 
 

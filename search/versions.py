@@ -1,4 +1,4 @@
-"""Versions of a study: `NAME`, then `NAME@2` and so on, each with a larger space (`search.extend`).
+"""Versions of a study: `NAME`, `NAME@2` and so on, each with a larger space (`search.extend`).
 
 A name without a number means the newest version; `NAME@1` is the first.
 """

@@ -232,10 +232,10 @@ class Worker:
                 "retry_of": before.number,
                 "retry_reason": before.user_attrs.get("reason", ""),
             }
-        elif (queued := self._queued(slot, attributes)) is not None:
-            self.slots.begin(slot, queued[0].number)
+        history = self._history()
+        if before is None and (queued := self._queued(slot, history, attributes)) is not None:
             return queued
-        proposal, recipe, asked = self._proposed(slot, before)
+        proposal, recipe, asked = self._proposed(slot, history, before)
         trial = proposal.as_trial({**attributes, **asked})
         trial._trial_id = self.storage.create_new_trial(self.study._study_id, trial)
         trial.number = self.storage.get_trial_number_from_id(trial._trial_id)
@@ -243,7 +243,7 @@ class Worker:
         return trial, recipe
 
     def _queued(
-        self, slot: Slot, attributes: Mapping[str, Any]
+        self, slot: Slot, history: Study, attributes: Mapping[str, Any]
     ) -> tuple[FrozenTrial, Recipe] | None:
         """The first trial that waits in Optuna's queue (`Study.enqueue_trial`), made this slot's.
 
@@ -251,20 +251,19 @@ class Worker:
         """
         if first_parameters(self.space, slot.number):
             return None
-        waiting = (TrialState.WAITING,)
-        for trial in self.storage.get_all_trials(self.study._study_id, False, waiting):
+        for trial in history.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             trial_id = trial._trial_id
             # Whoever has claimed it may have begun it between our look and our claim.
-            is_ours = self.slots.claim(slot, fingerprint(["queued", trial.number]))
+            is_ours = self.slots.begin(slot, fingerprint(["queued", trial.number]))
             if not is_ours or self.storage.get_trial(trial_id).state is not TrialState.WAITING:
                 continue
             given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            proposal = Proposal(self._history(), slot.number, 0, given)
+            proposal = Proposal(history, slot.number, 0, given)
             try:
                 recipe = suggest_recipe(proposal, self.space)
             except StorageError as error:  # a value that the space has not
-                self._fail(trial_id, Failure.ERROR, str(error))
-                self._finished(trial_id, None)
+                self._fail(trial, Failure.ERROR, str(error))
+                self._finished(trial, None)
                 continue
             for name, distribution in proposal.distributions.items():
                 value = distribution.to_internal_repr(proposal.params[name])
@@ -283,10 +282,9 @@ class Worker:
             return optuna.load_study(study_name=self.study.study_name, storage=snapshot)
 
     def _proposed(
-        self, slot: Slot, before: FrozenTrial | None
+        self, slot: Slot, history: Study, before: FrozenTrial | None
     ) -> tuple[Proposal, Recipe, dict[str, Any]]:
         """What a slot is to try, which no other worker tries at this moment if that can be."""
-        history = self._history()
 
         def drawn(
             draw: int, fixed: Mapping[str, Any], asked: Mapping[str, Any]

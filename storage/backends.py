@@ -12,6 +12,7 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
-from storage.embedded import EMBEDDED, embedded_folder, embedded_url
+from storage.embedded import EMBEDDED, embedded_folder, embedded_url, start_again
 from storage.history import CachedHistory, HistoryStorage
 from storage.journal import journal_engine, journal_folder, journal_studies
 from storage.outages import wait_at_connect
@@ -85,6 +86,10 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         "pool_pre_ping": True,
         "connect_args": connect_arguments(parsed),
     }
+    if parsed.get_backend_name() in {"mysql", "mariadb"}:
+        # PostgreSQL's level. MySQL's own locks the gaps between rows, so that workers which add
+        # rows at one time end in deadlocks.
+        engine_options["isolation_level"] = "READ COMMITTED"
     try:
         _prepare(parsed, engine_options, shown)
         database = create_together(
@@ -103,7 +108,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
     _bound_transactions(database.engine)
-    wait_at_connect(database.engine)
+    wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = CachedHistory(database)
     return SharedStorage(
         _connected(proxy) if proxy else studies,

@@ -1,8 +1,8 @@
 """A study in a folder that machines share, without a server: Optuna's journal and an SQLite file.
 
-For network file systems on which SQLite's own locks cannot be trusted. Optuna's part is its journal
-file, ours an SQLite file that is opened anew for each transaction; both are written under a lock
-that is a symbolic link, which every file system makes in one step. What goes wrong with the plain
+For network file systems on which SQLite's own locks cannot be trusted. Optuna's part is its
+journal file, ours an SQLite file that is opened anew for each transaction; both are written under
+a lock that is a symbolic link, which every file system makes in one step. What goes wrong with the plain
 journal is mended here: a lock whose holder was killed on this machine is free at once (elsewhere
 after `GRACE_SECONDS`), and half a line at the journal's end is cut off before the next is written.
 """
@@ -88,7 +88,7 @@ class FolderLock(BaseJournalFileLock):
         seen, since = "", 0.0
         while True:
             try:
-                os.symlink(token, self._place)
+                self._place.symlink_to(token)
             except FileExistsError:
                 holder = self._holder()
                 if holder != seen:
@@ -113,7 +113,7 @@ class FolderLock(BaseJournalFileLock):
 
     def _holder(self) -> str:
         try:
-            return os.readlink(self._place)
+            return str(self._place.readlink())
         except FileNotFoundError:
             return ""
 

@@ -44,7 +44,8 @@ _scores = sa.Table(
     sa.Column("examples", sa.Integer, nullable=False),
     sa.Column("lost_words", sa.Integer, nullable=False),
     sa.Column("unscored_examples", sa.Integer, nullable=False),
-    sa.Column("outcomes", sa.LargeBinary, nullable=False),
+    # MySQL takes 64 KB of a binary whose length is not given; 16 MB are 2 million examples.
+    sa.Column("outcomes", sa.LargeBinary(2**24 - 1), nullable=False),
 )
 _results = sa.Table(
     "transfer_results",

@@ -171,14 +171,21 @@ def outlast(operation: Callable[[], T]) -> T:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def wait_at_connect(engine: sa.Engine) -> None:
-    """Let `engine` wait where a connection cannot be made."""
+def wait_at_connect(engine: sa.Engine, revive: Callable[[], None] | None = None) -> None:
+    """Let `engine` wait where a connection cannot be made.
+
+    Args:
+        engine: Of the database.
+        revive: Starts a database that is this program's own.
+    """
 
     def connect(dialect: sa.Dialect, record: object, words: list[Any], names: Any) -> Any:
         def once() -> Any:
             try:
                 return dialect.connect(*words, **names)
             except dialect.loaded_dbapi.Error as error:
+                if revive is not None:
+                    revive()
                 # As the engine would say it; it is not reached.
                 raise sa.exc.OperationalError("connect", None, error) from error
 

@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import torch
 from transformers import BertModel
 
@@ -132,6 +136,32 @@ def workplace(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str])
     """A fresh folder with `tiny.toml`."""
     (tmp_path / "tiny.toml").write_text(STUDY, encoding="utf-8")
     return Workplace(tmp_path, encoder, capsys)
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., None]:
+    """Wait until something is so, as long as something else is."""
+
+    def wait(is_so: Callable[[], bool], go_on: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert go_on(), "it ended before"
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def postgresql_url(postgresql: sa.URL) -> str:
+    """The URL, with a password, of an empty database that many processes may share."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    url = postgresql.set(database=name, password="s3cret")
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,9 @@ def test_all_trials_are_read_as_optuna_reads_them(
     assert len(ours) == 16
     assert ours == theirs
     states = (TrialState.WAITING, TrialState.RUNNING)
-    ours, theirs = ([_facts(x) for x in each.get_all_trials(1, states=states)] for each in storages)
+    ours, theirs = (
+        [_facts(x) for x in each.get_all_trials(1, states=states)] for each in storages
+    )
     assert len(ours) == 2
     assert ours == theirs
 

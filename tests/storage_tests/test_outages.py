@@ -59,9 +59,7 @@ def coins_in(engine: sa.Engine) -> dict[str, int]:
 
 
 @on_postgresql
-def test_a_transaction_that_was_cut_in_two_is_done_once(
-    purses: sa.Engine, server: Server
-) -> None:
+def test_a_transaction_that_was_cut_in_two_is_done_once(purses: sa.Engine, server: Server) -> None:
     tries, returns = [], []
 
     def move() -> None:
@@ -205,7 +203,8 @@ def test_an_outage_without_end_ends_the_run_in_one_line(purses: sa.Engine, serve
 
 
 @pytest.mark.parametrize(
-    "query", ["SELECT coins FROM nowhere", "INSERT INTO purses VALUES (1, 2, 3)", "SELECT 'a' / 0 FROM"]
+    "query",
+    ["SELECT coins FROM nowhere", "INSERT INTO purses VALUES (1, 2, 3)", "SELECT 'a' / 0 FROM"],
 )
 def test_a_wrong_statement_is_not_waited_for(
     purses: sa.Engine, query: str, caplog: pytest.LogCaptureFixture
@@ -223,9 +222,7 @@ def test_a_wrong_statement_is_not_waited_for(
 def test_an_sqlite_file_that_another_process_writes_is_waited_for(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = sa.create_engine(
-        f"sqlite:///{tmp_path / 'busy.db'}", connect_args={"timeout": 0.05}
-    )
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'busy.db'}", connect_args={"timeout": 0.05})
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE purses (name VARCHAR(1), coins INTEGER)")
         connection.exec_driver_sql("INSERT INTO purses VALUES ('a', 10)")
