@@ -25,7 +25,7 @@ from storage.embedded import EmbeddedServer
 
 CATCH_SECONDS = 15.0
 """For how long a worker is waited for that has a result in its outbox."""
-FULL_SECONDS = 8.0
+FULL_SECONDS = 20.0
 DISK_BYTES = 64 << 20
 PAUSE_LEASES = 1.7
 
@@ -298,7 +298,8 @@ class Site:
         target = manifest
         if how != "half its manifest":
             content = json.loads(manifest.read_text(encoding="utf-8"))
-            target = manifest.parent / content["folder"] / self.rng.choice(sorted(content["files"]))
+            name = self.rng.choice(sorted(content["files"]))
+            target = manifest.parent / content["folder"] / name
         whole = target.read_bytes()
         place = len(whole) // 2
         flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]

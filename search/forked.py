@@ -1,4 +1,4 @@
-"""Workers that are there at once: processes of `search.run`, forked from one that has torch loaded.
+"""Workers that are there at once: processes of `search.run`, forked from one with torch loaded.
 
 For whoever starts dozens of them, as `search.chaos` does: loading torch, transformers and SciPy
 takes longer than a trial of its study. Each is a process of its own, with the options and the exit

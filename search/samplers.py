@@ -82,9 +82,7 @@ class Proposal:
         elif name in self._relative:
             value = self._relative[name]
         else:
-            value = self._sampler.sample_independent(
-                self._study, self._trial, name, distribution
-            )
+            value = self._sampler.sample_independent(self._study, self._trial, name, distribution)
         self.params[name], self.distributions[name] = value, distribution
         return value
 

@@ -23,8 +23,8 @@ from sqlalchemy.engine import URL, make_url
 from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url
 from storage.history import HistoryStorage
-from storage.outages import wait_at_connect
-from storage.outbox import outbox_of
+from storage.outages import outlast, wait_at_connect
+from storage.outbox import Outbox, outbox_of
 from storage.shared import SharedStorage
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -41,17 +41,20 @@ all others wait meanwhile. No transaction of ours does anything but talk to the 
 T = TypeVar("T")
 
 
-def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> SharedStorage:
+def open_storage(
+    url: str, *, create: bool = True, proxy: str | None = None, patient: bool = False
+) -> SharedStorage:
     """The storage at a database URL; its tables are made on first use.
 
-    A database that is not there now is an error; one that goes away later is waited for
-    (`storage.outages`).
+    A database that is not there now is an error, unless it was there before; one that goes away
+    later is waited for (`storage.outages`).
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
             `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`).
         create: Whether an SQLite file or an embedded database that is not there is made.
         proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
+        patient: Wait for a database that is not there now, too.
 
     Raises:
         StorageError: The URL is wrong, its driver is not installed, the database cannot be
@@ -67,13 +70,17 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     engine_options: dict[str, object] = {"pool_pre_ping": True}
     if parsed.get_backend_name() == "sqlite":
         engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
-    try:
+
+    def opened() -> HistoryStorage:
         _prepare(parsed, engine_options, shown)
-        database = create_together(
+        return create_together(
             lambda: HistoryStorage(
                 parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
             )
         )
+
+    try:
+        database = outlast(opened) if patient else opened()
     except ImportError as error:
         raise StorageError(
             f"storage {shown}: expected the driver {error.name!r} to be installed; "
@@ -89,12 +96,13 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     _bound_transactions(database.engine)
     wait_at_connect(database.engine)
     studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
-    place = file or folder
-    return SharedStorage(
-        _connected(proxy) if proxy else studies,
-        database.engine,
-        outbox_of(str(place.absolute()) if place else shown),
-    )
+    return SharedStorage(_connected(proxy) if proxy else studies, database.engine, outbox_for(url))
+
+
+def outbox_for(url: str) -> Outbox:
+    """This machine's outbox for the database at a URL."""
+    place = sqlite_file(url) or embedded_folder(url)
+    return outbox_of(str(place.absolute()) if place else redacted(url))
 
 
 def _bound_transactions(engine: sa.Engine) -> None:

@@ -75,12 +75,12 @@ class Outbox:
         """Entries of processes that are gone, oldest first."""
         if not self.folder.is_dir():
             return []
-        found = [
-            file
-            for file in self.folder.glob("*.json")
-            if is_dead(unquote(file.stem.rpartition("-")[0]))
-        ]
+        found = [file for file in self.folder.glob("*.json") if is_dead(_writer(file))]
         return sorted(found, key=lambda file: file.stat().st_mtime)
+
+    def unfinished(self) -> list[Path]:
+        """What processes that are gone had not written to its end: no entries, and of no use."""
+        return [file for file in self.folder.glob("*.part") if is_dead(_writer(file))]
 
     def _write(self, file: Path, text: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,6 +94,11 @@ class Outbox:
             temporary.replace(file)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _writer(file: Path) -> str:
+    """The process whose file it is."""
+    return unquote(file.stem.rpartition("-")[0])
 
 
 def outbox_of(database: str) -> Outbox:

@@ -27,10 +27,13 @@ def test_its_locks_do_not_hold_up_the_others(
             connection.execute(sa.text("INSERT INTO account VALUES (1)"))
         take = sa.text("UPDATE account SET taken = taken + 1")
         began = time.monotonic()
-        with pytest.raises(sa.exc.DBAPIError) as cut_off, stopped.engine.begin() as held:
+        held = stopped.engine.connect()
+        held.execute(take)
+        with other.engine.begin() as connection:
+            connection.execute(take)
+        with pytest.raises(sa.exc.DBAPIError) as cut_off:
             held.execute(take)
-            with other.engine.begin() as connection:
-                connection.execute(take)
+        held.close()
         assert time.monotonic() - began < 10
         assert is_outage(cut_off.value), "it is done again, as after any lost connection"
         with other.engine.connect() as connection:
