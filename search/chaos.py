@@ -210,8 +210,6 @@ class _Chaos:
         self._skipped: dict[str, str] = {}
 
     def run(self) -> ChaosResult:
-        from objectives.pocket import save_untrained_encoder
-
         text = STUDY.format(epochs=list(self._plan.epochs))
         (self._folder / f"{NAME}.toml").write_text(text, encoding="utf-8")
         (self._folder / "logs").mkdir()
@@ -219,11 +217,12 @@ class _Chaos:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         state = self._folder / "state"
         with ExitStack() as stack:
-            # Loads torch while the database starts and this process loads it, too.
-            forks = stack.enter_context(ForkServer({STATE_VARIABLE: str(state)}, CORPORA))
+            # It loads torch while the database starts.
+            forks = stack.enter_context(
+                ForkServer({STATE_VARIABLE: str(state)}, self._folder / "encoder", CORPORA)
+            )
             server, url = self._database(stack)
             disk = self._disk(stack)
-            save_untrained_encoder(self._folder / "encoder")
             cache = (disk.folder if disk else self._folder) / "study.cache"
             fleet = Fleet(forks, self._words(url, cache), self._folder / "logs")
             opened = stack.enter_context(_Opened.at(url))

@@ -108,7 +108,9 @@ class Fleet:
             if time.monotonic() > until:
                 os.kill(pid, signal.SIGCONT)
                 del self.paused[pid]
-        for group, right in ((self._running, {0}), (self._told, {0, 128 + signal.SIGTERM})):
+        # One that was just starting knows nothing yet of how to end well.
+        told = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
+        for group, right in ((self._running, {0}), (self._told, told)):
             for pid, log in list(group.items()):
                 code = self.server.exit_code(pid)
                 if code is not None:
