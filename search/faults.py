@@ -79,6 +79,15 @@ class Fleet:
         return [pid for pid in self._running if pid not in self.paused]
 
     @property
+    def busy_pids(self) -> list[int]:
+        """Those of `pids` that have begun a trial; one that still starts has little to lose."""
+        return [
+            pid
+            for pid in self.pids
+            if "\ntrial " in self._running[pid].read_text(encoding="utf-8")
+        ]
+
+    @property
     def is_gone(self) -> bool:
         """Whether none is left."""
         self.look_after()
@@ -208,7 +217,8 @@ class Site:
         }[fault]()
 
     def _any_worker(self) -> int | None:
-        pids = self.fleet.pids
+        """One that is at work; None while all of them are starting."""
+        pids = self.fleet.busy_pids
         return self.rng.choice(pids) if pids else None
 
     def _kill(self) -> str | None:
