@@ -210,8 +210,6 @@ class _Chaos:
         self._skipped: dict[str, str] = {}
 
     def run(self) -> ChaosResult:
-        from objectives.pocket import save_untrained_encoder
-
         text = STUDY.format(epochs=list(self._plan.epochs))
         (self._folder / f"{NAME}.toml").write_text(text, encoding="utf-8")
         (self._folder / "logs").mkdir()
@@ -219,11 +217,12 @@ class _Chaos:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         state = self._folder / "state"
         with ExitStack() as stack:
-            # Loads torch while the database starts and this process loads it, too.
-            forks = stack.enter_context(ForkServer({STATE_VARIABLE: str(state)}, CORPORA))
+            # It loads torch while the database starts.
+            forks = stack.enter_context(
+                ForkServer({STATE_VARIABLE: str(state)}, self._folder / "encoder", CORPORA)
+            )
             server, url = self._database(stack)
             disk = self._disk(stack)
-            save_untrained_encoder(self._folder / "encoder")
             cache = (disk.folder if disk else self._folder) / "study.cache"
             fleet = Fleet(forks, self._words(url, cache), self._folder / "logs")
             opened = stack.enter_context(_Opened.at(url))
@@ -280,7 +279,7 @@ class _Chaos:
             *("--study", str(folder / f"{NAME}.toml"), "--data", "pocket"),
             *("--backbone", str(folder / "encoder"), "--storage", url, "--cache", str(cache)),
             *("--device", "cpu", "--precision", PRECISION, "--threads", "1"),
-            *("--lease", str(plan.lease_seconds), "--trials", str(plan.trials)),
+            *("--lease", str(plan.lease_seconds), "--trials", str(plan.trials), "--patient"),
         ]
 
     # --- what happens
@@ -300,7 +299,6 @@ class _Chaos:
             wanted = int(number / plan.faults * 0.9 * plan.trials)
             if opened.slots.count_done() < wanted:
                 fleet.rest(0.2)
-                self._keep_up(site)
                 continue
             fault = waiting.pop(0)
             said = site.inject(fault)
@@ -313,8 +311,10 @@ class _Chaos:
             done = opened.slots.count_done()
             self._say(f"{number}/{plan.faults} {fault}: {said} ({done}/{plan.trials} done)")
             fleet.rest(self._rng.uniform(0.2, 1.0))
-        self._await(fleet, "the study", lambda: self._keep_up(site))
-        self._say(f"all {plan.trials} trials done" if not fleet.errors else "ended by an error")
+        self._await(fleet, "the study")
+        for error in fleet.errors:
+            self._say(f"a worker ended by itself: {error}")
+        self._say(f"{opened.slots.count_done()}/{plan.trials} done")
 
     def _in_order(self) -> list[Fault]:
         """The faults to come: each kind once, then drawn, in rounds."""
@@ -330,25 +330,18 @@ class _Chaos:
     def _is_over(self, site: Site, opened: _Opened) -> bool:
         return bool(site.fleet.errors) or opened.slots.are_done(self._plan.trials)
 
-    def _keep_up(self, site: Site) -> None:
-        """Say at once what ended a worker that nobody harmed."""
-        if site.fleet.errors:
-            self._say(f"a worker ended: {site.fleet.errors[-1]}")
-
     def _wait_until(self, is_there: Callable[[], bool], site: Site, what: str) -> None:
         while not is_there():
             if site.fleet.errors:
                 raise RuntimeError(f"expected {what}, found: {site.fleet.errors[0]}")
             site.fleet.rest(0.1)
 
-    def _await(
-        self, fleet: Fleet, what: str, meanwhile: Callable[[], None] = lambda: None
-    ) -> None:
+    def _await(self, fleet: Fleet, what: str) -> None:
         while not fleet.is_gone:
             fleet.rest(0.2)
-            meanwhile()
             if time.monotonic() - self._began > self._plan.limit_seconds:
-                fleet.errors.append(f"{what} was not done within {self._plan.limit_seconds:.0f} s")
+                limit = self._plan.limit_seconds
+                fleet.errors.append(f"{what} was not done within {limit:.0f} s")
                 return
 
     # --- what is true

@@ -25,7 +25,7 @@ from storage.embedded import EmbeddedServer
 
 CATCH_SECONDS = 15.0
 """For how long a worker is waited for that has a result in its outbox."""
-FULL_SECONDS = 8.0
+FULL_SECONDS = 20.0
 DISK_BYTES = 64 << 20
 PAUSE_LEASES = 1.7
 
@@ -79,6 +79,15 @@ class Fleet:
         return [pid for pid in self._running if pid not in self.paused]
 
     @property
+    def busy_pids(self) -> list[int]:
+        """Those of `pids` that have begun a trial; one that still starts has little to lose."""
+        return [
+            pid
+            for pid in self.pids
+            if "\ntrial " in self._running[pid].read_text(encoding="utf-8")
+        ]
+
+    @property
     def is_gone(self) -> bool:
         """Whether none is left."""
         self.look_after()
@@ -108,7 +117,9 @@ class Fleet:
             if time.monotonic() > until:
                 os.kill(pid, signal.SIGCONT)
                 del self.paused[pid]
-        for group, right in ((self._running, {0}), (self._told, {0, 128 + signal.SIGTERM})):
+        # One that was just starting knows nothing yet of how to end well.
+        told = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
+        for group, right in ((self._running, {0}), (self._told, told)):
             for pid, log in list(group.items()):
                 code = self.server.exit_code(pid)
                 if code is not None:
@@ -206,7 +217,8 @@ class Site:
         }[fault]()
 
     def _any_worker(self) -> int | None:
-        pids = self.fleet.pids
+        """One that is at work; None while all of them are starting."""
+        pids = self.fleet.busy_pids
         return self.rng.choice(pids) if pids else None
 
     def _kill(self) -> str | None:
@@ -298,9 +310,8 @@ class Site:
         target = manifest
         if how != "half its manifest":
             content = json.loads(manifest.read_text(encoding="utf-8"))
-            target = (
-                manifest.parent / content["folder"] / self.rng.choice(sorted(content["files"]))
-            )
+            name = self.rng.choice(sorted(content["files"]))
+            target = manifest.parent / content["folder"] / name
         whole = target.read_bytes()
         place = len(whole) // 2
         flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]

@@ -1,4 +1,4 @@
-"""Workers that are there at once: processes of `search.run`, forked from one that has torch loaded.
+"""Workers that are there at once: processes of `search.run`, forked from one with torch loaded.
 
 For whoever starts dozens of them, as `search.chaos` does: loading torch, transformers and SciPy
 takes longer than a trial of its study. Each is a process of its own, with the options and the exit
@@ -26,16 +26,20 @@ class ForkServer:
 
     Args:
         environment: Of the workers; the rest is as here.
-        warm_up: Corpora to generate before the first worker: task -> its languages, of which the
-            first has a training split.
+        encoder: Where an untrained encoder is written before the first worker starts.
+        warm_up: Pocket corpora to generate by then: name -> languages, of which the first has a
+            training split.
     """
 
     def __init__(
-        self, environment: Mapping[str, str], warm_up: Mapping[str, Sequence[str]]
+        self,
+        environment: Mapping[str, str],
+        encoder: Path,
+        warm_up: Mapping[str, Sequence[str]],
     ) -> None:
         self._exit_codes: dict[int, int] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "search.forked", json.dumps(warm_up)],
+            [sys.executable, "-m", "search.forked", str(encoder), json.dumps(warm_up)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,10 +93,14 @@ def main() -> int:
     import transformers.models.bert.modeling_bert  # noqa: F401
 
     import search.session  # noqa: F401
-    from objectives.pocket import pocket_split
+    from objectives.models import quiet_libraries
+    from objectives.pocket import pocket_split, save_untrained_encoder
     from search.run import main as run
 
-    for task, languages in json.loads(sys.argv[1]).items():
+    quiet_libraries()
+    encoder, warm_up = sys.argv[1:]
+    save_untrained_encoder(Path(encoder))
+    for task, languages in json.loads(warm_up).items():
         pocket_split(task, languages[0], "train")
         for language in languages:
             pocket_split(task, language, "validation")

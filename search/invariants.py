@@ -181,7 +181,9 @@ def _nothing_doubled(remains: Remains, trials: int) -> Invariant:
         if doubled := [x for x, n in Counter(map(place_of, pairs)).items() if n > 1]:
             wrong.append(f"trial {number} has {doubled[0]} twice")
     complete = {x.number for x in remains.trials if x.state is TrialState.COMPLETE}
-    wrong += [f"trial {x} has results and failed" for x in sorted(remains.recorded - complete)]
+    wrong += [
+        f"trial {x} has results and failed" for x in sorted(set(remains.recorded) - complete)
+    ]
     return Invariant("no result doubled", tuple(wrong), f"{len(complete)} complete trials")
 
 

@@ -74,7 +74,8 @@ def run_study(
     workers = count_workers(options.workers, options.workers_per_gpu)
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
-    storage = open_storage(options.storage, proxy=options.proxy)
+    patient = options.patient or options.fellow  # the run that started it had the database
+    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
     name = newest_version(options.name or spec.name, storage)
     stop = stop or StopSignal()
     pulse = Pulse(

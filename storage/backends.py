@@ -25,8 +25,8 @@ from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url, start_again
 from storage.history import CachedHistory, HistoryStorage
 from storage.journal import journal_engine, journal_folder, journal_studies
-from storage.outages import wait_at_connect
-from storage.outbox import outbox_of
+from storage.outages import outlast, wait_at_connect
+from storage.outbox import Outbox, outbox_of
 from storage.proxy import ProxyClient
 from storage.shared import SharedStorage
 
@@ -56,11 +56,13 @@ _KEEPALIVES = {
 T = TypeVar("T")
 
 
-def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> SharedStorage:
+def open_storage(
+    url: str, *, create: bool = True, proxy: str | None = None, patient: bool = False
+) -> SharedStorage:
     """The storage at a database URL; its tables are made on first use.
 
-    A database that is not there now is an error; one that goes away later is waited for
-    (`storage.outages`).
+    A database that is not there now is an error, unless it was there before; one that goes away
+    later is waited for (`storage.outages`).
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
@@ -68,6 +70,7 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
             `journal:FOLDER`, a folder that machines share (`storage.journal`).
         create: Whether a file or a folder that is not there is made.
         proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
+        patient: Wait for a database that is not there now, too.
 
     Raises:
         StorageError: The URL is wrong, its driver is not installed, the database cannot be
@@ -75,11 +78,11 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     """
     parsed = parse_url(url)
     shown = redacted(url)
-    place = sqlite_file(url) or embedded_folder(url) or journal_folder(url)
+    place = _place(url)
     if place is not None and not create and not place.exists():
         raise StorageError(f"storage {shown}: expected a database, found no {place}")
     if (shared := journal_folder(url)) is not None:
-        return _open_journal(shared, shown)
+        return _open_journal(shared, url)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
     engine_options: dict[str, object] = {
@@ -90,11 +93,15 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         # PostgreSQL's level. MySQL's own locks the gaps between rows, so that workers which add
         # rows at one time end in deadlocks.
         engine_options["isolation_level"] = "READ COMMITTED"
-    try:
+
+    def opened() -> HistoryStorage:
         _prepare(parsed, engine_options, shown)
-        database = create_together(
+        return create_together(
             lambda: HistoryStorage(parsed.render_as_string(hide_password=False), engine_options)
         )
+
+    try:
+        database = outlast(opened) if patient else opened()
     except ImportError as error:
         raise StorageError(
             f"storage {shown}: expected the driver {error.name!r} to be installed; "
@@ -110,14 +117,21 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     _bound_transactions(database.engine)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = CachedHistory(database)
-    return SharedStorage(
-        _connected(proxy) if proxy else studies,
-        database.engine,
-        outbox_of(str(place.absolute()) if place else shown),
-    )
+    return SharedStorage(_connected(proxy) if proxy else studies, database.engine, outbox_for(url))
 
 
-def _open_journal(folder: Path, shown: str) -> SharedStorage:
+def outbox_for(url: str) -> Outbox:
+    """This machine's outbox for the database at a URL."""
+    place = _place(url)
+    return outbox_of(str(place.absolute()) if place else redacted(url))
+
+
+def _place(url: str) -> Path | None:
+    """The file or folder of this machine that a study lives in; None for a server's database."""
+    return sqlite_file(url) or embedded_folder(url) or journal_folder(url)
+
+
+def _open_journal(folder: Path, url: str) -> SharedStorage:
     """The storage in a shared folder, which is made if only its parent is there.
 
     Raises:
@@ -131,9 +145,9 @@ def _open_journal(folder: Path, shown: str) -> SharedStorage:
     except (OSError, sa.exc.OperationalError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise StorageError(
-            f"storage {shown}: expected a folder that can be written, found: {reason}"
+            f"storage {url}: expected a folder that can be written, found: {reason}"
         ) from error
-    return SharedStorage(studies, engine, outbox_of(str(folder.absolute())))
+    return SharedStorage(studies, engine, outbox_for(url))
 
 
 def _bound_transactions(engine: sa.Engine) -> None:

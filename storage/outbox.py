@@ -77,12 +77,16 @@ class Outbox:
         found = []
         try:
             for file in self.folder.iterdir():
-                if file.suffix == ".json" and is_dead(unquote(file.stem.rpartition("-")[0])):
+                if file.suffix == ".json" and is_dead(_writer(file)):
                     with suppress(FileNotFoundError):  # another worker delivers it
                         found.append((file.stat().st_mtime, file))
         except OSError:
             return []  # there is none, or none that this user may read
         return [file for _, file in sorted(found)]
+
+    def unfinished(self) -> list[Path]:
+        """What processes that are gone had not written to its end: no entries, and of no use."""
+        return [file for file in self.folder.glob("*.part") if is_dead(_writer(file))]
 
     def _write(self, file: Path, text: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -97,6 +101,11 @@ class Outbox:
         finally:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def _writer(file: Path) -> str:
+    """The process whose file it is."""
+    return unquote(file.stem.rpartition("-")[0])
 
 
 def outbox_of(database: str) -> Outbox:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
+from spaces.errors import StorageError
 from storage import backends
 from storage.backends import open_storage
 from storage.embedded import EmbeddedServer
 from storage.outages import is_outage
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    folder = tmp_path_factory.mktemp("server")
+    folder.chmod(0o711)
+    server = EmbeddedServer(folder / "postgresql")
+    yield server
+    server.close()
+
+
 def test_its_locks_do_not_hold_up_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "IDLE_SECONDS", 1)
-    tmp_path.chmod(0o711)
-    server = EmbeddedServer(tmp_path / "postgresql")
     stopped, other = open_storage(server.url), open_storage(server.url)
     try:
         with stopped.engine.begin() as connection:
@@ -27,10 +36,13 @@ def test_its_locks_do_not_hold_up_the_others(
             connection.execute(sa.text("INSERT INTO account VALUES (1)"))
         take = sa.text("UPDATE account SET taken = taken + 1")
         began = time.monotonic()
-        with pytest.raises(sa.exc.DBAPIError) as cut_off, stopped.engine.begin() as held:
+        held = stopped.engine.connect()
+        held.execute(take)
+        with other.engine.begin() as connection:
+            connection.execute(take)
+        with pytest.raises(sa.exc.DBAPIError) as cut_off:
             held.execute(take)
-            with other.engine.begin() as connection:
-                connection.execute(take)
+        held.close()
         assert time.monotonic() - began < 10
         assert is_outage(cut_off.value), "it is done again, as after any lost connection"
         with other.engine.connect() as connection:
@@ -38,4 +50,19 @@ def test_its_locks_do_not_hold_up_the_others(
     finally:
         stopped.close()
         other.close()
-        server.close()
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_server_that_went_away_is_waited_for_where_that_is_asked(
+    server: EmbeddedServer, how: str
+) -> None:
+    open_storage(server.url).close()
+    getattr(server, how)()
+    with pytest.raises(StorageError, match="expected a reachable database"):
+        open_storage(server.url)
+    later = threading.Timer(1.0, server.start)
+    later.start()
+    storage = open_storage(server.url, patient=True)
+    assert storage.get_all_studies() == []
+    storage.close()
+    later.join()

@@ -1,0 +1,90 @@
+"""What a worker does that was held up at a bad moment, and one whose disk is full."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.transfer import TransferObjective
+from search import worker
+from spaces.errors import CacheError
+from storage.backends import open_storage
+from storage.leases import Leases
+from storage.slots import Slot, Slots
+from tests.search_tests.conftest import Workplace
+
+
+def _trials(workplace: Workplace) -> list[FrozenTrial]:
+    return optuna.load_study(study_name="tiny", storage=workplace.storage).trials
+
+
+def _count_done(workplace: Workplace) -> int:
+    storage = open_storage(workplace.storage)
+    done = Slots(storage.engine, Leases(storage.engine), "tiny").count_done()
+    storage.close()
+    return done
+
+
+def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, late = Slots.begin, list[int]()
+
+    def begin_late(slots: Slots, slot: Slot, number: int) -> None:
+        if not late:  # as if another worker had come and gone while this one made its trial
+            late.append(number)
+            query = "UPDATE transfer_leases SET fence = fence + 1, owner = '' WHERE lease_key = :k"
+            with slots._engine.begin() as connection:
+                connection.execute(sa.text(query), {"k": slot.lease.key})
+        begin(slots, slot, number)
+
+    monkeypatch.setattr(Slots, "begin", begin_late)
+    done = workplace.search("--trials", "2")
+    assert done.returncode == 0, done.stderr
+    first, *rest = _trials(workplace)
+    assert first.state is TrialState.FAIL
+    assert first.user_attrs["failure"] == "lost"
+    assert first.user_attrs["reason"] == "its slot was taken over before it began"
+    assert [trial.state for trial in rest] == 2 * [TrialState.COMPLETE]
+    assert {trial.user_attrs["slot"] for trial in rest} == {0, 1}
+
+
+def _fail(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the disk be full for so many trials, and nobody wait."""
+    call, left = TransferObjective.__call__, [times]
+
+    def on_full_disk(*arguments: object) -> object:
+        if left[0]:
+            left[0] -= 1
+            raise CacheError("checkpoint cache x: cannot be written: No space left on device")
+        return call(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TransferObjective, "__call__", on_full_disk)
+    monkeypatch.setattr(worker, "LONGEST_PAUSE", 0.01)
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_slot(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail(worker.RETRIES + 2, monkeypatch)
+    assert workplace.search("--trials", "2").returncode == 0
+    states = [trial.state for trial in _trials(workplace)]
+    assert states.count(TrialState.COMPLETE) == 2
+    assert states.count(TrialState.FAIL) == worker.RETRIES + 2
+    assert _count_done(workplace) == 2
+
+
+def test_a_disk_that_stays_full_ends_the_worker_and_leaves_the_slots(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as full:
+        _fail(1000, full)
+        ended = workplace.search("--trials", "2")
+    assert ended.returncode == 2
+    assert "No space left on device" in ended.stderr
+    assert len(_trials(workplace)) == 1 + worker.PASSING_RETRIES
+    assert _count_done(workplace) == 0
+    assert workplace.search("--trials", "2").returncode == 0
+    assert _count_done(workplace) == 2
