@@ -288,10 +288,11 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
     best = curves.groupby("curve")["gain"].agg(["size", "max"])
     order = best.sort_values(["size", "max"], ascending=False).index
     figure, named = go.Figure(), set()
-    for place, curve in enumerate(order[:SHOWN_CURVES]):
+    shown = order[:SHOWN_CURVES]
+    for place, curve in enumerate(shown):
         mine = curves[curves["curve"] == curve]
         arm = str(mine["arm"].iloc[0])
-        shift = (place - SHOWN_CURVES / 2) * 0.008 * float(curves[EPOCHS].max())
+        shift = (place - (len(shown) - 1) / 2) * 0.008 * float(curves[EPOCHS].max())
         figure.add_scatter(
             x=[float(x) + shift for x in mine[EPOCHS]],
             y=mine["gain"].round(3),
@@ -308,7 +309,7 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
             hovertemplate="%{text}: %{y:+.1f}<extra></extra>",
         )  # fmt: skip
         named.add(arm)
-    count = f"{min(len(order), SHOWN_CURVES)} of {len(order)} rows of recipes"
+    count = f"{len(shown)} of {len(order)} rows of recipes"
     ticks = sorted({int(x) for x in curves[EPOCHS]})
     figure.update_layout(
         title=f"Gain along the intermediate epochs<br><sub>{count}, alike but for the epochs; "

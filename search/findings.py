@@ -92,7 +92,7 @@ def find(results: StudyResults, words: str) -> Findings:
 def _provenance(results: StudyResults) -> dict[str, str]:
     about, frozen = results.study.user_attrs, results.frozen
     kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
-    stages = results.ledger.trained_stages(results.name).values()
+    stages = results.trained_stages.values()
     versions = {f"{n} {v}" for stage in stages for n, v in stage.versions.items()}
     facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
     return facts | {

@@ -2,9 +2,10 @@
 
 For network file systems on which SQLite's own locks cannot be trusted. Optuna's part is its
 journal file, ours an SQLite file that is opened anew for each transaction; both are written under
-a lock that is a symbolic link, which every file system makes in one step. What goes wrong with the plain
-journal is mended here: a lock whose holder was killed on this machine is free at once (elsewhere
-after `GRACE_SECONDS`), and half a line at the journal's end is cut off before the next is written.
+a lock that is a symbolic link, which every file system makes in one step. What goes wrong with the
+plain journal is mended here: a lock whose holder was killed on this machine is free at once
+(elsewhere after `GRACE_SECONDS`), and half a line at the journal's end is cut off before the next
+is written.
 """
 
 from __future__ import annotations

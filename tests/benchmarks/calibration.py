@@ -47,7 +47,7 @@ def main() -> None:
         help="studies that are really trained; default: not with --quick, as they take minutes",
     )
     options.add_argument("--threads", type=int, default=usable_cores(), help="of the trainings")
-    options.add_argument("--cache", type=Path, help="checkpoints; default: a new folder")
+    options.add_argument("--cache", type=Path, help="what is trained; default: a new folder")
     options.add_argument("--landscape", type=Path, help="published scores, tab-separated")
     chosen = options.parse_args()
     studies = chosen.studies or (50 if chosen.quick else 1000)

@@ -79,7 +79,8 @@ def run_trained(size: Size, seed: int, threads: int, cache: Path | None) -> dict
         size: How much.
         seed: Of the dealing.
         threads: Of the CPU.
-        cache: Where checkpoints are kept; a folder that is thrown away where none is named.
+        cache: Where checkpoints and scores are kept, so that a repeat trains nothing; a folder
+            that is thrown away where none is named.
     """
     quiet_libraries()
     keep_freed_memory()
@@ -87,7 +88,9 @@ def run_trained(size: Size, seed: int, threads: int, cache: Path | None) -> dict
     start = time.perf_counter()
     with (
         tempfile.TemporaryDirectory() as folder,
-        pocket_objective((HELPFUL, HARMFUL), TARGET, Path(folder), cache, "auto") as objective,
+        pocket_objective(
+            (HELPFUL, HARMFUL), TARGET, cache or Path(folder), cache, "auto"
+        ) as objective,
     ):
         planted = range(FIRST_SEED, FIRST_SEED + size.planted)
         sides: dict[str, list[Training]] = {}
