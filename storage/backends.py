@@ -8,6 +8,7 @@ proxy, what Optuna reads and writes goes through that, and what must be done in 
 from __future__ import annotations
 
 import gc
+import logging
 import random
 import time
 import warnings
@@ -113,10 +114,18 @@ def open_storage(
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    # It shows a traceback for each connection that an outage has cut; the outage is said once.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     _bound_transactions(database.engine)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = CachedHistory(database)
-    return SharedStorage(_connected(proxy) if proxy else studies, database.engine, outbox_for(url))
+    if proxy:
+        try:
+            studies = _connected(proxy)
+        except StorageError:
+            database.engine.dispose()
+            raise
+    return SharedStorage(studies, database.engine, outbox_for(url))
 
 
 def outbox_for(url: str) -> Outbox:
