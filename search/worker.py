@@ -157,7 +157,7 @@ class Worker:
                 return
             trial, recipe = self._begin(slot, before)
             self._attempt(slot, trial, recipe)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             self.watcher.say(
                 f"slot {slot.number}: another worker took it over while this one was held up; "
                 f"nothing of it was published"
@@ -296,7 +296,7 @@ class Worker:
             # Told as failed, TPE would propose its like again and again.
             self._tell(trial_id, TrialState.PRUNED, None)
             self.slots.close(slot)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             raise  # whoever has it now has told Optuna
         except (Interrupted, StudyStopped) as error:
             reason = str(error) if isinstance(error, BudgetSpent | StudyStopped) else "interrupted"

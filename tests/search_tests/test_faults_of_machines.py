@@ -51,6 +51,35 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
     assert {trial.user_attrs["slot"] for trial in rest} == {0, 1}
 
 
+def test_a_worker_whose_trial_was_settled_meanwhile_goes_on_with_another(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end by `UpdateFinishedTrialError`, as plain Optuna does."""
+    call, held_up = TransferObjective.__call__, list[int]()
+
+    def settled_meanwhile(*arguments: object) -> object:
+        if not held_up:
+            held_up.append(1)
+            storage = open_storage(workplace.storage)
+            with storage.engine.begin() as connection:
+                connection.execute(sa.text("UPDATE transfer_leases SET fence = fence + 1"))
+            storage.set_trial_user_attr(1, "failure", "lost")
+            storage.set_trial_user_attr(1, "reason", "its worker gave no sign of life")
+            storage.set_trial_state_values(1, TrialState.FAIL)
+            # The lease of the other worker, which dies at once.
+            with storage.engine.begin() as connection:
+                connection.execute(sa.text("UPDATE transfer_leases SET owner = ''"))
+            storage.close()
+        return call(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TransferObjective, "__call__", settled_meanwhile)
+    done = workplace.search("--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert "slot 0: another worker took it over while this one was held up" in done.stderr
+    states = [trial.state for trial in _trials(workplace)]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
+
+
 def _fail(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the disk be full for so many trials, and nobody wait."""
     call, left = TransferObjective.__call__, [times]
