@@ -49,8 +49,8 @@ from storage.slots import Slots
 NAME = "chaos"
 PRECISION = "float32"
 NOT_TRIED = (
-    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and workers "
-    "on several machines: one machine has none of them to break"
+    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and "
+    "workers on several machines: one machine has none of them to break"
 )
 CORPORA = {"ner_calendar": ["qas"], "ner_parties": ["qas"], "ner": ["qas", "qaa", "qab"]}
 # Few intermediate stages, which trials share and tear-ups hit; so many target stages that two
