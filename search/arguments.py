@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spaces.errors import TransferSearchError
 
@@ -36,10 +37,13 @@ def add_storage(options: argparse.ArgumentParser) -> None:
     """Add `--storage`."""
     options.add_argument(
         "--storage",
+        action=_Storage,
         default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
         metavar="URL",
-        help=f"database of studies and scores; default: {STORAGE_VARIABLE}, which keeps a "
-        f"password out of the process list, else {DEFAULT_STORAGE}",
+        help=f"database of studies and scores: sqlite:///FILE, "
+        f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "
+        f"that is started here; default: {STORAGE_VARIABLE}, which keeps a password out of the "
+        f"process list, else {DEFAULT_STORAGE}",
     )
 
 
@@ -111,7 +115,10 @@ def start_torch(threads: int | None) -> None:
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
     from storage.backends import sqlite_file
+    from storage.journal import journal_folder
 
+    if (folder := journal_folder(storage_url)) is not None:
+        return str(folder / "transfer-search.cache")
     file = sqlite_file(storage_url)
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
 
@@ -127,11 +134,46 @@ def existing_study(options: argparse.Namespace, storage: SharedStorage) -> str:
     from spaces.errors import unknown_name
     from storage.backends import redacted
 
-    names = optuna.get_all_study_names(storage)
     name: str = options.study.rpartition("/")[2].removesuffix(".toml")
-    if name not in names:
+    found = newest_version(name, storage)
+    names = optuna.get_all_study_names(storage)
+    if found not in names:
         raise unknown_name("Study", name, names, f"in {redacted(options.storage)}")
-    return name
+    return found
+
+
+def newest_version(name: str, storage: SharedStorage) -> str:
+    """The study that a name means in a storage: its newest version, where it has several."""
+    import optuna
+
+    from search.versions import resolved, version_of
+    from storage.ledger import Ledger
+
+    names = optuna.get_all_study_names(storage)
+    if not any(version_of(known)[1] > 1 for known in names):
+        return resolved(name, names)
+    ledger = Ledger(storage.engine)
+    return resolved(name, [x for x in names if ledger.frozen_study(x) is not None])
+
+
+def study_words(command: str, options: argparse.Namespace, *more: str) -> str:
+    """A command about the study of a run, as people type it; no password.
+
+    Args:
+        command: Of `search`, as in `status`.
+        options: `study`, `name` and `storage` of the run.
+        more: Further words.
+    """
+    from storage.backends import redacted
+
+    words = ["python", "-m", f"search.{command}", "--study"]
+    if command == "run":
+        words += [options.study, *(["--name", options.name] if options.name else [])]
+    else:
+        words += [options.name or options.study.rpartition("/")[2].removesuffix(".toml")]
+    if options.storage not in {os.environ.get(STORAGE_VARIABLE), DEFAULT_STORAGE}:
+        words += ["--storage", redacted(options.storage)]
+    return shlex.join([*words, *more])
 
 
 def in_bytes(size: int) -> str:
@@ -142,6 +184,26 @@ def in_bytes(size: int) -> str:
             return f"{value:.3g} {unit}"
         value /= 1000
     return f"{value:.3g} {_UNITS[-1]}"
+
+
+class _Storage(argparse.Action):
+    """Keeps the URL, and says where its password can be read by others."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """As argparse wants it: for an option that is on the command line."""
+        setattr(namespace, self.dest, values)
+        if re.match(r"[^/]+://[^/@:]*:[^@]+@|.*[?&]password=", values):
+            print(
+                f"note: --storage shows its password in the process list of this machine; "
+                f"{STORAGE_VARIABLE} keeps it out",
+                file=sys.stderr,
+            )
 
 
 def _size(text: str) -> int:

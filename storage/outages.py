@@ -35,7 +35,13 @@ _MYSQL_AWAY = frozenset(
     {1021, 1040, 1043, 1053, 1077, 1079, 1105, 1158, 1159, 1160, 1161, 1205, 1213}
     | {2002, 2003, 2006, 2013, 2055, 4031}
 )
-_GRPC_AWAY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+# Of a proxy that is killed within a call gRPC may say UNKNOWN; ours says INTERNAL of errors.
+_GRPC_AWAY = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,6 +100,11 @@ def impatient() -> Iterator[None]:
         yield
     finally:
         _patience.reset(token)
+
+
+def be_impatient() -> None:
+    """As `impatient`, for good: of a thread whose caller waits itself."""
+    _patience.set(0.0)
 
 
 def reached(operation: Callable[[], object]) -> bool:
@@ -160,14 +171,21 @@ def outlast(operation: Callable[[], T]) -> T:
         pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def wait_at_connect(engine: sa.Engine) -> None:
-    """Let `engine` wait where a connection cannot be made."""
+def wait_at_connect(engine: sa.Engine, revive: Callable[[], None] | None = None) -> None:
+    """Let `engine` wait where a connection cannot be made.
+
+    Args:
+        engine: Of the database.
+        revive: Starts a database that is this program's own.
+    """
 
     def connect(dialect: sa.Dialect, record: object, words: list[Any], names: Any) -> Any:
         def once() -> Any:
             try:
                 return dialect.connect(*words, **names)
             except dialect.loaded_dbapi.Error as error:
+                if revive is not None:
+                    revive()
                 # As the engine would say it; it is not reached.
                 raise sa.exc.OperationalError("connect", None, error) from error
 
@@ -201,7 +219,8 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         return reason_of(error.__cause__)
     if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
-        return f"gRPC proxy: {error.code().name}"
+        details = (error.details() or "").strip().splitlines()
+        return f"gRPC proxy: {error.code().name}{': ' + details[0] if details else ''}"
     text = str(getattr(error, "orig", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

@@ -156,6 +156,11 @@ class SharedStorage(BaseStorage):
         return self._studies.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
     @outlasting
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As Optuna's."""
+        return self._studies.get_trial_number_from_id(trial_id)
+
+    @outlasting
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""
         return self._studies.get_trial(trial_id)

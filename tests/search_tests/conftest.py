@@ -6,18 +6,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import torch
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
+from search.landscape import Landscape
 from search.run import main
-from spaces.dimensions import RetrievalChoices, SearchSpace, StageChoices, TargetTask
-from spaces.recipe import Method, Schedule, Similarity
+from tests.search_tests.synthetic_study import write_study
+from tests.search_tests.worked_study import PLANS, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,38 +49,6 @@ examples = 48
 batch_size = 16
 max_length = 64
 """
-
-
-def small_space(
-    arms: Mapping[str, tuple[str, ...]], epochs: tuple[int, ...], learning_rate: tuple[float, ...]
-) -> SearchSpace:
-    """A space of these choices for both stages, and one target task."""
-    choices = StageChoices(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=(16,),
-        examples=(100,),
-        own_examples={},
-        shots=(),
-        warmup_ratio=(0.1,),
-        max_length=64,
-        schedule=Schedule.LINEAR,
-        method=(Method.FULL,),
-        frozen_layers=(0,),
-        lora_rank=(8,),
-        prompt_length=(),
-    )
-    return SearchSpace(
-        arms=arms,
-        mixtures={},
-        backbones=("x",),
-        intermediate=choices,
-        target=choices,
-        retrieval=RetrievalChoices((-1,), (Similarity.COSINE,), 64),
-        target_tasks=(TargetTask("t", True, 2),),
-        train_sizes={},
-        seeds=(0,),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -166,6 +138,32 @@ def workplace(tmp_path: Path, encoder: Path, capsys: pytest.CaptureFixture[str])
     return Workplace(tmp_path, encoder, capsys)
 
 
+@pytest.fixture
+def wait_for() -> Callable[..., None]:
+    """Wait until something is so, as long as something else is."""
+
+    def wait(is_so: Callable[[], bool], go_on: Callable[[], bool], seconds: float = 120) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_so():
+            assert go_on(), "it ended before"
+            assert time.monotonic() < deadline, f"not within {seconds} s"
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def postgresql_url(postgresql: sa.URL) -> str:
+    """The URL, with a password, of an empty database that many processes may share."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    url = postgresql.set(database=name, password="s3cret")
+    return url.render_as_string(hide_password=False)
+
+
 @pytest.fixture(scope="session")
 def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the study has run four trials, one of each arm among them."""
@@ -186,3 +184,11 @@ def searched(workplace: Workplace, finished_study: Path) -> Workplace:
     """A copy of the finished study, to do anything to."""
     shutil.copytree(finished_study, workplace.folder, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
+    """Of the study worked out by hand."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('landscape') / 'study.db'}"
+    write_study(url, PLANS)
+    return read(url)

@@ -7,7 +7,7 @@ import optuna
 from search.samplers import TrialSeededTPE, first_trials
 from spaces.dimensions import suggest_recipe
 from spaces.recipe import Recipe
-from tests.search_tests.conftest import small_space
+from tests.toy_space import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},

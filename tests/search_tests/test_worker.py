@@ -25,7 +25,7 @@ from spaces.studies import Aggregate
 from storage.backends import open_storage
 from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 from storage.liveness import is_dead, process_identity
-from tests.search_tests.conftest import small_space
+from tests.toy_space import small_space
 
 SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
 LANGUAGES = frozenset({"swa"})

@@ -1,0 +1,134 @@
+"""Several workers of one run on one machine, and what their command lines show."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+import torch
+
+from search.hosted import worker_words
+from search.launchers import count_workers, device_environment, device_share
+from search.run import parser
+from tests.search_tests.conftest import Workplace
+
+
+def fellows_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The further workers of a run, once there are any."""
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        children = psutil.Process(process.pid).children()
+        if found := [child for child in children if "--fellow" in child.cmdline()]:
+            return found
+        time.sleep(0.05)
+
+
+def test_workers_share_a_study_and_the_run_waits_for_all(workplace: Workplace) -> None:
+    done = workplace.run(
+        *workplace.command("--trials", "4", "--workers", "2", "--set", "target.epochs=60")
+    )
+    assert done.returncode == 0, done.stderr
+    trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+    assert done.stdout.count("best recipe:") == 1, "the fellow shows nothing of its own"
+    assert "--workers 2" in done.stdout
+
+
+def test_a_signal_to_the_run_ends_its_fellows_too(workplace: Workplace) -> None:
+    process = workplace.start(
+        *workplace.command("--trials", "50", "--workers", "2", "--set", "target.epochs=60")
+    )
+    fellows = fellows_of(process)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert not any(fellow.is_running() for fellow in fellows)
+    trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
+    assert not [trial for trial in trials if trial.state.name == "RUNNING"]
+
+
+def test_workers_are_counted_by_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert count_workers(None, None) == 1
+    assert count_workers(4, None) == 4
+    assert device_environment(1, "auto") == {}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert count_workers(None, 3) == 6
+    assert count_workers(1, 3) == 1, "a fellow of a run with three per card"
+    cards = [device_environment(number, "auto")["CUDA_VISIBLE_DEVICES"] for number in range(4)]
+    assert cards == ["0", "1", "0", "1"]
+    assert device_environment(3, "cuda:1") == device_environment(3, "cpu") == {}
+    assert (device_share(6, "auto"), device_share(2, "auto"), device_share(4, "cpu")) == (
+        1 / 3,
+        1.0,
+        1.0,
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    assert device_environment(1, "auto") == {"CUDA_VISIBLE_DEVICES": "7"}
+
+
+def test_workers_per_card_without_a_card_are_an_error_of_one_line(workplace: Workplace) -> None:
+    done = workplace.search("--workers-per-gpu", "2")
+    assert done.returncode == 2
+    assert "--workers-per-gpu: expected a CUDA device, found none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [["--storage", "postgresql://u:s3cret@h/d"], ["--storage=sqlite:///x.db"], ["--stor", "x"]],
+)
+def test_further_workers_have_the_options_of_the_run_but_neither_storage_nor_launcher(
+    storage: list[str],
+) -> None:
+    words = ["--study", "s.toml", "--workers", "4", *storage, "--set", "target.epochs=3"]
+    launcher = ["--launcher", "ray", "--address", "h:1", "--slurm", "partition=gpu", "--quiet"]
+    found = worker_words([*words, *launcher])
+    assert found == [
+        *("--study", "s.toml", "--workers", "4", "--set", "target.epochs=3", "--quiet"),
+        *("--fellow", "--workers", "1"),
+    ]
+    options = parser().parse_args(found)
+    assert (options.workers, options.launcher, options.slurm) == (1, "local", [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks into /proc")
+def test_a_password_is_on_no_command_line_but_the_users_own(
+    workplace: Workplace, postgresql_url: str
+) -> None:
+    process = workplace.start(
+        *workplace.command("--trials", "2", "--workers", "2", "--storage", postgresql_url)
+    )
+    fellow = fellows_of(process)[0]
+    shown = [
+        file.parent.name
+        for file in Path("/proc").glob("[0-9]*/cmdline")
+        if b"s3cret" in _read(file)
+    ]
+    assert fellow.is_running()
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert shown == [str(process.pid)]
+    assert "--storage shows its password in the process list of this machine" in output
+    assert "s3cret" not in output
+    study = optuna.load_study(study_name="tiny", storage=postgresql_url)
+    assert "s3cret" not in repr((study.user_attrs, study.system_attrs, study.trials))
+    assert not [
+        file
+        for file in workplace.folder.rglob("*")
+        if file.is_file() and b"s3cret" in file.read_bytes()
+    ]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
