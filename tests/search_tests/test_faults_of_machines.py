@@ -32,13 +32,14 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
 ) -> None:
     begin, late = Slots.begin, list[int]()
 
-    def begin_late(slots: Slots, slot: Slot, number: int) -> None:
-        if not late:  # as if another worker had come and gone while this one made its trial
-            late.append(number)
+    def begin_late(slots: Slots, slot: Slot, recipe_key: str | None) -> bool:
+        begun = begin(slots, slot, recipe_key)
+        if not late:  # as if another worker had come and gone before this one makes its trial
+            late.append(slot.number)
             query = "UPDATE transfer_leases SET fence = fence + 1, owner = '' WHERE lease_key = :k"
             with slots._engine.begin() as connection:
                 connection.execute(sa.text(query), {"k": slot.lease.key})
-        begin(slots, slot, number)
+        return begun
 
     monkeypatch.setattr(Slots, "begin", begin_late)
     done = workplace.search("--trials", "2")
@@ -46,7 +47,7 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
     first, *rest = _trials(workplace)
     assert first.state is TrialState.FAIL
     assert first.user_attrs["failure"] == "lost"
-    assert first.user_attrs["reason"] == "its slot was taken over before it began"
+    assert first.user_attrs["reason"] == "held up, and taken over by another worker"
     assert [trial.state for trial in rest] == 2 * [TrialState.COMPLETE]
     assert {trial.user_attrs["slot"] for trial in rest} == {0, 1}
 
