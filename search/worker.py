@@ -161,7 +161,7 @@ class Worker:
                 return
             trial, recipe = self._begin(slot, before)
             self._attempt(slot, trial, recipe)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             self.watcher.say(
                 f"slot {slot.number}: another worker took it over while this one was held up; "
                 f"nothing of it was published"
@@ -333,7 +333,7 @@ class Worker:
             # Told as failed, TPE would propose its like again and again.
             self._tell(trial, TrialState.PRUNED)
             self.slots.close(slot)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             # Whoever has the slot now may have looked for its trials before this one was there.
             self._fail(trial, Failure.LOST, "held up, and taken over by another worker")
             raise
