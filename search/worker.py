@@ -260,7 +260,7 @@ class Worker:
             if not is_ours or self.storage.get_trial(trial_id).state is not TrialState.WAITING:
                 continue
             given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-            proposal = Proposal(history, slot.number, 0, given)
+            proposal = Proposal(history, slot.number, 0, given, self.objective.spec.sampler)
             try:
                 recipe = suggest_recipe(proposal, self.space)
             except StorageError as error:  # a value that the space has not

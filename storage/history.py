@@ -57,18 +57,28 @@ class HistoryStorage(RDBStorage):
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None
     ) -> FrozenTrial:
-        """As Optuna's; a running template's rows are written at once, not each by itself."""
-        if template_trial is None or template_trial.state is not TrialState.RUNNING:
+        """As Optuna's; the rows of a template such as a worker's are written at once.
+
+        That is: of one that runs, and has parameters and user attributes and nothing else.
+        """
+        if (
+            template_trial is None
+            or template_trial.state is not TrialState.RUNNING
+            or template_trial.system_attrs
+            or template_trial.intermediate_values
+            or template_trial.values
+        ):
             return super()._create_new_trial(study_id, template_trial)
         self._check_compatible(study_id, template_trial.distributions)
         params, attributes = template_trial.params, template_trial.user_attrs
-        now = datetime.datetime.now(datetime.UTC).replace(tzinfo=None)
+        began = template_trial.datetime_start or datetime.datetime.now()
+        start = began.astimezone(datetime.UTC).replace(tzinfo=None)
         with self.engine.begin() as connection:
             # Numbers are counted, so that only one trial of a study is made at a time.
             lock = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
             if connection.execute(lock.with_for_update()).scalar() is None:
                 raise KeyError(models.NOT_FOUND_MSG)
-            row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": now}
+            row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": start}
             made = connection.execute(sa.insert(_Trial), row).inserted_primary_key
             assert made is not None
             trial_id = int(made[0])
@@ -98,7 +108,7 @@ class HistoryStorage(RDBStorage):
                 connection.execute(sa.insert(_UserAttr), rows)
         made_trial = copy.copy(template_trial)
         made_trial.number, made_trial._trial_id = number, trial_id
-        made_trial.datetime_start = _local(now)
+        made_trial.datetime_start = began
         return made_trial
 
     def _check_compatible(

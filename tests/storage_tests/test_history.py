@@ -43,7 +43,7 @@ def time_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def storages(storage_url: str, time_zone: None) -> Iterator[tuple[HistoryStorage, RDBStorage]]:
     """Ours and Optuna's over one database, in which is every kind of trial."""
     open_storage(storage_url).close()
-    ours, theirs = HistoryStorage(storage_url), RDBStorage(storage_url)
+    ours, theirs = HistoryStorage(storage_url, {}), RDBStorage(storage_url)
     study = optuna.create_study(study_name="s", storage=theirs)
     optuna.create_study(study_name="another", storage=theirs).add_trial(create_trial(value=9.0))
     choices = SPACE["arm"].choices  # type: ignore[attr-defined]
@@ -99,23 +99,21 @@ def test_all_trials_are_read_as_optuna_reads_them(
 
 
 @pytest.mark.parametrize("time_zone", ["UTC"], indirect=True)
-@pytest.mark.parametrize(
-    ("included", "after"),
-    [(set(), -1), (set(), 8), ({2, 5, 14}, 8), (set(range(1, 16)), 15), ({1}, 99), (set(), 99)],
-)
 def test_what_optunas_cache_asks_for_is_what_it_gets(
-    storages: tuple[HistoryStorage, RDBStorage], included: set[int], after: int
-) -> None:
-    ours, theirs = (
-        [_facts(x) for x in each._get_trials(1, None, included, after)] for each in storages
-    )
-    assert ours == theirs
-
-
-@pytest.mark.parametrize("time_zone", ["UTC"], indirect=True)
-def test_a_study_that_is_not_there_is_said_as_optuna_says_it(
     storages: tuple[HistoryStorage, RDBStorage],
 ) -> None:
+    for included, after in (
+        (set[int](), -1),
+        (set[int](), 8),
+        ({2, 5, 14}, 8),
+        (set(range(1, 16)), 15),
+        ({1}, 99),
+        (set[int](), 99),
+    ):
+        ours, theirs = (
+            [_facts(x) for x in each._get_trials(1, None, included, after)] for each in storages
+        )
+        assert ours == theirs, (included, after)
     for storage in storages:
         with pytest.raises(KeyError, match="Record does not exist"):
             storage.get_all_trials(77)
@@ -134,3 +132,35 @@ def test_a_long_study_is_read_in_a_few_statements(
     )
     ours.get_all_trials(1)
     assert len(asked) <= 8
+
+
+@pytest.mark.parametrize("time_zone", ["Asia/Kolkata"], indirect=True)
+def test_a_running_trial_is_made_as_optuna_makes_it(
+    storages: tuple[HistoryStorage, RDBStorage],
+) -> None:
+    template = create_trial(
+        state=TrialState.RUNNING,
+        params={"arm": "none", "rate": 3e-5},
+        distributions={name: SPACE[name] for name in ("arm", "rate")},
+        user_attrs={"slot": 3, "words": ["ü"]},
+    )
+    whole = create_trial(
+        state=TrialState.RUNNING,
+        user_attrs={"slot": 3},
+        system_attrs={"x": 1},
+        intermediate_values={3: 0.5},
+    )
+    for each in (template, whole):
+        made = [storage.create_new_trial(1, each) for storage in storages]
+        ours, theirs = (storages[1].get_trial(trial_id) for trial_id in made)
+        assert theirs.number == ours.number + 1
+        theirs.number, theirs._trial_id = ours.number, ours._trial_id
+        assert _facts(ours) == _facts(theirs)
+    other = create_trial(
+        state=TrialState.RUNNING,
+        params={"arm": "none"},
+        distributions={"arm": CategoricalDistribution(("none", "legal"))},
+    )
+    for storage in storages:
+        with pytest.raises(ValueError, match="CategoricalDistribution does not support dynamic"):
+            storage.create_new_trial(1, other)

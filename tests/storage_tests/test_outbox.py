@@ -33,7 +33,7 @@ slots = Slots(storage.engine, Leases(storage.engine, 3600), "s")
 score, baseline = {SCORE!r}, {BASELINE!r}
 slot = slots.take(1)
 with slot.lease:
-    slots.begin(slot, 0)
+    slots.begin(slot, None)
     ledger.record_stage({BASELINE_STAGE!r}, [baseline])
     if sys.argv[2] == "results":
         ledger.record_stage({STAGE!r}, [score])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -26,11 +28,26 @@ def storage(storage_url: str) -> Iterator[SharedStorage]:
     storage.close()
 
 
-@pytest.mark.parametrize("storage_url", ["sqlite"], indirect=True)
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with Optuna's tables, which take longer to make than to copy."""
+    file = tmp_path_factory.mktemp("empty") / "study.db"
+    open_storage(f"sqlite:///{file}").close()
+    return file
+
+
 class TestProtocol(StorageTestCase):
     """What Optuna asks of every storage, by its own suite."""
 
     test_pickle_storage = None  # a worker opens its own
+
+    @pytest.fixture
+    def storage(self, empty_database: Path, tmp_path: Path) -> Iterator[SharedStorage]:
+        """An empty one."""
+        shutil.copy(empty_database, tmp_path / "study.db")
+        storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+        yield storage
+        storage.close()
 
 
 class _AnswersAreLost:

@@ -23,7 +23,7 @@ slots = Slots(engine, Leases(engine), "s")
 together()
 while (slot := slots.take(20)) is not None:
     with slot.lease:
-        slots.begin(slot, slot.number)
+        slots.begin(slot, None)
         print(slot.number)
         slots.close(slot)
 engine.dispose()
@@ -33,7 +33,7 @@ HOLDING = """
 from storage.slots import Slots
 slot = Slots(storage.engine, Leases(storage.engine, 3600), "s").take(1)
 with slot.lease:
-    Slots(storage.engine, Leases(storage.engine, 3600), "s").begin(slot, 7)
+    Slots(storage.engine, Leases(storage.engine, 3600), "s").begin(slot, "recipe")
     print("training", flush=True)
     sys.stdin.readline()
 """
@@ -88,11 +88,11 @@ def test_studies_have_slots_of_their_own(engine: sa.Engine, slots: Slots) -> Non
 
 def test_a_slot_that_was_begun_comes_before_a_fresh_one(slots: Slots) -> None:
     first, second = taken(slots), taken(slots)
-    for slot, trial_number in ((first, 4), (second, 5)):
+    for slot in (second, first):
         with slot.lease:
-            slots.begin(slot, trial_number)
+            slots.begin(slot, None)
     again = taken(slots)
-    assert (again.number, again.attempts, again.trial_number) == (0, 1, 4)
+    assert (again.number, again.attempts) == (0, 1)
     assert (again.lease.fence, again.token) == (2, "0/2")
     assert first.token == "0/1"
 
@@ -108,7 +108,7 @@ def test_the_slot_of_a_killed_worker_is_taken_at_once(
     process.kill()
     process.wait()
     slot = taken(slots, 1)
-    assert (slot.number, slot.attempts, slot.trial_number, slot.lease.fence) == (0, 1, 7, 2)
+    assert (slot.number, slot.attempts, slot.lease.fence) == (0, 1, 2)
 
 
 def test_the_slot_of_a_silent_worker_is_taken_when_its_lease_has_run_out(
@@ -127,42 +127,53 @@ def test_the_slot_of_a_silent_worker_is_taken_when_its_lease_has_run_out(
 def test_an_attempt_that_was_interrupted_does_not_count(slots: Slots) -> None:
     slot = taken(slots)
     with slot.lease:
-        slots.begin(slot, 0)
+        slots.begin(slot, None)
         slots.release(slot)
-    again = taken(slots)
-    assert (again.attempts, again.trial_number) == (0, 0)
+    assert taken(slots).attempts == 0
 
 
-def test_a_recipe_that_another_open_slot_has_is_refused(slots: Slots) -> None:
+def test_a_recipe_that_another_open_slot_has_is_refused_and_counts_no_attempt(
+    slots: Slots,
+) -> None:
     first, second = taken(slots), taken(slots)
-    assert slots.claim(first, "a")
-    assert slots.claim(first, "a"), "it is its own"
-    assert not slots.claim(second, "a")
-    assert slots.claim(second, "b")
+    assert slots.begin(first, "a")
+    assert slots.begin(first, "a"), "it is its own"
+    assert not slots.begin(second, "a")
+    assert [opened.attempts for opened in slots.open_slots()] == [1, 0]
+    assert slots.begin(second, "b")
+    assert [opened.attempts for opened in slots.open_slots()] == [1, 1]
     with first.lease:
         slots.close(first)
-    assert slots.claim(second, "a"), "the other is done with it"
+    assert slots.begin(second, "a"), "the other is done with it"
+
+
+def test_a_closed_slot_gives_its_lease_back(engine: sa.Engine, slots: Slots) -> None:
+    slot = taken(slots)
+    with slot.lease:
+        assert len(Leases(engine).held()) == 1
+        slots.close(slot)
+        assert Leases(engine).held() == {}
+    assert slots.open_slots() == []
 
 
 def test_a_slot_that_another_worker_has_taken_since_is_not_this_ones_to_change(
     engine: sa.Engine, slots: Slots
 ) -> None:
     late = taken(slots)
-    slots.begin(late, 0)
+    slots.begin(late, "a")
     expire(engine)
     other = taken(slots)
     assert other.number == late.number
-    slots.begin(other, 1)
+    slots.begin(other, "b")
     for change in (
         lambda: slots.close(late),
         lambda: slots.release(late),
-        lambda: slots.begin(late, 2),
-        lambda: slots.claim(late, "a"),
+        lambda: slots.begin(late, "c"),
     ):
         with pytest.raises(LeaseLost, match="taken over"):
             change()
     (opened,) = slots.open_slots()
-    assert (opened.attempts, opened.trial_number) == (2, 1)
+    assert opened.attempts == 2
     with other.lease:
         slots.close(other)
     assert slots.count_done() == 1
