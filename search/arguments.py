@@ -38,7 +38,7 @@ def add_storage(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--storage",
         action=_Storage,
-        default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
+        default=os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE,
         metavar="URL",
         help=f"database of studies and scores: sqlite:///FILE, "
         f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "

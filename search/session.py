@@ -140,6 +140,7 @@ def run_study(
         _show_next_steps(options, trials)
     if isinstance(ended, BudgetSpent):
         console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
+    storage.close()
     return 128 + stop.number if stop.number else 0
 
 

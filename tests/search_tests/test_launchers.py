@@ -15,6 +15,7 @@ import torch
 from search.hosted import worker_words
 from search.launchers import count_workers, device_environment, device_share
 from search.run import parser
+from storage.backends import open_storage
 from tests.search_tests.conftest import Workplace
 
 
@@ -118,8 +119,11 @@ def test_a_password_is_on_no_command_line_but_the_users_own(
     assert shown == [str(process.pid)]
     assert "--storage shows its password in the process list of this machine" in output
     assert "s3cret" not in output
-    study = optuna.load_study(study_name="tiny", storage=postgresql_url)
-    assert "s3cret" not in repr((study.user_attrs, study.system_attrs, study.trials))
+    storage = open_storage(postgresql_url)
+    study = optuna.load_study(study_name="tiny", storage=storage)
+    system = storage.get_study_system_attrs(study._study_id)
+    assert "s3cret" not in repr((study.user_attrs, system, study.trials))
+    storage.close()
     assert not [
         file
         for file in workplace.folder.rglob("*")

@@ -142,12 +142,12 @@ def test_a_preempted_job_gives_its_trial_back_and_is_queued_again(
     wait_for(lambda: states()[:1] == ["COMPLETE"] and "RUNNING" in states(), job.is_running)
     for task in job.children():
         task.send_signal(signal.SIGUSR2)
-    wait_for(lambda: not job.is_running(), lambda: True)
+    wait_for(lambda: any(folder.rglob("*_result.pkl")), lambda: True)
     trials = trials_of(storage)
     failed = [trial for trial in trials if trial.state.name == "FAIL"]
     assert [trial.user_attrs["failure"] for trial in failed] == ["interrupted"]
     again = [trial for trial in trials if trial.user_attrs.get("retry_of") == failed[0].number]
     assert [trial.params for trial in again] == [failed[0].params]
     assert states().count("COMPLETE") == 3
-    logs = "".join(file.read_text() for file in folder.rglob("*.err"))
+    logs = "".join(file.read_text() for file in folder.rglob("*_log.*"))
     assert "Requeued job" in logs
