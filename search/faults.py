@@ -68,6 +68,7 @@ class Fleet:
         """Have one worker more; returns its process number."""
         self._started += 1
         log = self.logs / f"worker-{self._started:03}.log"
+        log.touch()
         pid = self.server.start(self.words, log)
         self._running[pid] = log
         return pid

@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 # Sent by the other side, one a line: {"start": WORDS, "log": FILE} or {"ended": null}.
 Order = dict[str, Any]
+_PROGRAM = "import sys; from search.forked import serve; sys.exit(serve())"
 
 
 class ForkServer:
@@ -39,7 +40,7 @@ class ForkServer:
     ) -> None:
         self._exit_codes: dict[int, int] = {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "search.forked", str(encoder), json.dumps(warm_up)],
+            [sys.executable, "-c", _PROGRAM, str(encoder), json.dumps(warm_up)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -85,7 +86,7 @@ class ForkServer:
         return json.loads(answer)
 
 
-def main() -> int:
+def serve() -> int:
     """Be the fork server; in a worker, what `search.run` returns."""
     # Before torch is loaded, as in `search.run`.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -146,7 +147,3 @@ def _write_to(log: str) -> None:
     os.dup2(nothing, 0)
     os.dup2(target, 1)
     os.dup2(target, 2)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

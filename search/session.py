@@ -41,6 +41,8 @@ from storage.workers import Workers
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
 SHOWN_OVERLAPS = 8
+# In the study's attribute: MySQL keeps 64 KB of one.
+KEPT_OVERLAPS = 200
 
 
 def run_study(
@@ -174,7 +176,10 @@ def _open(
     if objective.ledger.frozen_study(name) is None:
         unlike = unlike_arms(spec, catalogue)
         overlap = _overlap_lines(spec, catalogue, source)
-        about |= {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(overlap)}
+        kept = overlap[:KEPT_OVERLAPS]
+        if len(overlap) > len(kept):
+            kept.append(f"overlap: {len(overlap) - len(kept)} more, less than these")
+        about |= {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(kept)}
         for line in unlike + overlap[:SHOWN_OVERLAPS]:
             _log.warning("%s", line)
         if len(overlap) > SHOWN_OVERLAPS:

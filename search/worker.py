@@ -23,7 +23,7 @@ from objectives.gain import TransferGain
 from search.artifacts import ArtifactFolder, upload_trial
 from search.finished import repeat_candidates
 from search.pulse import Pulse
-from search.samplers import Proposal, first_parameters
+from search.samplers import History, Proposal, first_parameters
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import (
     BudgetSpent,
@@ -161,7 +161,7 @@ class Worker:
                 return
             trial, recipe = self._begin(slot, before)
             self._attempt(slot, trial, recipe)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             self.watcher.say(
                 f"slot {slot.number}: another worker took it over while this one was held up; "
                 f"nothing of it was published"
@@ -232,7 +232,9 @@ class Worker:
                 "retry_of": before.number,
                 "retry_reason": before.user_attrs.get("reason", ""),
             }
-        history = self._history()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            history = History(self.storage, self.study)
         if before is None and (queued := self._queued(slot, history, attributes)) is not None:
             return queued
         proposal, recipe, asked = self._proposed(slot, history, before)
@@ -243,7 +245,7 @@ class Worker:
         return trial, recipe
 
     def _queued(
-        self, slot: Slot, history: Study, attributes: Mapping[str, Any]
+        self, slot: Slot, history: History, attributes: Mapping[str, Any]
     ) -> tuple[FrozenTrial, Recipe] | None:
         """The first trial that waits in Optuna's queue (`Study.enqueue_trial`), made this slot's.
 
@@ -251,7 +253,7 @@ class Worker:
         """
         if first_parameters(self.space, slot.number):
             return None
-        for trial in history.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        for trial in history.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             trial_id = trial._trial_id
             # Whoever has claimed it may have begun it between our look and our claim.
             is_ours = self.slots.begin(slot, fingerprint(["queued", trial.number]))
@@ -274,15 +276,8 @@ class Worker:
             return self.storage.get_trial(trial_id), recipe
         return None
 
-    def _history(self) -> Study:
-        """The study as it is now, for a sampler."""
-        snapshot = self.storage.snapshot(self.study._study_id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            return optuna.load_study(study_name=self.study.study_name, storage=snapshot)
-
     def _proposed(
-        self, slot: Slot, history: Study, before: FrozenTrial | None
+        self, slot: Slot, history: History, before: FrozenTrial | None
     ) -> tuple[Proposal, Recipe, dict[str, Any]]:
         """What a slot is to try, which no other worker tries at this moment if that can be."""
 
@@ -338,7 +333,7 @@ class Worker:
             # Told as failed, TPE would propose its like again and again.
             self._tell(trial, TrialState.PRUNED)
             self.slots.close(slot)
-        except (LeaseLost, TrialLost):
+        except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             # Whoever has the slot now may have looked for its trials before this one was there.
             self._fail(trial, Failure.LOST, "held up, and taken over by another worker")
             raise

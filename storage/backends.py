@@ -8,6 +8,7 @@ proxy, what Optuna reads and writes goes through that, and what must be done in 
 from __future__ import annotations
 
 import gc
+import logging
 import random
 import time
 import warnings
@@ -95,10 +96,9 @@ def open_storage(
         engine_options["isolation_level"] = "READ COMMITTED"
 
     def opened() -> HistoryStorage:
-        _prepare(parsed, engine_options, shown)
-        return create_together(
-            lambda: HistoryStorage(parsed.render_as_string(hide_password=False), engine_options)
-        )
+        is_made = _prepare(parsed, engine_options, shown)
+        whole = parsed.render_as_string(hide_password=False)
+        return create_together(lambda: HistoryStorage(whole, engine_options, is_made=is_made))
 
     try:
         database = outlast(opened) if patient else opened()
@@ -114,10 +114,18 @@ def open_storage(
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
+    # It shows a traceback for each connection that an outage has cut; the outage is said once.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     _bound_transactions(database.engine)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
     studies: BaseStorage = CachedHistory(database)
-    return SharedStorage(_connected(proxy) if proxy else studies, database.engine, outbox_for(url))
+    if proxy:
+        try:
+            studies = _connected(proxy)
+        except StorageError:
+            database.engine.dispose()
+            raise
+    return SharedStorage(studies, database.engine, outbox_for(url))
 
 
 def outbox_for(url: str) -> Outbox:
@@ -269,8 +277,12 @@ def sqlite_file(url: str) -> Path | None:
     return Path(str(parsed.database))
 
 
-def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
-    """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables."""
+def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> bool:
+    """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables.
+
+    Returns:
+        Whether it was this very version of Optuna.
+    """
     file = sqlite_file(url.render_as_string(hide_password=False))
     if file is not None and not file.absolute().parent.is_dir():
         raise StorageError(f"storage {shown}: expected the folder {file.parent} to exist")
@@ -289,5 +301,7 @@ def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
                         f"storage {shown}: expected tables of Optuna {ours.split('.')[0]}, found "
                         f"Optuna {found}, which stores times otherwise; use another database"
                     )
+                return bool(found == ours)
+            return False
     finally:
         engine.dispose()

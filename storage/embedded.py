@@ -169,6 +169,8 @@ def _server(folder: Path) -> Any:
 
 def _forget_dead(server: Any) -> None:
     """Drop processes that are gone from the package's list of those that use the server."""
+    if not server.pgdata.is_dir():
+        return  # somebody removed all of it
     with server._lock:
         users = server.global_process_id_list
         users.put([pid for pid in users._get() if psutil.pid_exists(pid)])

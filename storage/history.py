@@ -39,10 +39,19 @@ _BOUND = 500
 
 
 class HistoryStorage(RDBStorage):
-    """Optuna's storage in a database, with a quick way to read trials, and to make one whole."""
+    """Optuna's storage in a database, with a quick way to read trials, and to make one whole.
 
-    def __init__(self, url: str, engine_kwargs: dict[str, Any]) -> None:
-        super().__init__(url, engine_kwargs=engine_kwargs)
+    Args:
+        url: Of the database.
+        engine_kwargs: Of its engine.
+        is_made: Whether this version of Optuna has made its tables there.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, is_made: bool = False) -> None:
+        # To look at each table and at the schema's version takes as long as to read a study.
+        super().__init__(
+            url, engine_kwargs, skip_compatibility_check=is_made, skip_table_creation=is_made
+        )
         self._known: dict[tuple[int, str], BaseDistribution] = {}
 
     def _create_new_trial(
@@ -175,7 +184,7 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
             .where(chosen)
             .order_by(next(iter(table.primary_key)))
         )
-        return connection.execute(query)
+        return connection.execute(query).all()
 
     params: dict[int, dict[str, Any]] = defaultdict(dict)
     distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)

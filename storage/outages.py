@@ -102,11 +102,6 @@ def impatient() -> Iterator[None]:
         _patience.reset(token)
 
 
-def be_impatient() -> None:
-    """As `impatient`, for good: of a thread whose caller waits itself."""
-    _patience.set(0.0)
-
-
 def reached(operation: Callable[[], object]) -> bool:
     """Do `operation` once, in this thread; False where an outage keeps it from the database."""
     with impatient():

@@ -22,7 +22,7 @@ from optuna.storages._grpc.client import GrpcClientCache
 from optuna.storages._grpc.servicer import OptunaStorageProxyService
 
 from spaces.errors import StorageError
-from storage.outages import be_impatient, is_outage, reason_of
+from storage.outages import impatient, is_outage, reason_of
 from storage.shared import SharedStorage
 
 # As many calls at a time; each takes a connection to the database for a moment.
@@ -44,7 +44,7 @@ def start_proxy(storage: SharedStorage, host: str, port: int) -> tuple[grpc.Serv
         StorageError: The port is taken, or the host is not this machine's.
     """
     server = grpc.server(
-        ThreadPoolExecutor(THREADS, initializer=be_impatient),
+        ThreadPoolExecutor(THREADS),
         interceptors=(_Translator(),),
         options=(
             ("grpc.so_reuseport", 0),  # a second proxy must not share the port unseen
@@ -101,7 +101,7 @@ class _Translator(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
             return handler
 
         def call(request: Any, context: grpc.ServicerContext) -> Any:
-            with _translating(context):
+            with _translating(context), impatient():
                 return handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(

@@ -26,6 +26,7 @@ import tempfile
 import time
 import warnings
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -45,9 +46,9 @@ from search.pulse import Budget, Pulse, StopSignal
 from search.worker import Worker
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
-from spaces.studies import Aggregate
+from spaces.studies import Aggregate, Sampler
 from storage.backends import open_storage
-from storage.embedded import embedded_url
+from storage.embedded import EmbeddedServer
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.slots import Slots
@@ -84,7 +85,8 @@ def main() -> int:
     histories = QUICK_HISTORIES if given.quick else HISTORIES
     cells = []
     with tempfile.TemporaryDirectory() as folder:
-        url = embedded_url(Path(folder, "postgresql"), create=True)
+        server = EmbeddedServer(Path(folder, "postgresql"))
+        url = server.url
         os.environ["TRANSFER_SEARCH_STATE"] = folder
         for number in workers:
             fleets = {side: Fleet(url, side, number) for side in ("ours", "peer")}
@@ -94,6 +96,7 @@ def main() -> int:
                 share = _overhead(fleets["ours"], max(histories))
             for fleet in fleets.values():
                 fleet.end()
+        server.close()
     result = {
         "ask_tell_ratio": round(max(cell["ratio"] for cell in cells), 3),
         "cold_start_ratio": round(cold["peer_s"] / cold["ours_s"], 2),
@@ -267,6 +270,7 @@ class _Untrained(Worker):
             selection_languages=lambda catalogue: frozenset(),
             target=SimpleNamespace(aggregate=Aggregate.MEAN),
             repeat_leaders=0,
+            sampler=Sampler.TPE,
         )
         objective: Any = SimpleNamespace(spec=spec, catalogue=None)
         super().__init__(study, storage, SPACE, objective, ledger, slots, pulse, self)
@@ -303,55 +307,44 @@ def _write_history(url: str, name: str, count: int) -> None:
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     Workers(storage.engine, name), Ledger(storage.engine)
     slots = Slots(storage.engine, Leases(storage.engine), name)
-    rng = np.random.default_rng(0)
-    now = datetime.now()
     with storage.engine.begin() as connection:
         first = connection.execute(sa.text("SELECT coalesce(max(trial_id), 0) FROM trials"))
-        trial_id = int(first.scalar_one())
-        rows: dict[Any, list[dict[str, Any]]] = {}
-        for number in range(count):
-            trial_id += 1
-            rows.setdefault(models.TrialModel.__table__, []).append(
-                {
-                    "trial_id": trial_id,
-                    "number": number,
-                    "study_id": study._study_id,
-                    "state": TrialState.COMPLETE,
-                    "datetime_start": now,
-                    "datetime_complete": now,
-                }
-            )
-            rows.setdefault(models.TrialValueModel.__table__, []).append(
-                {
-                    "trial_id": trial_id,
-                    "objective": 0,
-                    "value": float(rng.normal()),
-                    "value_type": models.TrialValueModel.TrialValueType.FINITE,
-                }
-            )
-            drawn = _Drawn(rng)
-            suggest_recipe(drawn, SPACE)
-            rows.setdefault(models.TrialParamModel.__table__, []).extend(
-                {"trial_id": trial_id, **param} for param in drawn.params
-            )
-        for table, values in rows.items():
-            connection.execute(sa.insert(table), values)
+        last = int(first.scalar_one())
+        for table, rows in _drawn_history(count).items():
+            shifted = [{**row, "trial_id": row["trial_id"] + last} for row in rows]
+            if table is models.TrialModel.__table__:
+                shifted = [{**row, "study_id": study._study_id} for row in shifted]
+            connection.execute(sa.insert(table), shifted)
         connection.execute(
-            sa.text("SELECT setval('trials_trial_id_seq', :last)"), {"last": max(1, trial_id)}
+            sa.text("SELECT setval('trials_trial_id_seq', :last)"), {"last": max(1, last + count)}
         )
-        done = [
-            {
-                "study_name": name,
-                "slot": i,
-                "lease_key": f"{name}-{i}",
-                "attempts": 1,
-                "done": True,
-            }
-            for i in range(count)
-        ]
+        row = {"study_name": name, "attempts": 1, "done": True}
+        done = [{**row, "slot": i, "lease_key": f"{name}-{i}"} for i in range(count)]
         if done:
             connection.execute(sa.insert(slots.table), done)
+        connection.execute(sa.text("ANALYZE"))
     storage.close()
+
+
+@cache
+def _drawn_history(count: int) -> dict[Any, list[dict[str, Any]]]:
+    """Rows of Optuna's tables, of trials 1 to `count`."""
+    rng = np.random.default_rng(0)
+    now = datetime.now()
+    rows: dict[Any, list[dict[str, Any]]] = {}
+    for trial_id in range(1, count + 1):
+        trial = {"trial_id": trial_id, "number": trial_id - 1, "state": TrialState.COMPLETE}
+        trial |= {"datetime_start": now, "datetime_complete": now}
+        rows.setdefault(models.TrialModel.__table__, []).append(trial)
+        value = {"trial_id": trial_id, "objective": 0, "value": float(rng.normal())}
+        value |= {"value_type": models.TrialValueModel.TrialValueType.FINITE}
+        rows.setdefault(models.TrialValueModel.__table__, []).append(value)
+        drawn = _Drawn(rng)
+        suggest_recipe(drawn, SPACE)
+        rows.setdefault(models.TrialParamModel.__table__, []).extend(
+            {"trial_id": trial_id, **param} for param in drawn.params
+        )
+    return rows
 
 
 class _Drawn:

@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 import torch
+from optuna.trial import FrozenTrial
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
 from search.landscape import Landscape
 from search.run import main
+from storage.backends import open_storage
+from storage.shared import SharedStorage
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS, read
 
@@ -150,6 +153,22 @@ def wait_for() -> Callable[..., None]:
             time.sleep(0.1)
 
     return wait
+
+
+@pytest.fixture
+def trials_of() -> Iterator[Callable[[str], list[FrozenTrial]]]:
+    """The trials of a study now, none before it is there; may be asked again and again."""
+    storages: dict[str, SharedStorage] = {}
+
+    def ask(url: str) -> list[FrozenTrial]:
+        if url not in storages:
+            storages[url] = open_storage(url)
+        names = {study.study_name: study._study_id for study in storages[url].get_all_studies()}
+        return storages[url].get_all_trials(names["tiny"]) if "tiny" in names else []
+
+    yield ask
+    for storage in storages.values():
+        storage.close()
 
 
 @pytest.fixture

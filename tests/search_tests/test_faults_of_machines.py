@@ -32,13 +32,14 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
 ) -> None:
     begin, late = Slots.begin, list[int]()
 
-    def begin_late(slots: Slots, slot: Slot, number: int) -> None:
-        if not late:  # as if another worker had come and gone while this one made its trial
-            late.append(number)
+    def begin_late(slots: Slots, slot: Slot, recipe_key: str | None) -> bool:
+        begun = begin(slots, slot, recipe_key)
+        if not late:  # as if another worker had come and gone before this one makes its trial
+            late.append(slot.number)
             query = "UPDATE transfer_leases SET fence = fence + 1, owner = '' WHERE lease_key = :k"
             with slots._engine.begin() as connection:
                 connection.execute(sa.text(query), {"k": slot.lease.key})
-        begin(slots, slot, number)
+        return begun
 
     monkeypatch.setattr(Slots, "begin", begin_late)
     done = workplace.search("--trials", "2")
@@ -46,9 +47,38 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
     first, *rest = _trials(workplace)
     assert first.state is TrialState.FAIL
     assert first.user_attrs["failure"] == "lost"
-    assert first.user_attrs["reason"] == "its slot was taken over before it began"
+    assert first.user_attrs["reason"] == "held up, and taken over by another worker"
     assert [trial.state for trial in rest] == 2 * [TrialState.COMPLETE]
     assert {trial.user_attrs["slot"] for trial in rest} == {0, 1}
+
+
+def test_a_worker_whose_trial_was_settled_meanwhile_goes_on_with_another(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end by `UpdateFinishedTrialError`, as plain Optuna does."""
+    call, held_up = TransferObjective.__call__, list[int]()
+
+    def settled_meanwhile(*arguments: object) -> object:
+        if not held_up:
+            held_up.append(1)
+            storage = open_storage(workplace.storage)
+            with storage.engine.begin() as connection:
+                connection.execute(sa.text("UPDATE transfer_leases SET fence = fence + 1"))
+            storage.set_trial_user_attr(1, "failure", "lost")
+            storage.set_trial_user_attr(1, "reason", "its worker gave no sign of life")
+            storage.set_trial_state_values(1, TrialState.FAIL)
+            # The lease of the other worker, which dies at once.
+            with storage.engine.begin() as connection:
+                connection.execute(sa.text("UPDATE transfer_leases SET owner = ''"))
+            storage.close()
+        return call(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(TransferObjective, "__call__", settled_meanwhile)
+    done = workplace.search("--trials", "2")
+    assert done.returncode == 0, done.stderr
+    assert "slot 0: another worker took it over while this one was held up" in done.stderr
+    states = [trial.state for trial in _trials(workplace)]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 
 
 def _fail(times: int, monkeypatch: pytest.MonkeyPatch) -> None:

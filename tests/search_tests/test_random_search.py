@@ -10,7 +10,7 @@ from spaces.dimensions import suggest_recipe
 from spaces.errors import SpecError
 from spaces.recipe import Recipe
 from spaces.studies import Sampler, load_study
-from tests.search_tests.conftest import small_space
+from tests.toy_space import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},

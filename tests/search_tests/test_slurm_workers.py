@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import psutil
 import pytest
+from optuna.trial import FrozenTrial
 
 from search.hosted import Order
 from search.slurm_workers import SlurmWorker, parse_parameters
@@ -123,7 +123,9 @@ def test_a_job_does_not_run_on_another_storage_than_its_launcher(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_preempted_job_gives_its_trial_back_and_is_queued_again(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, wait_for: Callable[..., None]
+    workplace: Workplace,
+    wait_for: Callable[..., None],
+    trials_of: Callable[[str], list[FrozenTrial]],
 ) -> None:
     storage = workplace.storage
     done = workplace.run(
@@ -135,17 +137,13 @@ def test_a_preempted_job_gives_its_trial_back_and_is_queued_again(
     folder = workplace.folder / "transfer-search.slurm"
 
     def states() -> list[str]:
-        try:
-            study = optuna.load_study(study_name="tiny", storage=storage)
-        except (KeyError, RuntimeError):
-            return []
-        return [trial.state.name for trial in study.trials]
+        return [trial.state.name for trial in trials_of(storage)]
 
     wait_for(lambda: states()[:1] == ["COMPLETE"] and "RUNNING" in states(), job.is_running)
     for task in job.children():
         task.send_signal(signal.SIGUSR2)
     wait_for(lambda: not job.is_running(), lambda: True)
-    trials = optuna.load_study(study_name="tiny", storage=storage).trials
+    trials = trials_of(storage)
     failed = [trial for trial in trials if trial.state.name == "FAIL"]
     assert [trial.user_attrs["failure"] for trial in failed] == ["interrupted"]
     again = [trial for trial in trials if trial.user_attrs.get("retry_of") == failed[0].number]
