@@ -16,10 +16,9 @@ from optuna.trial import TrialState
 from objectives.gain import TransferGain
 from search.finished import finished_recipes, leaders
 from search.pulse import Pulse
-from search.worker import PASSING_RETRIES, RETRIES, Failure
+from search.worker import RETRIES, Failure
 from spaces.errors import (
     BudgetSpent,
-    CacheError,
     DataError,
     DeviceMemoryError,
     DivergedError,
@@ -186,39 +185,6 @@ def test_a_stopped_trial_is_tried_again_with_its_parameters_and_does_not_count(
     assert retry.user_attrs["retry_reason"] == "interrupted"
     assert {trial.user_attrs["failure"] for trial in failed} == {Failure.INTERRUPTED}
     assert all(trial.params == retry.params for trial in failed)
-
-
-def test_a_full_disk_is_a_passing_fault_that_costs_no_attempt(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.worker.LONGEST_PAUSE", 0.01)
-    full = [CacheError("cache: cannot be written: No space left on device")]
-    errors = iter(full * (RETRIES + 1))
-
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        for error in errors:
-            raise error
-        return gain_of(1.0)
-
-    loop.run(train, 1)
-    assert loop.states == ["FAIL"] * (RETRIES + 1) + ["COMPLETE"]
-    assert loop.attributes("failure") == [Failure.PASSING] * (RETRIES + 1) + [None]
-
-
-def test_a_disk_that_stays_full_ends_the_worker_and_no_trial(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("search.worker.LONGEST_PAUSE", 0.01)
-
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        raise CacheError("cache: cannot be written: No space left on device")
-
-    with pytest.raises(CacheError):
-        loop.run(train, 1)
-    assert loop.states == ["FAIL"] * (PASSING_RETRIES + 1)
-    assert loop.workers.account().stops == 0
-    loop.run(well, 1)
-    assert loop.states[-1] == "COMPLETE"
 
 
 def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path) -> None:
