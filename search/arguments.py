@@ -115,7 +115,10 @@ def start_torch(threads: int | None) -> None:
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
     from storage.backends import sqlite_file
+    from storage.journal import journal_folder
 
+    if (folder := journal_folder(storage_url)) is not None:
+        return str(folder / "transfer-search.cache")
     file = sqlite_file(storage_url)
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
 
@@ -131,11 +134,26 @@ def existing_study(options: argparse.Namespace, storage: SharedStorage) -> str:
     from spaces.errors import unknown_name
     from storage.backends import redacted
 
-    names = optuna.get_all_study_names(storage)
     name: str = options.study.rpartition("/")[2].removesuffix(".toml")
-    if name not in names:
+    found = newest_version(name, storage)
+    names = optuna.get_all_study_names(storage)
+    if found not in names:
         raise unknown_name("Study", name, names, f"in {redacted(options.storage)}")
-    return name
+    return found
+
+
+def newest_version(name: str, storage: SharedStorage) -> str:
+    """The study that a name means in a storage: its newest version, where it has several."""
+    import optuna
+
+    from search.versions import resolved, version_of
+    from storage.ledger import Ledger
+
+    names = optuna.get_all_study_names(storage)
+    if not any(version_of(known)[1] > 1 for known in names):
+        return resolved(name, names)
+    ledger = Ledger(storage.engine)
+    return resolved(name, [x for x in names if ledger.frozen_study(x) is not None])
 
 
 def study_words(command: str, options: argparse.Namespace, *more: str) -> str:

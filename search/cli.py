@@ -10,6 +10,8 @@ COMMANDS = {
     "tasks": "show the catalogue, and where each task's data would come from now",
     "predict": "write a model's predictions in XTREME's submission format",
     "evaluate": "score predictions in XTREME's submission format",
+    "status": "show who works at a study, how far it is, and what went wrong",
+    "extend": "go on with a study whose space has grown, with the trials it has",
     "dashboard": "browse a study in optuna-dashboard",
     "confirm": "retrain the leaders with fresh seeds, and judge them on the test splits",
     "report": "write what a study found as a page, tables and figures",
@@ -17,6 +19,7 @@ COMMANDS = {
     "compare": "show two studies of one storage side by side",
     "cost": "show what a study asked for, trained and saved",
     "proxy": "serve a database to many workers, by Optuna's gRPC proxy",
+    "doctor": "check installation, storage, cache and data; run a study through faults",
     "cache": "list, measure, verify or clean the checkpoint cache",
 }
 

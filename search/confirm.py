@@ -173,6 +173,7 @@ def _plan(reopened: ReopenedStudy, top: int, seeds: int) -> dict[str, Any]:
         "baseline_trial": tuned.first.number,
         "seeds": list(range(first, first + seeds)),
         "trials_of_the_search": sum(len(recipe.trials) for recipe in recipes),
+        "aggregate": str(spec.target.aggregate),
     }
 
 

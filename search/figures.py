@@ -15,7 +15,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from objectives.gain import in_points
-from search.landscape import EPOCHS, RATE, Landscape
+from search.landscape import Landscape
+from search.trial_tables import EPOCHS, RATE
 from search.verdicts import VerdictRow
 from spaces.studies import ARMS, NO_INTERMEDIATE
 
@@ -64,6 +65,7 @@ def _arms(landscape: Landscape, confirmed: Sequence[VerdictRow]) -> go.Figure | 
     by_trial = landscape.recipes.set_index("trial")
     means_confirmed = [row for row in confirmed if not row["task"]]
     trials = list(dict.fromkeys(row["trial"] for row in (*rows, *means_confirmed)))
+    once = {row["trial"]: ", 1 seed" for row in rows if row["seeds"] == 1}
     figure = go.Figure()
     kinds = (
         ("search: chosen by these scores", rows, "circle-open", BLACK, -0.13),
@@ -82,17 +84,21 @@ def _arms(landscape: Landscape, confirmed: Sequence[VerdictRow]) -> go.Figure | 
             marker={"symbol": symbol, "size": 11, "color": colour},
             line={"color": colour},
             text=[_name(by_trial, row["trial"]) for row in found],
-            customdata=[[row["seeds"], row["examples"], row["verdict"]] for row in found],
+            customdata=[
+                [row["seeds"], row["examples"], row["verdict"], row["scope"]] for row in found
+            ],
             hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
-            "<br>%{customdata[2]}<extra></extra>",
+            "<br>%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
         )
     figure.update_layout(
-        title="Gain over the tuned baseline, points<br><sub>95 %: other seeds and examples</sub>",
+        title="Gain over the tuned baseline, points<br><sub>95 %: other examples, "
+        "and seeds where several</sub>",
         height=170 + 55 * len(trials),
+        xaxis={"rangemode": "tozero"},  # an interval is read against nothing
         yaxis={
             "range": [len(trials) - 0.5, -0.5],
             "tickvals": list(range(len(trials))),
-            "ticktext": [_name(by_trial, trial) for trial in trials],
+            "ticktext": [_name(by_trial, trial) + once.get(trial, "") for trial in trials],
             "zeroline": False,
         },
     )
@@ -133,12 +139,12 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
         )
     )
     figure.update_layout(
-        title="Paired gain by intermediate task and target<br><sub>* the 95 % interval (other "
-        "recipes and seeds) excludes 0</sub>",
+        title="Paired gain by intermediate task and target<br><sub>* 95 % interval (other "
+        "recipes, seeds) excludes 0</sub>",
         height=190 + ROW * len(tasks),
         yaxis={"autorange": "reversed"},
         xaxis={"type": "multicategory"},
-        meta={"width": 190 + 50 * len(cells)},
+        meta={"width": 190 + 42 * len(cells)},
     )
     return figure
 
@@ -282,10 +288,11 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
     best = curves.groupby("curve")["gain"].agg(["size", "max"])
     order = best.sort_values(["size", "max"], ascending=False).index
     figure, named = go.Figure(), set()
-    for place, curve in enumerate(order[:SHOWN_CURVES]):
+    shown = order[:SHOWN_CURVES]
+    for place, curve in enumerate(shown):
         mine = curves[curves["curve"] == curve]
         arm = str(mine["arm"].iloc[0])
-        shift = (place - SHOWN_CURVES / 2) * 0.008 * float(curves[EPOCHS].max())
+        shift = (place - (len(shown) - 1) / 2) * 0.008 * float(curves[EPOCHS].max())
         figure.add_scatter(
             x=[float(x) + shift for x in mine[EPOCHS]],
             y=mine["gain"].round(3),
@@ -302,7 +309,7 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
             hovertemplate="%{text}: %{y:+.1f}<extra></extra>",
         )  # fmt: skip
         named.add(arm)
-    count = f"{min(len(order), SHOWN_CURVES)} of {len(order)} rows of recipes"
+    count = f"{len(shown)} of {len(order)} rows of recipes"
     ticks = sorted({int(x) for x in curves[EPOCHS]})
     figure.update_layout(
         title=f"Gain along the intermediate epochs<br><sub>{count}, alike but for the epochs; "

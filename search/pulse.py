@@ -125,7 +125,7 @@ class Pulse:
         Args:
             device: As people call it.
         """
-        account = self._workers.join(self._worker, device)
+        account = self._workers.join(self._worker, device, self.budget.trials)
         self._stops = account.stops
         self._learn(account)
         ended = threading.Event()
@@ -136,6 +136,7 @@ class Pulse:
         finally:
             ended.set()
             thread.join()
+            outlast(self._beat)
             self._workers.leave(self._worker)
 
     @contextmanager
@@ -146,16 +147,17 @@ class Pulse:
             BudgetSpent: There is nothing left to pay with.
         """
         with self._lock:
-            self._held_since, self._taken = awake_seconds(), 0.0
-            self._slot = slot
+            self._held_since, self._slot = awake_seconds(), slot
+            is_paid = self._taken > self._every * self._share  # what was over from the slot before
         try:
-            outlast(self._beat)
+            if not is_paid:
+                outlast(self._beat)
             self._check_account()
             yield
         finally:
             with self._lock:
+                self._taken -= self._used()
                 self._slot = None
-            outlast(self._beat)
 
     def note(self, doing: str, done: int = 0, total: int = 0) -> None:
         """Say what the worker is at; the next beat tells others."""
@@ -206,14 +208,14 @@ class Pulse:
 
     def _beat(self) -> None:
         with self._lock:
-            # Enough for this beat and the next; what is over goes back in the end.
-            wanted = self._used() + 2 * self._every * self._share
-            if self._slot is None:
-                wanted = self._used() if self._taken else 0.0
+            # Enough for this beat and the next; without a slot, all that is over goes back.
+            wanted = 0.0
+            if self._slot is not None:
+                wanted = self._used() + 2 * self._every * self._share
             account, taken = self._workers.beat(
                 self._worker, self._activity, wanted - self._taken, self.budget.device_seconds
             )
-            self._taken = 0.0 if self._slot is None else self._taken + taken
+            self._taken += taken
         self._learn(account)
 
     def _learn(self, account: Account) -> None:

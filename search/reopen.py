@@ -16,6 +16,7 @@ from search.study import build_objective, check_same, check_source, defining_fac
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
+from storage.shared import SharedStorage
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class ReopenedStudy:
         objective: Trains the recipes of its trials; its are the spec, the catalogue, the corpora
             and the ledger.
         space: What its trials chose from.
+        storage: That it is in.
     """
 
     study: optuna.Study
     objective: TransferObjective
     space: SearchSpace
+    storage: SharedStorage
 
     def recipe(self, trial_number: int) -> Recipe:
         """The recipe of a finished trial.
@@ -77,4 +80,4 @@ def reopen_study(
     )
     facts, space = defining_facts(objective)
     check_same(results.name, frozen, facts, results.shown_url)
-    return ReopenedStudy(results.study, objective, space)
+    return ReopenedStudy(results.study, objective, space, results.storage)

@@ -75,7 +75,8 @@ def write_report(options: argparse.Namespace) -> tuple[Path, bool]:
     import json
 
     from search.figures import build_figures
-    from search.findings import as_json, find
+    from search.findings import find
+    from search.report_formats import as_json, as_markdown
     from search.results import open_results
     from spaces.errors import SpecError
 
@@ -96,7 +97,7 @@ def write_report(options: argparse.Namespace) -> tuple[Path, bool]:
         scores.to_parquet(folder / "trials.parquet", index=False)
         texts = {
             "report.json": json.dumps(as_json(findings), indent=1, ensure_ascii=False),
-            "report.md": findings.in_markdown(figures if drawn else ()),
+            "report.md": as_markdown(findings, figures if drawn else ()),
             "index.html": _page(findings, figures),
         }
         for name, text in texts.items():

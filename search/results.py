@@ -19,7 +19,7 @@ from spaces.errors import StorageError
 from spaces.records import parse
 from spaces.studies import StudySpec
 from storage.backends import open_storage, redacted
-from storage.ledger import Confirmation, Ledger
+from storage.ledger import Confirmation, Ledger, StageRun, TrainedStage
 from storage.shared import SharedStorage
 
 
@@ -64,6 +64,16 @@ class StudyResults:
     def recipes(self) -> list[FinishedRecipe]:
         """Those it has finished, in the order they were tried first."""
         return finished_recipes(self.study, self.ledger, self.spec.target.aggregate)
+
+    @cached_property
+    def stage_runs(self) -> dict[int, list[StageRun]]:
+        """Trial -> the stages that it asked for and trained; a long table, read once."""
+        return self.ledger.stage_runs(self.name)
+
+    @cached_property
+    def trained_stages(self) -> dict[str, TrainedStage]:
+        """Checkpoint key -> what it took."""
+        return self.ledger.trained_stages(self.name)
 
     @property
     def confirmations(self) -> list[Confirmation]:

@@ -54,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
         help="search.proxy in front of the database, for what Optuna asks",
     )
     options.add_argument(
+        "--patient",
+        action="store_true",
+        help="wait for a database that is away when the run starts, as in a job's script",
+    )
+    options.add_argument(
         "--lease",
         type=_positive,
         default=60.0,

@@ -1,4 +1,4 @@
-"""What a trial is to try: TPE seeded by the trial, and what stops a trial that is far behind.
+"""What a trial is to try, seeded by its slot, and what stops a trial that is far behind.
 
 A proposal is made against one reading of the study's history and is whole before the trial exists
 in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
@@ -14,18 +14,48 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
-from optuna.samplers import TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.dimensions import SearchSpace, reference_parameters
 from spaces.errors import StorageError
-from spaces.studies import NO_INTERMEDIATE
+from spaces.studies import NO_INTERMEDIATE, Sampler
 from storage.fingerprint import fingerprint
+from storage.shared import SharedStorage
+
+
+class History:
+    """What a study has tried at one moment, to propose from.
+
+    Args:
+        storage: Of the study.
+        study: As opened there.
+
+    Attributes:
+        study: With the trials of that moment; read and not written.
+        groups: Parameter -> all that trials have together with it or not at all.
+    """
+
+    def __init__(self, storage: SharedStorage, study: Study) -> None:
+        snapshot = storage.snapshot(study._study_id)
+        self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
+        # TPE finds its groups from all trials each time; few of them differ in what they have.
+        self._kinds = optuna.load_study(
+            study_name=study.study_name, storage=snapshot.of_each_kind()
+        )
+        kinds = [set(trial.params) for trial in self._kinds.get_trials(deepcopy=False)]
+        names = sorted(set().union(*kinds))
+        where = {name: tuple(name in kind for kind in kinds) for name in names}
+        self.groups = {x: [y for y in names if where[y] == where[x]] for x in names}
+
+    def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """What `sampler` may draw together, before its first draw."""
+        return sampler.infer_relative_search_space(self._kinds, trial)
 
 
 class Proposal:
-    """Draws the parameters of one trial by TPE, multivariate and grouped.
+    """Draws the parameters of one trial: at random, or by TPE, multivariate and grouped.
 
     Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
     with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
@@ -34,10 +64,11 @@ class Proposal:
     latter. `constant_liar` keeps it away from what other workers are at.
 
     Args:
-        study: Of a `SharedStorage.snapshot`, which is read and not written.
+        history: Of the study.
         slot: Number of the slot.
         draw: 0 for the first proposal of the slot, 1 for the next one, ...
         fixed: Parameters that are given.
+        sampler: RANDOM depends on nothing but the study's name, the slot and the draw.
 
     Attributes:
         params: Drawn so far.
@@ -45,21 +76,25 @@ class Proposal:
     """
 
     def __init__(
-        self, study: Study, slot: int, draw: int = 0, fixed: Mapping[str, Any] | None = None
+        self,
+        history: History,
+        slot: int,
+        draw: int = 0,
+        fixed: Mapping[str, Any] | None = None,
+        sampler: Sampler = Sampler.TPE,
     ) -> None:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
-        self._study, self._fixed = study, fixed or {}
+        self._history, self._study, self._fixed = history, history.study, fixed or {}
         # Of no trial that is there, so that TPE leaves none out as the one it proposes for.
         self._trial = FrozenTrial(
             -1, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, trial_id=-1
         )
-        seed = int(fingerprint([study.study_name, slot, draw])[:8], 16)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._tpe = TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
-        space = self._tpe.infer_relative_search_space(study, self._trial)
-        self._relative = self._tpe.sample_relative(study, self._trial, space)
+        seed = int(fingerprint([self._study.study_name, slot, draw])[:8], 16)
+        self._sampler = _tpe(seed) if sampler is Sampler.TPE else RandomSampler(seed)
+        self._space = history.space(self._sampler, self._trial)
+        self._relative: dict[str, Any] = {}
+        self._asked: set[str] = set()
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of `choices`.
@@ -75,12 +110,20 @@ class Proposal:
                     f"study {self._study.study_name!r}: expected {name} in "
                     f"{', '.join(map(str, choices))}, found {value!r} in a trial that was queued"
                 )
-        elif name in self._relative:
+        elif name in self._drawn_with(name):
             value = self._relative[name]
         else:
-            value = self._tpe.sample_independent(self._study, self._trial, name, distribution)
+            value = self._sampler.sample_independent(self._study, self._trial, name, distribution)
         self.params[name], self.distributions[name] = value, distribution
         return value
+
+    def _drawn_with(self, name: str) -> Mapping[str, Any]:
+        """What is drawn so far, after the group of `name`: of no group that nobody asks for."""
+        if name in self._space and name not in self._asked:
+            group = {x: self._space[x] for x in self._history.groups[name] if x in self._space}
+            self._asked |= group.keys()
+            self._relative |= self._sampler.sample_relative(self._study, self._trial, group)
+        return self._relative
 
     def as_trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
         """The template of a running trial of these parameters."""
@@ -90,6 +133,12 @@ class Proposal:
             distributions=self.distributions,
             user_attrs=dict(attributes),
         )
+
+
+def _tpe(seed: int) -> TPESampler:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return TPESampler(multivariate=True, group=True, constant_liar=True, seed=seed)
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:

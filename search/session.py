@@ -18,7 +18,7 @@ from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models import quiet_libraries
 from objectives.overlap import describe_overlap, study_overlaps
 from objectives.transfer import StageProgress, TransferObjective
-from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE
+from search.arguments import DEFAULT_STORAGE, STORAGE_VARIABLE, newest_version
 from search.finished import finished_recipes, leaders
 from search.launchers import count_workers, device_share, fellow_workers
 from search.progress import RunProgress
@@ -66,16 +66,8 @@ def run_study(
         TransferSearchError: Something the user gave is wrong.
     """
     console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
-    backbones = (options.backbone,) if options.backbone else spec.backbone
-    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
-    source = choose_source(options.data, needed, backbones)
+    spec, source = as_asked(spec, catalogue, options)
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
-    if source.kind is SourceKind.POCKET:
-        spec = pocket_twin(spec, catalogue, options.set)
-        check_study(spec, catalogue)
-    if options.backbone:
-        spec = spec.model_copy(update={"backbone": (options.backbone,)})
-    name = options.name or spec.name
     trials = options.trials or spec.trials
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -84,7 +76,9 @@ def run_study(
     workers = count_workers(options.workers, options.workers_per_gpu)
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
-    storage = open_storage(options.storage, proxy=options.proxy)
+    patient = options.patient or options.fellow  # the run that started it had the database
+    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
+    name = newest_version(options.name or spec.name, storage)
     stop = stop or StopSignal()
     pulse = Pulse(
         Workers(storage.engine, name),
@@ -148,6 +142,30 @@ def run_study(
         console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
     storage.close()
     return 128 + stop.number if stop.number else 0
+
+
+def as_asked(
+    spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
+) -> tuple[StudySpec, DataSource]:
+    """A study with the encoder and the data that were asked for, and where these are.
+
+    Args:
+        spec: A checked study.
+        catalogue: Its tasks.
+        options: `backbone`, `data` and `set`.
+
+    Raises:
+        TransferSearchError: The data are not there.
+    """
+    backbones = (options.backbone,) if options.backbone else spec.backbone
+    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
+    source = choose_source(options.data, needed, backbones)
+    if source.kind is SourceKind.POCKET:
+        spec = pocket_twin(spec, catalogue, options.set)
+        check_study(spec, catalogue)
+    if options.backbone:
+        spec = spec.model_copy(update={"backbone": (options.backbone,)})
+    return spec, source
 
 
 def _open(

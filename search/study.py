@@ -208,11 +208,16 @@ def open_study(
     if created:
         for key, value in about.items():
             study.set_user_attr(key, value)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            pocket = facts["data"]["source"] == SourceKind.POCKET
-            study.set_metric_names(["gain on pocket corpora" if pocket else "gain"])
+        name_metric(study, facts)
     return study
+
+
+def name_metric(study: Study, facts: Mapping[str, Any]) -> None:
+    """Let dashboards call a study's value by its name, and pocket figures so."""
+    pocket = facts["data"]["source"] == SourceKind.POCKET
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["gain on pocket corpora" if pocket else "gain"])
 
 
 def check_same(
@@ -224,19 +229,25 @@ def check_same(
         StorageError: Data source, space, corpora, encoder or precision differ; says how.
     """
     check_source(name, frozen, facts["data"]["source"], shown_url)
-    differences = [
-        f"{place}: {_shown(old)} then, {_shown(new)} now"
+    if found := differences(frozen, facts):
+        raise StorageError(
+            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(found.values())}. Go "
+            f"on with what it was made from, carry its trials into a larger space with "
+            f"search.extend, or start another study with --name"
+        )
+
+
+def differences(frozen: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:
+    """Where what a study was made from and what a run has differ: place -> both, in words."""
+    found = {
+        place: f"{place}: {_shown(old)} then, {_shown(new)} now"
         for part in ("spec", "space", "data", "backbones", "precision")
         for place, old, new in _differences(frozen[part], facts[part], part)
-    ]
+    }
     # What follows from a difference in the study file stands in its space again.
-    if any(line.startswith("spec.") for line in differences):
-        differences = [line for line in differences if not line.startswith("space.")]
-    if differences:
-        raise StorageError(
-            f"study {name!r} in {shown_url} was made otherwise: {'; '.join(differences)}. Go on "
-            f"with what it was made from, or start another study with --name"
-        )
+    if any(place.startswith("spec.") for place in found):
+        found = {place: text for place, text in found.items() if not place.startswith("space.")}
+    return found
 
 
 def check_source(name: str, frozen: Mapping[str, Any], ours: str, shown_url: str) -> None:

@@ -25,6 +25,7 @@ from objectives.statistics import (
     mean_gains,
 )
 from spaces.catalogue import Catalogue, Metric
+from spaces.studies import Aggregate
 from storage.ledger import Confirmation, Ledger, PairedScore, ScorePlace
 
 ALPHA = 0.05
@@ -243,7 +244,28 @@ def confirmation_lines(confirmation: Confirmation) -> list[str]:
         f"confirmed on {when}{look}: test splits, fresh seeds {_range(plan['seeds'])}, against "
         f"the tuned baseline of trial {plan['baseline_trial']}"
     )
-    return [head, *(f"  {verdict_line(row, names[row['trial']])}" for row in means(rows))]
+    lines = [head, *(f"  {verdict_line(row, names[row['trial']])}" for row in means(rows))]
+    targets = len({row["task"] for row in rows if row["task"]})
+    note = aggregate_note(plan.get("aggregate", Aggregate.MEAN), targets)
+    return [*lines, f"  {note}"] if note else lines
+
+
+def aggregate_note(aggregate: str, targets: int) -> str:
+    """That verdicts are on the mean over target tasks, where the study goes by something else.
+
+    A median or minimum over tasks is no sum of gains, so neither its variance nor its
+    distribution is known.
+
+    Args:
+        aggregate: `target.aggregate` of the study.
+        targets: How many target tasks it has.
+    """
+    if targets < 2 or aggregate == Aggregate.MEAN:
+        return ""
+    return (
+        f"verdicts are on the mean gain over the {targets} target tasks, though the study chose "
+        f"its recipes by the {aggregate}"
+    )
 
 
 def recipe_names(plan: Mapping[str, Any]) -> dict[int, str]:

@@ -199,6 +199,21 @@ def reference_parameters(space: SearchSpace) -> dict[str, Any]:
     return middle.chosen
 
 
+def only_choice(space: SearchSpace, name: str) -> Any:
+    """The value of what is no parameter of a space, as it leaves no choice of it.
+
+    Args:
+        space: That a trial chose from.
+        name: Of the parameter that it would be, as in `intermediate.epochs`.
+    """
+    if name == "backbone":
+        return space.backbones[0]
+    position, _, field = name.partition(".")
+    of_retrieval = name in {"target.pooled_layer", "target.similarity"}
+    choices = space.retrieval if of_retrieval else getattr(space, position)
+    return getattr(choices, field)[0]
+
+
 class _Middle:
     """Takes the middle of numbers, and the first of names."""
 

@@ -40,6 +40,16 @@ class Selection(StrEnum):
     SOURCE_VALIDATION = "source-validation"
 
 
+class Sampler(StrEnum):
+    """What proposes the recipes after the first ones, which try each arm once."""
+
+    TPE = "tpe"
+    """Tree-structured Parzen estimators, which learn from the trials that are there."""
+    RANDOM = "random"
+    """Uniform draws, by the trial's slot alone: a baseline for searches, and the same recipes
+    whoever runs the trials in whatever order."""
+
+
 def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
     """`points` rates from `low` to `high`, evenly spaced in log, to three significant digits.
 
@@ -237,6 +247,7 @@ class StudySpec(StrictRecord):
     backbone: Choices[str]
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
+    sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TPE
     trials: Count = 40
     seeds: Count = 1
     """Repeats of each trial; their mean goes back to the sampler."""

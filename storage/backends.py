@@ -15,18 +15,19 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages import BaseStorage, get_storage
+from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
 from storage.embedded import EMBEDDED, embedded_folder, embedded_url, start_again
-from storage.history import HistoryStorage
-from storage.outages import wait_at_connect
-from storage.outbox import outbox_of
+from storage.history import CachedHistory, HistoryStorage
+from storage.journal import journal_engine, journal_folder, journal_studies
+from storage.outages import outlast, wait_at_connect
+from storage.outbox import Outbox, outbox_of
 from storage.proxy import ProxyClient
 from storage.shared import SharedStorage
 
@@ -37,6 +38,9 @@ DIALECTS = ("sqlite", "postgresql", "mysql", "mariadb")
 SQLITE_TIMEOUT = 120
 CREATE_ATTEMPTS = 6
 PROXY_SECONDS = 20.0
+IDLE_SECONDS = 30
+"""A worker that is held up so long within a transaction loses it, and with it its locks, for which
+all others wait meanwhile. No transaction of ours does anything but talk to the database."""
 
 # A peer that is gone without a word, as behind a cut cable, is noticed within about half a minute,
 # and so well within a lease; TCP's own defaults are minutes to hours.
@@ -53,17 +57,21 @@ _KEEPALIVES = {
 T = TypeVar("T")
 
 
-def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> SharedStorage:
+def open_storage(
+    url: str, *, create: bool = True, proxy: str | None = None, patient: bool = False
+) -> SharedStorage:
     """The storage at a database URL; its tables are made on first use.
 
-    A database that is not there now is an error; one that goes away later is waited for
-    (`storage.outages`).
+    A database that is not there now is an error, unless it was there before; one that goes away
+    later is waited for (`storage.outages`).
 
     Args:
         url: SQLAlchemy URL of SQLite, PostgreSQL or MySQL/MariaDB; or `embedded` or
-            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`).
-        create: Whether an SQLite file or an embedded database that is not there is made.
+            `embedded:FOLDER`, a PostgreSQL of this machine's own (`storage.embedded`); or
+            `journal:FOLDER`, a folder that machines share (`storage.journal`).
+        create: Whether a file or a folder that is not there is made.
         proxy: HOST:PORT of `search.proxy` in front of the database, for what Optuna asks.
+        patient: Wait for a database that is not there now, too.
 
     Raises:
         StorageError: The URL is wrong, its driver is not installed, the database cannot be
@@ -71,9 +79,11 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
     """
     parsed = parse_url(url)
     shown = redacted(url)
-    file = sqlite_file(url)
-    if file is not None and not create and not file.is_file():
-        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+    place = _place(url)
+    if place is not None and not create and not place.exists():
+        raise StorageError(f"storage {shown}: expected a database, found no {place}")
+    if (shared := journal_folder(url)) is not None:
+        return _open_journal(shared, url)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
     engine_options: dict[str, object] = {
@@ -84,13 +94,14 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         # PostgreSQL's level. MySQL's own locks the gaps between rows, so that workers which add
         # rows at one time end in deadlocks.
         engine_options["isolation_level"] = "READ COMMITTED"
+
+    def opened() -> HistoryStorage:
+        is_made = _prepare(parsed, engine_options, shown)
+        whole = parsed.render_as_string(hide_password=False)
+        return create_together(lambda: HistoryStorage(whole, engine_options, is_made=is_made))
+
     try:
-        _prepare(parsed, engine_options, shown)
-        database = create_together(
-            lambda: HistoryStorage(
-                parsed.render_as_string(hide_password=False), engine_kwargs=engine_options
-            )
-        )
+        database = outlast(opened) if patient else opened()
     except ImportError as error:
         raise StorageError(
             f"storage {shown}: expected the driver {error.name!r} to be installed; "
@@ -105,20 +116,60 @@ def open_storage(url: str, *, create: bool = True, proxy: str | None = None) -> 
         raise StorageError(f"storage {shown}: {str(error).splitlines()[0]}") from error
     # It shows a traceback for each connection that an outage has cut; the outage is said once.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    _bound_transactions(database.engine)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
-    studies: BaseStorage = get_storage(database)  # with Optuna's cache of finished trials
-    place = file or folder
+    studies: BaseStorage = CachedHistory(database)
     if proxy:
         try:
             studies = _connected(proxy)
         except StorageError:
             database.engine.dispose()
             raise
-    return SharedStorage(
-        studies,
-        database.engine,
-        outbox_of(str(place.absolute()) if place else shown),
-    )
+    return SharedStorage(studies, database.engine, outbox_for(url))
+
+
+def outbox_for(url: str) -> Outbox:
+    """This machine's outbox for the database at a URL."""
+    place = _place(url)
+    return outbox_of(str(place.absolute()) if place else redacted(url))
+
+
+def _place(url: str) -> Path | None:
+    """The file or folder of this machine that a study lives in; None for a server's database."""
+    return sqlite_file(url) or embedded_folder(url) or journal_folder(url)
+
+
+def _open_journal(folder: Path, url: str) -> SharedStorage:
+    """The storage in a shared folder, which is made if only its parent is there.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+        studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    except (OSError, sa.exc.OperationalError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise StorageError(
+            f"storage {url}: expected a folder that can be written, found: {reason}"
+        ) from error
+    return SharedStorage(studies, engine, outbox_for(url))
+
+
+def _bound_transactions(engine: sa.Engine) -> None:
+    """Have the server end transactions whose worker is silent; only PostgreSQL's can."""
+    if engine.dialect.name != "postgresql":
+        return
+
+    def bound(connection: Any, record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+        connection.commit()
+
+    sa.event.listen(engine, "connect", bound)
+    engine.dispose()  # the connections made before
 
 
 def _connected(proxy: str) -> ProxyClient:
@@ -190,6 +241,8 @@ def parse_url(url: str) -> URL:
     wanted = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     if embedded_folder(url) is not None:
         return URL.create("postgresql+psycopg", database=EMBEDDED)  # its place is found later
+    if (folder := journal_folder(url)) is not None:
+        return URL.create("sqlite", database=str(folder / "ledger.sqlite"))
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -204,7 +257,7 @@ def parse_url(url: str) -> URL:
 
 def redacted(url: str) -> str:
     """The URL with its password, and whatever its query holds, hidden."""
-    if embedded_folder(url) is not None:
+    if embedded_folder(url) is not None or journal_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
 
@@ -217,13 +270,19 @@ def is_of_one_machine(url: str) -> bool:
 def sqlite_file(url: str) -> Path | None:
     """The file of an SQLite URL; None for other databases and for `:memory:`."""
     parsed = parse_url(url)
+    if journal_folder(url) is not None:
+        return None
     if parsed.get_backend_name() != "sqlite" or parsed.database in {None, "", ":memory:"}:
         return None
     return Path(str(parsed.database))
 
 
-def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
-    """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables."""
+def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> bool:
+    """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables.
+
+    Returns:
+        Whether it was this very version of Optuna.
+    """
     file = sqlite_file(url.render_as_string(hide_password=False))
     if file is not None and not file.absolute().parent.is_dir():
         raise StorageError(f"storage {shown}: expected the folder {file.parent} to exist")
@@ -242,5 +301,7 @@ def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> None:
                         f"storage {shown}: expected tables of Optuna {ours.split('.')[0]}, found "
                         f"Optuna {found}, which stores times otherwise; use another database"
                     )
+                return bool(found == ours)
+            return False
     finally:
         engine.dispose()

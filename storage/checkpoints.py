@@ -347,6 +347,8 @@ class CheckpointCache:
             # Named by its process, so that whoever collects knows whether it is still there.
             name = f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}"
             folder = Path(self._root, "partial", name)
+            # A cache that we make is its user's; one that is there stays as open as it is.
+            Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.mkdir(parents=True)
         try:
             yield folder

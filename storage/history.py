@@ -6,20 +6,28 @@ is 2 s of processor time for each worker, which 32 workers that start together w
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    distribution_to_json,
+    json_to_distribution,
+)
 from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
+_Study = models.StudyModel.__table__
 _Trial = models.TrialModel.__table__
 _Param = models.TrialParamModel.__table__
 _Value = models.TrialValueModel.__table__
@@ -31,7 +39,99 @@ _BOUND = 500
 
 
 class HistoryStorage(RDBStorage):
-    """Optuna's storage in a database, with a quick way to read trials."""
+    """Optuna's storage in a database, with a quick way to read trials, and to make one whole.
+
+    Args:
+        url: Of the database.
+        engine_kwargs: Of its engine.
+        is_made: Whether this version of Optuna has made its tables there.
+    """
+
+    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, is_made: bool = False) -> None:
+        # To look at each table and at the schema's version takes as long as to read a study.
+        super().__init__(
+            url, engine_kwargs, skip_compatibility_check=is_made, skip_table_creation=is_made
+        )
+        self._known: dict[tuple[int, str], BaseDistribution] = {}
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        """As Optuna's; the rows of a template such as a worker's are written at once.
+
+        That is: of one that runs, and has parameters and user attributes and nothing else.
+        """
+        if (
+            template_trial is None
+            or template_trial.state is not TrialState.RUNNING
+            or template_trial.system_attrs
+            or template_trial.intermediate_values
+            or template_trial.values
+        ):
+            return super()._create_new_trial(study_id, template_trial)
+        self._check_compatible(study_id, template_trial.distributions)
+        params, attributes = template_trial.params, template_trial.user_attrs
+        began = template_trial.datetime_start or datetime.datetime.now()
+        start = began.astimezone(datetime.UTC).replace(tzinfo=None)
+        with self.engine.begin() as connection:
+            # Numbers are counted, so that only one trial of a study is made at a time.
+            lock = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
+            if connection.execute(lock.with_for_update()).scalar() is None:
+                raise KeyError(models.NOT_FOUND_MSG)
+            row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": start}
+            made = connection.execute(sa.insert(_Trial), row).inserted_primary_key
+            assert made is not None
+            trial_id = int(made[0])
+            earlier = sa.select(sa.func.count()).where(
+                _Trial.c.study_id == study_id, _Trial.c.trial_id < trial_id
+            )
+            number = int(connection.execute(earlier).scalar_one())
+            connection.execute(
+                sa.update(_Trial).where(_Trial.c.trial_id == trial_id).values(number=number)
+            )
+            rows = [
+                {
+                    "trial_id": trial_id,
+                    "param_name": name,
+                    "param_value": distribution.to_internal_repr(params[name]),
+                    "distribution_json": distribution_to_json(distribution),
+                }
+                for name, distribution in template_trial.distributions.items()
+            ]
+            if rows:
+                connection.execute(sa.insert(_Param), rows)
+            rows = [
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                for key, value in attributes.items()
+            ]
+            if rows:
+                connection.execute(sa.insert(_UserAttr), rows)
+        made_trial = copy.copy(template_trial)
+        made_trial.number, made_trial._trial_id = number, trial_id
+        made_trial.datetime_start = began
+        return made_trial
+
+    def _check_compatible(
+        self, study_id: int, distributions: Mapping[str, BaseDistribution]
+    ) -> None:
+        """That a parameter has the choices that it has in the study's other trials.
+
+        Raises:
+            ValueError: As Optuna does.
+        """
+        known = self._known
+        for name, distribution in distributions.items():
+            if (study_id, name) not in known:
+                query = (
+                    sa.select(_Param.c.distribution_json)
+                    .join(_Trial, _Trial.c.trial_id == _Param.c.trial_id)
+                    .where(_Trial.c.study_id == study_id, _Param.c.param_name == name)
+                    .limit(1)
+                )
+                with self.engine.connect() as connection:
+                    found = connection.execute(query).scalar()
+                known[study_id, name] = _distribution(found) if found else distribution
+            check_distribution_compatibility(known[study_id, name], distribution)
 
     def _get_trials(
         self,
@@ -49,8 +149,7 @@ class HistoryStorage(RDBStorage):
         ]
         with self.engine.connect() as connection:
             if trial_id_greater_than < 0:
-                study = models.StudyModel.__table__
-                query = sa.select(study.c.study_id).where(study.c.study_id == study_id)
+                query = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
                 if connection.execute(query).scalar() is None:
                     raise KeyError(models.NOT_FOUND_MSG)
             found = [
@@ -61,6 +160,15 @@ class HistoryStorage(RDBStorage):
         if states is not None:
             found = [trial for trial in found if trial.state in states]
         return sorted(found, key=lambda trial: trial._trial_id)
+
+
+class CachedHistory(_CachedStorage):
+    """Optuna's cache of finished trials, which knows the numbers of the others too."""
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As Optuna's, without a look into the database where this process made the trial."""
+        known = self._trial_id_to_study_id_and_number.get(trial_id)
+        return super().get_trial_number_from_id(trial_id) if known is None else known[1]
 
 
 def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator[FrozenTrial]:
@@ -76,7 +184,7 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
             .where(chosen)
             .order_by(next(iter(table.primary_key)))
         )
-        return connection.execute(query)
+        return connection.execute(query).all()
 
     params: dict[int, dict[str, Any]] = defaultdict(dict)
     distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)

@@ -103,7 +103,7 @@ class Lease:
         self._seconds = seconds
         self._progress = (0, 0)
         self._good_until = awake_seconds() + seconds
-        self._lost = self._away = False
+        self._lost = self._away = self._given_back = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_renewing, daemon=True)
 
@@ -119,7 +119,8 @@ class Lease:
     ) -> None:
         self._ended.set()
         self._thread.join()
-        outlast(self._release)
+        if not self._given_back:
+            outlast(self._release)
 
     def progress(self, done: int, total: int) -> None:
         """Note how far the work is, for those who wait, and `check`."""
@@ -154,6 +155,19 @@ class Lease:
             outlast(self._renew)
         else:
             self._renew_within(connection)
+
+    def end(self, connection: sa.Connection) -> None:
+        """Give the lease back within a transaction, which then holds only with the lease.
+
+        Raises:
+            LeaseLost: Another worker has it.
+        """
+        ending = self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0)
+        if connection.execute(ending).rowcount != 1:
+            self._lost = True
+            raise LeaseLost(f"lease {self.key[:12]}: taken over")
+        self._ended.set()
+        self._given_back = True
 
     def _renew(self) -> None:
         with self._engine.begin() as connection:
@@ -241,7 +255,15 @@ class Leases:
     @outlasting
     def holders(self, keys: Collection[str]) -> dict[str, Holder]:
         """Who has each of these leases now; those that nobody has are left out."""
-        query = sa.select(_leases).where(_leases.c.lease_key.in_(keys))
+        return self._holders(_leases.c.lease_key.in_(keys))
+
+    @outlasting
+    def held(self) -> dict[str, Holder]:
+        """All leases that anybody has, of every study of the database."""
+        return self._holders(sa.true())
+
+    def _holders(self, wanted: sa.ColumnElement[bool]) -> dict[str, Holder]:
+        query = sa.select(_leases).where(wanted, _leases.c.owner != NOBODY)
         with self._engine.connect() as connection:
             now = clock(connection)
             rows = connection.execute(query).mappings().all()
@@ -250,7 +272,6 @@ class Leases:
                 row["owner"], row["fence"], row["done"], row["total"], row["expires_at"] - now
             )
             for row in rows
-            if row["owner"] != NOBODY
         }
 
     @outlasting
@@ -262,7 +283,7 @@ class Leases:
         """
         held = self.holder(key)
         dead = held.owner if held and is_dead(held.owner) else NOBODY
-        grace = max(0.0, self._seconds - seconds_since_outage())
+        has_waited = seconds_since_outage() >= self._seconds
         with self._engine.begin() as connection:
             now = clock(connection)
             taking = (
@@ -270,7 +291,8 @@ class Leases:
                 .where(
                     _leases.c.lease_key == key,
                     sa.or_(
-                        _leases.c.owner.in_((NOBODY, dead)), _leases.c.expires_at < now - grace
+                        _leases.c.owner.in_((NOBODY, dead)),
+                        _leases.c.expires_at < (now if has_waited else 0.0),
                     ),
                 )
                 .values(
@@ -303,10 +325,11 @@ class Leases:
         return Lease(self._engine, key, 1, self._seconds)
 
 
-def lease_fence(engine: sa.Engine, key: str) -> int:
-    """How many times a lease was taken; 0 where it never was."""
-    with engine.connect() as connection:
-        return _fence(connection, key)
+def is_fenced(connection: sa.Connection, key: str, fence: int) -> bool:
+    """Whether nobody took a lease since it had this fencing number, until the transaction ends."""
+    own = sa.and_(_leases.c.lease_key == key, _leases.c.fence == fence)
+    kept = sa.update(_leases).where(own).values(fence=fence)
+    return connection.execute(kept).rowcount == 1
 
 
 def _fence(connection: sa.Connection, key: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.backends import create_together
-from storage.leases import Lease, lease_fence
+from storage.leases import Lease, is_fenced
 from storage.outages import outlasting
 from storage.outbox import Outbox
 
@@ -302,6 +302,21 @@ class Ledger:
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
     @outlasting
+    def copy_study(self, study_name: str, other: str) -> None:
+        """Have the results, stage runs and looks of a study once more, under another name."""
+        with self._engine.begin() as connection:
+            for table in (_results, _stage_runs, _confirmations):
+                query = sa.select(table).where(table.c.study_name == study_name)
+                rows = [dict(row) for row in connection.execute(query).mappings()]
+                for row in rows:
+                    row["study_name"] = other
+                    if table is _stage_runs:
+                        del row["id"]
+                        row["token"] = uuid.uuid4().hex
+                if rows:
+                    connection.execute(sa.insert(table), rows)
+
+    @outlasting
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
         """The checkpoint's scores on a split, by (task, language, corpus_key)."""
         query = sa.select(*_SCORE_COLUMNS).where(
@@ -434,11 +449,19 @@ class Ledger:
             self._record_results(results, lease)
 
     @outlasting
-    def _record_results(self, results: Sequence[Mapping[str, Any]], lease: Lease | None) -> None:
+    def _record_results(
+        self,
+        results: Sequence[Mapping[str, Any]],
+        lease: Lease | None,
+        left_under: tuple[str, int] | None = None,
+    ) -> None:
+        """Keep them; those of a dead process only if nobody took its lease since."""
         try:
             with self._engine.begin() as connection:
                 if lease is not None:
                     lease.confirm(connection)
+                if left_under is not None and not is_fenced(connection, *left_under):
+                    return
                 if not self._has_results(connection, results):
                     for row in results:
                         connection.execute(sa.insert(_results), row)
@@ -464,8 +487,8 @@ class Ledger:
             self._record_stage(stage, scores, None, content["losses"])
             return
         fence = content.get("fence")
-        if fence is None or lease_fence(self._engine, content["lease_key"]) == fence:
-            self._record_results(content["results"], None)
+        left_under = None if fence is None else (content["lease_key"], fence)
+        self._record_results(content["results"], None, left_under)
 
     def _kept(self, kind: str, content: Mapping[str, Any]) -> AbstractContextManager[None]:
         return nullcontext() if self._outbox is None else self._outbox.keeping(kind, content)

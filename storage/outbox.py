@@ -12,7 +12,7 @@ import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -49,8 +49,9 @@ class Outbox:
         try:
             self._write(file, json.dumps({"kind": kind, **content}))
         except OSError as error:
-            file.unlink(missing_ok=True)
             _log.warning("outbox %s: cannot be written: %s", self.folder, error.strerror)
+            yield
+            return
         yield
         file.unlink(missing_ok=True)
 
@@ -73,14 +74,19 @@ class Outbox:
 
     def left(self) -> list[Path]:
         """Entries of processes that are gone, oldest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [
-            file
-            for file in self.folder.glob("*.json")
-            if is_dead(unquote(file.stem.rpartition("-")[0]))
-        ]
-        return sorted(found, key=lambda file: file.stat().st_mtime)
+        found = []
+        try:
+            for file in self.folder.iterdir():
+                if file.suffix == ".json" and is_dead(_writer(file)):
+                    with suppress(FileNotFoundError):  # another worker delivers it
+                        found.append((file.stat().st_mtime, file))
+        except OSError:
+            return []  # there is none, or none that this user may read
+        return [file for _, file in sorted(found)]
+
+    def unfinished(self) -> list[Path]:
+        """What processes that are gone had not written to its end: no entries, and of no use."""
+        return [file for file in self.folder.glob("*.part") if is_dead(_writer(file))]
 
     def _write(self, file: Path, text: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -93,7 +99,13 @@ class Outbox:
                 os.fsync(lines.fileno())
             temporary.replace(file)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _writer(file: Path) -> str:
+    """The process whose file it is."""
+    return unquote(file.stem.rpartition("-")[0])
 
 
 def outbox_of(database: str) -> Outbox:
@@ -103,5 +115,8 @@ def outbox_of(database: str) -> Outbox:
         database: A name that no other database has here; no password.
     """
     state = os.environ.get(STATE_VARIABLE) or os.environ.get("XDG_STATE_HOME")
-    root = Path(state) if state else Path.home() / ".local" / "state"
+    try:
+        root = Path(state) if state else Path.home() / ".local" / "state"
+    except RuntimeError:  # a container's user without a home
+        root = Path.cwd()
     return Outbox(root / "transfer-search" / "outbox" / fingerprint(database)[:16])

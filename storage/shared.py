@@ -156,6 +156,11 @@ class SharedStorage(BaseStorage):
         return self._studies.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
     @outlasting
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As Optuna's."""
+        return self._studies.get_trial_number_from_id(trial_id)
+
+    @outlasting
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""
         return self._studies.get_trial(trial_id)
@@ -182,7 +187,7 @@ class SharedStorage(BaseStorage):
     def snapshot(self, study_id: int) -> Snapshot:
         """One reading of a study, for a sampler to draw from."""
         trials = self.get_all_trials(study_id, deepcopy=False)
-        return Snapshot(self._studies, self.engine, self.outbox, trials)
+        return Snapshot(self._studies, self.engine, self.outbox, study_id, trials)
 
     def close(self) -> None:
         """Close all connections."""
@@ -204,10 +209,25 @@ class Snapshot(SharedStorage):
         studies: BaseStorage,
         engine: sa.Engine,
         outbox: Outbox,
+        study_id: int,
         trials: Sequence[FrozenTrial],
     ) -> None:
         super().__init__(studies, engine, outbox)
-        self._trials = trials
+        self._study_id, self._trials = study_id, trials
+
+    def of_each_kind(self) -> Snapshot:
+        """One complete trial for each set of parameters that trials have: there are few."""
+        kinds = {
+            frozenset(trial.distributions): trial
+            for trial in self._trials
+            if trial.state is TrialState.COMPLETE
+        }
+        parts = (self._studies, self.engine, self.outbox)
+        return Snapshot(*parts, self._study_id, list(kinds.values()))
+
+    def get_study_id_from_name(self, study_name: str) -> int:
+        """That of its study, without asking."""
+        return self._study_id
 
     def get_all_trials(
         self,

@@ -29,7 +29,6 @@ _slots = sa.Table(
     sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("lease_key", sa.String(64), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("trial_number", sa.Integer),
     sa.Column("done", sa.Boolean, nullable=False),
     sa.Column("recipe_key", sa.String(64)),
     # NULL is unlike NULL: a closed slot is in nobody's way.
@@ -45,13 +44,11 @@ class Slot:
         number: From 0.
         lease: To be entered while the slot is worked at.
         attempts: Begun before, without those that were interrupted on purpose.
-        trial_number: Of the last attempt, in Optuna; None before the first.
     """
 
     number: int
     lease: Lease
     attempts: int
-    trial_number: int | None
 
     @property
     def token(self) -> str:
@@ -66,14 +63,12 @@ class OpenSlot:
     Attributes:
         number: From 0.
         attempts: Begun so far.
-        trial_number: Of the last attempt; None before the first.
         lease_key: Of its lease.
         holder: Who has it; None where nobody does.
     """
 
     number: int
     attempts: int
-    trial_number: int | None
     lease_key: str
     holder: Holder | None
 
@@ -86,6 +81,8 @@ class Slots:
         leases: In the same database.
         study_name: In the same database.
     """
+
+    table = _slots
 
     def __init__(self, engine: sa.Engine, leases: Leases, study_name: str) -> None:
         self._engine = engine
@@ -106,17 +103,27 @@ class Slots:
             if row["done"]:  # its holder closed it between our look and our lease
                 with lease:
                     continue
-            return Slot(opened.number, lease, row["attempts"], row["trial_number"])
+            return Slot(opened.number, lease, row["attempts"])
         return self._fresh(limit)
 
-    def begin(self, slot: Slot, trial_number: int) -> None:
-        """Keep which trial is the slot's next attempt.
+    @outlasting
+    def begin(self, slot: Slot, recipe_key: str | None) -> bool:
+        """Count a new attempt; False, and nothing is counted, where another has the recipe.
+
+        Args:
+            slot: Taken.
+            recipe_key: No other open slot will have the same meanwhile; None shares it.
 
         Raises:
             LeaseLost: Another worker has the slot.
         """
-        self._update(slot, trial_number=trial_number, attempts=slot.attempts + 1)
+        try:
+            self._update(slot, attempts=slot.attempts + 1, recipe_key=recipe_key)
+        except sa.exc.IntegrityError:
+            return False
+        return True
 
+    @outlasting
     def release(self, slot: Slot) -> None:
         """Let the attempt that was begun not count: it was interrupted on purpose.
 
@@ -125,26 +132,16 @@ class Slots:
         """
         self._update(slot, attempts=slot.attempts, recipe_key=None)
 
-    def close(self, slot: Slot) -> None:
-        """Count the slot as done.
-
-        Raises:
-            LeaseLost: Another worker has the slot.
-        """
-        self._update(slot, done=True, recipe_key=None)
-
     @outlasting
-    def claim(self, slot: Slot, recipe_key: str) -> bool:
-        """Whether no other open slot has this recipe; if so, none will have it meanwhile.
+    def close(self, slot: Slot) -> None:
+        """Count the slot as done, and give its lease back.
 
         Raises:
             LeaseLost: Another worker has the slot.
         """
-        try:
-            self._update(slot, recipe_key=recipe_key)
-        except sa.exc.IntegrityError:
-            return False
-        return True
+        with self._engine.begin() as connection:
+            slot.lease.end(connection)
+            self._write(connection, slot, done=True, recipe_key=None)
 
     def count_done(self) -> int:
         """How many slots are done."""
@@ -170,12 +167,23 @@ class Slots:
             OpenSlot(
                 row["slot"],
                 row["attempts"],
-                row["trial_number"],
                 row["lease_key"],
                 holders.get(row["lease_key"]),
             )
             for row in rows
         ]
+
+    def copy(self, other: str) -> None:
+        """Have the slots of this study once more in another one, those that are done done."""
+        with self._engine.begin() as connection:
+            connection.execute(sa.delete(_slots).where(_slots.c.study_name == other))
+            rows = connection.execute(sa.select(_slots).where(self._mine)).mappings().all()
+            changed = [
+                {**row, "study_name": other, "lease_key": uuid.uuid4().hex, "recipe_key": None}
+                for row in rows
+            ]
+            if changed:
+                connection.execute(sa.insert(_slots), changed)
 
     @outlasting
     def forget(self) -> None:
@@ -219,12 +227,14 @@ class Slots:
             except sa.exc.IntegrityError:
                 time.sleep(random.uniform(0.0, 0.02))  # another worker was quicker
                 continue
-            return Slot(number, lease, 0, None)
+            return Slot(number, lease, 0)
 
-    @outlasting
     def _update(self, slot: Slot, **values: object) -> None:
         """Change the row of a slot that is still this process's."""
-        update = sa.update(_slots).where(self._mine, _slots.c.slot == slot.number)
         with self._engine.begin() as connection:
             slot.lease.confirm(connection)
-            connection.execute(update.values(**values))
+            self._write(connection, slot, **values)
+
+    def _write(self, connection: sa.Connection, slot: Slot, **values: object) -> None:
+        update = sa.update(_slots).where(self._mine, _slots.c.slot == slot.number)
+        connection.execute(update.values(**values))

@@ -39,6 +39,7 @@ _accounts = sa.Table(
     sa.Column("active_seconds", sa.Float(53), nullable=False),
     sa.Column("seen_at", sa.Float(53), nullable=False),
     sa.Column("device_seconds", sa.Float(53), nullable=False),
+    sa.Column("trials", sa.Integer, nullable=False),
     sa.Column("stops", sa.Integer, nullable=False),
     sa.Column("stop_reason", sa.Text, nullable=False),
 )
@@ -92,12 +93,14 @@ class Account:
     Attributes:
         active_seconds: In which at least one worker was there.
         device_seconds: Of devices, taken by trials; a worker that died keeps what it had taken.
+        trials: The most that any run asked for.
         stops: How many times the study was stopped for all workers.
         stop_reason: Of the last time.
     """
 
     active_seconds: float = 0.0
     device_seconds: float = 0.0
+    trials: int = 0
     stops: int = 0
     stop_reason: str = ""
 
@@ -116,11 +119,17 @@ class Workers:
         create_together(lambda: _tables.create_all(engine))
 
     @outlasting
-    def join(self, worker: str, device: str) -> Account:
-        """Be there from now on; what was used up so far."""
+    def join(self, worker: str, device: str, trials: int = 0) -> Account:
+        """Be there from now on, for so many trials in all; what was used up so far."""
         self._ensure_account()
+        others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
             now = clock(connection)
+            account = _accounts.c.study_name == self._study
+            if not others:  # the time in which nobody was there does not count
+                connection.execute(sa.update(_accounts).where(account).values(seen_at=now))
+            fewer = sa.and_(account, _accounts.c.trials < trials)
+            connection.execute(sa.update(_accounts).where(fewer).values(trials=trials))
             own = self._own(worker)
             connection.execute(sa.delete(_workers).where(own))
             row = {
@@ -168,6 +177,7 @@ class Workers:
             account = Account(
                 found["active_seconds"] + passed,
                 found["device_seconds"] + taken,
+                found["trials"],
                 found["stops"],
                 found["stop_reason"],
             )
@@ -228,6 +238,14 @@ class Workers:
             )
             for row in rows
         ]
+
+    def copy_account(self, other: str) -> None:
+        """Have what the study has used up count for another one, too."""
+        with self._engine.begin() as connection:
+            query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+            if row := connection.execute(query).mappings().one_or_none():
+                connection.execute(sa.delete(_accounts).where(_accounts.c.study_name == other))
+                connection.execute(sa.insert(_accounts), {**row, "study_name": other})
 
     @outlasting
     def forget(self) -> None:

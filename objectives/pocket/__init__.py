@@ -7,7 +7,7 @@ files, the same on every machine.
 
 from objectives.pocket.corpora import POCKET_VERSION, pocket_split
 from objectives.pocket.effects import PLANTED, PlantedEffect
-from objectives.pocket.encoder import pocket_config, pocket_tokenizer
+from objectives.pocket.encoder import pocket_config, pocket_tokenizer, save_untrained_encoder
 
 __all__ = [
     "PLANTED",
@@ -16,4 +16,5 @@ __all__ = [
     "pocket_config",
     "pocket_split",
     "pocket_tokenizer",
+    "save_untrained_encoder",
 ]

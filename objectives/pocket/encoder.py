@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, PreTrainedTokenizerFast
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from objectives.pocket.languages import LANGUAGES, in_greek, lexicon
 
@@ -71,3 +74,25 @@ def pocket_config() -> BertConfig:
         initializer_range=0.05,
         pad_token_id=0,
     )
+
+
+def save_untrained_encoder(folder: Path) -> None:
+    """Write an encoder of one narrow layer, always the same: a trial with it takes a second.
+
+    It has learnt nothing, which does where it matters that a study runs, not what it finds.
+    """
+    config = BertConfig(
+        vocab_size=len(pocket_vocabulary()),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
+        max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.5,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = BertModel(config)
+    encoder.save_pretrained(folder)
+    pocket_tokenizer().save_pretrained(folder)

@@ -23,22 +23,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from objectives.corpora import DataSource, SourceKind
-from objectives.hardware import choose_hardware, keep_freed_memory, usable_cores
+from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models import quiet_libraries
 from objectives.pocket import PLANTED, PlantedEffect
-from objectives.pocket.languages import SOURCE_LANGUAGE
-from objectives.study_corpora import StudyCorpora
-from objectives.transfer import TransferObjective
-from spaces.catalogue import Catalogue, load_catalogue
-from spaces.recipe import Recipe, Route, Schedule, Stage
-from spaces.records import parse
-from spaces.studies import StudySpec
-from spaces.study_checks import check_study
-from storage.backends import open_storage
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
-from storage.ledger import Ledger
+from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
 
 def main() -> None:
@@ -86,51 +74,13 @@ def main() -> None:
 
 def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list[float]:
     """The mean paired gain over the six languages, per seed."""
-    catalogue = load_catalogue()
-    spec = _study(row, catalogue)
-    storage = open_storage(f"sqlite:///{folder / 'ledger.sqlite'}")
-    leases = Leases(storage.engine)
-    objective = TransferObjective(
-        spec,
-        catalogue,
-        StudyCorpora(spec, catalogue, DataSource(SourceKind.POCKET)),
-        CheckpointCache(chosen.cache or folder / "cache", leases),
-        leases,
-        Ledger(storage.engine),
-        choose_hardware("cpu", chosen.precision),
-        lambda progress: None,
-    )
-    first = Stage(f"pocket_{row.intermediate}", 2, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT)
-    target = Stage(f"pocket_{row.target}", 6, 1e-3, 16, chosen.examples, 0.1, 64, Schedule.LINEAR)
-    recipe = Recipe(
-        "pocket",
-        first.task,
-        (Route((first,), target, target),),
-        tuple(range(chosen.seeds)),
-        "pocket",
-    )
-    pairs = objective(recipe, lambda index, gains: True, lambda run: None).pairs
-    storage.engine.dispose()
-    return [fmean(p.gain for p in pairs if p.seed == seed) for seed in recipe.seeds]
-
-
-def _study(row: PlantedEffect, catalogue: Catalogue) -> StudySpec:
-    first, target = catalogue[f"pocket_{row.intermediate}"], catalogue[f"pocket_{row.target}"]
-    record = {
-        "name": "planted",
-        "question": "What is the planted effect?",
-        "arms": ["none", str(first.domain)],
-        "backbone": "pocket",
-        "source_language": SOURCE_LANGUAGE,
-        "intermediate": {"tasks": [first.name], "epochs": 2},
-        "target": {
-            "tasks": [target.name],
-            "languages": [code for code in target.languages if code != SOURCE_LANGUAGE],
-        },
-    }
-    spec = parse(StudySpec, record, "planted effects")
-    check_study(spec, catalogue)
-    return spec
+    seeds = range(chosen.seeds)
+    recipe = pocket_recipe(row.intermediate, row.target, seeds, chosen.examples)
+    with pocket_objective(
+        [row.intermediate], row.target, folder, chosen.cache, chosen.precision
+    ) as objective:
+        pairs = objective(recipe, lambda index, gains: True, lambda run: None).pairs
+    return [fmean(p.gain for p in pairs if p.seed == seed) for seed in seeds]
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import optuna
 import torch
 from optuna.study import Study
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 from transformers import (
     AutoModelForTokenClassification,
     DataCollatorForTokenClassification,
@@ -63,12 +63,15 @@ from transformers import (
 
 from objectives.corpora import choose_source
 from objectives.encoding import EncodedSplit
+from objectives.gain import TransferGain
 from objectives.hardware import Hardware, choose_hardware
 from objectives.metrics import NO_PREDICTION, compute_score
 from objectives.models import Backbone, build_model, quiet_libraries
 from objectives.study_corpora import StudyCorpora
-from objectives.transfer import TransferObjective
-from search.samplers import TrialSeededTPE, first_trials
+from objectives.transfer import Record, Report, TransferObjective
+from search.pulse import Budget, Pulse, StopSignal
+from search.samplers import first_parameters
+from search.worker import Worker
 from spaces.catalogue import Catalogue, Metric, Task, load_catalogue
 from spaces.dimensions import SearchSpace, StageChoices, search_space, suggest_recipe
 from spaces.pocket_twin import pocket_twin
@@ -78,7 +81,10 @@ from spaces.study_checks import check_study
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
-from storage.ledger import Ledger, StageRun, TrainedStage
+from storage.ledger import Ledger, TrainedStage
+from storage.shared import SharedStorage
+from storage.slots import Slots
+from storage.workers import Workers
 from tests.benchmarks.finetune import untrained_encoder
 
 SHIPPED = "xtreme_legal"
@@ -175,54 +181,90 @@ class _Clock:
         self.cpu.append(time.process_time() - cpu)
 
 
+class _Quiet:
+    """Shows nothing of a worker."""
+
+    def trial_started(self, number: int, recipe: Recipe) -> None:
+        """Nothing."""
+
+    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+        """Nothing."""
+
+    def say(self, line: str) -> None:
+        """A line to the log of the benchmark."""
+        print(line, file=sys.stderr, flush=True)
+
+
 @dataclass
 class _Ours:
     """The product as a worker runs it, one process, in a fresh folder.
 
     Attributes:
+        queued: Whether trials come from Optuna's queue only, or are drawn.
         within: Wall seconds of each trial within the objective, without Optuna.
         recipes: Of each trial.
         scores: Mean target score of each trial, in [0, 1].
     """
 
     study: Study
+    storage: SharedStorage
     space: SearchSpace
     objective: TransferObjective
     ledger: Ledger
+    queued: bool
     clock: _Clock = field(default_factory=_Clock)
     within: list[float] = field(default_factory=list)
     recipes: list[Recipe] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        leases = self.objective.leases
+        self._slots = Slots(self.storage.engine, leases, STUDY_NAME)
+        workers = Workers(self.storage.engine, STUDY_NAME)
+        self._pulse = Pulse(workers, Budget(0), StopSignal())
+        self._first = 0
+        # The first slots try each arm and take nothing of the queue, whose list does so itself.
+        while self.queued and first_parameters(self.space, self._first):
+            slot = self._slots.take(self._first + 1)
+            assert slot is not None
+            with slot.lease:
+                self._slots.close(slot)
+            self._first += 1
+        self._worker = Worker(
+            *(self.study, self.storage, self.space, self._timed(), self.ledger, self._slots),
+            *(self._pulse, _Quiet()),
+        )
+
     @property
     def languages(self) -> frozenset[str]:
         return self.objective.spec.selection_languages(self.objective.catalogue)
 
+    @contextmanager
+    def beating(self) -> Iterator[None]:
+        """Be a worker, with its signs of life."""
+        with self._pulse.beating(self.objective.hardware.name):
+            yield
+
     def run(self) -> None:
         """One trial: of what is queued, or else of what the sampler draws."""
+        self._pulse.budget = Budget(self._first + len(self.scores) + 1)
         with self.clock.running():
-            self.study.optimize(self._trial, n_trials=1)
+            self._worker.run()
 
-    def _trial(self, trial: Trial) -> float:
-        # The list stands in for what TPE draws; it draws all the same, so that its time counts.
-        _ = trial.relative_params
-        recipe = suggest_recipe(trial, self.space)
+    def _timed(self) -> Any:
+        """The objective, with its clock."""
 
-        def record(run: StageRun) -> None:
-            self.ledger.record_stage_run(STUDY_NAME, trial.number, run)
+        def objective(recipe: Recipe, report: Report, record: Record) -> TransferGain:
+            started = time.perf_counter()
+            gain = self.objective(recipe, report, record)
+            self.within.append(time.perf_counter() - started)
+            self.recipes.append(recipe)
+            self.scores.append(gain.overall_score(self.languages))
+            return gain
 
-        def report(index: int, gains: Sequence[float]) -> bool:
-            for place, found in enumerate(gains):
-                trial.report(found, index * len(gains) + place)
-            return True
-
-        started = time.perf_counter()
-        gain = self.objective(recipe, report, record)
-        self.within.append(time.perf_counter() - started)
-        self.ledger.record_trial(STUDY_NAME, trial.number, gain.pairs)
-        self.recipes.append(recipe)
-        self.scores.append(gain.overall_score(self.languages))
-        return gain.overall_gain(self.languages)
+        for name in ("spec", "catalogue", "cache"):
+            setattr(objective, name, getattr(self.objective, name))
+        return objective
 
     def score(self, recipe: Recipe, seed: int) -> float:
         """The recipe's score with another seed; in no trial and on no clock."""
@@ -364,6 +406,12 @@ def _run_all(
         for point in parameters[:count]:
             side.study.enqueue_trial(point)
     _warm_up(ours, peer)
+    with ours.beating():
+        _take_turns(ours, peer, trials, compared)
+    _show(chosen, bench, compared, growth, _seed_spread(ours, compared, chosen.quick))
+
+
+def _take_turns(ours: _Ours, peer: _Peer, trials: int, compared: int) -> None:
     for number in range(trials):
         ours.run()
         line = f"{number + 1:3} {RECIPES[number]:<18} ours {ours.clock.wall[-1]:6.2f} s"
@@ -372,7 +420,6 @@ def _run_all(
             peer.run()
             line += f"   peer {peer.clock.wall[-1]:6.2f} s F1 {peer.scores[-1]:.3f}"
         print(line, file=sys.stderr, flush=True)
-    _show(chosen, bench, compared, growth, _seed_spread(ours, compared, chosen.quick))
 
 
 def _show(
@@ -558,16 +605,14 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
     source = choose_source(chosen.data or "pocket")
     hardware = choose_hardware(chosen.device, chosen.precision)
     storage = open_storage(f"sqlite:///{folder / 'study.db'}")
-    leases, ledger = Leases(storage.engine), Ledger(storage.engine)
+    leases, ledger = Leases(storage.engine), Ledger(storage.engine, storage.outbox)
     corpora = StudyCorpora(spec, catalogue, source)
     objective = TransferObjective(
         *(spec, catalogue, corpora, CheckpointCache(folder / "cache", leases), leases, ledger),
         *(hardware, lambda progress: None),
     )
     space = search_space(spec, catalogue, corpora.train_sizes())
-    study = optuna.create_study(
-        study_name=STUDY_NAME, storage=storage, sampler=TrialSeededTPE(), direction="maximize"
-    )
+    study = optuna.create_study(study_name=STUDY_NAME, storage=storage, direction="maximize")
     backbone = objective.backbone(encoder)
     stages = {name: _any_stage(space.intermediate, name) for name in spec.intermediate.tasks}
     (target,) = spec.target.tasks
@@ -591,7 +636,7 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
     )
     shown = Path(encoder).name if chosen.backbone else "an untrained encoder"
     return _Bench(
-        _Ours(study, space, objective, ledger),
+        _Ours(study, storage, space, objective, ledger, queued=not chosen.draw),
         peer,
         "local folder" if chosen.data else str(source),
         shown,
@@ -645,17 +690,15 @@ def _parameters(text: str, objective: TransferObjective) -> dict[str, Any]:
 def _draw(ours: _Ours, trials: int) -> None:
     """Run the study as the product searches, on its real gains, and print what TPE drew."""
     spec = ours.objective.spec
-    for parameters in first_trials(ours.space.arms):
-        ours.study.enqueue_trial(parameters)
-    for number in range(trials):
-        ours.run()
-        recipe = ours.recipes[-1]
-        print(
-            f"{number + 1:3} {ours.clock.wall[-1]:6.2f} s F1 {ours.scores[-1]:.3f} "
-            f"{_text(recipe, spec)}",
-            file=sys.stderr,
-            flush=True,
-        )
+    with ours.beating():
+        for number in range(trials):
+            ours.run()
+            print(
+                f"{number + 1:3} {ours.clock.wall[-1]:6.2f} s F1 {ours.scores[-1]:.3f} "
+                f"{_text(ours.recipes[-1], spec)}",
+                file=sys.stderr,
+                flush=True,
+            )
     print(json.dumps([_text(recipe, spec) for recipe in ours.recipes]))
 
 

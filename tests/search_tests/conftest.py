@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from optuna.trial import FrozenTrial
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
+from search.landscape import Landscape
 from search.run import main
-from spaces.dimensions import RetrievalChoices, SearchSpace, StageChoices, TargetTask
-from spaces.recipe import Method, Schedule, Similarity
 from storage.backends import open_storage
 from storage.shared import SharedStorage
+from tests.search_tests.synthetic_study import write_study
+from tests.search_tests.worked_study import PLANS, read
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,38 +52,6 @@ examples = 48
 batch_size = 16
 max_length = 64
 """
-
-
-def small_space(
-    arms: Mapping[str, tuple[str, ...]], epochs: tuple[int, ...], learning_rate: tuple[float, ...]
-) -> SearchSpace:
-    """A space of these choices for both stages, and one target task."""
-    choices = StageChoices(
-        epochs=epochs,
-        learning_rate=learning_rate,
-        batch_size=(16,),
-        examples=(100,),
-        own_examples={},
-        shots=(),
-        warmup_ratio=(0.1,),
-        max_length=64,
-        schedule=Schedule.LINEAR,
-        method=(Method.FULL,),
-        frozen_layers=(0,),
-        lora_rank=(8,),
-        prompt_length=(),
-    )
-    return SearchSpace(
-        arms=arms,
-        mixtures={},
-        backbones=("x",),
-        intermediate=choices,
-        target=choices,
-        retrieval=RetrievalChoices((-1,), (Similarity.COSINE,), 64),
-        target_tasks=(TargetTask("t", True, 2),),
-        train_sizes={},
-        seeds=(0,),
-    )
 
 
 @pytest.fixture(scope="session")
@@ -234,3 +203,11 @@ def searched(workplace: Workplace, finished_study: Path) -> Workplace:
     """A copy of the finished study, to do anything to."""
     shutil.copytree(finished_study, workplace.folder, dirs_exist_ok=True)
     return workplace
+
+
+@pytest.fixture(scope="session")
+def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
+    """Of the study worked out by hand."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('landscape') / 'study.db'}"
+    write_study(url, PLANS)
+    return read(url)

@@ -21,8 +21,11 @@ from typing import Any
 
 import pytest
 
+from search.report import main as report
 from search.run import main as run
 from tests.search_tests.conftest import STUDY
+from tests.search_tests.synthetic_study import write_study
+from tests.search_tests.worked_study import PLANS
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 30.0
@@ -225,6 +228,27 @@ def test_a_trial_offers_its_scores(browser: Browser, page: str) -> None:
     browser.open(f"{page}/trials?numbers=0", "scores.csv")
     assert "training.csv" in browser.text()
     browser.screenshot("trial")
+    assert not browser.errors()
+
+
+def test_the_report_prints_what_fits_on_paper(browser: Browser, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(storage, PLANS)
+    words = ["--study", "synthetic", "--storage", storage, "--to", str(tmp_path / "out")]
+    assert report([*words, "--no-png"]) == 0
+    browser.open((tmp_path / "out" / "index.html").as_uri(), "Provenance")
+    browser.wait_for("document.querySelectorAll('.js-plotly-plot').length > 0")
+    browser.send("Page.printToPDF")
+    # What the printing did is undone after it; what it does first is looked at here.
+    browser.evaluate("dispatchEvent(new Event('beforeprint'))")
+    places = "[...document.querySelectorAll('.figure')]"
+    assert browser.evaluate(f"{places}.every(x => x.querySelector('svg'))"), "drawn though unseen"
+    widths = "[...document.querySelectorAll('.wide')].map(x => x.scrollWidth - x.clientWidth)"
+    assert max(browser.evaluate(widths)) <= 1
+    zooms = "[...document.querySelectorAll('.wide')].map(x => x.firstElementChild.style.zoom)"
+    assert all(float(zoom) <= 1 for zoom in browser.evaluate(zooms))
+    browser.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert set(browser.evaluate(zooms)) == {""}
     assert not browser.errors()
 
 

@@ -21,7 +21,7 @@ from storage.backends import open_storage
 from storage.ledger import Ledger
 from tests.search_tests.conftest import ROOT
 from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.test_landscape import PLANS, many
+from tests.search_tests.worked_study import PLANS, many
 
 EVIL = "Does <script>alert(1)</script> & `co` help | or *not*?"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -249,6 +249,11 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
         "Undecided: none of the 2 recipes that were confirmed helps reliably."
     )
     assert "This is look 2 at the same test splits" in found.page.text
+    export, more = found.numbers["next"]
+    assert "the model to use is the tuned baseline" in export[0]
+    assert export[1].startswith("python -m search.export --study synthetic")
+    assert "With 5 seeds a gain below 1.5 points would often be missed" in more[0]
+    assert more[1].endswith("--again --seeds 10")
     assert "from 1.5 points on it would have been found" in found.page.text
 
 

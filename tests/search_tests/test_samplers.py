@@ -1,13 +1,21 @@
-"""Proposals: the same for the same history, different from trial to trial."""
+"""Proposals: the same for the same history, different from slot to slot."""
 
 from __future__ import annotations
 
-import optuna
+from pathlib import Path
 
-from search.samplers import TrialSeededTPE, first_trials
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.trial import create_trial
+
+from search.samplers import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
+from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from tests.search_tests.conftest import small_space
+from storage.outbox import Outbox
+from storage.shared import Snapshot
+from tests.toy_space import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},
@@ -16,16 +24,32 @@ SPACE = small_space(
 )
 
 
+# Of a snapshot, which uses neither.
+ENGINE, OUTBOX = sa.create_engine("sqlite://"), Outbox(Path("nowhere"))
+
+
 def _study(name: str = "s") -> optuna.Study:
-    return optuna.create_study(study_name=name, sampler=TrialSeededTPE(), direction="maximize")
+    return optuna.create_study(study_name=name, direction="maximize")
+
+
+def _reading_of(study: optuna.Study) -> optuna.Study:
+    """As a worker reads it, for one proposal or several."""
+    snapshot = Snapshot(study._storage, ENGINE, OUTBOX, study.get_trials(deepcopy=False))
+    return optuna.load_study(study_name=study.study_name, storage=snapshot)
 
 
 def _proposals(study: optuna.Study, trials: int) -> list[Recipe]:
     recipes = []
-    for _ in range(trials):
-        trial = study.ask()
-        recipe = suggest_recipe(trial, SPACE)
-        study.tell(trial, 1.0 if recipe.intermediate == "c" else 0.0)
+    for slot in range(trials):
+        proposal = Proposal(_reading_of(study), slot)
+        recipe = suggest_recipe(proposal, SPACE)
+        study.add_trial(
+            create_trial(
+                value=1.0 if recipe.intermediate == "c" else 0.0,
+                params=proposal.params,
+                distributions=proposal.distributions,
+            )
+        )
         recipes.append(recipe)
     return recipes
 
@@ -34,19 +58,36 @@ def test_two_studies_with_one_history_propose_the_same() -> None:
     assert _proposals(_study(), 25) == _proposals(_study(), 25)
 
 
-def test_another_study_name_proposes_otherwise() -> None:
-    assert _proposals(_study("s"), 10) != _proposals(_study("t"), 10)
+def test_another_study_name_another_slot_and_another_draw_propose_otherwise() -> None:
+    first = _proposals(_study("s"), 10)
+    assert first != _proposals(_study("t"), 10)
+    assert len(set(first)) > 5
+    assert len({suggest_recipe(Proposal(_study(), 0, draw), SPACE) for draw in range(8)}) > 4
 
 
 def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
-    storage = optuna.storages.InMemoryStorage()
-    optuna.create_study(study_name="s", storage=storage)
-    workers = [
-        optuna.load_study(study_name="s", storage=storage, sampler=TrialSeededTPE())
-        for _ in range(8)
-    ]
-    recipes = [suggest_recipe(worker.ask(), SPACE) for worker in workers]
+    study = _study()
+    recipes = [suggest_recipe(Proposal(study, slot), SPACE) for slot in range(8)]
     assert len(set(recipes)) >= 6
+
+
+def test_what_others_are_at_is_avoided() -> None:
+    """While 12 workers are at the task that pays, TPE takes it for worse than it is."""
+    study = _study()
+    _proposals(study, 40)
+    best = {"intermediate.domain": "legal", "intermediate.task.legal": "c"}
+
+    def share_of_best() -> int:
+        reading = _reading_of(study)
+        proposals = [suggest_recipe(Proposal(reading, slot), SPACE) for slot in range(40, 80)]
+        return sum(recipe.intermediate == "c" for recipe in proposals)
+
+    before = share_of_best()
+    for slot in range(100, 112):
+        proposal = Proposal(_reading_of(study), slot, 0, best)
+        suggest_recipe(proposal, SPACE)
+        study.add_trial(proposal.as_trial({}))
+    assert share_of_best() < before
 
 
 def test_the_sampler_learns_what_pays() -> None:
@@ -54,15 +95,26 @@ def test_the_sampler_learns_what_pays() -> None:
     assert sum(recipe.intermediate == "c" for recipe in late) > 15
 
 
-def test_every_arm_is_tried_first() -> None:
+def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
     study = _study()
-    for parameters in first_trials(SPACE):
-        study.enqueue_trial(parameters)
-    _proposals(study, 3)
-    domains = [trial.params["intermediate.domain"] for trial in study.trials]
+    proposals = [Proposal(study, slot, 0, first_parameters(SPACE, slot)) for slot in range(3)]
+    for proposal in proposals:
+        suggest_recipe(proposal, SPACE)
+    domains = [proposal.params["intermediate.domain"] for proposal in proposals]
     assert domains == ["none", "general", "legal"]
-    reference = study.trials[0].params
+    reference = proposals[0].params
     assert {k: v for k, v in reference.items() if k.startswith("target.")} == {
         "target.epochs": 2,
         "target.learning_rate": 3e-5,
     }
+    assert first_parameters(SPACE, 3) == {}
+
+
+def test_a_given_value_that_the_space_has_not_is_named() -> None:
+    proposal = Proposal(_study(), 5, 0, {"intermediate.domain": "medical"})
+    with pytest.raises(StorageError) as caught:
+        suggest_recipe(proposal, SPACE)
+    assert str(caught.value) == (
+        "study 's': expected intermediate.domain in none, general, legal, found 'medical' in a "
+        "trial that was queued"
+    )

@@ -9,10 +9,17 @@ import pytest
 
 from objectives.gain import TransferGain
 from objectives.outcomes import packed
-from search.verdicts import VerdictRow, judge_gains, means, verdict_line
+from search.verdicts import (
+    VerdictRow,
+    aggregate_note,
+    confirmation_lines,
+    judge_gains,
+    means,
+    verdict_line,
+)
 from spaces.catalogue import load_catalogue
 from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, TrainedStage
+from storage.ledger import Confirmation, Ledger, PairedScore, Score, TrainedStage
 
 EXAMPLES, SEEDS = 400, 5
 LANGUAGES = ("swa", "yor")
@@ -72,3 +79,25 @@ def test_a_sentence_says_how_much_over_how_many_and_what_could_have_been_found(
     line = verdict_line(nothing, "general")
     assert line.startswith("general makes no reliable difference: ")
     assert "points on it would have been found" in line
+
+
+def test_verdicts_say_that_they_are_on_the_mean_where_the_study_goes_by_something_else(
+    ledger: Ledger,
+) -> None:
+    assert aggregate_note("mean", 3) == aggregate_note("minimum", 1) == ""
+    rows = judged(ledger, 0.1)
+    other = [{**row, "task": "masakhanews"} for row in rows if row["task"]]
+    plan = {
+        "recipes": [{"trial": 0, "name": "sst2"}],
+        "seeds": list(range(SEEDS)),
+        "baseline_trial": 0,
+        "aggregate": "minimum",
+    }
+    looks = [
+        Confirmation(1, "2026-11-26", plan, {"verdicts": verdicts})
+        for verdicts in (rows, [*rows, *other])
+    ]
+    of_one, of_two = map(confirmation_lines, looks)
+    assert of_one == of_two[:-1], "of one target task the mean is the minimum"
+    assert of_two[-1].strip().startswith("verdicts are on the mean gain over the 2 target tasks")
+    assert "by the minimum" in of_two[-1]

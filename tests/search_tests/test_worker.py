@@ -1,122 +1,74 @@
-"""The loop: what a trial is told as, what is kept of it, and when the loop ends."""
+"""The loop: what becomes of a slot, what a trial is told as, and when the loop ends."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import optuna
 import pytest
+from optuna.trial import TrialState
 
 from objectives.gain import TransferGain
 from search.finished import finished_recipes, leaders
-from search.samplers import TrialSeededTPE, seed_pruner
-from search.worker import StopSignal, count_done, run_worker, settle_dead_trials
-from spaces.errors import DataError, DeviceMemoryError, DivergedError
+from search.pulse import Pulse
+from search.worker import RETRIES, Failure
+from spaces.errors import (
+    BudgetSpent,
+    DataError,
+    DeviceMemoryError,
+    DivergedError,
+    Interrupted,
+    StudyStopped,
+)
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate
-from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 from storage.liveness import is_dead, process_identity
-from tests.search_tests.conftest import small_space
+from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
 
-SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
-LANGUAGES = frozenset({"swa"})
-
-
-def _score(key: str, value: float) -> Score:
-    return Score(key, "c", "t", "swa", "validation", "accuracy", value, 10, 0, 0)
-
-
-def _gain(points: float) -> TransferGain:
-    own, base = _score(f"own{points}", 0.5 + points / 100), _score("base", 0.5)
-    pair = PairedScore(0, own, base, base)
-    return TransferGain((pair,))
-
-
-class Silent:
-    """Shows nothing."""
-
-    def trial_started(self, number: int, recipe: Recipe) -> None:
-        """Say nothing."""
-
-    def trial_finished(
-        self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
-    ) -> None:
-        """Say nothing."""
-
-
-class Loop:
-    """A study on a real SQLite file, and an objective that is a plain function."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = f"sqlite:///{folder / 's.db'}"
-        self.cache = str(folder / "s.cache")
-        self.storage = open_storage(self.url)
-        self.ledger = Ledger(self.storage.engine)
-        self.stop = StopSignal()
-        self.repeat_leaders = 0
-        self.study = optuna.create_study(
-            study_name="s",
-            storage=self.storage,
-            sampler=TrialSeededTPE(),
-            pruner=seed_pruner(0.1),
-            direction="maximize",
-        )
-
-    def run(self, train: Callable[[Recipe, Any], TransferGain], trials: int) -> None:
-        """Run the loop with `train` as the objective."""
-        spec = SimpleNamespace(
-            selection_languages=lambda catalogue: LANGUAGES,
-            target=SimpleNamespace(aggregate=Aggregate.MEAN),
-            repeat_leaders=self.repeat_leaders,
-            first_seed=0,
-            seeds=len(SPACE.seeds),
-        )
-
-        def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
-            record(StageRun(0, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
-            gain = train(recipe, report)
-            for pair in gain.pairs:
-                for score in (pair.score, pair.baseline):
-                    stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
-                    self.ledger.record_stage(stage, [score])
-            return gain
-
-        objective.spec = spec  # type: ignore[attr-defined]
-        objective.catalogue = None  # type: ignore[attr-defined]
-        objective.cache = SimpleNamespace(location=self.cache)  # type: ignore[attr-defined]
-        run_worker(
-            self.study,
-            SPACE,
-            objective,  # type: ignore[arg-type]
-            self.ledger,
-            trials,
-            Silent(),
-            self.stop,
-        )
-
-    def ask(self) -> optuna.Trial:
-        """A trial that another process would run, which shows no sign of life."""
-        silent = optuna.storages.RDBStorage(self.url)
-        return optuna.load_study(study_name="s", storage=silent).ask()
-
-    @property
-    def states(self) -> list[str]:
-        """Of all trials, in order."""
-        return [trial.state.name for trial in self.study.trials]
+ARMS = 2
+"""Slots at the start of a study that try each arm."""
 
 
 @pytest.fixture
-def loop(tmp_path: Path) -> Loop:
-    return Loop(tmp_path)
+def loop(tmp_path: Path) -> Iterator[Loop]:
+    loop = Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache"))
+    yield loop
+    loop.storage.close()
+
+
+@pytest.fixture(scope="module")
+def dead() -> str:
+    return dead_process()
+
+
+def well(recipe: Recipe, report: Any) -> TransferGain:
+    """A training that goes well."""
+    return gain_of(1.0)
+
+
+def unasked(recipe: Recipe, report: Any) -> TransferGain:
+    """A training that is not to be."""
+    raise AssertionError("trained")
+
+
+def at_first(error: BaseException) -> Callable[[Recipe, Any], TransferGain]:
+    """A training that goes wrong once."""
+    errors = iter([error])
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        for problem in errors:
+            raise problem
+        return gain_of(1.0)
+
+    return train
+
+
+# --- how an attempt ends
 
 
 @pytest.mark.parametrize(
@@ -129,66 +81,318 @@ def loop(tmp_path: Path) -> Loop:
 def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
     loop: Loop, error: Exception
 ) -> None:
-    calls = iter(range(9))
-
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        if next(calls) == 0:
-            raise error
-        return _gain(1.0)
-
-    loop.run(train, 3)
+    loop.run(at_first(error), 3)
     assert loop.states == ["PRUNED", "COMPLETE", "COMPLETE"]
-    assert loop.study.trials[0].user_attrs["reason"] == str(error)
+    assert loop.trials[0].user_attrs["reason"] == str(error)
+    assert loop.trials[0].user_attrs["failure"] == Failure.INFEASIBLE
     assert sorted(loop.ledger.pairs("s", "validation")) == [1, 2]
 
 
-def test_broken_data_fails_the_trial_with_its_reason_and_ends_the_run(loop: Loop) -> None:
+def test_the_same_broken_data_twice_stops_the_study_with_the_reason(loop: Loop) -> None:
     def train(recipe: Recipe, report: Any) -> TransferGain:
         raise DataError("panx-sw.tsv:3: expected IOB2")
 
-    with pytest.raises(DataError):
+    with pytest.raises(DataError, match="panx-sw"):
         loop.run(train, 3)
-    assert loop.states == ["FAIL"]
-    assert "panx-sw.tsv:3" in loop.study.trials[0].user_attrs["reason"]
+    assert loop.states == ["FAIL", "FAIL"]
+    first, second = loop.trials
+    assert first.params == second.params
+    assert loop.attributes("failure") == [Failure.ERROR] * 2
+    account = loop.workers.account()
+    assert account.stops == 1
+    assert account.stop_reason == (
+        "trial 1 met the same error again: panx-sw.tsv:3: expected IOB2"
+    )
 
 
-def test_a_bug_shows_its_traceback_and_the_trial_keeps_it(loop: Loop) -> None:
+def test_two_unlike_errors_do_not_stop_the_study(loop: Loop) -> None:
+    errors = iter([DataError("line 3"), DataError("line 4")])
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        for error in errors:
+            raise error
+        return gain_of(1.0)
+
+    loop.run(train, 1)
+    assert loop.states == ["FAIL", "FAIL", "COMPLETE"]
+    assert loop.attributes("retry_of") == [None, 0, 1]
+    assert loop.workers.account().stops == 0
+
+
+def test_a_stop_of_the_study_ends_the_work_of_its_other_workers(tmp_path: Path) -> None:
+    loops = [
+        Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache"), 1.0) for _ in range(2)
+    ]
+    trains, pulses, ended = threading.Event(), list[Pulse](), list[BaseException]()
+
+    def patient(recipe: Recipe, report: Any) -> TransferGain:
+        trains.set()
+        while True:
+            pulses[0].check()
+            threading.Event().wait(0.02)
+
+    def work() -> None:
+        try:
+            loops[0].run(patient, 3, passed=pulses.append)
+        except StudyStopped as error:
+            ended.append(error)
+
+    def broken(recipe: Recipe, report: Any) -> TransferGain:
+        raise DataError("broken")
+
+    other = threading.Thread(target=work)
+    other.start()
+    assert trains.wait(60)
+    with pytest.raises(DataError):
+        loops[1].run(broken, 3)
+    other.join(timeout=60)
+    assert not other.is_alive()
+    assert "met the same error again: broken" in str(ended[0])
+    assert loops[0].states == ["FAIL", "FAIL", "FAIL"]
+    assert loops[0].attributes("failure") == [Failure.INTERRUPTED, Failure.ERROR, Failure.ERROR]
+    for loop in loops:
+        loop.storage.close()
+
+
+def test_a_bug_shows_its_traceback_and_stops_the_study_when_it_comes_again(loop: Loop) -> None:
     def train(recipe: Recipe, report: Any) -> TransferGain:
         raise ZeroDivisionError("a bug")
 
-    with pytest.raises(ZeroDivisionError):
-        loop.run(train, 3)
-    assert loop.study.trials[0].user_attrs["reason"] == "ZeroDivisionError: a bug"
+    for stops in (0, 1):
+        with pytest.raises(ZeroDivisionError):
+            loop.run(train, 3)
+        assert loop.trials[-1].user_attrs["reason"] == "ZeroDivisionError: a bug"
+        assert loop.workers.account().stops == stops
 
 
-def test_a_stopped_trial_is_queued_again_with_its_parameters_and_not_counted(loop: Loop) -> None:
+def test_a_stopped_trial_is_tried_again_with_its_parameters_and_does_not_count(
+    loop: Loop,
+) -> None:
     def stopped(recipe: Recipe, report: Any) -> TransferGain:
         loop.stop.number = signal.SIGTERM
         loop.stop.check()
         raise AssertionError("unreachable")
 
-    loop.run(stopped, 2)
-    assert loop.states == ["FAIL", "WAITING"]
-    assert count_done(loop.study) == 0
-    loop.stop.number = 0
-    loop.run(lambda recipe, report: _gain(1.0), 2)
+    for _ in range(RETRIES + 2):
+        with pytest.raises(Interrupted):
+            loop.run(stopped, 2)
+        loop.stop.number = 0
+    assert loop.slots.count_done() == 0
+    loop.run(well, 2)
+    assert loop.states == ["FAIL"] * (RETRIES + 2) + ["COMPLETE"] * 2
+    *failed, retry, _ = loop.trials
+    assert retry.user_attrs["retry_of"] == failed[-1].number
+    assert retry.user_attrs["retry_reason"] == "interrupted"
+    assert {trial.user_attrs["failure"] for trial in failed} == {Failure.INTERRUPTED}
+    assert all(trial.params == retry.params for trial in failed)
+
+
+def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path) -> None:
+    loop = Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache"), 1.0)
+    pulses: list[Pulse] = []
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        while True:
+            pulses[-1].check()
+            threading.Event().wait(0.02)
+
+    with pytest.raises(BudgetSpent, match="device time of 1 s is used up"):
+        loop.run(train, 9, passed=pulses.append, device_seconds=1.0)
+    assert loop.states == ["FAIL"]
+    assert loop.trials[0].user_attrs["failure"] == Failure.INTERRUPTED
+    used = loop.workers.account().device_seconds
+    assert 0.5 < used <= 1.0
+    loop.run(well, 2, device_seconds=60.0)
     assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
-    first, retry, _ = loop.study.trials
-    assert retry.user_attrs["retry_of"] == 0
-    assert retry.params == first.params
+    loop.storage.close()
+
+
+# --- how many there are
 
 
 def test_trials_is_a_total_over_runs(loop: Loop) -> None:
-    for trials in (2, 2, 5):
-        loop.run(lambda recipe, report: _gain(1.0), trials)
-        assert len(loop.study.trials) == trials
+    for trials in (2, 2, 4):
+        loop.run(well, trials)
+        assert len(loop.trials) == trials
+    loop.run(unasked, 3)
 
 
-def test_a_trial_clearly_behind_the_best_has_no_further_seeds(
-    loop: Loop, monkeypatch: pytest.MonkeyPatch
+def test_several_workers_make_exactly_as_many_trials_as_asked_for(tmp_path: Path) -> None:
+    loops = [Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")) for _ in range(4)]
+    for _ in range(3):
+        loops[0].study.enqueue_trial({"intermediate.domain": "legal", "target.epochs": 2})
+    threads = [threading.Thread(target=loop.run, args=(well, 9)) for loop in loops]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert loops[0].states == ["COMPLETE"] * 9
+    assert sorted(loops[0].attributes("slot")) == list(range(9))
+    assert loops[0].attributes("retry_of") == [None] * 9, "none was run twice"
+    assert all(trial.params["target.epochs"] == 2 for trial in loops[0].trials[:3])
+    for loop in loops:
+        loop.storage.close()
+
+
+# --- what a user queued
+
+
+def test_a_queued_trial_is_run_with_what_was_given_and_the_rest_drawn(loop: Loop) -> None:
+    loop.study.enqueue_trial({"intermediate.domain": "legal", "target.learning_rate": 1e-4})
+    loop.study.enqueue_trial({"intermediate.domain": "none"})
+    seen: list[Recipe] = []
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        seen.append(recipe)
+        return gain_of(1.0)
+
+    loop.run(train, ARMS + 3)
+    assert loop.states == ["COMPLETE"] * (ARMS + 3)
+    assert loop.attributes("slot") == [2, 3, 0, 1, 4]
+    first, second = loop.trials[:2]
+    assert first.params["intermediate.domain"] == "legal"
+    assert first.params["target.learning_rate"] == 1e-4
+    assert first.params.keys() == loop.trials[3].params.keys(), "all that the arm has is drawn"
+    assert second.params["intermediate.domain"] == "none"
+    assert seen[ARMS].intermediate == "c"
+    assert seen[ARMS + 1].intermediate == ""
+    assert loop.ledger.recorded_trials("s") == set(range(ARMS + 3))
+
+
+def test_a_queued_trial_with_a_value_of_no_space_fails_with_the_reason(loop: Loop) -> None:
+    loop.study.enqueue_trial({"target.epochs": 77})
+    loop.run(well, ARMS + 1)
+    assert loop.states == ["FAIL"] + ["COMPLETE"] * (ARMS + 1)
+    assert "expected target.epochs in 1, 2, found 77" in loop.trials[0].user_attrs["reason"]
+    assert loop.slots.are_done(ARMS + 1)
+
+
+def test_a_queued_trial_that_met_a_fault_is_tried_again_with_its_parameters(loop: Loop) -> None:
+    loop.run(well, ARMS)
+    loop.study.enqueue_trial({"target.learning_rate": 1e-4, "target.epochs": 1})
+    loop.run(at_first(DataError("once")), ARMS + 1)
+    queued, retry = loop.trials[ARMS:]
+    assert (queued.state, retry.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert retry.user_attrs["retry_of"] == queued.number
+    assert retry.params == queued.params
+    assert retry.params["target.learning_rate"] == 1e-4
+
+
+# --- what a worker that died left behind
+
+
+def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(loop: Loop, dead: str) -> None:
+    loop.abandon(dead)
+    loop.run(well, 1)
+    lost, retry = loop.trials
+    assert (lost.state, retry.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert lost.user_attrs["reason"] == "its worker was killed"
+    assert lost.user_attrs["failure"] == Failure.LOST
+    assert retry.params == lost.params
+    assert retry.user_attrs["retry_of"] == 0
+    assert retry.user_attrs["retry_reason"] == "its worker was killed"
+    assert retry.user_attrs["worker"] == process_identity()
+
+
+def test_so_is_that_of_a_worker_elsewhere_whose_lease_ran_out(loop: Loop) -> None:
+    loop.abandon(ELSEWHERE)
+    loop.run(well, 1)
+    assert loop.states == ["FAIL", "COMPLETE"]
+    assert loop.trials[0].user_attrs["reason"] == "its worker gave no sign of life"
+
+
+def test_what_a_dead_worker_had_found_is_told_and_not_trained_again(loop: Loop, dead: str) -> None:
+    loop.abandon(dead, points=4.0)
+    loop.run(unasked, 1)
+    assert loop.states == ["COMPLETE"]
+    assert loop.trials[0].value == pytest.approx(4.0)
+    assert loop.slots.are_done(1)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_a_slot_whose_trial_was_told_before_its_worker_died_is_done(
+    loop: Loop, dead: str, state: TrialState
 ) -> None:
+    loop.abandon(dead, state=state, points=4.0)
+    loop.run(unasked, 1)
+    assert loop.states == [state.name]
+    assert loop.slots.are_done(1)
+
+
+def test_a_slot_whose_worker_died_before_it_made_a_trial_is_begun_anew(
+    loop: Loop, dead: str
+) -> None:
+    loop.abandon(dead, trial=False)
+    loop.run(well, 1)
+    assert loop.states == ["COMPLETE"]
+    assert loop.trials[0].user_attrs["attempt"] == "0/2"
+
+
+def test_a_slot_that_kills_its_workers_is_given_up(loop: Loop, dead: str) -> None:
+    for _ in range(1 + RETRIES):
+        loop.abandon(dead)
+    loop.run(unasked, 1)
+    assert loop.states == ["FAIL"] * (1 + RETRIES)
+    assert set(loop.attributes("failure")) == {Failure.LOST}
+    assert "slot 0: given up after 4 attempts: its worker was killed" in loop.seen.lines
+    assert loop.slots.are_done(1)
+
+
+def test_one_retry_less_is_not_given_up(loop: Loop, dead: str) -> None:
+    for _ in range(RETRIES):
+        loop.abandon(dead)
+    loop.run(well, 1)
+    assert loop.states == ["FAIL"] * RETRIES + ["COMPLETE"]
+
+
+def test_the_trial_of_a_living_worker_is_left_alone(loop: Loop) -> None:
+    slot = loop.abandon(process_identity())
+    assert loop.slots.take(1) is None
+    loop.run(well, 0)
+    assert loop.states == ["RUNNING"]
+    (opened,) = loop.slots.open_slots()
+    assert (opened.number, opened.lease_key) == (slot.number, slot.lease.key)
+
+
+def test_a_worker_that_was_held_up_past_its_lease_publishes_nothing(tmp_path: Path) -> None:
+    """Another one takes its slot meanwhile; this one goes on with what is left."""
+    loop, other = (
+        Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")) for _ in range(2)
+    )
+    turns = iter(range(9))
+
+    def held_up(recipe: Recipe, report: Any) -> TransferGain:
+        if next(turns) == 0:
+            with loop.storage.engine.begin() as connection:
+                connection.exec_driver_sql("UPDATE transfer_leases SET expires_at = 1")
+            other.run(well, 1)
+        return gain_of(9.0)
+
+    loop.run(held_up, 2)
+    assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert [trial.value for trial in loop.trials] == [None, pytest.approx(1.0), pytest.approx(9.0)]
+    assert loop.attributes("slot") == [0, 0, 1]
+    assert loop.ledger.recorded_trials("s") == {1, 2}
+    assert any("took it over while this one was held up" in line for line in loop.seen.lines)
+    for each in (loop, other):
+        each.storage.close()
+
+
+def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one(dead: str) -> None:
+    assert is_dead(dead)
+    assert not is_dead(process_identity())
+    machine, pid, started = process_identity().rsplit("/", 2)
+    assert is_dead(f"{machine}/{pid}/{float(started) - 5:.2f}")  # the number was reused
+    assert not is_dead(f"elsewhere/{dead.split('/', 1)[1]}")
+    assert os.getpid() == int(pid)
+
+
+# --- seeds and repeats
+
+
+def test_a_trial_clearly_behind_the_best_has_no_further_seeds(loop: Loop) -> None:
     """Six languages in one seed are enough to see it; what it has is kept and it is complete."""
-    monkeypatch.setattr("tests.search_tests.test_worker.SPACE", replace(SPACE, seeds=(0, 1, 2)))
+    loop.space = replace(SPACE, seeds=(0, 1, 2))
     levels = iter([5.0, 1.0, 6.0])
     went_on = []
 
@@ -198,12 +402,12 @@ def test_a_trial_clearly_behind_the_best_has_no_further_seeds(
             if not report(index, [level + place / 10 for place in range(6)]):
                 break
         went_on.append(index)
-        return _gain(level)
+        return gain_of(level)
 
     loop.run(train, 3)
     assert went_on == [2, 0, 2]
     assert loop.states == ["COMPLETE"] * 3
-    assert [trial.user_attrs.get("stopped") for trial in loop.study.trials] == [
+    assert loop.attributes("stopped") == [
         None,
         "clearly behind the best trial after 1 seed(s)",
         None,
@@ -216,93 +420,39 @@ def test_the_last_trials_repeat_the_leaders_with_fresh_seeds(loop: Loop) -> None
 
     def train(recipe: Recipe, report: Any) -> TransferGain:
         seen.append(recipe)
-        return _gain(float(len(set(seen))))
+        return gain_of(float(len(set(seen))))
 
     loop.run(train, 10)
-    trials = loop.study.trials
+    trials = loop.trials
     assert len(trials) == 10
     repeats = [trial for trial in trials if "repeat_of" in trial.user_attrs]
     assert [trial.number for trial in repeats] == [8, 9]
     for trial in repeats:
         assert trial.params == trials[trial.user_attrs["repeat_of"]].params
         assert seen[trial.number].seeds == (1,)
-    best = max(trials[:8], key=lambda trial: trial.value)
+    best = max(trials[:8], key=lambda trial: trial.value or 0.0)
     assert trials[repeats[0].user_attrs["repeat_of"]].params == best.params
     recipes = finished_recipes(loop.study, loop.ledger, Aggregate.MEAN)
     assert [x.is_repeated for x in leaders(recipes, LANGUAGES)][:2] == [True, True]
 
 
+def test_a_repeat_whose_worker_died_repeats_the_same_with_the_same_seeds(loop: Loop) -> None:
+    loop.repeat_leaders = 1
+    seen: list[Recipe] = []
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        seen.append(recipe)
+        if len(seen) == 5:
+            raise DataError("once")
+        return gain_of(float(len(seen)))
+
+    loop.run(train, 5)
+    assert seen[4] == seen[5]
+    assert seen[4].seeds == (1,)
+    assert loop.attributes("repeat_of")[4] == loop.attributes("repeat_of")[5] is not None
+
+
 def test_a_short_study_repeats_nothing(loop: Loop) -> None:
     loop.repeat_leaders = 3
-    loop.run(lambda recipe, report: _gain(1.0), 4)
-    assert not any("repeat_of" in trial.user_attrs for trial in loop.study.trials)
-
-
-def _dead_process() -> str:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    identity = process_identity(child.pid)
-    assert not is_dead(identity)
-    child.kill()
-    child.communicate()
-    return identity
-
-
-def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one() -> None:
-    assert is_dead(_dead_process())
-    assert not is_dead(process_identity())
-    machine, pid, started = process_identity().rsplit("/", 2)
-    assert is_dead(f"{machine}/{pid}/{float(started) - 5:.2f}")  # the number was reused
-    assert not is_dead(f"elsewhere/{_dead_process().split('/', 1)[1]}")
-    assert os.getpid() == int(pid)
-
-
-def test_a_dead_trial_is_queued_again_once(loop: Loop) -> None:
-    trial = loop.ask()
-    trial.suggest_categorical("intermediate.domain", ["none", "legal"])
-    trial.set_user_attr("worker", _dead_process())
-    for _ in range(2):
-        settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
-    assert loop.states == ["FAIL", "WAITING"]
-    assert loop.study.trials[0].user_attrs["reason"] == "its worker was killed"
-
-
-def test_two_workers_that_find_a_dead_trial_queue_it_again_once(loop: Loop) -> None:
-    trial = loop.ask()
-    trial.set_user_attr("worker", _dead_process())
-    seen = loop.study.get_trials()
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
-
-    class Late:
-        """The study as a worker saw it that looked before the other settled the trial."""
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(loop.study, name)
-
-        def get_trials(self, **options: Any) -> list[optuna.trial.FrozenTrial]:
-            """What it saw."""
-            return seen
-
-    settle_dead_trials(Late(), loop.ledger, LANGUAGES, Aggregate.MEAN)  # type: ignore[arg-type]
-    assert loop.states == ["FAIL", "WAITING"]
-
-
-def test_a_dead_trial_whose_result_is_in_the_ledger_is_told_and_not_trained_again(
-    loop: Loop,
-) -> None:
-    trial = loop.ask()
-    trial.set_user_attr("worker", _dead_process())
-    pairs = _gain(4.0).pairs
-    for score in (pairs[0].score, pairs[0].baseline):
-        stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
-        loop.ledger.record_stage(stage, [score])
-    loop.ledger.record_trial("s", trial.number, pairs)
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
-    assert loop.states == ["COMPLETE"]
-    assert loop.study.trials[0].value == pytest.approx(4.0)
-
-
-def test_a_living_trial_is_left_alone(loop: Loop) -> None:
-    trial = loop.ask()
-    trial.set_user_attr("worker", process_identity())
-    settle_dead_trials(loop.study, loop.ledger, LANGUAGES, Aggregate.MEAN)
-    assert loop.states == ["RUNNING"]
+    loop.run(well, 4)
+    assert not any("repeat_of" in trial.user_attrs for trial in loop.trials)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import datetime
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
-from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 
 from spaces.errors import StorageError
 from storage.backends import open_storage, redacted, sqlite_file
 
 PASSWORD = "s3cret"
-
-
-@pytest.fixture
-def storage(storage_url: str) -> Iterator[RDBStorage]:
-    opened = open_storage(storage_url)
-    yield opened
-    opened.engine.dispose()
 
 
 def problem_of(url: str, *, create: bool = True) -> str:
@@ -51,37 +41,6 @@ def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path: Path) -> None:
     connection = sqlite3.connect(file)
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
-
-
-def test_a_trial_whose_worker_died_is_failed_and_queued_again(storage: RDBStorage) -> None:
-    study = optuna.create_study(storage=storage, study_name="s")
-    domains = optuna.distributions.CategoricalDistribution(("none", "legal"))
-    running = optuna.trial.create_trial(
-        state=TrialState.RUNNING,
-        params={"intermediate.domain": "legal"},
-        distributions={"intermediate.domain": domains},
-    )
-    storage.record_heartbeat(storage.create_new_trial(study._study_id, running))
-    study.optimize(lambda trial: 0.0, n_trials=1)
-    assert study.trials[0].state is TrialState.RUNNING, "it gave a sign of life just now"
-
-    long_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=2)
-    with storage.engine.begin() as connection:
-        query = sa.text("UPDATE trial_heartbeats SET heartbeat = :then")
-        connection.execute(query, {"then": str(long_ago.replace(tzinfo=None))})
-    study.optimize(
-        lambda trial: float(
-            trial.suggest_categorical("intermediate.domain", domains.choices) == "legal"
-        ),
-        n_trials=1,
-    )
-    failed, _, again = study.trials
-    assert (failed.state, again.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert again.params == failed.params
-    assert again.user_attrs == {
-        "retry_of": failed.number,
-        "retry_reason": "its worker gave no sign of life",
-    }
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,18 @@ def test_the_first_call_trains_and_says_what_it_made(
     assert weights.endswith("/weights.bin")
 
 
+def test_a_cache_that_is_made_is_its_users_and_one_that_is_there_stays_open(
+    folder: Path, tmp_path: Path, leases: Leases
+) -> None:
+    make(CheckpointCache(folder, leases))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o775)
+    shared.chmod(0o775)
+    make(CheckpointCache(shared, leases))
+    assert shared.stat().st_mode & 0o777 == 0o775
+
+
 def test_the_second_call_does_not_train(
     cache: CheckpointCache, location: str, leases: Leases
 ) -> None:

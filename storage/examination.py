@@ -1,0 +1,135 @@
+"""A database as a doctor finds it: whether it can be used, and what of it may hurt a study.
+
+Nothing of Optuna's or ours is made in it; what is written is rolled back.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from spaces.errors import StorageError
+from storage.backends import SQLITE_TIMEOUT, parse_url, redacted, sqlite_file
+from storage.embedded import embedded_folder, embedded_url
+from storage.leases import clock
+
+# On which SQLite's locks are known to fail: https://www.sqlite.org/faq.html#q5
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb3", "afs", "lustre", "beegfs", "gpfs", "ceph"}
+    | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "9p"}
+)
+_CONNECTIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
+    "mysql": "SELECT count(*) FROM information_schema.processlist",
+}
+_LIMITS = {
+    "postgresql": "SELECT setting FROM pg_settings WHERE name = 'max_connections'",
+    "mysql": "SELECT @@max_connections",
+}
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What was found.
+
+    Attributes:
+        name: Of the database program, with its version.
+        seconds: That a transaction of a few statements takes.
+        clock_ahead: By how many seconds its clock is ahead of this machine's.
+        connections: In use, this one included; None where there is no server.
+        most_connections: That it allows; None where there is no server.
+    """
+
+    name: str
+    seconds: float
+    clock_ahead: float
+    connections: int | None
+    most_connections: int | None
+
+
+def examine_database(url: str) -> Examination:
+    """Connect once, write, read, and take it back.
+
+    Args:
+        url: As for `open_storage`; a file or an embedded database that is not there is not made.
+
+    Raises:
+        StorageError: It cannot be reached, written or read, or does not take back what was
+            written.
+    """
+    parsed, shown = parse_url(url), redacted(url)
+    if (folder := embedded_folder(url)) is not None:
+        parsed = parse_url(embedded_url(folder, create=False))
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
+        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+    wait = {"timeout": SQLITE_TIMEOUT} if file else {}
+    try:
+        engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=wait)
+        with engine.connect() as connection:
+            before = time.time()
+            ahead = clock(connection) - (before + time.time()) / 2
+            connections, limit = _connections(connection)
+        seconds = _write_and_take_back(engine, shown)
+    except ImportError as error:
+        raise StorageError(
+            f"storage {shown}: expected the driver {error.name!r} to be installed"
+        ) from error
+    except sa.exc.DBAPIError as error:
+        reason = str(error.orig or error).strip().splitlines()[0]
+        raise StorageError(f"storage {shown}: expected a usable database: {reason}") from error
+    return Examination(_name(engine), seconds, ahead, connections, limit)
+
+
+def file_system_of(path: Path) -> str:
+    """The kind of file system that a path lies on; empty where the system does not tell."""
+    whole = path.absolute().resolve()
+    mounts = {Path(x.mountpoint): x.fstype for x in psutil.disk_partitions(all=True)}
+    return next((mounts[x] for x in (whole, *whole.parents) if x in mounts), "")
+
+
+def _write_and_take_back(engine: sa.Engine, shown: str) -> float:
+    """Seconds of a transaction that writes and reads a row, and is rolled back."""
+    name = f"transfer_doctor_{uuid.uuid4().hex[:8]}"
+    table = sa.Table(name, sa.MetaData(), sa.Column("written", sa.Integer, primary_key=True))
+    table.create(engine)
+    try:
+        with engine.connect() as connection:
+            began = time.monotonic()
+            connection.execute(sa.insert(table), {"written": 1})
+            read = connection.execute(sa.select(table.c.written)).scalars().all()
+            connection.rollback()
+            seconds = time.monotonic() - began
+            left = connection.execute(sa.select(table.c.written)).scalars().all()
+        if read != [1] or left:
+            raise StorageError(
+                f"storage {shown}: expected to read what was written ([1]) and nothing after a "
+                f"rollback, found {list(read)} and {list(left)}: it has no transactions"
+            )
+    finally:
+        table.drop(engine)
+    return seconds
+
+
+def _connections(connection: sa.Connection) -> tuple[int | None, int | None]:
+    dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
+    if dialect not in _LIMITS:
+        return None, None
+    used, limit = (
+        int(connection.execute(sa.text(query[dialect])).scalar_one())
+        for query in (_CONNECTIONS, _LIMITS)
+    )
+    return used, limit
+
+
+def _name(engine: sa.Engine) -> str:
+    version = ".".join(map(str, engine.dialect.server_version_info or ()))
+    if getattr(engine.dialect, "is_mariadb", False):
+        return f"MariaDB {version}"
+    names = {"postgresql": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite"}
+    return f"{names[engine.dialect.name]} {version}"

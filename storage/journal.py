@@ -1,0 +1,157 @@
+"""A study in a folder that machines share, without a server: Optuna's journal and an SQLite file.
+
+For network file systems on which SQLite's own locks cannot be trusted. Optuna's part is its
+journal file, ours an SQLite file that is opened anew for each transaction; both are written under
+a lock that is a symbolic link, which every file system makes in one step. What goes wrong with the
+plain journal is mended here: a lock whose holder was killed on this machine is free at once
+(elsewhere after `GRACE_SECONDS`), and half a line at the journal's end is cut off before the next
+is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+
+from storage.liveness import awake_seconds, is_dead, process_identity
+
+JOURNAL = "journal"
+GRACE_SECONDS = 30.0
+"""A lock that was not given back for so long is broken; nothing is done under one but writing."""
+_PAUSE = 0.005
+
+
+def journal_folder(url: str) -> Path | None:
+    """The folder of `journal:FOLDER`; None for any other URL."""
+    scheme, _, folder = url.partition(":")
+    return Path(folder) if scheme == JOURNAL and folder and not folder.startswith("//") else None
+
+
+def journal_studies(folder: Path) -> JournalStorage:
+    """Optuna's storage in a folder that is there."""
+    file = folder / "studies.journal"
+    lock = FolderLock(file.with_suffix(".lock"))
+    return JournalStorage(_MendedJournal(str(file), lock))
+
+
+def journal_engine(folder: Path, timeout: float) -> sa.Engine:
+    """The engine for our own tables in a folder, whose every transaction holds a lock.
+
+    Args:
+        folder: That is there.
+        timeout: Seconds that SQLite itself waits, where its locks work.
+    """
+    lock = FolderLock(folder / "ledger.lock")
+    engine = sa.create_engine(
+        f"sqlite:///{folder / 'ledger.sqlite'}",
+        # A file that is opened anew shows what other machines wrote.
+        poolclass=sa.NullPool,
+        connect_args={"timeout": timeout},
+    )
+
+    def begin(connection: sa.Connection) -> None:
+        lock.acquire()
+
+    def end(connection: sa.Connection) -> None:
+        lock.release()
+
+    sa.event.listen(engine, "begin", begin)
+    sa.event.listen(engine, "commit", end)
+    sa.event.listen(engine, "rollback", end)
+    return engine
+
+
+class FolderLock(BaseJournalFileLock):
+    """A lock between processes and threads, on any file system.
+
+    Args:
+        place: Of the link, which names its holder.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._within = threading.Lock()
+        self._token = ""
+
+    def acquire(self) -> bool:
+        """Wait for the lock and take it."""
+        self._within.acquire()
+        token = f"{process_identity()}#{uuid.uuid4().hex}"
+        seen, since = "", 0.0
+        while True:
+            try:
+                self._place.symlink_to(token)
+            except FileExistsError:
+                holder = self._holder()
+                if holder != seen:
+                    seen, since = holder, awake_seconds()
+                elif holder and (
+                    is_dead(holder.rpartition("#")[0]) or awake_seconds() - since > GRACE_SECONDS
+                ):
+                    self._break(holder)
+                time.sleep(_PAUSE)
+            except BaseException:  # whatever it is, this thread does not have the lock: passed on
+                self._within.release()
+                raise
+            else:
+                self._token = token
+                return True
+
+    def release(self) -> None:
+        """Give the lock back, if it is still this process's."""
+        if self._holder() == self._token:
+            self._place.unlink(missing_ok=True)
+        self._within.release()
+
+    def _holder(self) -> str:
+        try:
+            return str(self._place.readlink())
+        except FileNotFoundError:
+            return ""
+
+    def _break(self, holder: str) -> None:
+        """Remove the lock of one that is gone; of two that do so one finds it renamed."""
+        aside = self._place.with_name(f"{self._place.name}-{uuid.uuid4().hex}")
+        try:
+            if self._holder() == holder:
+                self._place.rename(aside)
+                aside.unlink()
+        except FileNotFoundError:
+            return
+
+
+class _MendedJournal(JournalFileBackend):
+    """Optuna's journal, which a writer that was killed in its middle leaves readable."""
+
+    def __init__(self, file_path: str, lock: FolderLock) -> None:
+        super().__init__(file_path, lock_obj=lock)
+        self._folder_lock = lock
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """As Optuna's, after half a line at the end, which nobody has read, is cut off."""
+        self._folder_lock.acquire()
+        try:
+            with Path(self._file_path).open("rb+") as file:
+                size = file.seek(0, os.SEEK_END)
+                end = size
+                while end and not _ends_line(file, end):
+                    end -= 1
+                if end < size:
+                    file.truncate(end)
+        finally:
+            self._folder_lock.release()
+        super().append_logs(logs)
+
+
+def _ends_line(file: Any, end: int) -> bool:
+    file.seek(end - 1)
+    return bool(file.read(1) == b"\n")

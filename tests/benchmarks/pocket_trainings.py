@@ -1,0 +1,94 @@
+"""Trainings on pocket corpora through this project's own stages, for benchmarks of known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from objectives.corpora import DataSource, SourceKind
+from objectives.hardware import choose_hardware
+from objectives.pocket.languages import SOURCE_LANGUAGE
+from objectives.study_corpora import StudyCorpora
+from objectives.transfer import TransferObjective
+from spaces.catalogue import Catalogue, load_catalogue
+from spaces.recipe import Recipe, Route, Schedule, Stage
+from spaces.records import parse
+from spaces.studies import StudySpec
+from spaces.study_checks import check_study
+from storage.backends import open_storage
+from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
+from storage.ledger import Ledger
+
+INTERMEDIATE_EPOCHS = 2
+
+
+@contextmanager
+def pocket_objective(
+    intermediates: Iterable[str], target: str, folder: Path, cache: Path | None, precision: str
+) -> Iterator[TransferObjective]:
+    """What trains recipes of these pocket tasks on the CPU.
+
+    Args:
+        intermediates: Corpora, without the prefix `pocket_`.
+        target: Likewise.
+        folder: Where its database lies.
+        cache: Checkpoints; in `folder` where none is named.
+        precision: As of `--precision`.
+    """
+    catalogue = load_catalogue()
+    spec = _study([f"pocket_{x}" for x in intermediates], f"pocket_{target}", catalogue)
+    storage = open_storage(f"sqlite:///{folder / 'ledger.sqlite'}")
+    leases = Leases(storage.engine)
+    try:
+        yield TransferObjective(
+            spec,
+            catalogue,
+            StudyCorpora(spec, catalogue, DataSource(SourceKind.POCKET)),
+            CheckpointCache(cache or folder / "cache", leases),
+            leases,
+            Ledger(storage.engine),
+            choose_hardware("cpu", precision),
+            lambda progress: None,
+        )
+    finally:
+        storage.engine.dispose()
+
+
+def pocket_recipe(
+    intermediate: str | None, target: str, seeds: Iterable[int], examples: int
+) -> Recipe:
+    """One intermediate corpus, or none, before a target, as in a pocket study.
+
+    Args:
+        intermediate: A corpus, without the prefix `pocket_`.
+        target: Likewise.
+        seeds: Of its trainings.
+        examples: Of the target stage.
+    """
+    stage = Stage(f"pocket_{target}", 6, 1e-3, 16, examples, 0.1, 64, Schedule.LINEAR)
+    row: tuple[Stage, ...] = ()
+    if intermediate:
+        name, epochs = f"pocket_{intermediate}", INTERMEDIATE_EPOCHS
+        row = (Stage(name, epochs, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT),)
+    name = row[0].task if row else ""
+    return Recipe("pocket", name, (Route(row, stage, stage),), tuple(seeds), "pocket")
+
+
+def _study(intermediates: list[str], target: str, catalogue: Catalogue) -> StudySpec:
+    record = {
+        "name": "planted",
+        "question": "What is the planted effect?",
+        "arms": ["none", *dict.fromkeys(str(catalogue[x].domain) for x in intermediates)],
+        "backbone": "pocket",
+        "source_language": SOURCE_LANGUAGE,
+        "intermediate": {"tasks": intermediates, "epochs": INTERMEDIATE_EPOCHS},
+        "target": {
+            "tasks": [target],
+            "languages": [x for x in catalogue[target].languages if x != SOURCE_LANGUAGE],
+        },
+    }
+    spec = parse(StudySpec, record, "planted effects")
+    check_study(spec, catalogue)
+    return spec

@@ -1,0 +1,215 @@
+"""A study on a real database whose training is a plain function, and workers that died at it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import optuna
+import sqlalchemy as sa
+from optuna.trial import TrialState
+
+from objectives.gain import TransferGain
+from search.pulse import Budget, Pulse, StopSignal
+from search.samplers import Proposal, seed_pruner
+from search.worker import Worker
+from spaces.dimensions import suggest_recipe
+from spaces.recipe import Recipe
+from spaces.studies import Aggregate, Sampler
+from storage.backends import open_storage
+from storage.leases import Leases
+from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.liveness import process_identity
+from storage.slots import Slot, Slots
+from storage.workers import Workers
+from tests.toy_space import small_space
+
+SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
+LANGUAGES = frozenset({"swa"})
+ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
+
+Train = Callable[[Recipe, Any], TransferGain]
+"""From a recipe, and what asks whether to go on after a seed."""
+
+
+def gain_of(points: float) -> TransferGain:
+    """What a trial found: so many percentage points in one language."""
+
+    def score(key: str, value: float) -> Score:
+        return Score(key, "c", "t", "swa", "validation", "accuracy", value, 10, 0, 0)
+
+    base = score("base", 0.5)
+    return TransferGain((PairedScore(0, score(f"own{points}", 0.5 + points / 100), base, base),))
+
+
+def dead_process() -> str:
+    """The identity of a process of this machine that was killed."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    identity = process_identity(child.pid)
+    child.kill()
+    child.communicate()
+    return identity
+
+
+class Seen:
+    """Notes what a worker shows."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def trial_started(self, number: int, recipe: Recipe) -> None:
+        """Note it."""
+        self.lines.append(f"trial {number} started")
+
+    def trial_finished(
+        self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
+    ) -> None:
+        """Note it."""
+        self.lines.append(f"trial {trial.number} {trial.state.name}, {done} done")
+
+    def say(self, line: str) -> None:
+        """Note it."""
+        self.lines.append(line)
+
+
+class Loop:
+    """The study `s` in a database.
+
+    Args:
+        url: Of the database.
+        cache: Beside which trials leave their files.
+        lease_seconds: Of all leases.
+    """
+
+    def __init__(self, url: str, cache: str, lease_seconds: float = 60.0) -> None:
+        self.storage = open_storage(url)
+        self.ledger = Ledger(self.storage.engine, self.storage.outbox)
+        self.slots = Slots(self.storage.engine, Leases(self.storage.engine, lease_seconds), "s")
+        self.workers = Workers(self.storage.engine, "s")
+        self.stop, self.seen = StopSignal(), Seen()
+        self.space, self.repeat_leaders = SPACE, 0
+        self.lease_seconds = lease_seconds
+        self._cache = cache
+        self.study = optuna.create_study(
+            study_name="s",
+            storage=self.storage,
+            pruner=seed_pruner(0.1),
+            direction="maximize",
+            load_if_exists=True,
+        )
+
+    def run(
+        self,
+        train: Train,
+        trials: int,
+        *,
+        passed: Callable[[Pulse], None] | None = None,
+        **budget: float,
+    ) -> None:
+        """Run one worker with `train` as the objective.
+
+        Args:
+            train: In the place of a training.
+            trials: In all.
+            passed: Given the worker's pulse, before it begins.
+            **budget: Of `Budget`.
+        """
+        pulse = Pulse(
+            self.workers, Budget(trials, **budget), self.stop, lease_seconds=self.lease_seconds
+        )
+        if passed is not None:
+            passed(pulse)
+        worker = Worker(
+            *(self.study, self.storage, self.space, self._objective(train)),  # type: ignore[arg-type]
+            *(self.ledger, self.slots, pulse, self.seen),
+        )
+        with pulse.beating("cpu"):
+            worker.run()
+
+    def abandon(
+        self,
+        worker: str,
+        *,
+        trial: bool = True,
+        state: TrialState = TrialState.RUNNING,
+        points: float | None = None,
+    ) -> Slot:
+        """Leave the next slot as a worker does that dies at it.
+
+        Args:
+            worker: Its identity.
+            trial: Whether it came to make a trial.
+            state: Of that.
+            points: What it had found and recorded; None: nothing.
+        """
+        slot = self.slots.take(99)
+        assert slot is not None
+        proposal = Proposal(self.study, slot.number)
+        suggest_recipe(proposal, self.space)
+        attributes = {"slot": slot.number, "worker": worker, "attempt": slot.token}
+        self.slots.begin(slot, None)
+        if trial:
+            template = proposal.as_trial(attributes)
+            trial_id = self.storage.create_new_trial(self.study._study_id, template)
+            if points is not None:
+                self._record_stages(gain_of(points))
+                number = self.storage.get_trial_number_from_id(trial_id)
+                self.ledger.record_trial("s", number, gain_of(points).pairs)
+            if state is not TrialState.RUNNING:
+                values = [points] if state is TrialState.COMPLETE and points is not None else None
+                self.storage.set_trial_state_values(trial_id, state, values)
+        with self.storage.engine.begin() as connection:
+            query = sa.text(
+                "UPDATE transfer_leases SET owner = :owner, expires_at = :expires "
+                "WHERE lease_key = :key"
+            )
+            expires = 1 if worker == ELSEWHERE else 1e12
+            row = {"owner": worker, "expires": expires, "key": slot.lease.key}
+            connection.execute(query, row)
+        return slot
+
+    @property
+    def trials(self) -> list[optuna.trial.FrozenTrial]:
+        """In order."""
+        return self.study.trials
+
+    @property
+    def states(self) -> list[str]:
+        """Of all trials, in order."""
+        return [trial.state.name for trial in self.study.trials]
+
+    def attributes(self, name: str) -> list[Any]:
+        """A user attribute of all trials, in order."""
+        return [trial.user_attrs.get(name) for trial in self.study.trials]
+
+    def _record_stages(self, gain: TransferGain) -> None:
+        for pair in gain.pairs:
+            for score in (pair.score, pair.baseline):
+                stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
+                self.ledger.record_stage(stage, [score])
+
+    def _objective(self, train: Train) -> Any:
+        def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
+            record(StageRun(0, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
+            gain = train(recipe, report)
+            self._record_stages(gain)
+            return gain
+
+        facts: Mapping[str, Any] = {
+            "spec": SimpleNamespace(
+                selection_languages=lambda catalogue: LANGUAGES,
+                target=SimpleNamespace(aggregate=Aggregate.MEAN),
+                repeat_leaders=self.repeat_leaders,
+                first_seed=0,
+                seeds=len(self.space.seeds),
+                sampler=Sampler.TPE,
+            ),
+            "catalogue": None,
+            "cache": SimpleNamespace(location=self._cache),
+        }
+        for name, value in facts.items():
+            setattr(objective, name, value)
+        return objective

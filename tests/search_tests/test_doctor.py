@@ -1,0 +1,176 @@
+"""The doctor: what it finds on a sound machine, and on one that is not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search import doctor
+from search.doctor import Check, State, all_checks, main, parser
+from storage import examination
+from storage.backends import open_storage, outbox_for
+from storage.outbox import STATE_VARIABLE
+from tests.search_tests.conftest import ROOT, Workplace
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+
+
+def _checks(folder: Path, *words: str) -> dict[str, Check]:
+    """By name; of several of one name the worst, as they come."""
+    storage = [] if "--storage" in words else ["--storage", f"sqlite:///{folder}/s.sqlite"]
+    found: dict[str, Check] = {}
+    for check in all_checks(parser().parse_args([*storage, *words])):
+        if check.name not in found or check.state is not State.OK:
+            found[check.name] = check
+    return found
+
+
+def test_a_machine_without_a_study_yet_has_no_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["--storage", f"sqlite:///{tmp_path}/s.sqlite", "--data", "pocket"])
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0, lines
+    assert [line.split()[1] for line in lines] == [
+        *("installation", "device", "storage", "outbox", "cache", "data")
+    ]
+    assert all(line.startswith(("ok ", "warning ")) for line in lines)
+    assert not (tmp_path / "s.sqlite").exists(), "looking makes nothing"
+
+
+def test_a_study_s_storage_is_written_read_and_left_as_it_was(searched: Workplace) -> None:
+    file = searched.folder / "transfer-search.sqlite"
+    before = _tables(file)
+    found = _checks(searched.folder, "--storage", searched.storage, "--data", "pocket")
+    assert found["storage"].state is State.OK
+    assert "SQLite 3." in found["storage"].found
+    assert found["clock"].state is State.OK
+    assert found["cache"].state is State.OK, "the cache beside the file is looked at"
+    assert "entries" in found["cache"].found
+    assert _tables(file) == before
+
+
+def _tables(file: Path) -> set[str]:
+    import sqlite3
+
+    connection = sqlite3.connect(file)
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    return found
+
+
+def test_a_damaged_checkpoint_is_counted(searched: Workplace) -> None:
+    manifest = next((searched.folder / "transfer-search.cache").glob("??/*.json"))
+    manifest.write_bytes(manifest.read_bytes()[:40])
+    found = _checks(searched.folder, "--storage", searched.storage, "--data", "pocket")["cache"]
+    assert found.state is State.WARNING
+    assert "1 damaged entries" in found.found
+
+
+def test_a_database_that_does_not_answer_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = "postgresql+psycopg://me:secret@127.0.0.1:1/none"
+    assert main(["--storage", url, "--data", "pocket"]) == 1
+    output = capsys.readouterr().out
+    assert "problem  storage" in output
+    assert "secret" not in output
+
+
+def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "s.sqlite").write_text("no database, but some text\n" * 100, encoding="utf-8")
+    found = _checks(tmp_path, "--data", "pocket")["storage"]
+    assert found.state is State.PROBLEM
+    assert "file is not a database" in found.found
+
+
+def test_sqlite_on_a_network_file_system_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(examination, "file_system_of", lambda path: "nfs4")
+    found = _checks(tmp_path, "--data", "pocket")["storage"]
+    assert found.state is State.WARNING
+    assert "network file system (nfs4)" in found.found
+
+
+def test_a_clock_that_is_off_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/s.sqlite"
+    open_storage(url).close()
+    monkeypatch.setattr(examination, "clock", lambda connection: 0.0)
+    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["clock"]
+    assert found.state is State.WARNING
+    assert "behind this one" in found.found
+
+
+def test_results_that_wait_and_an_open_outbox_are_seen(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.sqlite"
+    code = (
+        "import os, sys; from storage.backends import outbox_for; o = outbox_for(sys.argv[1])\n"
+        "with o.keeping('results', {}): os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", code, url], check=True, cwd=ROOT)
+    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["outbox"]
+    assert found.state is State.WARNING
+    assert "1 result(s) of workers that died wait" in found.found
+    folder = outbox_for(url).folder
+    next(folder.glob("*.json")).unlink()
+    folder.chmod(0o755)
+    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["outbox"]
+    assert (found.state, found.advice) == (State.PROBLEM, f"chmod 700 {folder}")
+
+
+def test_a_package_that_is_too_old_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = doctor.importlib.metadata.version
+    monkeypatch.setattr(
+        doctor.importlib.metadata, "version", lambda x: "4.5.0" if x == "optuna" else real(x)
+    )
+    found = _checks(tmp_path, "--data", "pocket")["installation"]
+    assert found.state is State.PROBLEM
+    assert "optuna 4.5.0 is not <6,>=5.0" in found.found
+
+
+def test_data_is_counted_where_it_lies_and_missed_where_it_does_not(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    found = _checks(tmp_path, "--data", str(tmp_path / "empty"))["data"]
+    assert found.state is State.PROBLEM
+    assert ": 0 of the catalogue's" in found.found
+    found = _checks(tmp_path, "--data", str(tmp_path / "nowhere"))["data"]
+    assert found.state is State.PROBLEM
+
+
+def test_no_url_at_all_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--storage", "redis://x", "--data", "pocket"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("error: storage: expected sqlite:///FILE")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["postgresql", "sqlite"])
+def test_quick_chaos_holds_all_invariants(storage: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.benchmarks.chaos", "--quick", "--storage", storage),
+            *("--keep", str(tmp_path / "kept")),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert summary["invariants_held"]
+    assert (summary["lost"], summary["doubled"], summary["overshoot"]) == (0, 0, 0)
+    assert summary["trials"] == 10
+    for kind, count in summary["by_kind"].items():
+        assert count or kind in summary["not_injected"], f"{kind} was left out in silence"

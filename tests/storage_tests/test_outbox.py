@@ -1,0 +1,186 @@
+"""The outbox: what was finished while the database was away comes there, once."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from storage.backends import open_storage
+from storage.leases import Leases
+from storage.ledger import Ledger
+from storage.outbox import Outbox, outbox_of
+from storage.shared import SharedStorage
+from storage.slots import Slots
+from tests.conftest import Server
+from tests.storage_tests.test_ledger import BASELINE, BASELINE_STAGE, SCORE, STAGE
+
+on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
+# Has a trial's scores and results, which it is told to keep once the database is away.
+FINISHED = f"""
+from storage.ledger import Ledger, PairedScore, Score, TrainedStage
+from storage.slots import Slots
+ledger = Ledger(storage.engine, storage.outbox)
+slots = Slots(storage.engine, Leases(storage.engine, 3600), "s")
+score, baseline = {SCORE!r}, {BASELINE!r}
+slot = slots.take(1)
+with slot.lease:
+    slots.begin(slot, None)
+    ledger.record_stage({BASELINE_STAGE!r}, [baseline])
+    if sys.argv[2] == "results":
+        ledger.record_stage({STAGE!r}, [score])
+    print("training", flush=True)
+    sys.stdin.readline()
+    if sys.argv[2] == "scores":
+        ledger.record_stage({STAGE!r}, [score], None, [0.5, 0.25])
+    ledger.record_trial("s", 0, [PairedScore(0, score, baseline, baseline)], slot.lease)
+"""
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Iterator[SharedStorage]:
+    storage = open_storage(storage_url)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture
+def killed_with(
+    storage_url: str,
+    storage: SharedStorage,
+    server: Server,
+    start: Callable[..., subprocess.Popen[str]],
+) -> Callable[[str], None]:
+    """Kill a worker that waits for the database to keep what is named; then bring it back."""
+
+    def kill(what: str) -> None:
+        process = start(FINISHED, storage_url, what)
+        server.stop()
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        end = time.monotonic() + 30
+        while not list(storage.outbox.folder.glob("*.json")):
+            assert process.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        time.sleep(0.3)
+        assert storage.outbox.left() == [], "whoever lives brings it itself"
+        process.kill()
+        process.wait()
+        server.start()
+
+    return kill
+
+
+@on_postgresql
+@pytest.mark.parametrize("what", ["results", "scores"])
+def test_what_a_worker_had_that_was_killed_in_an_outage_is_brought_by_the_next_one_once(
+    storage: SharedStorage, killed_with: Callable[[str], None], what: str
+) -> None:
+    killed_with(what)
+    ledger = Ledger(storage.engine, storage.outbox)
+    assert ledger.recorded_trials("s") == set()
+    assert [ledger.deliver(), ledger.deliver()] == [1, 0]
+    assert list(ledger.scores(SCORE.checkpoint_key, "validation").values()) == [SCORE]
+    if what == "results":
+        ((pair,),) = ledger.pairs("s", "validation").values()
+        assert (pair.score, pair.baseline) == (SCORE, BASELINE)
+    else:
+        assert ledger.losses([SCORE.checkpoint_key]) == {SCORE.checkpoint_key: [0.5, 0.25]}
+    assert list(storage.outbox.folder.iterdir()) == []
+
+
+@on_postgresql
+def test_a_result_whose_slot_another_worker_has_taken_since_is_let_go(
+    storage: SharedStorage, killed_with: Callable[[str], None]
+) -> None:
+    killed_with("results")
+    with storage.engine.begin() as connection:  # as another machine would see it
+        connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
+    assert Slots(storage.engine, Leases(storage.engine), "s").take(1) is not None
+    ledger = Ledger(storage.engine, storage.outbox)
+    assert ledger.deliver() == 1
+    assert ledger.recorded_trials("s") == set()
+    assert storage.outbox.left() == []
+
+
+@on_postgresql
+def test_delivering_is_cut_off_and_done_again(
+    storage: SharedStorage, killed_with: Callable[[str], None]
+) -> None:
+    """Between the database and the removal of the file: the second time changes nothing."""
+    killed_with("results")
+    (file,) = storage.outbox.left()
+    ledger = Ledger(storage.engine, storage.outbox)
+    content = file.read_text()
+    ledger.deliver()
+    before = ledger.pairs("s", "validation")
+    file.write_text(content)
+    assert ledger.deliver() == 1
+    assert ledger.pairs("s", "validation") == before
+
+
+def test_an_entry_is_on_disk_while_it_is_delivered_and_only_for_its_user(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "a" / "outbox")
+    with outbox.keeping("results", {"x": [1, "ü"]}):
+        (file,) = outbox.folder.iterdir()
+        assert json.loads(file.read_text()) == {"kind": "results", "x": [1, "ü"]}
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert stat.S_IMODE(outbox.folder.stat().st_mode) == 0o700
+    assert list(outbox.folder.iterdir()) == []
+
+
+def test_an_entry_stays_where_its_process_gives_up(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    with pytest.raises(KeyboardInterrupt), outbox.keeping("results", {}):
+        raise KeyboardInterrupt
+    assert len(list(outbox.folder.iterdir())) == 1
+    assert outbox.left() == [], "its process lives"
+
+
+@pytest.mark.parametrize("problem", ["a full disk", "a file in its place"])
+def test_a_disk_that_cannot_be_written_is_said_and_costs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, problem: str
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if problem == "a full disk":
+        outbox.folder.mkdir()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    else:
+        outbox.folder.write_text("")
+    delivered = []
+    try:
+        with caplog.at_level(logging.WARNING), outbox.keeping("results", {"x": "y" * 99}):
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            delivered.append(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert delivered == [1]
+    (record,) = caplog.records
+    assert f"outbox {outbox.folder}: cannot be written: " in record.getMessage()
+    assert outbox.left() == []
+    assert outbox.deliver(lambda kind, content: None) == 0
+    if problem == "a full disk":
+        assert list(outbox.folder.iterdir()) == [], "nothing half written"
+
+
+def test_each_database_has_an_outbox_of_its_own_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TRANSFER_SEARCH_STATE", str(tmp_path))
+    folders = {outbox_of(name).folder for name in ("sqlite:///a.db", "sqlite:///b.db")}
+    assert len(folders) == 2
+    assert {folder.parent for folder in folders} == {tmp_path / "transfer-search" / "outbox"}
+    monkeypatch.delenv("TRANSFER_SEARCH_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert outbox_of("x").folder.is_relative_to(tmp_path / "xdg")
