@@ -164,7 +164,7 @@ def _carried(
     """
     from optuna.trial import TrialState, create_trial
 
-    from search.worker import Failure
+    from search.attempts import Failure
     from spaces.dimensions import suggest_recipe
     from spaces.errors import StorageError
 

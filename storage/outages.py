@@ -74,6 +74,10 @@ class _Outage:
             self._began, self._ended = None, time.monotonic()
         _log.warning("the database is back after %.0f s", seconds)
 
+    def lasted(self) -> float:
+        with self._lock:
+            return 0.0 if self._began is None else time.monotonic() - self._began
+
     def seconds_since(self) -> float:
         with self._lock:
             if self._began is not None:
@@ -153,7 +157,9 @@ def outlast(operation: Callable[[], T]) -> T:
             if not is_outage(error) or patience == 0:
                 raise
             reason = reason_of(error)
-            if time.monotonic() - started > patience:
+            # Of the outage, not of this call: whoever cleans up after one that was too long waits
+            # no second time.
+            if max(time.monotonic() - started, _outage.lasted()) > patience:
                 raise StorageError(
                     f"storage: expected the database to be back within {patience:.0f} s, found: "
                     f"{reason}; start the same command again when it is there"

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.transfer import TransferObjective
-from search import worker
+from search import attempts, worker
 from spaces.errors import CacheError
 from storage.backends import open_storage
 from storage.leases import Leases
@@ -98,11 +98,11 @@ def _fail(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_disk_that_is_full_for_a_while_costs_no_slot(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _fail(worker.RETRIES + 2, monkeypatch)
+    _fail(attempts.RETRIES + 2, monkeypatch)
     assert workplace.search("--trials", "2").returncode == 0
     states = [trial.state for trial in _trials(workplace)]
     assert states.count(TrialState.COMPLETE) == 2
-    assert states.count(TrialState.FAIL) == worker.RETRIES + 2
+    assert states.count(TrialState.FAIL) == attempts.RETRIES + 2
     assert _count_done(workplace) == 2
 
 

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search import status
-from search.worker import Failure
+from search.attempts import Failure
 from storage.backends import open_storage
 from storage.leases import Leases
 from storage.liveness import process_identity

@@ -14,9 +14,9 @@ import pytest
 from optuna.trial import TrialState
 
 from objectives.gain import TransferGain
+from search.attempts import RETRIES, Failure
 from search.finished import finished_recipes, leaders
 from search.pulse import Pulse
-from search.worker import RETRIES, Failure
 from spaces.errors import (
     BudgetSpent,
     DataError,
