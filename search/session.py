@@ -135,6 +135,9 @@ def run_study(
                 worker.run()
         except Interrupted as error:
             ended = error
+        except BaseException:
+            storage.close()  # its process may go on (`search.hosted`)
+            raise
     if study is not None and not options.fellow:
         show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
         _show_next_steps(options, trials)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from optuna.trial import TrialState
 
 from objectives.gain import TransferGain
 from search.pulse import Budget, Pulse, StopSignal
-from search.samplers import Proposal, seed_pruner
+from search.samplers import History, Proposal, seed_pruner
 from search.worker import Worker
 from spaces.dimensions import suggest_recipe
 from spaces.recipe import Recipe
@@ -23,6 +24,8 @@ from storage.backends import open_storage
 from storage.leases import Leases
 from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
 from storage.liveness import process_identity
+from storage.outbox import Outbox
+from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers
 from tests.toy_space import small_space
@@ -52,6 +55,13 @@ def dead_process() -> str:
     child.kill()
     child.communicate()
     return identity
+
+
+def history_of(study: optuna.Study) -> History:
+    """A study of any storage as a worker reads it, for one proposal or several."""
+    # A reading uses neither the engine nor the outbox.
+    storage = SharedStorage(study._storage, sa.create_engine("sqlite://"), Outbox(Path("nowhere")))
+    return History(storage, study)
 
 
 class Seen:
@@ -147,7 +157,7 @@ class Loop:
         """
         slot = self.slots.take(99)
         assert slot is not None
-        proposal = Proposal(self.study, slot.number)
+        proposal = Proposal(History(self.storage, self.study), slot.number)
         suggest_recipe(proposal, self.space)
         attributes = {"slot": slot.number, "worker": worker, "attempt": slot.token}
         self.slots.begin(slot, None)

@@ -31,29 +31,48 @@ def fellows_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
         time.sleep(0.05)
 
 
-def test_workers_share_a_study_and_the_run_waits_for_all(workplace: Workplace) -> None:
-    done = workplace.run(
-        *workplace.command("--trials", "4", "--workers", "2", "--set", "target.epochs=60")
-    )
+@pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
+def test_workers_share_a_study_and_the_run_waits_for_all(
+    workplace: Workplace, storage_url: str
+) -> None:
+    words = ("--trials", "5", "--workers", "2", "--set", "target.epochs=30")
+    done = workplace.run(*workplace.command(*words, "--storage", storage_url))
     assert done.returncode == 0, done.stderr
-    trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    storage = open_storage(storage_url)
+    trials = optuna.load_study(study_name="tiny", storage=storage).trials
+    with storage.engine.connect() as connection:
+        query = "SELECT trial_number, COUNT(*) FROM transfer_results GROUP BY 1"
+        counted = dict(map(tuple, connection.exec_driver_sql(query).all()))
+    storage.close()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert sorted(trial.user_attrs["slot"] for trial in trials) == list(range(5))
+    assert counted == dict.fromkeys(range(5), 2), "two languages, one seed"
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
     assert done.stdout.count("best recipe:") == 1, "the fellow shows nothing of its own"
     assert "--workers 2" in done.stdout
 
 
-def test_a_signal_to_the_run_ends_its_fellows_too(workplace: Workplace) -> None:
+def test_a_killed_fellow_is_started_again_and_a_signal_to_the_run_ends_it(
+    workplace: Workplace,
+) -> None:
     process = workplace.start(
         *workplace.command("--trials", "50", "--workers", "2", "--set", "target.epochs=60")
     )
-    fellows = fellows_of(process)
+    (first,) = fellows_of(process)
+    first.kill()
+    deadline = time.monotonic() + 60
+    while [second := fellow for fellow in fellows_of(process)] == [first]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, output
-    assert not any(fellow.is_running() for fellow in fellows)
+    assert f"worker 1 was killed (signal {signal.SIGKILL:d}); started again" in output
+    assert not second.is_running()
     trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
-    assert not [trial for trial in trials if trial.state.name == "RUNNING"]
+    running = [trial for trial in trials if trial.state.name == "RUNNING"]
+    # That of the killed one, where it had come so far, and nobody had taken it up yet.
+    assert {trial.user_attrs["worker"].split("/")[2] for trial in running} <= {str(first.pid)}
 
 
 def test_workers_are_counted_by_card(monkeypatch: pytest.MonkeyPatch) -> None:

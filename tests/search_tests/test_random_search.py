@@ -10,6 +10,7 @@ from spaces.dimensions import suggest_recipe
 from spaces.errors import SpecError
 from spaces.recipe import Recipe
 from spaces.studies import Sampler, load_study
+from tests.search_tests.loop import history_of
 from tests.toy_space import small_space
 
 SPACE = small_space(
@@ -24,7 +25,7 @@ def _study(name: str = "s") -> optuna.Study:
 
 
 def _proposed(study: optuna.Study, slot: int, draw: int = 0) -> tuple[Recipe, Proposal]:
-    proposal = Proposal(study, slot, draw, sampler=Sampler.RANDOM)
+    proposal = Proposal(history_of(study), slot, draw, sampler=Sampler.RANDOM)
     return suggest_recipe(proposal, SPACE), proposal
 
 

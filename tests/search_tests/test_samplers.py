@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import optuna
 import pytest
-import sqlalchemy as sa
 from optuna.trial import create_trial
 
 from search.samplers import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from storage.outbox import Outbox
-from storage.shared import Snapshot
+from tests.search_tests.loop import history_of
 from tests.toy_space import small_space
 
 SPACE = small_space(
@@ -24,24 +20,14 @@ SPACE = small_space(
 )
 
 
-# Of a snapshot, which uses neither.
-ENGINE, OUTBOX = sa.create_engine("sqlite://"), Outbox(Path("nowhere"))
-
-
 def _study(name: str = "s") -> optuna.Study:
     return optuna.create_study(study_name=name, direction="maximize")
-
-
-def _reading_of(study: optuna.Study) -> optuna.Study:
-    """As a worker reads it, for one proposal or several."""
-    snapshot = Snapshot(study._storage, ENGINE, OUTBOX, study.get_trials(deepcopy=False))
-    return optuna.load_study(study_name=study.study_name, storage=snapshot)
 
 
 def _proposals(study: optuna.Study, trials: int) -> list[Recipe]:
     recipes = []
     for slot in range(trials):
-        proposal = Proposal(_reading_of(study), slot)
+        proposal = Proposal(history_of(study), slot)
         recipe = suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(
@@ -62,12 +48,16 @@ def test_another_study_name_another_slot_and_another_draw_propose_otherwise() ->
     first = _proposals(_study("s"), 10)
     assert first != _proposals(_study("t"), 10)
     assert len(set(first)) > 5
-    assert len({suggest_recipe(Proposal(_study(), 0, draw), SPACE) for draw in range(8)}) > 4
+    assert (
+        len({suggest_recipe(Proposal(history_of(_study()), 0, draw), SPACE) for draw in range(8)})
+        > 4
+    )
 
 
 def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
     study = _study()
-    recipes = [suggest_recipe(Proposal(study, slot), SPACE) for slot in range(8)]
+    history = history_of(study)
+    recipes = [suggest_recipe(Proposal(history, slot), SPACE) for slot in range(8)]
     assert len(set(recipes)) >= 6
 
 
@@ -78,13 +68,13 @@ def test_what_others_are_at_is_avoided() -> None:
     best = {"intermediate.domain": "legal", "intermediate.task.legal": "c"}
 
     def share_of_best() -> int:
-        reading = _reading_of(study)
-        proposals = [suggest_recipe(Proposal(reading, slot), SPACE) for slot in range(40, 80)]
+        history = history_of(study)
+        proposals = [suggest_recipe(Proposal(history, slot), SPACE) for slot in range(40, 80)]
         return sum(recipe.intermediate == "c" for recipe in proposals)
 
     before = share_of_best()
     for slot in range(100, 112):
-        proposal = Proposal(_reading_of(study), slot, 0, best)
+        proposal = Proposal(history_of(study), slot, 0, best)
         suggest_recipe(proposal, SPACE)
         study.add_trial(proposal.as_trial({}))
     assert share_of_best() < before
@@ -97,7 +87,8 @@ def test_the_sampler_learns_what_pays() -> None:
 
 def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
     study = _study()
-    proposals = [Proposal(study, slot, 0, first_parameters(SPACE, slot)) for slot in range(3)]
+    history = history_of(study)
+    proposals = [Proposal(history, slot, 0, first_parameters(SPACE, slot)) for slot in range(3)]
     for proposal in proposals:
         suggest_recipe(proposal, SPACE)
     domains = [proposal.params["intermediate.domain"] for proposal in proposals]
@@ -111,7 +102,7 @@ def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
 
 
 def test_a_given_value_that_the_space_has_not_is_named() -> None:
-    proposal = Proposal(_study(), 5, 0, {"intermediate.domain": "medical"})
+    proposal = Proposal(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
     with pytest.raises(StorageError) as caught:
         suggest_recipe(proposal, SPACE)
     assert str(caught.value) == (

@@ -31,7 +31,7 @@ from optuna.trial import TrialState
 
 from objectives.gain import TransferGain
 from search.pulse import Pulse
-from search.samplers import Proposal
+from search.samplers import History, Proposal
 from search.study import open_study
 from spaces.dimensions import suggest_recipe
 from spaces.errors import DeviceMemoryError, StorageError
@@ -347,7 +347,8 @@ def test_6_plain_workers_with_one_seed_propose_alike() -> None:
 def test_6_ours_propose_by_slot(loop: Loop) -> None:
     rates = tuple(float(x) for x in range(1, 1001))
     space = small_space({"none": ()}, epochs=(1,), learning_rate=rates)
-    drawn = {suggest_recipe(Proposal(loop.study, slot), space) for slot in range(40)}
+    history = History(loop.storage, loop.study)
+    drawn = {suggest_recipe(Proposal(history, slot), space) for slot in range(40)}
     assert len(drawn) > 36
 
 
