@@ -81,7 +81,8 @@ def open_storage(
     shown = redacted(url)
     place = _place(url)
     if place is not None and not create and not place.exists():
-        raise StorageError(f"storage {shown}: expected a database, found no {place}")
+        kind = "folder" if sqlite_file(url) is None else "file"
+        raise StorageError(f"storage {shown}: expected a database, found no {kind} {place}")
     if (shared := journal_folder(url)) is not None:
         return _open_journal(shared, url)
     if (folder := embedded_folder(url)) is not None:
