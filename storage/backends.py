@@ -81,7 +81,8 @@ def open_storage(
     shown = redacted(url)
     place = _place(url)
     if place is not None and not create and not place.exists():
-        raise StorageError(f"storage {shown}: expected a database, found no {place}")
+        kind = "folder" if sqlite_file(url) is None else "file"
+        raise StorageError(f"storage {shown}: expected a database, found no {kind} {place}")
     if (shared := journal_folder(url)) is not None:
         return _open_journal(shared, url)
     if (folder := embedded_folder(url)) is not None:
@@ -159,13 +160,24 @@ def _open_journal(folder: Path, url: str) -> SharedStorage:
 
 
 def _bound_transactions(engine: sa.Engine) -> None:
-    """Have the server end transactions whose worker is silent; only PostgreSQL's can."""
+    """Have the server end transactions whose worker is silent or gone; only PostgreSQL's can.
+
+    Behind a cut cable the server's end of a connection would hold its locks for two hours.
+    """
     if engine.dialect.name != "postgresql":
         return
+    settings = {
+        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
+        "tcp_keepalives_idle": str(_KEEPALIVES["keepalives_idle"]),
+        "tcp_keepalives_interval": str(_KEEPALIVES["keepalives_interval"]),
+        "tcp_keepalives_count": str(_KEEPALIVES["keepalives_count"]),
+        "tcp_user_timeout": str(_KEEPALIVES["tcp_user_timeout"]),
+    }
+    query = "SELECT " + ", ".join(f"set_config('{x}', '{y}', false)" for x, y in settings.items())
 
     def bound(connection: Any, record: object) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
+            cursor.execute(query)
         connection.commit()
 
     sa.event.listen(engine, "connect", bound)

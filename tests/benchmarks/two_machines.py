@@ -136,6 +136,12 @@ def _study(folder: Path, url: str, trials: int, seconds: float) -> dict[str, obj
             _ip("link", "set", f"{cut}-br", "up")
             _wait(lambda: all(p.poll() is not None for p in workers.values()), {})
             result = _result(storage, trials, lost)
+            # What the server still holds of the machine that was cut off.
+            with storage.engine.connect() as connection:
+                query = (
+                    f"SELECT count(*) FROM pg_stat_activity WHERE client_addr = '{MACHINES[cut]}'"
+                )
+                result["connections_left"] = connection.exec_driver_sql(query).scalar_one()
             storage.close()
     finally:
         for process in workers.values():

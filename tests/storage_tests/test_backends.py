@@ -103,9 +103,9 @@ def test_a_database_that_the_server_does_not_have_is_named(postgresql: sa.URL) -
 
 
 def test_a_driver_that_is_not_installed_is_named() -> None:
-    text = problem_of(f"mysql+pymysql://user:{PASSWORD}@127.0.0.1/studies")
-    assert "storage mysql+pymysql://user:***@127.0.0.1/studies: expected the driver" in text
-    assert "'pymysql' to be installed" in text
+    text = problem_of(f"mysql+mysqldb://user:{PASSWORD}@127.0.0.1/studies")
+    assert "storage mysql+mysqldb://user:***@127.0.0.1/studies: expected the driver" in text
+    assert "'MySQLdb' to be installed" in text
 
 
 def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str) -> None:
