@@ -69,7 +69,8 @@ QUICK_WORKERS, QUICK_HISTORIES = (1, 4), (0, 1000)
 # Trials of a fleet in one cell; each worker has at least two.
 TRIALS = 64
 MINUTE, SLEEP = 60.0, 10.0
-ROUNDS = 3
+ROUNDS = {1: 3, 4: 3, 8: 3, 32: 1}
+"""By the number of workers: 32 on one machine take minutes."""
 
 
 def main() -> int:
@@ -113,7 +114,7 @@ def _cell(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
     found: dict[str, list[float]] = {"ours": [], "peer": [], "ours_rate": [], "peer_rate": []}
     workers = fleets["ours"].workers
     each = max(2, TRIALS // workers)
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS[workers]):
         for side in ("ours", "peer"):
             done = fleets[side].run(history, each)
             found[side].append(median(x for one in done["trials"] for x in one))
@@ -140,7 +141,7 @@ def _cell(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
 
 def _cold_start(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
     seconds = {
-        side: median(max(fleet.run(history, 1)["cold"]) for _ in range(ROUNDS))
+        side: median(max(fleet.run(history, 1)["cold"]) for _ in range(ROUNDS[fleet.workers]))
         for side, fleet in fleets.items()
     }
     print(
