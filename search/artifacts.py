@@ -129,7 +129,9 @@ def _scores(pairs: Sequence[PairedScore]) -> list[dict[str, object]]:
 def _training(
     runs: Iterable[StageRun], losses: Mapping[str, Sequence[float]]
 ) -> list[dict[str, object]]:
-    stages = dict.fromkeys((run.checkpoint_key, run.position, run.task, run.seed) for run in runs)
+    # A shorter stage that was trained on the way has its epochs in the longer one's.
+    asked = (run for run in runs if run.updates_asked)
+    stages = dict.fromkeys((run.checkpoint_key, run.position, run.task, run.seed) for run in asked)
     return [
         {"stage": position, "task": task, "seed": seed, "epoch": epoch, "loss": f"{loss:.4f}"}
         for key, position, task, seed in stages

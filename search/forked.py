@@ -94,17 +94,21 @@ def serve() -> int:
     import transformers.models.bert.modeling_bert  # noqa: F401
 
     import search.session  # noqa: F401
+    from objectives.corpora import DataSource, SourceKind, load_split
     from objectives.models import quiet_libraries
-    from objectives.pocket import pocket_split, save_untrained_encoder
+    from objectives.pocket import save_untrained_encoder
     from search.run import main as run
+    from spaces.catalogue import load_catalogue
 
     quiet_libraries()
     encoder, warm_up = sys.argv[1:]
     save_untrained_encoder(Path(encoder))
-    for task, languages in json.loads(warm_up).items():
-        pocket_split(task, languages[0], "train")
+    pocket, catalogue = DataSource(SourceKind.POCKET), load_catalogue()
+    for name, languages in json.loads(warm_up).items():
+        task = catalogue[f"pocket_{name}"]
+        load_split(task, languages[0], "train", pocket)
         for language in languages:
-            pocket_split(task, language, "validation")
+            load_split(task, language, "validation", pocket)
     running: set[int] = set()
     for line in sys.stdin:
         order: Order = json.loads(line)

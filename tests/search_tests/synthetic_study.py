@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -196,7 +197,7 @@ def _rows(study: str, plans: Sequence[Plan]) -> dict[sa.Table, list[dict[str, An
     return {
         tables._scores: list(scores.values()),
         tables._stages: list(stages.values()),
-        tables._stage_runs: _once(runs),
+        tables._stage_runs: [run | {"token": uuid.uuid4().hex} for run in _once(runs)],
         tables._results: results,
     }
 
