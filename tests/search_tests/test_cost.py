@@ -243,8 +243,8 @@ def test_a_killed_worker_leaves_the_epochs_it_saved_and_blocks_nobody(
     workplace: Workplace,
 ) -> None:
     """After a kill -9 in the middle of a stage the retry goes on from its last saved epoch."""
-    # Under this name the first trial with an intermediate stage draws the 40 epochs.
-    options = ("--trials", "2", "--set", "intermediate.epochs=[40, 1]", "--name", "resumed")
+    # Under this name the first trial with an intermediate stage draws the 20 epochs.
+    options = ("--trials", "2", "--set", "intermediate.epochs=[20, 1]", "--name", "resumed")
     process = workplace.start(*workplace.command(*options))
     folder = _cache_of(workplace)
     deadline = time.monotonic() + 60
@@ -265,8 +265,8 @@ def test_a_killed_worker_leaves_the_epochs_it_saved_and_blocks_nobody(
     long = [[run for run in runs if run.position == "intermediate"] for runs in (first, retry)]
     # Asked for by both; trained once, by way of the first epoch.
     assert [[(run.updates_asked, run.updates_trained) for run in runs] for runs in long] == [
-        [(160, 0), (0, 4)],
-        [(160, 0), (0, 156)],
+        [(80, 0), (0, 4)],
+        [(80, 0), (0, 76)],
     ]
 
 

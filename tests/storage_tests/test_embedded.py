@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,7 +151,7 @@ def test_a_note_that_a_reboot_left_is_seen_through(
     note = (tmp_path / "pg" / "postmaster.pid").read_text().splitlines()
     server.kill()
     user.kill_group()
-    time.sleep(0.2)
+    server.wait(timeout=60)
     # Another program has the server's number by now.
     (tmp_path / "pg" / "postmaster.pid").write_text("\n".join([str(os.getpid()), *note[1:]]))
     again = start("b").opened()
