@@ -26,9 +26,16 @@ def fellows_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         children = psutil.Process(process.pid).children()
-        if found := [child for child in children if "--fellow" in child.cmdline()]:
+        if found := [child for child in children if _is_fellow(child)]:
             return found
         time.sleep(0.05)
+
+
+def _is_fellow(child: psutil.Process) -> bool:
+    try:
+        return "--fellow" in child.cmdline()
+    except psutil.NoSuchProcess:  # a zombie by now, or waited for
+        return False
 
 
 def test_a_killed_fellow_is_started_again_and_a_signal_to_the_run_ends_it(
