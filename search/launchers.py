@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -134,8 +135,11 @@ def fellow_workers(
         yield
     finally:
         ended.set()
-        for process in list(running.values()):
-            if stop.number and process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-        for thread in threads_of:
-            thread.join()
+        told = set[int]()
+        while any(thread.is_alive() for thread in threads_of):
+            # Also where the signal comes while this run only waits for its fellows.
+            for process in list(running.values()):
+                if stop.number and process.poll() is None and process.pid not in told:
+                    told.add(process.pid)
+                    process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)
