@@ -8,8 +8,8 @@ the claim of the recipe; the peer is `study.ask`, `suggest_recipe` and `study.te
 `RDBStorage`, with the same TPE. For each number of workers and of trials in the study: seconds of
 a trial (median over workers and trials) and trials per second of the whole fleet. Then the cold
 start: workers that have loaded all their modules open the storage and propose a first trial, all
-at once. Last the share that coordination has of a trial of one minute: 32 workers that start
-together and sleep ten seconds between asking and telling.
+at once. Last the share that coordination has of a trial of one minute: 32 workers that sleep half
+a minute on average between asking and telling, each differently long, as trials take.
 
 Ends in a JSON line: `ask_tell_ratio` (the largest of ours / peer over the cells),
 `cold_start_ratio` (peer / ours), `overhead_share`, and `cells`.
@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,7 @@ WORKERS, HISTORIES = (1, 8, 32), (0, 1000, 5000)
 QUICK_WORKERS, QUICK_HISTORIES = (1, 4), (0, 1000)
 # Trials of a fleet in one cell; each worker has at least two.
 TRIALS = 64
-MINUTE, SLEEP = 60.0, 10.0
+MINUTE, SLEEP = 60.0, 30.0
 ROUNDS = {1: 3, 4: 3, 8: 3, 32: 1}
 """By the number of workers: 32 on one machine take minutes."""
 
@@ -153,7 +154,7 @@ def _cold_start(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
 
 
 def _overhead(fleet: Fleet, history: int) -> float:
-    """Of one minute, what a trial waits for others; at six times the load of such trials."""
+    """Of one minute, what a trial waits for others; at twice the load of such trials."""
     done = fleet.run(history, 3, sleep=SLEEP)
     share = median(x for one in done["trials"] for x in one[1:]) / MINUTE
     print(f"coordination of {fleet.workers} workers: {100 * share:.2f} % of a one-minute trial")
@@ -284,7 +285,7 @@ class _Untrained(Worker):
     def _train(self, slot: Any, trial: Any, recipe: Recipe) -> TransferGain:
         self.cold = self.cold or time.perf_counter()
         before = time.perf_counter()
-        time.sleep(self._sleep)
+        time.sleep(self._sleep * random.uniform(0.5, 1.5))
         self._slept = time.perf_counter() - before
         gain: Any = SimpleNamespace(overall_gain=lambda languages: 1.0)
         return gain
