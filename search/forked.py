@@ -90,6 +90,7 @@ def serve() -> int:
     """Be the fork server; in a worker, what `search.run` returns."""
     # Before torch is loaded, as in `search.run`.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Loaded for what is forked from here, not for this process.
     import transformers.models.auto.modeling_auto
     import transformers.models.bert.modeling_bert  # noqa: F401
 

@@ -178,15 +178,13 @@ class Worker:
         except TransferSearchError as error:
             self._attempts.fail(trial, Failure.ERROR, str(error))
             self._finished(trial, None)
-            if self._attempts.came_before(trial.number, str(error)):
-                self.pulse.stop_all(f"trial {trial.number} met the same error again: {error}")
+            if self._stops_all(trial, str(error)):
                 raise
             return
         except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
             reason = f"{type(error).__name__}: {error}"
             self._attempts.fail(trial, Failure.ERROR, reason)
-            if self._attempts.came_before(trial.number, reason):
-                self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
+            self._stops_all(trial, reason)
             raise
         self._finished(trial, gain)
 
@@ -228,6 +226,13 @@ class Worker:
             trial, stopped=f"clearly behind the best trial after {index + 1} seed(s)"
         )
         return False
+
+    def _stops_all(self, trial: FrozenTrial, reason: str) -> bool:
+        """Whether an error came before; if so, the study is stopped for all workers."""
+        again = self._attempts.came_before(trial.number, reason)
+        if again:
+            self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
+        return again
 
     def _finished(self, trial: FrozenTrial, gain: TransferGain | None) -> None:
         self.watcher.trial_finished(trial, gain, self.slots.count_done())

@@ -10,6 +10,7 @@ is written.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -147,9 +148,14 @@ class _MendedJournal(JournalFileBackend):
                     end -= 1
                 if end < size:
                     file.truncate(end)
+                # Under the same lock: another writer may be killed in its middle at any time.
+                file.seek(end)
+                lines = [json.dumps(log, separators=(",", ":")) + "\n" for log in logs]
+                file.write("".join(lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
         finally:
             self._folder_lock.release()
-        super().append_logs(logs)
 
 
 def _ends_line(file: Any, end: int) -> bool:

@@ -115,7 +115,7 @@ class _Translator(grpc.ServerInterceptor):  # type: ignore[misc,unused-ignore]
 def _translating(context: grpc.ServicerContext) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever it is: its kind is told to the client, and it is raised
         if context.code() is None:  # else the service has said it itself
             away = isinstance(error, sa.exc.SQLAlchemyError | StorageInternalError) and is_outage(
                 error
