@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from spaces.studies import Aggregate
-from storage.ledger import PairedScore
+from storage.rows import PairedScore
 
 _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
     Aggregate.MEAN: fmean,

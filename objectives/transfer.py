@@ -50,7 +50,8 @@ from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, Lease, Leases
-from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import PairedScore, Score, StageRun, TrainedStage
 
 Position = Literal[
     "pretraining", "intermediate", "target", "baseline", "reference", "scoring", "waiting"

@@ -25,7 +25,7 @@ from search.verdicts import (
     verdict_line,
     with_interval,
 )
-from storage.ledger import Confirmation
+from storage.rows import Confirmation
 
 INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
 

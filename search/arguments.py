@@ -21,6 +21,17 @@ STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
+def count(text: str) -> int:
+    """The `type` of an option that counts something.
+
+    Raises:
+        ArgumentTypeError: It is no whole number from 1.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
+    return int(text)
+
+
 def add_data(options: argparse.ArgumentParser) -> None:
     """Add `--data`."""
     options.add_argument(
@@ -74,22 +85,10 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """
     options.add_argument(
         "--threads",
-        type=int,
+        type=count,
         metavar="N",
         help=f"CPU threads; with as many as its run had, {same}",
     )
-
-
-def check_threads(options: argparse.Namespace) -> None:
-    """Raise where `--threads` is no number of threads.
-
-    Raises:
-        SpecError: It is below 1.
-    """
-    from spaces.errors import SpecError
-
-    if options.threads is not None and options.threads < 1:
-        raise SpecError(f"--threads: expected a number from 1, found {options.threads}")
 
 
 def start_torch(threads: int | None) -> None:

@@ -19,7 +19,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from storage.ledger import PairedScore, StageRun
+from storage.rows import PairedScore, StageRun
 
 SCORES, TRAINING = "scores.csv", "training.csv"
 _log = logging.getLogger(__name__)

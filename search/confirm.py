@@ -11,6 +11,7 @@ from search.arguments import (
     add_cache,
     add_data,
     add_storage,
+    count,
     fail_in_one_line,
     start_torch,
 )
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from search.finished import FinishedRecipe
     from search.progress import RunProgress
     from search.reopen import ReopenedStudy
-    from storage.ledger import Confirmation
+    from storage.rows import Confirmation
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
@@ -37,9 +38,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m search.confirm", description=__doc__, epilog=EPILOG
     )
     options.add_argument("--study", required=True, help="a study's name in the storage")
-    options.add_argument("--top", type=_count, metavar="N", help=f"recipes; default: {TOP}")
+    options.add_argument("--top", type=count, metavar="N", help=f"recipes; default: {TOP}")
     options.add_argument(
-        "--seeds", type=_count, metavar="N", help=f"fresh seeds of each; default: {SEEDS}"
+        "--seeds", type=count, metavar="N", help=f"fresh seeds of each; default: {SEEDS}"
     )
     options.add_argument(
         "--again",
@@ -49,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     add_data(options)
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help="default: the study's own")
-    options.add_argument("--threads", type=_count, help="CPU threads; default: all cores")
+    options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
     options.add_argument(
         "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
     )
@@ -244,12 +245,6 @@ def _show(reopened: ReopenedStudy, confirmation: Confirmation) -> None:
     )
     for line in confirmation_lines(confirmation):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
 
 
 if __name__ == "__main__":

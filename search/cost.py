@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.arguments import add_storage, existing_study, fail_in_one_line
-from storage.ledger import Ledger, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import StageRun, TrainedStage
 
 SHARED, PREFIX, BASELINE, EVALUATION = "shared stages", "prefixes", "baselines", "evaluations"
 SAVINGS = (SHARED, PREFIX, BASELINE, EVALUATION)

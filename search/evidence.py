@@ -17,7 +17,7 @@ from search.summary import tuned_baseline
 from search.verdicts import VerdictRow, judge_gains, means, recipe_names, verdict_line
 from spaces.errors import DataError, StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
-from storage.ledger import Confirmation, PairedScore, Score
+from storage.rows import Confirmation, PairedScore, Score
 
 
 @dataclass(frozen=True)

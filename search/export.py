@@ -14,7 +14,6 @@ from search.arguments import (
     add_data,
     add_storage,
     add_threads,
-    check_threads,
     fail_in_one_line,
     start_torch,
 )
@@ -119,7 +118,6 @@ def _check(options: argparse.Namespace) -> None:
 
     if options.to.exists():
         raise SpecError(f"--to: expected a folder that is not there yet, found {options.to}")
-    check_threads(options)
     if options.push_to_hub is not None:
         try:
             validate_repo_id(options.push_to_hub)

@@ -15,7 +15,7 @@ from search.section import Section
 from search.sections import report_sections
 from search.summary import ArmSummary, summarize_arms, trial_counts
 from search.verdicts import VerdictRow
-from storage.ledger import Confirmation
+from storage.rows import Confirmation
 
 
 @dataclass(frozen=True)

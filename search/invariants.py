@@ -19,7 +19,8 @@ from objectives.gain import TransferGain
 from spaces.catalogue import Catalogue
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import CheckpointCache
-from storage.ledger import Ledger, PairedScore
+from storage.ledger import Ledger
+from storage.rows import PairedScore
 from storage.slots import Slots
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)

@@ -14,7 +14,6 @@ from search.arguments import (
     add_data,
     add_storage,
     add_threads,
-    check_threads,
     fail_in_one_line,
     start_torch,
 )
@@ -131,7 +130,6 @@ def _check(options: argparse.Namespace) -> None:
             raise SpecError(f"{option}: expected no such option with {given}, drop it")
     if options.study and options.trial is None:
         raise SpecError("--trial: expected the number of a trial with --study, found none")
-    check_threads(options)
 
 
 def _of_checkpoint(options: argparse.Namespace) -> list[Path]:

@@ -19,7 +19,8 @@ from spaces.errors import StorageError
 from spaces.records import parse
 from spaces.studies import StudySpec
 from storage.backends import open_storage, redacted
-from storage.ledger import Confirmation, Ledger, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import Confirmation, StageRun, TrainedStage
 from storage.shared import SharedStorage
 
 

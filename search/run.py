@@ -8,7 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from search.arguments import add_cache, add_data, add_storage, fail_in_one_line
+from search.arguments import add_cache, add_data, add_storage, count, fail_in_one_line
 
 if TYPE_CHECKING:
     from search.pulse import StopSignal
@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--list", action="store_true", help="show the shipped studies")
     options.add_argument("--name", help="name in the storage; default: that of the study file")
     options.add_argument(
-        "--trials", type=_count, metavar="N", help="trials in all; default: the study file's"
+        "--trials", type=count, metavar="N", help="trials in all; default: the study file's"
     )
     options.add_argument(
         "--gpu-hours",
@@ -69,18 +69,18 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
     options.add_argument(
-        "--threads", type=_count, metavar="N", help="CPU threads; cores divided by workers"
+        "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
     )
     options.add_argument(
         "--workers",
-        type=_count,
+        type=count,
         metavar="N",
         help="processes on this machine, default: 1; with --launcher ray actors, default: as many "
         "as the cluster has room for; with --launcher slurm tasks of a job array, default: 1",
     )
     options.add_argument(
         "--workers-per-gpu",
-        type=_count,
+        type=count,
         metavar="K",
         help="without --workers: K on each CUDA device, for encoders that do not fill one",
     )
@@ -180,12 +180,6 @@ def _check_launcher(options: argparse.Namespace) -> None:
     for option, launcher in (("address", "ray"), ("end", "ray"), ("slurm", "slurm")):
         if getattr(options, option) and options.launcher != launcher:
             raise SpecError(f"--{option}: expected --launcher {launcher} with it")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
 
 
 def _positive(text: str) -> float:

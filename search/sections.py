@@ -16,7 +16,7 @@ from search.section import Section, gain_with_interval
 from search.summary import ArmSummary, tuned_baseline
 from search.verdicts import means, recipe_names, with_interval
 from spaces.studies import NO_INTERMEDIATE
-from storage.ledger import Confirmation
+from storage.rows import Confirmation
 
 SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 

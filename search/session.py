@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import shlex
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -68,18 +69,29 @@ def run_study(
     console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
     spec, source = as_asked(spec, catalogue, options)
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
-    trials = options.trials or spec.trials
-
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     quiet_libraries()
     keep_freed_memory()
+    patient = options.patient or options.fellow  # the run that started it had the database
+    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
+    with closing(storage):  # its process may go on (`search.hosted`)
+        return _run_on(storage, spec, catalogue, source, options, stop or StopSignal(), console)
+
+
+def _run_on(
+    storage: SharedStorage,
+    spec: StudySpec,
+    catalogue: Catalogue,
+    source: DataSource,
+    options: argparse.Namespace,
+    stop: StopSignal,
+    console: Console,
+) -> int:
+    trials = options.trials or spec.trials
     workers = count_workers(options.workers, options.workers_per_gpu)
     threads = options.threads or max(1, usable_cores() // workers)
     torch.set_num_threads(threads)
-    patient = options.patient or options.fellow  # the run that started it had the database
-    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
     name = newest_version(options.name or spec.name, storage)
-    stop = stop or StopSignal()
     pulse = Pulse(
         Workers(storage.engine, name),
         Budget(trials, options.gpu_hours and 3600 * options.gpu_hours, options.timeout),
@@ -135,15 +147,11 @@ def run_study(
                 worker.run()
         except Interrupted as error:
             ended = error
-        except BaseException:
-            storage.close()  # its process may go on (`search.hosted`)
-            raise
     if study is not None and not options.fellow:
         show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
         _show_next_steps(options, trials)
     if isinstance(ended, BudgetSpent):
         console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
-    storage.close()
     return 128 + stop.number if stop.number else 0
 
 

@@ -26,7 +26,8 @@ from search.finished import FinishedRecipe, best_of_arm, finished_recipes, leade
 from search.verdicts import confirmation_lines
 from spaces.catalogue import Catalogue
 from spaces.studies import NO_INTERMEDIATE, StudySpec
-from storage.ledger import Confirmation, Ledger
+from storage.ledger import Ledger
+from storage.rows import Confirmation
 
 if TYPE_CHECKING:  # it reads data; what only shows a study does without
     from objectives.corpora import DataSource

@@ -16,7 +16,7 @@ from objectives.statistics import estimate_gains, gains_of_scores
 from search.finished import FinishedRecipe
 from search.results import StudyResults
 from spaces.studies import NO_INTERMEDIATE
-from storage.ledger import StageRun, TrainedStage
+from storage.rows import StageRun, TrainedStage
 
 Floats = NDArray[np.float64]
 EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"

@@ -26,7 +26,8 @@ from objectives.statistics import (
 )
 from spaces.catalogue import Catalogue, Metric
 from spaces.studies import Aggregate
-from storage.ledger import Confirmation, Ledger, PairedScore, ScorePlace
+from storage.ledger import Ledger
+from storage.rows import Confirmation, PairedScore, ScorePlace
 
 ALPHA = 0.05
 Against = Literal["reference", "baseline"]

@@ -31,7 +31,8 @@ from spaces.errors import (
 )
 from spaces.recipe import Recipe
 from storage.leases import LeaseLost
-from storage.ledger import Ledger, StageRun
+from storage.ledger import Ledger
+from storage.rows import StageRun
 from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import datetime
+import gc
 import json
 import math
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
-from functools import lru_cache
+from contextlib import contextmanager
+from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -147,7 +149,7 @@ class HistoryStorage(RDBStorage):
             _Trial.c.trial_id.in_(older[start : start + _BOUND])
             for start in range(0, len(older), _BOUND)
         ]
-        with self.engine.connect() as connection:
+        with self.engine.connect() as connection, _no_collection():
             if trial_id_greater_than < 0:
                 query = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
                 if connection.execute(query).scalar() is None:
@@ -157,6 +159,9 @@ class HistoryStorage(RDBStorage):
                 for part in chosen
                 for trial in _read(connection, sa.and_(_Trial.c.study_id == study_id, part))
             ]
+        for trial in found:
+            for name, distribution in trial.distributions.items():
+                self._known.setdefault((study_id, name), distribution)
         if states is not None:
             found = [trial for trial in found if trial.state in states]
         return sorted(found, key=lambda trial: trial._trial_id)
@@ -169,6 +174,18 @@ class CachedHistory(_CachedStorage):
         """As Optuna's, without a look into the database where this process made the trial."""
         known = self._trial_id_to_study_id_and_number.get(trial_id)
         return super().get_trial_number_from_id(trial_id) if known is None else known[1]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """A hundred thousand new objects, none of them garbage: looking for some takes as long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator[FrozenTrial]:
@@ -204,6 +221,14 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
     user, system = (
         _attributes(rows(table, "key", "value_json")) for table in (_UserAttr, _SystemAttr)
     )
+    offset = cache(_utc_offset)
+
+    def local(moment: datetime.datetime | None) -> datetime.datetime | None:
+        """Naive UTC, as Optuna 5 keeps it, in naive local time, as its trials have it."""
+        if moment is None:
+            return None
+        return moment + offset(moment.date(), moment.hour, moment.minute // 15)
+
     for trial_id, number, state, start, complete in trials:
         by_objective = values.get(trial_id)
         yield FrozenTrial(
@@ -211,8 +236,8 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
             state=state,
             value=None,
             values=[by_objective[x] for x in sorted(by_objective)] if by_objective else None,
-            datetime_start=_local(start),
-            datetime_complete=_local(complete),
+            datetime_start=local(start),
+            datetime_complete=local(complete),
             params=params.get(trial_id, {}),
             distributions=distributions.get(trial_id, {}),
             user_attrs=user.get(trial_id, {}),
@@ -241,8 +266,7 @@ def _number(value: float | None, kind: str) -> float:
     return {"INF_POS": math.inf, "INF_NEG": -math.inf, "NAN": math.nan}[kind]
 
 
-def _local(moment: datetime.datetime | None) -> datetime.datetime | None:
-    """Naive UTC, as Optuna 5 keeps it, in naive local time, as its trials have it."""
-    if moment is None:
-        return None
-    return moment.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
+def _utc_offset(day: datetime.date, hour: int, quarter: int) -> datetime.timedelta:
+    """Of local time in a quarter of an hour of UTC: no clock is changed within one."""
+    begin = datetime.datetime(day.year, day.month, day.day, hour, 15 * quarter)
+    return begin.replace(tzinfo=datetime.UTC).astimezone().utcoffset() or datetime.timedelta()

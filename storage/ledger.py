@@ -7,12 +7,11 @@ its baseline's. Trial parameters, states and values stay in Optuna and are not r
 
 from __future__ import annotations
 
-import base64
 import datetime
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,240 +20,23 @@ from storage.backends import create_together
 from storage.leases import Lease, is_fenced
 from storage.outages import outlasting
 from storage.outbox import Outbox
-
-_tables = sa.MetaData()
-
-_studies = sa.Table(
-    "transfer_studies",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("frozen", sa.JSON, nullable=False),
-    sa.Column("created_at", sa.String(32), nullable=False),
+from storage.rows import (
+    CONFIRMATIONS,
+    LOSSES,
+    RESULTS,
+    SCORE_COLUMNS,
+    SCORES,
+    STAGE_RUNS,
+    STAGES,
+    STUDIES,
+    TABLES,
+    Confirmation,
+    PairedScore,
+    Score,
+    ScorePlace,
+    StageRun,
+    TrainedStage,
 )
-_scores = sa.Table(
-    "transfer_scores",
-    _tables,
-    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
-    sa.Column("corpus_key", sa.String(64), primary_key=True),
-    sa.Column("task", sa.String(128), primary_key=True),
-    sa.Column("language", sa.String(3), primary_key=True),
-    sa.Column("split", sa.String(10), primary_key=True),
-    sa.Column("metric", sa.String(32), nullable=False),
-    sa.Column("score", sa.Float(53), nullable=False),
-    sa.Column("examples", sa.Integer, nullable=False),
-    sa.Column("lost_words", sa.Integer, nullable=False),
-    sa.Column("unscored_examples", sa.Integer, nullable=False),
-    # MySQL takes 64 KB of a binary whose length is not given; 16 MB are 2 million examples.
-    sa.Column("outcomes", sa.LargeBinary(2**24 - 1), nullable=False),
-)
-_results = sa.Table(
-    "transfer_results",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("trial_number", sa.Integer, primary_key=True),
-    sa.Column("seed", sa.Integer, primary_key=True),
-    sa.Column("task", sa.String(128), primary_key=True),
-    sa.Column("language", sa.String(3), primary_key=True),
-    sa.Column("split", sa.String(10), primary_key=True),
-    sa.Column("corpus_key", sa.String(64), nullable=False),
-    sa.Column("checkpoint_key", sa.String(64), nullable=False),
-    sa.Column("baseline_key", sa.String(64), nullable=False),
-    sa.Column("reference_key", sa.String(64), nullable=False),
-)
-_confirmations = sa.Table(
-    "transfer_confirmations",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("look", sa.Integer, primary_key=True),
-    sa.Column("begun_at", sa.String(32), nullable=False),
-    sa.Column("plan", sa.JSON, nullable=False),
-    sa.Column("result", sa.JSON(none_as_null=True)),
-)
-_stages = sa.Table(
-    "transfer_stages",
-    _tables,
-    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
-    sa.Column("parent_key", sa.String(64), nullable=False),
-    sa.Column("task", sa.String(128), nullable=False),
-    sa.Column("updates", sa.Integer, nullable=False),
-    sa.Column("training_seconds", sa.Float(53), nullable=False),
-    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
-    sa.Column("device", sa.String(64), nullable=False),
-    sa.Column("precision", sa.String(16), nullable=False),
-    sa.Column("versions", sa.JSON, nullable=False),
-)
-_losses = sa.Table(
-    "transfer_losses",
-    _tables,
-    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
-    sa.Column("by_epoch", sa.JSON, nullable=False),
-)
-_stage_runs = sa.Table(
-    "transfer_stage_runs",
-    _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("token", sa.String(32), nullable=False, unique=True),
-    sa.Column("study_name", sa.String(255), nullable=False, index=True),
-    sa.Column("trial_number", sa.Integer, nullable=False),
-    sa.Column("seed", sa.Integer, nullable=False),
-    sa.Column("position", sa.String(16), nullable=False),
-    sa.Column("task", sa.String(128), nullable=False),
-    sa.Column("checkpoint_key", sa.String(64), nullable=False),
-    sa.Column("updates_asked", sa.Integer, nullable=False),
-    sa.Column("updates_trained", sa.Integer, nullable=False),
-    sa.Column("training_seconds", sa.Float(53), nullable=False),
-    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
-    sa.Column("finished", sa.Boolean, nullable=False),
-)
-
-
-ScorePlace = tuple[str, str, str, str, str]
-"""Checkpoint key, corpus key, task, language, split."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """How one checkpoint does on one split of one language.
-
-    Attributes:
-        checkpoint_key: The trained stage.
-        corpus_key: Fingerprint of the examples scored.
-        task: Name in the catalogue.
-        language: ISO 639-3.
-        split: validation or test.
-        metric: Name of the metric.
-        score: In [0, 1] (a correlation: in [-1, 1]).
-        examples: How many were scored.
-        lost_words: Words that no sub-word stands for (cut off at max_length, or unknown to the
-            tokenizer); they count as wrong.
-        unscored_examples: Left out because the source language has not their label.
-        outcomes: What each example adds to the score (`objectives.outcomes.packed`); only
-            `Ledger.outcomes` reads it back.
-    """
-
-    checkpoint_key: str
-    corpus_key: str
-    task: str
-    language: str
-    split: str
-    metric: str
-    score: float
-    examples: int
-    lost_words: int
-    unscored_examples: int
-    outcomes: bytes = field(default=b"", repr=False, compare=False)
-
-    @property
-    def place(self) -> ScorePlace:
-        """What it is the score of."""
-        return self.checkpoint_key, self.corpus_key, self.task, self.language, self.split
-
-
-# Outcomes are a thousand times a score, and only statistics want them.
-_SCORE_COLUMNS = [column for column in _scores.c if column.name != "outcomes"]
-
-
-@dataclass(frozen=True)
-class TrainedStage:
-    """What making a checkpoint took, from its parent and from nothing of its own.
-
-    Attributes:
-        checkpoint_key: The stage's content address.
-        parent_key: The checkpoint it started from; the backbone's fingerprint at the root.
-        task: Name in the catalogue.
-        updates: Optimizer steps, those of a shorter stage that it went on from included.
-        training_seconds: Wall seconds of these steps.
-        scoring_seconds: Wall seconds of scoring it; 0 for an intermediate stage.
-        device: Where.
-        precision: float32 or bfloat16 (autocast).
-        versions: Package -> version.
-    """
-
-    checkpoint_key: str
-    parent_key: str
-    task: str
-    updates: int
-    training_seconds: float
-    scoring_seconds: float
-    device: str
-    precision: str
-    versions: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class StageRun:
-    """What a trial asked of one stage, and how much of it was really trained.
-
-    A stage that goes on from a shorter one is one run with all updates asked for; training the
-    shorter one on the way, if need be, is a run of its own with none asked for.
-
-    Attributes:
-        seed: The seed it is trained with.
-        position: intermediate, target or baseline.
-        task: Name in the catalogue.
-        checkpoint_key: The stage's content address.
-        updates_asked: Optimizer steps that training it from its parent takes.
-        updates_trained: Those that the trial took.
-        training_seconds: Wall seconds that the trial trained.
-        scoring_seconds: Wall seconds that the trial scored.
-        finished: False for a training that came to nothing: interrupted, diverged, or not
-            saved.
-    """
-
-    seed: int
-    position: str
-    task: str
-    checkpoint_key: str
-    updates_asked: int
-    updates_trained: int
-    training_seconds: float
-    scoring_seconds: float
-    finished: bool
-
-
-@dataclass(frozen=True)
-class PairedScore:
-    """One language of one seed of a recipe, and what it is held against.
-
-    Attributes:
-        seed: Of all trainings.
-        score: Of the recipe.
-        baseline: Of the same target stage without the intermediate ones.
-        reference: Of the baseline that all trials of a study share; in a confirmation of the
-            tuned baseline.
-    """
-
-    seed: int
-    score: Score
-    baseline: Score
-    reference: Score
-
-    @property
-    def gain(self) -> float:
-        """Percentage points: 100 x (score - reference)."""
-        return 100 * (self.score.score - self.reference.score)
-
-    @property
-    def paired_gain(self) -> float:
-        """Percentage points: 100 x (score - baseline)."""
-        return 100 * (self.score.score - self.baseline.score)
-
-
-@dataclass(frozen=True)
-class Confirmation:
-    """One look at the test split of a study.
-
-    Attributes:
-        look: 1 for the first.
-        begun_at: UTC, ISO 8601.
-        plan: What was to be done, kept before.
-        result: What came of it; None while it is not done.
-    """
-
-    look: int
-    begun_at: str
-    plan: Mapping[str, Any]
-    result: Mapping[str, Any] | None
 
 
 class Ledger:
@@ -272,7 +54,7 @@ class Ledger:
     def __init__(self, engine: sa.Engine, outbox: Outbox | None = None) -> None:
         self._engine = engine
         self._outbox = outbox
-        create_together(lambda: _tables.create_all(engine))
+        create_together(lambda: TABLES.create_all(engine))
 
     def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what defines a study, once.
@@ -281,7 +63,7 @@ class Ledger:
             What was kept first: `frozen`, or what an earlier run wrote.
         """
         row = {"study_name": study_name, "frozen": dict(frozen), "created_at": _now()}
-        self._insert_new(_studies, [row])
+        self._insert_new(STUDIES, [row])
         found = self.frozen_study(study_name)
         assert found is not None, study_name
         return found
@@ -290,7 +72,7 @@ class Ledger:
     def frozen_study(self, study_name: str) -> dict[str, Any] | None:
         """What `freeze_study` kept, or None."""
         with self._engine.connect() as connection:
-            query = sa.select(_studies.c.frozen).where(_studies.c.study_name == study_name)
+            query = sa.select(STUDIES.c.frozen).where(STUDIES.c.study_name == study_name)
             found = connection.execute(query).scalar()
             return None if found is None else dict(found)
 
@@ -298,19 +80,19 @@ class Ledger:
     def forget_study(self, study_name: str) -> None:
         """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
         with self._engine.begin() as connection:
-            for table in (_studies, _results, _stage_runs, _confirmations):
+            for table in (STUDIES, RESULTS, STAGE_RUNS, CONFIRMATIONS):
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
     @outlasting
     def copy_study(self, study_name: str, other: str) -> None:
         """Have the results, stage runs and looks of a study once more, under another name."""
         with self._engine.begin() as connection:
-            for table in (_results, _stage_runs, _confirmations):
+            for table in (RESULTS, STAGE_RUNS, CONFIRMATIONS):
                 query = sa.select(table).where(table.c.study_name == study_name)
                 rows = [dict(row) for row in connection.execute(query).mappings()]
                 for row in rows:
                     row["study_name"] = other
-                    if table is _stage_runs:
+                    if table is STAGE_RUNS:
                         del row["id"]
                         row["token"] = uuid.uuid4().hex
                 if rows:
@@ -319,8 +101,8 @@ class Ledger:
     @outlasting
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
         """The checkpoint's scores on a split, by (task, language, corpus_key)."""
-        query = sa.select(*_SCORE_COLUMNS).where(
-            _scores.c.checkpoint_key == checkpoint_key, _scores.c.split == split
+        query = sa.select(*SCORE_COLUMNS).where(
+            SCORES.c.checkpoint_key == checkpoint_key, SCORES.c.split == split
         )
         with self._engine.connect() as connection:
             found = [Score(**row) for row in connection.execute(query).mappings()]
@@ -346,7 +128,7 @@ class Ledger:
         """
         content = {
             "stage": asdict(stage),
-            "scores": [_as_json(score) for score in scores],
+            "scores": [score.as_json() for score in scores],
             "losses": list(losses),
         }
         with self._kept("scores", content):
@@ -360,23 +142,21 @@ class Ledger:
         lease: Lease | None,
         losses: Sequence[float],
     ) -> None:
-        query = sa.select(_stages.c.updates).where(
-            _stages.c.checkpoint_key == stage.checkpoint_key
-        )
+        query = sa.select(STAGES.c.updates).where(STAGES.c.checkpoint_key == stage.checkpoint_key)
         with self._engine.connect() as connection:
             is_known = connection.execute(query).scalar() is not None
         if not is_known:
-            self._insert_new(_stages, [asdict(stage)])
+            self._insert_new(STAGES, [asdict(stage)])
             if losses:
                 row = {"checkpoint_key": stage.checkpoint_key, "by_epoch": list(losses)}
-                self._insert_new(_losses, [row])
+                self._insert_new(LOSSES, [row])
         new = self._new_scores(stage.checkpoint_key, scores)
         try:
             with self._engine.begin() as connection:
                 if lease is not None:
                     lease.confirm(connection)
                 for score in new:
-                    connection.execute(sa.insert(_scores), asdict(score))
+                    connection.execute(sa.insert(SCORES), asdict(score))
         except sa.exc.IntegrityError:
             if len(self._new_scores(stage.checkpoint_key, scores)) == len(new):
                 raise
@@ -386,17 +166,17 @@ class Ledger:
     @outlasting
     def losses(self, checkpoint_keys: Collection[str]) -> dict[str, list[float]]:
         """The mean training loss of each epoch of stages: checkpoint key -> losses in order."""
-        query = sa.select(_losses).where(_losses.c.checkpoint_key.in_(checkpoint_keys))
+        query = sa.select(LOSSES).where(LOSSES.c.checkpoint_key.in_(checkpoint_keys))
         with self._engine.connect() as connection:
             return {key: list(losses) for key, losses in connection.execute(query)}
 
     @outlasting
     def trained_stages(self, study_name: str) -> dict[str, TrainedStage]:
         """What each stage that a study needed took to make: checkpoint key -> stage."""
-        needed = sa.select(_stage_runs.c.checkpoint_key).where(
-            _stage_runs.c.study_name == study_name
+        needed = sa.select(STAGE_RUNS.c.checkpoint_key).where(
+            STAGE_RUNS.c.study_name == study_name
         )
-        query = sa.select(_stages).where(_stages.c.checkpoint_key.in_(needed))
+        query = sa.select(STAGES).where(STAGES.c.checkpoint_key.in_(needed))
         with self._engine.connect() as connection:
             found = [TrainedStage(**row) for row in connection.execute(query).mappings()]
         return {stage.checkpoint_key: stage for stage in found}
@@ -405,7 +185,7 @@ class Ledger:
         """Keep what a trial asked of a stage, as soon as it has it."""
         row = {"study_name": study_name, "trial_number": trial_number, **asdict(run)}
         # With a name of its own, so that it is written once also where an outage cuts us off.
-        self._insert_new(_stage_runs, [row | {"token": uuid.uuid4().hex}])
+        self._insert_new(STAGE_RUNS, [row | {"token": uuid.uuid4().hex}])
 
     def record_trial(
         self,
@@ -464,7 +244,7 @@ class Ledger:
                     return
                 if not self._has_results(connection, results):
                     for row in results:
-                        connection.execute(sa.insert(_results), row)
+                        connection.execute(sa.insert(RESULTS), row)
         except sa.exc.IntegrityError:
             with self._engine.connect() as connection:
                 if not self._has_results(connection, results):
@@ -482,7 +262,7 @@ class Ledger:
     def _take(self, kind: str, content: Mapping[str, Any]) -> None:
         """One entry of the outbox."""
         if kind == "scores":
-            scores = [_from_json(score) for score in content["scores"]]
+            scores = [Score.from_json(score) for score in content["scores"]]
             stage = TrainedStage(**content["stage"])
             self._record_stage(stage, scores, None, content["losses"])
             return
@@ -497,9 +277,7 @@ class Ledger:
     def recorded_trials(self, study_name: str) -> set[int]:
         """The numbers of the trials whose results are kept."""
         query = (
-            sa.select(_results.c.trial_number)
-            .where(_results.c.study_name == study_name)
-            .distinct()
+            sa.select(RESULTS.c.trial_number).where(RESULTS.c.study_name == study_name).distinct()
         )
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
@@ -515,35 +293,35 @@ class Ledger:
             split: validation is what the search saw, test what was confirmed.
             trial_number: Of this trial only.
         """
-        own, base, reference = (_scores.alias(name) for name in ("own", "base", "reference"))
+        own, base, reference = (SCORES.alias(name) for name in ("own", "base", "reference"))
 
         def joined(scores: sa.FromClause, key: sa.Column[str]) -> sa.ColumnElement[bool]:
             return sa.and_(
                 scores.c.checkpoint_key == key,
-                scores.c.corpus_key == _results.c.corpus_key,
-                scores.c.task == _results.c.task,
-                scores.c.language == _results.c.language,
-                scores.c.split == _results.c.split,
+                scores.c.corpus_key == RESULTS.c.corpus_key,
+                scores.c.task == RESULTS.c.task,
+                scores.c.language == RESULTS.c.language,
+                scores.c.split == RESULTS.c.split,
             )
 
-        columns: list[sa.ColumnElement[Any]] = [_results.c.trial_number, _results.c.seed]
+        columns: list[sa.ColumnElement[Any]] = [RESULTS.c.trial_number, RESULTS.c.seed]
         for prefix, table in (("own", own), ("base", base), ("reference", reference)):
-            columns += [table.c[x.name].label(f"{prefix}_{x.name}") for x in _SCORE_COLUMNS]
+            columns += [table.c[x.name].label(f"{prefix}_{x.name}") for x in SCORE_COLUMNS]
         query = (
             sa.select(*columns)
-            .join_from(_results, own, joined(own, _results.c.checkpoint_key))
-            .join(base, joined(base, _results.c.baseline_key))
-            .join(reference, joined(reference, _results.c.reference_key))
-            .where(_results.c.study_name == study_name, _results.c.split == split)
-            .order_by(_results.c.trial_number, _results.c.seed, own.c.task, own.c.language)
+            .join_from(RESULTS, own, joined(own, RESULTS.c.checkpoint_key))
+            .join(base, joined(base, RESULTS.c.baseline_key))
+            .join(reference, joined(reference, RESULTS.c.reference_key))
+            .where(RESULTS.c.study_name == study_name, RESULTS.c.split == split)
+            .order_by(RESULTS.c.trial_number, RESULTS.c.seed, own.c.task, own.c.language)
         )
         if trial_number is not None:
-            query = query.where(_results.c.trial_number == trial_number)
+            query = query.where(RESULTS.c.trial_number == trial_number)
         found: dict[int, list[PairedScore]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 scores = (
-                    Score(**{x.name: row[f"{prefix}_{x.name}"] for x in _SCORE_COLUMNS})
+                    Score(**{x.name: row[f"{prefix}_{x.name}"] for x in SCORE_COLUMNS})
                     for prefix in ("own", "base", "reference")
                 )
                 pair = PairedScore(row["seed"], *scores)
@@ -554,9 +332,9 @@ class Ledger:
     def stage_runs(self, study_name: str) -> dict[int, list[StageRun]]:
         """All stages that a study's trials asked for: trial number -> runs in order."""
         query = (
-            sa.select(_stage_runs)
-            .where(_stage_runs.c.study_name == study_name)
-            .order_by(_stage_runs.c.trial_number, _stage_runs.c.id)
+            sa.select(STAGE_RUNS)
+            .where(STAGE_RUNS.c.study_name == study_name)
+            .order_by(STAGE_RUNS.c.trial_number, STAGE_RUNS.c.id)
         )
         found: dict[int, list[StageRun]] = {}
         with self._engine.connect() as connection:
@@ -573,8 +351,8 @@ class Ledger:
         found: dict[ScorePlace, bytes] = {}
         with self._engine.connect() as connection:
             for start in range(0, len(keys), 200):  # databases limit how many values are bound
-                query = sa.select(_scores).where(
-                    _scores.c.checkpoint_key.in_(keys[start : start + 200])
+                query = sa.select(SCORES).where(
+                    SCORES.c.checkpoint_key.in_(keys[start : start + 200])
                 )
                 for row in connection.execute(query).mappings():
                     score = Score(**row)
@@ -596,16 +374,16 @@ class Ledger:
             What was kept first under that number.
         """
         row = {"study_name": study_name, "look": look, "begun_at": _now(), "plan": dict(plan)}
-        self._insert_new(_confirmations, [{**row, "result": None}])
+        self._insert_new(CONFIRMATIONS, [{**row, "result": None}])
         return next(x for x in self.confirmations(study_name) if x.look == look)
 
     @outlasting
     def finish_confirmation(self, study_name: str, look: int, result: Mapping[str, Any]) -> None:
         """Keep what came of it; what is there already stays."""
-        update = sa.update(_confirmations).where(
-            _confirmations.c.study_name == study_name,
-            _confirmations.c.look == look,
-            _confirmations.c.result.is_(None),
+        update = sa.update(CONFIRMATIONS).where(
+            CONFIRMATIONS.c.study_name == study_name,
+            CONFIRMATIONS.c.look == look,
+            CONFIRMATIONS.c.result.is_(None),
         )
         with self._engine.begin() as connection:
             connection.execute(update.values(result=dict(result)))
@@ -613,11 +391,11 @@ class Ledger:
     @outlasting
     def confirmations(self, study_name: str) -> list[Confirmation]:
         """All looks at the test split of a study, in order."""
-        columns = [x for x in _confirmations.c if x.name != "study_name"]
+        columns = [x for x in CONFIRMATIONS.c if x.name != "study_name"]
         query = (
             sa.select(*columns)
-            .where(_confirmations.c.study_name == study_name)
-            .order_by(_confirmations.c.look)
+            .where(CONFIRMATIONS.c.study_name == study_name)
+            .order_by(CONFIRMATIONS.c.look)
         )
         with self._engine.connect() as connection:
             return [Confirmation(**row) for row in connection.execute(query).mappings()]
@@ -638,10 +416,10 @@ class Ledger:
         if not results:
             return True
         count = sa.select(sa.func.count()).where(
-            _results.c.study_name == results[0]["study_name"],
-            _results.c.trial_number == results[0]["trial_number"],
-            _results.c.split.in_({row["split"] for row in results}),
-            _results.c.seed.in_({row["seed"] for row in results}),
+            RESULTS.c.study_name == results[0]["study_name"],
+            RESULTS.c.trial_number == results[0]["trial_number"],
+            RESULTS.c.split.in_({row["split"] for row in results}),
+            RESULTS.c.seed.in_({row["seed"] for row in results}),
         )
         return connection.execute(count).scalar_one() > 0
 
@@ -657,14 +435,6 @@ class Ledger:
                     connection.execute(sa.insert(table), row)
             except sa.exc.IntegrityError:
                 continue  # another worker wrote it first
-
-
-def _as_json(score: Score) -> dict[str, Any]:
-    return {**asdict(score), "outcomes": base64.b64encode(score.outcomes).decode()}
-
-
-def _from_json(fields: Mapping[str, Any]) -> Score:
-    return Score(**{**fields, "outcomes": base64.b64decode(fields["outcomes"])})
 
 
 def _now() -> str:

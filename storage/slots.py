@@ -212,22 +212,28 @@ class Slots:
     def _fresh(self, limit: int) -> Slot | None:
         """The next slot that nobody has had, if there is one below `limit`."""
         while True:
-            try:
-                with self._engine.begin() as connection:
-                    query = sa.select(sa.func.max(_slots.c.slot)).where(self._mine)
-                    last = connection.execute(query).scalar()
-                    number = 0 if last is None else last + 1
-                    if number >= limit:
-                        return None
-                    lease_key = uuid.uuid4().hex
-                    row = {"study_name": self._study, "slot": number, "lease_key": lease_key}
-                    row |= {"attempts": 0, "done": False}
-                    connection.execute(sa.insert(_slots), row)
-                    lease = self._leases.create(lease_key, connection)
-            except sa.exc.IntegrityError:
-                time.sleep(random.uniform(0.0, 0.02))  # another worker was quicker
-                continue
+            with self._engine.connect() as connection:
+                if self._next(connection) >= limit:
+                    return None
+                lease_key = uuid.uuid4().hex
+                lease = self._leases.create(lease_key, connection)
+                # Last of all: whoever looks before this is committed must look again.
+                number = self._next(connection)
+                if number >= limit:
+                    return None  # and no lease is kept
+                row = {"study_name": self._study, "slot": number, "lease_key": lease_key}
+                try:
+                    connection.execute(sa.insert(_slots), {**row, "attempts": 0, "done": False})
+                except sa.exc.IntegrityError:
+                    connection.rollback()
+                    time.sleep(random.uniform(0.0, 0.02))  # another worker was quicker
+                    continue
+                connection.commit()
             return Slot(number, lease, 0)
+
+    def _next(self, connection: sa.Connection) -> int:
+        last = connection.execute(sa.select(sa.func.max(_slots.c.slot)).where(self._mine)).scalar()
+        return 0 if last is None else int(last) + 1
 
     def _update(self, slot: Slot, **values: object) -> None:
         """Change the row of a slot that is still this process's."""

@@ -37,7 +37,7 @@ from objectives.models import quiet_libraries
 from objectives.statistics import Verdict
 from objectives.transfer import TransferObjective
 from search.verdicts import VerdictRow, judge_gains, means
-from storage.ledger import PairedScore, Score
+from storage.rows import PairedScore, Score
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
 HELPFUL, HARMFUL, TARGET = "ner_parties", "ner_assay", "ner"

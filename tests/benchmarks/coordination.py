@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import warnings
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -65,13 +66,31 @@ ARMS: dict[str, tuple[str, ...]] = {
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 SPACE: SearchSpace = small_space(ARMS, epochs=(1, 2, 3, 5, 8), learning_rate=RATES)
 """Six parameters of a trial with an intermediate task."""
-WORKERS, HISTORIES = (1, 8, 32), (0, 1000, 5000)
-QUICK_WORKERS, QUICK_HISTORIES = (1, 4), (0, 1000)
-# Trials of a fleet in one cell; each worker has at least two.
-TRIALS = 64
-MINUTE, SLEEP = 60.0, 30.0
-ROUNDS = {1: 3, 4: 3, 8: 3, 32: 1}
-"""By the number of workers: 32 on one machine take minutes."""
+MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        workers: Numbers of them.
+        histories: Trials that the study has already.
+        trials: Of a fleet in one cell; each worker has at least two.
+        rounds: Of a cell, ours and the peer in turn, by the number of workers.
+        sleep: Mean seconds of a trial of those that sleep.
+    """
+
+    workers: tuple[int, ...]
+    histories: tuple[int, ...]
+    trials: int
+    rounds: dict[int, int]
+    sleep: float
+
+
+FULL = Plan((1, 8, 32), (0, 1000, 5000), 64, {1: 3, 8: 3, 32: 1}, 30.0)
+"""32 workers on one machine take minutes, so that they have one round."""
+QUICK = Plan((1, 4), (0, 1000), 16, {1: 1, 4: 1}, 1.0)
 
 
 def main() -> int:
@@ -83,19 +102,18 @@ def main() -> int:
     if given.child:
         return _child(given.child)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    workers = QUICK_WORKERS if given.quick else WORKERS
-    histories = QUICK_HISTORIES if given.quick else HISTORIES
+    plan = QUICK if given.quick else FULL
     cells = []
     with tempfile.TemporaryDirectory() as folder:
         server = EmbeddedServer(Path(folder, "postgresql"))
         url = server.url
         os.environ["TRANSFER_SEARCH_STATE"] = folder
-        for number in workers:
+        for number in plan.workers:
             fleets = {side: Fleet(url, side, number) for side in ("ours", "peer")}
-            cells += [_cell(fleets, history) for history in histories]
-            if number == max(workers):
-                cold = _cold_start(fleets, max(histories))
-                share = _overhead(fleets["ours"], max(histories))
+            cells += [_cell(fleets, history, plan) for history in plan.histories]
+            if number == max(plan.workers):
+                cold = _cold_start(fleets, plan)
+                share = _overhead(fleets["ours"], plan)
             for fleet in fleets.values():
                 fleet.end()
         server.close()
@@ -110,12 +128,12 @@ def main() -> int:
     return 0
 
 
-def _cell(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
+def _cell(fleets: dict[str, Fleet], history: int, plan: Plan) -> dict[str, Any]:
     """Both sides in turn, several times over, as the machine's speed drifts."""
     found: dict[str, list[float]] = {"ours": [], "peer": [], "ours_rate": [], "peer_rate": []}
     workers = fleets["ours"].workers
-    each = max(2, TRIALS // workers)
-    for _ in range(ROUNDS[workers]):
+    each = max(2, plan.trials // workers)
+    for _ in range(plan.rounds[workers]):
         for side in ("ours", "peer"):
             done = fleets[side].run(history, each)
             found[side].append(median(x for one in done["trials"] for x in one))
@@ -140,9 +158,10 @@ def _cell(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
     return row
 
 
-def _cold_start(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
+def _cold_start(fleets: dict[str, Fleet], plan: Plan) -> dict[str, Any]:
+    history = max(plan.histories)
     seconds = {
-        side: median(max(fleet.run(history, 1)["cold"]) for _ in range(ROUNDS[fleet.workers]))
+        side: median(max(fleet.run(history, 1)["cold"]) for _ in range(plan.rounds[fleet.workers]))
         for side, fleet in fleets.items()
     }
     print(
@@ -153,9 +172,9 @@ def _cold_start(fleets: dict[str, Fleet], history: int) -> dict[str, Any]:
     return {"ours_s": round(seconds["ours"], 2), "peer_s": round(seconds["peer"], 2)}
 
 
-def _overhead(fleet: Fleet, history: int) -> float:
-    """Of one minute, what a trial waits for others; at twice the load of such trials."""
-    done = fleet.run(history, 3, sleep=SLEEP)
+def _overhead(fleet: Fleet, plan: Plan) -> float:
+    """Of one minute, what a trial waits for others; at twice the load of such trials, or more."""
+    done = fleet.run(max(plan.histories), 3, sleep=plan.sleep)
     share = median(x for one in done["trials"] for x in one[1:]) / MINUTE
     print(f"coordination of {fleet.workers} workers: {100 * share:.2f} % of a one-minute trial")
     return share
@@ -184,24 +203,24 @@ class Fleet:
         for process in self._processes:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
+        self.run(0, 1)  # which loads what is loaded at its first use
 
     def run(self, history: int, each: int, sleep: float = 0.0) -> dict[str, Any]:
         """A new study with a history, and so many trials of each worker.
 
         Returns:
-            Seconds of each trial of each worker, of each cold start, and of all.
+            Seconds of each trial of each worker, to the first trial of each, and to the last
+            trial of the last one.
         """
         name = f"{self._side}-{time.monotonic_ns()}"
         _write_history(self._url, name, history)
         total = history + self.workers * each
         plan = {"url": self._url, "name": name, "each": each, "sleep": sleep, "limit": total}
-        started = time.perf_counter()
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(json.dumps(plan) + "\n")
             process.stdin.flush()
         found = [json.loads(p.stdout.readline()) for p in self._processes if p.stdout]
-        seconds = time.perf_counter() - started
         storage = open_storage(self._url)
         study = optuna.load_study(study_name=name, storage=storage)
         complete = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
@@ -210,7 +229,7 @@ class Fleet:
         return {
             "trials": [x["trials"] for x in found],
             "cold": [x["cold"] for x in found],
-            "seconds": seconds,
+            "seconds": max(x["end"] for x in found),
         }
 
     def end(self) -> None:
@@ -225,31 +244,33 @@ def _child(side: str) -> int:
     print("ready", flush=True)
     for line in sys.stdin:
         started = time.perf_counter()
-        seconds, cold = (_ours if side == "ours" else _peer)(json.loads(line))
-        print(json.dumps({"trials": seconds, "cold": cold - started}), flush=True)
+        trials, cold, end = (_ours if side == "ours" else _peer)(json.loads(line))
+        done = {"trials": trials, "cold": cold - started, "end": end - started}
+        print(json.dumps(done), flush=True)
     return 0
 
 
-def _peer(plan: dict[str, Any]) -> tuple[list[float], float]:
+def _peer(plan: dict[str, Any]) -> tuple[list[float], float, float]:
     storage = RDBStorage(plan["url"], engine_kwargs={"pool_pre_ping": True})
     sampler = optuna.samplers.TPESampler(
         multivariate=True, group=True, constant_liar=True, seed=os.getpid()
     )
     study = optuna.load_study(study_name=plan["name"], storage=storage, sampler=sampler)
-    found, cold = [], 0.0
+    found, cold, end = [], 0.0, 0.0
     for _ in range(plan["each"]):
         started = time.perf_counter()
         trial = study.ask()
         suggest_recipe(trial, SPACE)
         cold = cold or time.perf_counter()
         study.tell(trial, 1.0)
-        found.append(time.perf_counter() - started)
+        end = time.perf_counter()
+        found.append(end - started)
     storage.remove_session()
     storage.engine.dispose()
-    return found, cold
+    return found, cold, end
 
 
-def _ours(plan: dict[str, Any]) -> tuple[list[float], float]:
+def _ours(plan: dict[str, Any]) -> tuple[list[float], float, float]:
     storage = open_storage(plan["url"])
     study = optuna.load_study(study_name=plan["name"], storage=storage)
     engine, name = storage.engine, plan["name"]
@@ -259,7 +280,7 @@ def _ours(plan: dict[str, Any]) -> tuple[list[float], float]:
     with pulse.beating("cpu"):
         worker.run()
     storage.close()
-    return worker.seconds, worker.cold
+    return worker.seconds, worker.cold, worker.end
 
 
 class _Untrained(Worker):
@@ -278,9 +299,8 @@ class _Untrained(Worker):
         super().__init__(study, storage, SPACE, objective, ledger, slots, pulse, self)
         self._sleep = plan["sleep"]
         self._slept = 0.0
-        self._started = time.perf_counter()
         self.seconds: list[float] = []
-        self.cold = 0.0
+        self.cold, self.end = 0.0, time.perf_counter()
 
     def _train(self, slot: Any, trial: Any, recipe: Recipe) -> TransferGain:
         self.cold = self.cold or time.perf_counter()
@@ -295,9 +315,8 @@ class _Untrained(Worker):
 
     def trial_finished(self, trial: Any, gain: Any, done: int) -> None:
         """Keep the time since the end of the trial before, without sleep."""
-        now = time.perf_counter()
-        self.seconds.append(now - self._started - self._slept)
-        self._started = now
+        before, self.end = self.end, time.perf_counter()
+        self.seconds.append(self.end - before - self._slept)
 
     def say(self, line: str) -> None:
         """Nothing."""

@@ -81,7 +81,8 @@ from spaces.study_checks import check_study
 from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
-from storage.ledger import Ledger, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import TrainedStage
 from storage.shared import SharedStorage
 from storage.slots import Slots
 from storage.workers import Workers

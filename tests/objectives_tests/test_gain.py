@@ -8,7 +8,7 @@ import pytest
 
 from objectives.gain import TransferGain
 from spaces.studies import Aggregate
-from storage.ledger import PairedScore, Score
+from storage.rows import PairedScore, Score
 
 
 def pair(seed: int, task: str, language: str, score: float, baseline: float) -> PairedScore:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from objectives.gain import TransferGain
 from objectives.transfer import TransferObjective
 from spaces.recipe import Recipe, Route, Stage
-from storage.ledger import StageRun
+from storage.rows import StageRun
 
 STUDY = """
 question = "Does a toy help?"

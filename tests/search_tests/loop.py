@@ -22,9 +22,10 @@ from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
 from storage.backends import open_storage
 from storage.leases import Leases
-from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.ledger import Ledger
 from storage.liveness import process_identity
 from storage.outbox import Outbox
+from storage.rows import PairedScore, Score, StageRun, TrainedStage
 from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers

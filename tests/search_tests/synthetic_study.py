@@ -19,7 +19,8 @@ from spaces.records import parse
 from spaces.studies import StudySpec
 from storage import ledger as tables
 from storage.backends import open_storage
-from storage.ledger import Ledger, Score, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import Score, StageRun, TrainedStage
 
 TASK = "pocket_nli"
 EXAMPLES = 100

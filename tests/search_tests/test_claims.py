@@ -14,7 +14,7 @@ from objectives.gain import TransferGain
 from search.claims import ClaimVerdict, Outcome, check_claims, claim_lines
 from search.finished import FinishedRecipe, FinishedTrial
 from spaces.studies import Aggregate, ClaimKind, StudySpec
-from storage.ledger import PairedScore, Score
+from storage.rows import PairedScore, Score
 from tests.search_tests.conftest import STUDY, Workplace
 
 LANGUAGES = frozenset({"swa", "yor"})

@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from search import cli, predict, run, tasks
+from search import cli, confirm, export, predict, run, tasks
 from spaces.backbones import known_backbones
 from spaces.catalogue import load_catalogue
 from tests.search_tests.conftest import ROOT
@@ -166,3 +167,15 @@ def test_every_encoder_with_a_short_name_is_shown_with_what_it_is(
     assert "xlnet/xlnet-base-cased, unpinned English, at most 512 sub-words, licence MIT" in about
     assert "https://arxiv.org/abs/1906.08237" in about
     assert "not known to have safetensors" in about
+
+
+@pytest.mark.parametrize("command", [run, confirm, predict, export])
+@pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
+def test_what_counts_something_is_a_whole_number(
+    command: ModuleType, number: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command.main([f"--threads={number}"])
+    assert ended.value.code == 2
+    expected = f"--threads: expected a whole number from 1, found '{number}'\n"
+    assert capsys.readouterr().err.endswith(expected)

@@ -21,7 +21,7 @@ from search.results import StudyResults, open_results
 from search.summary import tuned_baseline
 from search.verdicts import VerdictRow
 from spaces.catalogue import Metric
-from storage.ledger import PairedScore
+from storage.rows import PairedScore
 from tests.search_tests.conftest import STUDY
 
 

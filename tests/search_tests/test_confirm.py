@@ -15,7 +15,8 @@ from objectives.transfer import TransferObjective
 from search import confirm
 from spaces.errors import Interrupted
 from storage.backends import open_storage
-from storage.ledger import Confirmation, Ledger
+from storage.ledger import Ledger
+from storage.rows import Confirmation
 from tests.search_tests.conftest import Ended, Workplace
 
 Confirm = Callable[..., Ended]

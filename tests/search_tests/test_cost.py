@@ -16,7 +16,8 @@ from optuna.trial import FrozenTrial
 from search import cache, cost
 from search.cost import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
 from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import PairedScore, Score, StageRun, TrainedStage
 from tests.search_tests.conftest import Workplace
 
 

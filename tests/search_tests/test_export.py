@@ -262,7 +262,6 @@ def test_a_folder_is_made_whole_or_not_at_all(
         (("--seed", "7"), "Seed '7' is not one that the recipe was"),
         (("--study", "tino"), "Study 'tino' is not in"),
         (("--push-to-hub", "a/b/c"), "expected a name as in me/my-model, found 'a/b/c'"),
-        (("--threads", "0"), "--threads: expected a number from 1, found 0"),
         (("--to", "tiny.toml"), "--to: expected a folder that is not there yet, found tiny.toml"),
         (("--to", "tiny.toml/x"), "tiny.toml/x cannot be written: "),
     ],

@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial
 
 from search.report import main as report
 from storage.backends import open_storage
-from storage.ledger import Ledger, Score, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import Score, TrainedStage
 from tests.search_tests.conftest import Workplace
 
 pymysql = pytest.importorskip("pymysql")

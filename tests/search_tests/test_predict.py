@@ -253,9 +253,6 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(
     assert "--trial: expected no such option with --checkpoint" in error(
         "pocket_ner", folder, "--trial", "3"
     )
-    assert "--threads: expected a number from 1, found 0" in error(
-        "pocket_ner", folder, "--threads", "0"
-    )
     change_config(folder, architectures=None)
     weights = load_file(folder / "model.safetensors")
     weights.pop("classifier.bias")

@@ -13,7 +13,7 @@ from objectives.gain import TransferGain
 from objectives.transfer import Position, StageProgress
 from search.progress import RunProgress
 from spaces.recipe import Recipe, Route, Schedule, Stage
-from storage.ledger import PairedScore, Score
+from storage.rows import PairedScore, Score
 
 STAGE = Stage("panx", 2, 3e-5, 16, 100, 0.1, 128, Schedule.LINEAR)
 FIRST = Stage("e_ner", 5, 1e-4, 16, 100, 0.1, 128, Schedule.CONSTANT)

@@ -19,7 +19,8 @@ from search.verdicts import (
 )
 from spaces.catalogue import load_catalogue
 from storage.backends import open_storage
-from storage.ledger import Confirmation, Ledger, PairedScore, Score, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import Confirmation, PairedScore, Score, TrainedStage
 
 EXAMPLES, SEEDS = 400, 5
 LANGUAGES = ("swa", "yor")

@@ -12,7 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from storage.leases import Holder, Lease, LeaseLost, Leases
-from storage.ledger import Ledger, PairedScore, Score, StageRun, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import PairedScore, Score, StageRun, TrainedStage
 
 SCORE = Score(
     checkpoint_key="a" * 64,
@@ -54,7 +55,8 @@ RUN = StageRun(
 # Trains the stage of `SCORE`, sleeps in the middle, and then wants to keep its scores.
 LATE = f"""
 from storage.leases import LeaseLost
-from storage.ledger import Ledger, Score, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import Score, TrainedStage
 ledger = Ledger(storage.engine)
 stage = {STAGE!r}
 score = {SCORE!r}
@@ -330,7 +332,8 @@ def test_two_processes_that_record_the_same_at_once_both_succeed(
     script = f"""
 from dataclasses import replace
 from storage.backends import open_storage
-from storage.ledger import Ledger, PairedScore, Score, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import PairedScore, Score, TrainedStage
 storage = open_storage(sys.argv[2])
 ledger = Ledger(storage.engine)
 score, stage = {same_fields(SCORE)!r}, {same_fields(STAGE)!r}

@@ -26,7 +26,8 @@ from tests.storage_tests.test_ledger import BASELINE, BASELINE_STAGE, SCORE, STA
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 # Has a trial's scores and results, which it is told to keep once the database is away.
 FINISHED = f"""
-from storage.ledger import Ledger, PairedScore, Score, TrainedStage
+from storage.ledger import Ledger
+from storage.rows import PairedScore, Score, TrainedStage
 from storage.slots import Slots
 ledger = Ledger(storage.engine, storage.outbox)
 slots = Slots(storage.engine, Leases(storage.engine, 3600), "s")
