@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from optuna.trial import create_trial
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState, create_trial
 
+from search import samplers
 from search.samplers import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
 from spaces.errors import StorageError
@@ -59,6 +61,48 @@ def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
     history = history_of(study)
     recipes = [suggest_recipe(Proposal(history, slot), SPACE) for slot in range(8)]
     assert len(set(recipes)) >= 6
+
+
+@pytest.mark.parametrize("slot", [50, 51, 52, 53])
+def test_it_proposes_what_optunas_own_sampler_proposes(
+    slot: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a history with trials of each state, in several draws of one reading."""
+    study = _study()
+    _proposals(study, 40)
+    for number, state in enumerate([TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL] * 3):
+        proposal = Proposal(history_of(study), 90 + number)
+        suggest_recipe(proposal, SPACE)
+        study.add_trial(
+            create_trial(state=state, params=proposal.params, distributions=proposal.distributions)
+        )
+
+    def drawn() -> list[Recipe]:
+        history = history_of(study)
+        return [suggest_recipe(Proposal(history, slot, draw), SPACE) for draw in range(6)]
+
+    ours = drawn()
+    monkeypatch.setattr(
+        "search.samplers._HistoryTPE",
+        lambda seed, history: TPESampler(
+            multivariate=True, group=True, constant_liar=True, seed=seed
+        ),
+    )
+    assert drawn() == ours
+
+
+def test_a_reading_is_split_once_for_all_that_is_drawn_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    study = _study()
+    _proposals(study, 20)
+    splits = []
+    split = samplers._split_trials
+    monkeypatch.setattr(samplers, "_split_trials", lambda *x: splits.append(1) or split(*x))
+    history = history_of(study)
+    for draw in range(5):
+        suggest_recipe(Proposal(history, 30, draw), SPACE)
+    assert len(splits) == 1
 
 
 def test_what_others_are_at_is_avoided() -> None:

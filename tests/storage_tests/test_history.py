@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import math
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from storage.backends import open_storage
@@ -96,6 +98,29 @@ def test_all_trials_are_read_as_optuna_reads_them(
     )
     assert len(ours) == 2
     assert ours == theirs
+
+
+@pytest.mark.parametrize("time_zone", ["Australia/Lord_Howe"], indirect=True)
+def test_times_are_local_also_where_a_clock_is_changed_by_half_an_hour(
+    storages: tuple[HistoryStorage, RDBStorage],
+) -> None:
+    begin = datetime.datetime(2026, 4, 4, 13, 0, tzinfo=datetime.UTC)  # changed at 15:00 UTC
+    moments = [begin + datetime.timedelta(minutes=7 * x, microseconds=x) for x in range(40)]
+    with storages[1].engine.begin() as connection:
+        trials = models.TrialModel.__table__
+        for number, moment in enumerate(moments):
+            row = {"study_id": 2, "number": number + 1, "state": TrialState.FAIL}
+            naive = moment.replace(tzinfo=None)
+            row |= {"datetime_start": naive, "datetime_complete": naive}
+            connection.execute(sa.insert(trials), row)
+    ours, theirs = (each.get_all_trials(2)[1:] for each in storages)
+    assert [_facts(x) for x in ours] == [_facts(x) for x in theirs]
+    shifts = {
+        x.datetime_start - y.replace(tzinfo=None)
+        for x, y in zip(ours, moments, strict=True)
+        if x.datetime_start is not None
+    }
+    assert shifts == {datetime.timedelta(hours=11), datetime.timedelta(hours=10.5)}
 
 
 @pytest.mark.parametrize("time_zone", ["UTC"], indirect=True)
