@@ -17,7 +17,7 @@ from optuna.trial import TrialState, create_trial
 from objectives.outcomes import packed
 from spaces.records import parse
 from spaces.studies import StudySpec
-from storage import ledger as tables
+from storage import rows as tables
 from storage.backends import open_storage
 from storage.ledger import Ledger
 from storage.rows import Score, StageRun, TrainedStage
@@ -196,10 +196,10 @@ def _rows(study: str, plans: Sequence[Plan]) -> dict[sa.Table, list[dict[str, An
                 }
             )
     return {
-        tables._scores: list(scores.values()),
-        tables._stages: list(stages.values()),
-        tables._stage_runs: [run | {"token": uuid.uuid4().hex} for run in _once(runs)],
-        tables._results: results,
+        tables.SCORES: list(scores.values()),
+        tables.STAGES: list(stages.values()),
+        tables.STAGE_RUNS: [run | {"token": uuid.uuid4().hex} for run in _once(runs)],
+        tables.RESULTS: results,
     }
 
 

@@ -189,6 +189,7 @@ def test_a_limit_that_is_no_size_is_refused(size: str, capsys: pytest.CaptureFix
     assert "expected a size as in 20GB" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_limited_cache_stays_within_it_and_the_study_comes_to_the_same(
     workplace: Workplace,
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_disk_that_stays_full_ends_the_worker_and_the_next_one_goes_on(
     assert limited.stderr.splitlines()[-1] == f"error: {reason}"
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_the_epochs_it_saved_and_blocks_nobody(
     workplace: Workplace,
 ) -> None:

@@ -105,6 +105,7 @@ def test_further_workers_have_the_options_of_the_run_but_neither_storage_nor_lau
     assert (options.workers, options.launcher, options.slurm) == (1, "local", [])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks into /proc")
 def test_workers_share_a_study_and_show_no_password_and_the_run_waits_for_all(
     workplace: Workplace, postgresql_url: str

@@ -28,6 +28,7 @@ def started(workplace: Workplace, url: str, *words: str) -> tuple[subprocess.Pop
     return process, process.stderr.readline()
 
 
+@pytest.mark.slow
 def test_a_study_outlives_its_proxy(
     workplace: Workplace,
     postgresql_url: str,

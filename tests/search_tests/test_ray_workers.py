@@ -42,6 +42,7 @@ def test_workers_are_dealt_to_the_cards_and_cores_of_a_cluster() -> None:
     assert found("--device", "cpu", "--threads", "4") == ({"num_cpus": 4}, 4 + 0 + 2)
 
 
+@pytest.mark.slow
 def test_a_study_on_a_cluster_of_this_machine(workplace: Workplace) -> None:
     done = workplace.run(
         *workplace.command("--trials", "2", "--launcher", "ray", "--workers", "1"),

@@ -352,6 +352,7 @@ def test_it_needs_neither_torch_nor_a_browser_and_says_what_is_missing(
     assert line.startswith("error: --png: no Chrome or Chromium was found")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chrome or Chromium")
 def test_a_browser_draws_every_figure_on_the_page_and_for_markdown(tmp_path: Path) -> None:
     assert BROWSER is not None

@@ -121,6 +121,7 @@ def test_a_job_does_not_run_on_another_storage_than_its_launcher(
         assert "s3cret" not in error
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_preempted_job_gives_its_trial_back_and_is_queued_again(
     workplace: Workplace,

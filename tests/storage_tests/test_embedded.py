@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,12 +74,20 @@ class User:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[str], User]]:
-    """Start a process that opens the storage in `tmp_path / "pg"`."""
+def folder() -> Iterator[Path]:
+    """Of a database; not below pytest's, which another pytest takes the right to enter from it."""
+    with tempfile.TemporaryDirectory(prefix="embedded-") as parent:
+        Path(parent).chmod(0o711)  # where we are root, its user is another one
+        yield Path(parent, "pg")
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[[str], User]]:
+    """Start a process that opens the storage in `folder`."""
     users: list[User] = []
 
     def start_one(name: str) -> User:
-        users.append(User(tmp_path / "pg", name))
+        users.append(User(folder, name))
         return users[-1]
 
     yield start_one
@@ -88,7 +97,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], User]]:
         for pipe in (user.process.stdin, user.process.stdout):
             if pipe is not None:
                 pipe.close()
-    if (server := server_of(tmp_path / "pg")) is not None:
+    if (server := server_of(folder)) is not None:
         server.kill()
 
 
@@ -104,7 +113,7 @@ def server_of(folder: Path) -> psutil.Process | None:
 
 
 def test_the_first_starts_it_and_the_last_one_stops_it(
-    tmp_path: Path, start: Callable[[str], User]
+    folder: Path, start: Callable[[str], User]
 ) -> None:
     first, second = start("a"), start("b")
     for user in (first, second):
@@ -112,48 +121,48 @@ def test_the_first_starts_it_and_the_last_one_stops_it(
     assert (first.write(), second.write()) == (1, 2)
     first.leave()
     assert second.write() == 3
-    assert server_of(tmp_path / "pg") is not None
+    assert server_of(folder) is not None
     second.leave()
-    assert server_of(tmp_path / "pg") is None
+    assert server_of(folder) is None
     third = start("c").opened()
     assert third.write() == 4
     third.leave()
 
 
 def test_it_outlives_the_group_of_processes_that_started_it_and_is_stopped_all_the_same(
-    tmp_path: Path, start: Callable[[str], User]
+    folder: Path, start: Callable[[str], User]
 ) -> None:
     first = start("a").opened()
     second = start("b").opened()
     first.kill_group()
     assert second.write() == 1
     second.leave()
-    assert server_of(tmp_path / "pg") is None, "the one that was killed holds it up no more"
+    assert server_of(folder) is None, "the one that was killed holds it up no more"
 
 
-def test_whoever_misses_it_starts_it_again(tmp_path: Path, start: Callable[[str], User]) -> None:
+def test_whoever_misses_it_starts_it_again(folder: Path, start: Callable[[str], User]) -> None:
     user = start("a").opened()
     assert user.write() == 1
-    server = server_of(tmp_path / "pg")
+    server = server_of(folder)
     assert server is not None
     server.kill()
     assert user.write() == 2
     user.leave()
-    assert server_of(tmp_path / "pg") is None
+    assert server_of(folder) is None
 
 
 def test_a_note_that_a_reboot_left_is_seen_through(
-    tmp_path: Path, start: Callable[[str], User]
+    folder: Path, start: Callable[[str], User]
 ) -> None:
     user = start("a").opened()
-    server = server_of(tmp_path / "pg")
+    server = server_of(folder)
     assert server is not None
-    note = (tmp_path / "pg" / "postmaster.pid").read_text().splitlines()
+    note = (folder / "postmaster.pid").read_text().splitlines()
     server.kill()
     user.kill_group()
     server.wait(timeout=60)
     # Another program has the server's number by now.
-    (tmp_path / "pg" / "postmaster.pid").write_text("\n".join([str(os.getpid()), *note[1:]]))
+    (folder / "postmaster.pid").write_text("\n".join([str(os.getpid()), *note[1:]]))
     again = start("b").opened()
     assert again.write() == 1
     again.leave()
