@@ -194,11 +194,14 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
     if not trials:
         return
 
+    first, last = min(row.trial_id for row in trials), max(row.trial_id for row in trials)
+
     def rows(table: Any, *names: str) -> Iterable[Any]:
         query = (
             sa.select(table.c.trial_id, *(table.c[x] for x in names))
             .join(_Trial, _Trial.c.trial_id == table.c.trial_id)
-            .where(chosen)
+            # The range says nothing new; without it the rows of all other studies are read, too.
+            .where(chosen, table.c.trial_id.between(first, last))
             .order_by(next(iter(table.primary_key)))
         )
         return connection.execute(query).all()
