@@ -31,14 +31,17 @@ PAUSE_LEASES = 1.7
 
 
 class Fault(StrEnum):
-    """What happens. The order is that of the first round."""
+    """What happens. The order is that of the first round.
 
+    A full disk is met by stages that are saved: by intermediate ones, which a study has all soon.
+    """
+
+    DISK_FULL = "disk full"
     KILL = "worker killed"
     PAUSE = "worker paused past its lease"
     TEAR = "checkpoint torn"
     RESTART = "database restarted"
     UNDELIVERED = "worker killed with a result undelivered"
-    DISK_FULL = "disk full"
     TERMINATE = "worker told to end"
     CRASH = "database killed"
 
