@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.backends import create_together
-from storage.leases import Lease, is_fenced
+from storage.leases import Lease, LeaseLost, is_fenced
 from storage.outages import outlasting
 from storage.outbox import Outbox
 from storage.rows import (
@@ -271,7 +271,11 @@ class Ledger:
         self._record_results(content["results"], None, left_under)
 
     def _kept(self, kind: str, content: Mapping[str, Any]) -> AbstractContextManager[None]:
-        return nullcontext() if self._outbox is None else self._outbox.keeping(kind, content)
+        return (
+            nullcontext()
+            if self._outbox is None
+            else self._outbox.keeping(kind, content, LeaseLost)
+        )
 
     @outlasting
     def recorded_trials(self, study_name: str) -> set[int]:

@@ -35,7 +35,9 @@ class Outbox:
         self.folder = folder
 
     @contextmanager
-    def keeping(self, kind: str, content: Mapping[str, Any]) -> Iterator[None]:
+    def keeping(
+        self, kind: str, content: Mapping[str, Any], unless: type[Exception] | tuple[()] = ()
+    ) -> Iterator[None]:
         """Have `content` on disk while it is brought to the database.
 
         It stays there if the process dies or gives up within. A disk that cannot be written is
@@ -44,6 +46,7 @@ class Outbox:
         Args:
             kind: What it is.
             content: In JSON's types.
+            unless: Raised within, it says that nobody wants the content any more.
         """
         file = self.folder / f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}.json"
         try:
@@ -52,7 +55,11 @@ class Outbox:
             _log.warning("outbox %s: cannot be written: %s", self.folder, error.strerror)
             yield
             return
-        yield
+        try:
+            yield
+        except unless:
+            file.unlink(missing_ok=True)
+            raise
         file.unlink(missing_ok=True)
 
     def deliver(self, take: Callable[[str, dict[str, Any]], None]) -> int:
