@@ -186,6 +186,7 @@ def above(mined: list[tuple[float, str, str]], threshold: float) -> list[tuple[s
 
 def _sentences(split: EncodedSplit) -> list[tuple[str, str, str, str]]:
     """(id, text, side, match) of each sentence, as `encode` keeps them."""
+    # `gold` is of another shape for each kind of task, which its type does not tell apart.
     return list(split.gold)  # type: ignore[arg-type]
 
 

@@ -112,6 +112,8 @@ def _check(options: argparse.Namespace) -> None:
         SpecError: With the option.
     """
     from huggingface_hub.errors import HFValidationError
+
+    # Documented there, but not among the names that the package exports to type checkers.
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     from spaces.errors import SpecError

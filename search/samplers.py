@@ -105,7 +105,9 @@ class Proposal:
             -1, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, trial_id=-1
         )
         seed = int(fingerprint([self._study.study_name, slot, draw])[:8], 16)
-        self._sampler = _tpe(seed, history) if sampler is Sampler.TPE else RandomSampler(seed)
+        self._sampler = (
+            _HistoryTPE(seed, history) if sampler is Sampler.TPE else RandomSampler(seed)
+        )
         self._space = history.space(self._sampler, self._trial)
         self._relative: dict[str, Any] = {}
         self._asked: set[str] = set()
@@ -157,7 +159,9 @@ class _HistoryTPE(TPESampler):
     """
 
     def __init__(self, seed: int, history: History) -> None:
-        super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
         self._history = history
 
     def _sample(
@@ -165,23 +169,17 @@ class _HistoryTPE(TPESampler):
     ) -> dict[str, Any]:
         densities, key = self._history.densities, tuple(search_space)
         if key not in densities:
-            good, other = (
-                self._build_parzen_estimator(study, search_space, trials, handle_below=is_good)
-                for trials, is_good in zip(
-                    self._history.good_and_other, (True, False), strict=True
-                )
+            good_trials, other_trials = self._history.good_and_other
+            densities[key] = (
+                self._build_parzen_estimator(study, search_space, good_trials, handle_below=True),
+                self._build_parzen_estimator(
+                    study, search_space, other_trials, handle_below=False
+                ),
             )
-            densities[key] = good, other
         good, other = densities[key]
         samples = good.sample(self._rng.rng, self._n_ei_candidates)
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
-
-
-def _tpe(seed: int, history: History) -> TPESampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return _HistoryTPE(seed, history)
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:

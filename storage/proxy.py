@@ -81,6 +81,7 @@ class ProxyClient(GrpcStorageProxy):
         self._cache = GrpcClientCache(self._stub)
 
 
+# grpc has no types: what is derived from its classes is of no known class, where mypy finds it.
 class _Deadline(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc,unused-ignore]
     """Gives each call a time by which it must be answered."""
 

@@ -34,6 +34,7 @@ from transformers import BertModel
 from objectives.pocket import pocket_config, pocket_tokenizer
 from storage.backends import open_storage
 from storage.ledger import Ledger
+from storage.shared import SharedStorage
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = "tsbr0"
@@ -172,12 +173,12 @@ def _study(folder: Path, url: str, trials: int, seconds: float) -> dict[str, obj
     return result
 
 
-def _result(storage: object, trials: int, lost: list[int]) -> dict[str, object]:
-    study = optuna.load_study(study_name="tiny", storage=storage)  # type: ignore[arg-type]
+def _result(storage: SharedStorage, trials: int, lost: list[int]) -> dict[str, object]:
+    study = optuna.load_study(study_name="tiny", storage=storage)
     found = study.get_trials(deepcopy=False)
     finished = [trial for trial in found if trial.state.name in {"COMPLETE", "PRUNED"}]
     slots = Counter(trial.user_attrs["slot"] for trial in finished)
-    kept = Ledger(storage.engine).pairs("tiny", "validation")  # type: ignore[attr-defined]
+    kept = Ledger(storage.engine).pairs("tiny", "validation")
     complete = {trial.number for trial in found if trial.state.name == "COMPLETE"}
     return {
         "trials": len(finished),

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from spaces.errors import StorageError
 from storage.backends import open_storage
-from storage.leases import Leases
+from storage.leases import LeaseLost, Leases
 from storage.ledger import Ledger
 from storage.outbox import Outbox, outbox_of
 from storage.shared import SharedStorage
@@ -146,6 +147,16 @@ def test_an_entry_stays_where_its_process_gives_up(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert len(list(outbox.folder.iterdir())) == 1
     assert outbox.left() == [], "its process lives"
+
+
+def test_an_entry_goes_where_nobody_wants_it_any_more(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    with pytest.raises(LeaseLost), outbox.keeping("results", {}, LeaseLost):
+        raise LeaseLost("taken over")
+    assert list(outbox.folder.iterdir()) == []
+    with pytest.raises(StorageError), outbox.keeping("results", {}, LeaseLost):
+        raise StorageError("away")
+    assert len(list(outbox.folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("problem", ["a full disk", "a file in its place"])
