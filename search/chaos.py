@@ -53,8 +53,8 @@ NOT_TRIED = (
     "workers on several machines: one machine has none of them to break"
 )
 CORPORA = {"ner_calendar": ["qas"], "ner_parties": ["qas"], "ner": ["qas", "qaa", "qab"]}
-# Few intermediate stages, which trials share and tear-ups hit; so many target stages that two
-# workers are hardly ever at the same recipe.
+# Few intermediate stages, which trials share and torn checkpoints hit; so many target stages that
+# two workers are hardly ever at the same recipe.
 STUDY = """\
 question = "Does anything get lost?"
 arms = ["none", "general", "legal"]
@@ -68,7 +68,7 @@ repeat_leaders = 0
 [intermediate]
 tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
 epochs = [1, 2]
-learning_rate = [1e-3, 3e-3]
+learning_rate = {{ low = 1e-3, high = 3e-3, points = {learning_rates} }}
 examples = 32
 batch_size = 16
 max_length = 64
@@ -95,6 +95,8 @@ class ChaosPlan:
         faults: Injected, each kind about as often.
         lease_seconds: Of the workers.
         epochs: Choices for the target stage; more of them make longer trials.
+        learning_rates: How many the intermediate stages may have; more of them make more stages,
+            which a full disk meets.
         storage: postgresql or sqlite.
         seed: All that is drawn is drawn from it.
         limit_seconds: A study that is not done by then has failed.
@@ -105,6 +107,7 @@ class ChaosPlan:
     faults: int = 8
     lease_seconds: float = 3.0
     epochs: tuple[int, ...] = (1,)
+    learning_rates: int = 2
     storage: str = "postgresql"
     seed: int = 0
     limit_seconds: float = 1800.0
@@ -214,7 +217,9 @@ class _Chaos:
         self._skipped: dict[str, str] = {}
 
     def run(self) -> ChaosResult:
-        text = STUDY.format(epochs=list(self._plan.epochs))
+        text = STUDY.format(
+            epochs=list(self._plan.epochs), learning_rates=self._plan.learning_rates
+        )
         (self._folder / f"{NAME}.toml").write_text(text, encoding="utf-8")
         (self._folder / "logs").mkdir()
         logging.getLogger("storage").setLevel(logging.ERROR)  # each outage is said by its fault

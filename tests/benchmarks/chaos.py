@@ -24,7 +24,8 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path)
     chosen = options.parse_args()
-    size = ChaosPlan() if chosen.quick else ChaosPlan(200, 4, 50, epochs=(1, 2, 4))
+    full = ChaosPlan(200, 4, 50, epochs=(4, 8, 16), learning_rates=16)
+    size = ChaosPlan() if chosen.quick else full
     plan = ChaosPlan(**{**vars(size), "storage": chosen.storage, "seed": chosen.seed})
     began = time.monotonic()
     result = run_chaos(plan, lambda line: print(line, flush=True), chosen.keep)
