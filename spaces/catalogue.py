@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -316,8 +317,9 @@ class Catalogue:
         return _linked({**self.tasks, **added}, where)
 
 
+@cache
 def load_catalogue(folder: Path = TASKS_FOLDER) -> Catalogue:
-    """Read all files of a catalogue.
+    """Read all files of a catalogue, once in a process.
 
     Raises:
         SpecError: There is none, a file is no TOML, a record is wrong, or a name is used twice.

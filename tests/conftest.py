@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from storage.outages import _Outage
 from storage.outbox import STATE_VARIABLE
+from tests.scripts import Script
 
 # Before any library reads them. No test but those marked `network` asks the Hub, and processes
 # that share two cores must not spin while they wait for each other.
@@ -23,6 +24,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tests run side by side, and none is so large that a second thread would pay.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What is loaded before the first test stays: no hunt for garbage has to walk through it.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Hunt for garbage from now on, among what tests make."""
+    gc.freeze()
+    gc.enable()
+
 
 # Runs before the script of each process: `together()` returns in all of them at once.
 _TOGETHER = """
@@ -65,7 +76,8 @@ class Server:
         return timer
 
     def close(self) -> None:
-        """Stop for good."""
+        """Stop for good, without writing what nobody will read."""
+        self.stop()
         self._server.cleanup()
 
 
@@ -120,28 +132,19 @@ def run_together() -> Callable[..., list[str]]:
     """
 
     def run(script: str, *arguments: str, processes: int = 2) -> list[str]:
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-W", "error", "-c", _TOGETHER + script, str(i), *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for i in range(processes)
-        ]
-        for process in started:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert line == "ready\n", process.communicate()[1]
-        for process in started:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        found = [process.communicate(timeout=60) for process in started]
-        problems = [
-            err for process, (_, err) in zip(started, found, strict=True) if process.poll()
-        ]
+        with ExitStack() as stack:
+            started = [
+                stack.enter_context(closing(Script(_TOGETHER + script, str(i), *arguments)))
+                for i in range(processes)
+            ]
+            for process in started:
+                assert process.stdout.readline() == "ready\n", process.end()[1]
+            for process in started:
+                process.tell("go")
+            found = [process.end() for process in started]
+            problems = [
+                err for process, (_, err) in zip(started, found, strict=True) if process.returncode
+            ]
         assert not problems, "\n".join(problems)
         return [out for out, _ in found]
 

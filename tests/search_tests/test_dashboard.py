@@ -7,7 +7,6 @@ import base64
 import csv
 import json
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -184,16 +183,12 @@ def test_no_database_is_made_by_looking_for_one(
     assert not (workplace.folder / "transfer-search.sqlite").exists()
 
 
-def test_a_port_in_use_is_answered_in_one_line(workplace: Workplace) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    command = [sys.executable, "-m", "search.dashboard", "--study", "tiny", "--port"]
-    first = workplace.start(*command, "0")
-    try:
-        assert first.stdout is not None
-        port = first.stdout.readline().split("/")[2].partition(":")[2]
-        second: subprocess.CompletedProcess[str] = workplace.run(*command, port)
-        assert second.returncode == 2
-        assert f"error: --port: {port} cannot be used here" in second.stderr
-    finally:
-        first.kill()
-        first.communicate(timeout=20)
+def test_a_port_in_use_is_answered_in_one_line(
+    searched: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            main(["--study", "tiny", "--storage", searched.storage, "--port", str(port)])
+    assert ended.value.code == 2
+    assert f"error: --port: {port} cannot be used here" in capsys.readouterr().err

@@ -38,6 +38,7 @@ def _is_fellow(child: psutil.Process) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_killed_fellow_is_started_again_and_a_signal_to_the_run_ends_it(
     workplace: Workplace,
 ) -> None:

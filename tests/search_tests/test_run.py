@@ -115,6 +115,7 @@ def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) ->
     _assert_retried(workplace, failed[0])
 
 
+@pytest.mark.slow
 def test_kill_9_loses_only_the_running_trial_which_is_retried(workplace: Workplace) -> None:
     process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=20"))
     _wait_for_running_trial(workplace, process, finished=1)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 
 import pytest
 import sqlalchemy as sa
 
 from storage.backends import SQLITE_TIMEOUT
+from tests.scripts import Script
 
 # The database was opened as the program opens it; argument 1 is its URL.
 _OPEN = """
@@ -34,35 +34,24 @@ def engine(storage_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start() -> Iterator[Callable[..., Script]]:
     """Start a script, and return once it has printed the line "training".
 
     The script finds `storage` open, and the arguments given here in `sys.argv[1:]`.
     """
-    started: list[subprocess.Popen[str]] = []
+    with ExitStack() as started:
 
-    def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", _OPEN + script, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        if process.stdout.readline() != "training\n":
-            pytest.fail(process.communicate()[1])
-        return process
+        def start(script: str, *arguments: str) -> Script:
+            process = started.enter_context(closing(Script(_OPEN + script, *arguments)))
+            if process.stdout.readline() != "training\n":
+                pytest.fail(process.end()[1])
+            return process
 
-    yield start
-    for process in started:
-        with process:
-            process.kill()
+        yield start
 
 
 @pytest.fixture
-def hold_up(storage_url: str) -> Callable[[subprocess.Popen[str]], None]:
+def hold_up(storage_url: str) -> Callable[[Script], None]:
     """Stop a process (SIGSTOP), but not while it holds a lock of the database."""
     options: dict[str, object] = {"options": "-c lock_timeout=200"}
     if storage_url.startswith("sqlite"):
@@ -76,7 +65,7 @@ def hold_up(storage_url: str) -> Callable[[subprocess.Popen[str]], None]:
             return True
         return False
 
-    def hold_up(process: subprocess.Popen[str]) -> None:
+    def hold_up(process: Script) -> None:
         engine = sa.create_engine(storage_url, connect_args=options)
         process.send_signal(signal.SIGSTOP)
         while has_lock(engine):

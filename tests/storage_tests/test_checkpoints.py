@@ -31,6 +31,7 @@ from storage.checkpoints import (
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, Lease, Leases
 from storage.liveness import process_identity
+from tests.scripts import Script
 
 INPUTS = {"task": "panx", "seed": 0, "stage": {"epochs": 2}}
 KEY = fingerprint(INPUTS)
@@ -482,14 +483,13 @@ def test_a_process_killed_in_the_middle_of_training_is_followed_at_once(
     storage_url: str,
     engine: sa.Engine,
     folder: Path,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Script],
 ) -> None:
     process = start(HELD_UP, storage_url, str(folder), "3600")
     cache = CheckpointCache(folder, Leases(engine))
     assert len(stored(str(folder))) == 1, "it was killed after its first file"
     assert cache.leftovers() == {}, "it may still write"
     process.kill()
-    process.wait()
     assert cache.find({"seed": 0}) is None
     train = CountingTrainer()
     made = make(cache, {"seed": 0}, train)
@@ -505,8 +505,8 @@ def test_a_process_that_slept_past_its_lease_publishes_nothing(
     storage_url: str,
     engine: sa.Engine,
     folder: Path,
-    start: Callable[..., subprocess.Popen[str]],
-    hold_up: Callable[[subprocess.Popen[str]], None],
+    start: Callable[..., Script],
+    hold_up: Callable[[Script], None],
 ) -> None:
     process = start(HELD_UP, storage_url, str(folder), "1")
     hold_up(process)
@@ -522,7 +522,8 @@ def test_a_process_that_slept_past_its_lease_publishes_nothing(
         (made.folder.parent / f"{made.key}.json").read_text().replace('"updates": 7', '"by": "me"')
     )
     process.send_signal(signal.SIGCONT)
-    out, err = process.communicate("go\n", timeout=60)
+    process.tell("go")
+    out, err = process.end()
     assert (process.returncode, out) == (0, f"me True {CONTENT.decode()}\n"), err
     assert [name for name in before if "partial" not in name] == stored(str(folder))
     assert list((folder / "partial").iterdir()) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from spaces.errors import Interrupted
 from storage.leases import Holder, Lease, Leases
 from storage.outages import outlast, seconds_since_outage
 from tests.conftest import Server
+from tests.scripts import Script
 
 ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
 
@@ -205,14 +205,13 @@ def test_the_next_makes_it_at_once_when_the_holder_was_killed(
     storage_url: str,
     leases: Leases,
     tmp_path: Path,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Script],
 ) -> None:
     process = start(MAKER, storage_url, str(tmp_path), "3600")
     held = leases.holder("stage")
     assert held is not None
     assert f"/{process.pid}/" in held.owner
     process.kill()
-    process.wait()
     made = Made()
     assert made.once(leases) == "made at 1"
     assert made.waited_for == [], "it did not wait for the lease to run out"
@@ -282,8 +281,8 @@ def test_a_stopped_holder_that_wakes_after_its_lease_ran_out_publishes_nothing(
     storage_url: str,
     engine: sa.Engine,
     tmp_path: Path,
-    start: Callable[..., subprocess.Popen[str]],
-    hold_up: Callable[[subprocess.Popen[str]], None],
+    start: Callable[..., Script],
+    hold_up: Callable[[Script], None],
 ) -> None:
     process = start(MAKER, storage_url, str(tmp_path), "1")
     hold_up(process)
@@ -301,7 +300,8 @@ def test_a_stopped_holder_that_wakes_after_its_lease_ran_out_publishes_nothing(
     assert leases.once("stage", find, make, waited_for.append) == "by the other"
     assert waited_for, "a stopped process is no dead one"
     process.send_signal(signal.SIGCONT)
-    out, err = process.communicate("go\n", timeout=60)
+    process.tell("go")
+    out, err = process.end()
     assert (process.returncode, out) == (0, "by the other\n"), err
     assert "lease stage: taken over while this process was held up" in err
     assert (tmp_path / "made").read_text() == "by the other"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from storage.leases import Holder, Lease, LeaseLost, Leases
 from storage.ledger import Ledger
 from storage.rows import PairedScore, Score, StageRun, TrainedStage
+from tests.scripts import Script
 
 SCORE = Score(
     checkpoint_key="a" * 64,
@@ -184,8 +184,8 @@ def test_a_process_that_slept_past_its_lease_keeps_no_scores(
     storage_url: str,
     engine: sa.Engine,
     ledger: Ledger,
-    start: Callable[..., subprocess.Popen[str]],
-    hold_up: Callable[[subprocess.Popen[str]], None],
+    start: Callable[..., Script],
+    hold_up: Callable[[Script], None],
 ) -> None:
     process = start(LATE, storage_url)
     hold_up(process)
@@ -200,7 +200,8 @@ def test_a_process_that_slept_past_its_lease_keeps_no_scores(
     assert leases.once("a" * 64, lambda: None, make, waited_for.append) == "the other's"
     assert waited_for, "a stopped process is no dead one"
     process.send_signal(signal.SIGCONT)
-    out, err = process.communicate("go\n", timeout=60)
+    process.tell("go")
+    out, err = process.end()
     assert (process.returncode, out) == (0, "lost\n[0.75]\n"), err
     assert list(ledger.scores("a" * 64, "validation").values()) == [others]
 

@@ -6,7 +6,6 @@ import json
 import logging
 import resource
 import stat
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from storage.outbox import Outbox, outbox_of
 from storage.shared import SharedStorage
 from storage.slots import Slots
 from tests.conftest import Server
+from tests.scripts import Script
 from tests.storage_tests.test_ledger import BASELINE, BASELINE_STAGE, SCORE, STAGE
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
@@ -59,25 +59,22 @@ def killed_with(
     storage_url: str,
     storage: SharedStorage,
     server: Server,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Script],
 ) -> Callable[[str], None]:
     """Kill a worker that waits for the database to keep what is named; then bring it back."""
 
     def kill(what: str) -> None:
         process = start(FINISHED, storage_url, what)
         server.stop()
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        process.tell("go")
         end = time.monotonic() + 30
         while not list(storage.outbox.folder.glob("*.json")):
-            assert process.poll() is None
+            assert process.returncode is None
             assert time.monotonic() < end
             time.sleep(0.02)
         time.sleep(0.3)
         assert storage.outbox.left() == [], "whoever lives brings it itself"
         process.kill()
-        process.wait()
         server.start()
 
     return kill

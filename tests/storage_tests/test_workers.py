@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 
 from storage.liveness import process_identity
 from storage.workers import Account, Activity, Workers
+from tests.scripts import Script
 
 # Takes device time until none is left; prints what it got.
 GREEDY = """
@@ -118,14 +118,13 @@ def test_a_killed_worker_and_one_that_says_nothing_for_a_lease_are_silent(
     storage_url: str,
     engine: sa.Engine,
     workers: Workers,
-    start: Callable[..., subprocess.Popen[str]],
+    start: Callable[..., Script],
 ) -> None:
     process = start(THERE, storage_url)
     workers.join(A, "cpu")
     workers.join(process_identity(), "cpu")
     assert [worker.is_silent for worker in workers.all()] == [False] * 3
     process.kill()
-    process.wait()
     with engine.begin() as connection:
         query = sa.text("UPDATE transfer_workers SET seen_at = seen_at - 61 WHERE worker = :a")
         connection.execute(query, {"a": A})
