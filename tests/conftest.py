@@ -29,6 +29,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the modules of each folder over the run: those of some compute, of others wait."""
+    modules: dict[Path, dict[Path, list[pytest.Item]]] = {}
+    for item in items:
+        modules.setdefault(item.path.parent, {}).setdefault(item.path, []).append(item)
+    placed = [
+        (place / len(folder), items_of_module)
+        for folder in modules.values()
+        for place, items_of_module in enumerate(folder.values())
+    ]
+    placed.sort(key=lambda x: x[0])
+    items[:] = [item for _, of_module in placed for item in of_module]
+
+
 def pytest_collection_finish() -> None:
     """Hunt for garbage from now on, among what tests make."""
     gc.freeze()

@@ -27,6 +27,7 @@ from tests.search_tests.conftest import STUDY
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS
 
+pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 SECONDS = 30.0
 # Chromium reads commands from descriptor 3 and writes answers to 4, each ended by a NUL.

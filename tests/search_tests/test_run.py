@@ -101,7 +101,7 @@ def test_the_same_study_run_twice_proposes_and_scores_the_same(
 
 
 def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) -> None:
-    process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=20"))
+    process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
     _wait_for_running_trial(workplace, process, finished=1)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
@@ -109,7 +109,7 @@ def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) ->
     assert "Traceback" not in output
     failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
     assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
-    done = workplace.search("--trials", "2", "--set", "target.epochs=20")
+    done = workplace.search("--trials", "2", "--set", "target.epochs=10")
     assert done.returncode == 0, done.stderr
     _assert_whole(workplace, 2)
     _assert_retried(workplace, failed[0])
@@ -117,11 +117,11 @@ def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) ->
 
 @pytest.mark.slow
 def test_kill_9_loses_only_the_running_trial_which_is_retried(workplace: Workplace) -> None:
-    process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=20"))
+    process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
     _wait_for_running_trial(workplace, process, finished=1)
     process.kill()
     process.communicate(timeout=60)
-    done = workplace.search("--trials", "2", "--set", "target.epochs=20")
+    done = workplace.search("--trials", "2", "--set", "target.epochs=10")
     assert done.returncode == 0, done.stderr
     failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
     assert [trial.user_attrs["reason"] for trial in failed] == ["its worker was killed"]
