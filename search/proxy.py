@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 
 from search.arguments import add_storage, fail_in_one_line
 
@@ -49,9 +48,10 @@ def _serve(options: argparse.Namespace) -> int:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(options.storage)
-    ended = threading.Event()
+    # Not an Event: a signal that comes while its `wait` holds its lock would wait for ever.
+    asked_to_end, ask_to_end = os.pipe()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, lambda *_: os.write(ask_to_end, b"."))
     server, port = start_proxy(storage, options.host, options.port)
     if not _is_loopback(options.host):
         print(
@@ -67,7 +67,7 @@ def _serve(options: argparse.Namespace) -> int:
         file=sys.stderr,
         flush=True,
     )
-    ended.wait()
+    os.read(asked_to_end, 1)
     server.stop(grace=2.0).wait()
     storage.close()
     return 0
