@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("postgresql", "sqlite"),
         help="run a study through faults, on a PostgreSQL of its own or on SQLite",
     )
-    options.add_argument("--trials", type=int, default=10, help="of the chaos; default: 10")
+    options.add_argument("--trials", type=int, default=24, help="of the chaos; default: 24")
     options.add_argument("--workers", type=int, default=2, help="of the chaos; default: 2")
     options.add_argument("--faults", type=int, default=8, help="of the chaos; default: 8")
     options.add_argument("--seed", type=int, default=0, help="of the chaos; default: 0")
