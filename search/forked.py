@@ -92,9 +92,9 @@ def serve() -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # Loaded for what is forked from here, not for this process.
     import transformers.models.auto.modeling_auto
-    import transformers.models.bert.modeling_bert  # noqa: F401
+    import transformers.models.bert.modeling_bert  # noqa: F401  (for the workers)
 
-    import search.session  # noqa: F401
+    import search.session  # noqa: F401  (for the workers)
     from objectives.corpora import DataSource, SourceKind, load_split
     from objectives.models import quiet_libraries
     from objectives.pocket import save_untrained_encoder

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from storage.shared import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers
 from tests.conftest import Server
+from tests.scripts import Script
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 # Trains until it is told to stop; argument 1 is the database.
@@ -85,26 +85,21 @@ def train(pulse: Pulse, seconds: float) -> float:
 def test_a_worker_that_was_held_up_past_its_lease_learns_it_at_its_next_step(
     storage: SharedStorage, storage_url: str
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", TRAINING, storage_url],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "training\n"
-    time.sleep(2.5)
-    slots = Slots(storage.engine, Leases(storage.engine, 1.0), "s")
-    assert slots.take(1) is None, "it renews its lease"
-    process.send_signal(signal.SIGSTOP)
-    end = time.monotonic() + 60
-    while (slot := slots.take(1)) is None:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    with slot.lease:
-        process.send_signal(signal.SIGCONT)
-        out, _ = process.communicate(timeout=60)
-        assert (process.returncode, out) == (0, "held up, and taken over by another worker\n")
-        slots.close(slot)
+    with closing(Script(TRAINING, storage_url)) as process:
+        assert process.stdout.readline() == "training\n"
+        time.sleep(2.5)
+        slots = Slots(storage.engine, Leases(storage.engine, 1.0), "s")
+        assert slots.take(1) is None, "it renews its lease"
+        process.send_signal(signal.SIGSTOP)
+        end = time.monotonic() + 60
+        while (slot := slots.take(1)) is None:
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        with slot.lease:
+            process.send_signal(signal.SIGCONT)
+            out, _ = process.end()
+            assert (process.returncode, out) == (0, "held up, and taken over by another worker\n")
+            slots.close(slot)
 
 
 @on_postgresql

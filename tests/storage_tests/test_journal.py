@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -20,6 +19,7 @@ from storage.journal import FolderLock, journal_folder
 from storage.leases import Leases
 from storage.liveness import process_identity
 from storage.slots import Slots
+from tests.scripts import Script
 
 _WORKER = """
 import optuna
@@ -62,13 +62,9 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
         "import sys, time\nfrom pathlib import Path\nfrom storage.journal import FolderLock\n"
         "FolderLock(Path(sys.argv[1])).acquire()\nprint('held', flush=True)\ntime.sleep(60)\n"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, str(place)], stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "held\n"
-    holder.kill()
-    holder.communicate()
+    with closing(Script(script, str(place))) as holder:
+        assert holder.stdout.readline() == "held\n"
+        holder.kill()
     lock, started = FolderLock(place), time.monotonic()
     lock.acquire()
     assert time.monotonic() - started < 5
