@@ -22,12 +22,12 @@ from typing import Any, Literal, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit
-from objectives.gain import TransferGain
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit
+from objectives.data.study_corpora import Corpus, StudyCorpora
+from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
-from objectives.methods import apply_method, merged
-from objectives.models import (
+from objectives.models.encoders import (
     Backbone,
     Weights,
     build_model,
@@ -38,11 +38,11 @@ from objectives.models import (
     save_stage,
     share_encoder,
 )
-from objectives.outcomes import packed
-from objectives.pretraining import POCKET_BACKBONE, pocket_encoder
-from objectives.scoring import score_languages
-from objectives.study_corpora import Corpus, StudyCorpora
-from objectives.training import TRAINING_VERSION, Training, TrainingState, finetune
+from objectives.models.methods import apply_method, merged
+from objectives.models.pocket_pretraining import POCKET_BACKBONE, pocket_encoder
+from objectives.scores.languages import score_languages
+from objectives.scores.outcomes import packed
+from objectives.training.fine_tuning import TRAINING_VERSION, Training, TrainingState, finetune
 from spaces.catalogue import Catalogue
 from spaces.errors import unknown_name
 from spaces.recipe import Method, Recipe, Schedule, Stage
@@ -51,7 +51,7 @@ from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, Lease, Leases
 from storage.ledger import Ledger
-from storage.rows import PairedScore, Score, StageRun, TrainedStage
+from storage.tables import PairedScore, Score, StageRun, TrainedStage
 
 Position = Literal[
     "pretraining", "intermediate", "target", "baseline", "reference", "scoring", "waiting"

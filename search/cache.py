@@ -9,7 +9,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.arguments import add_cache, add_storage, default_cache, fail_in_one_line, in_bytes
+from search.command_line.options import (
+    add_cache,
+    add_storage,
+    default_cache,
+    fail_in_one_line,
+    in_bytes,
+)
 
 if TYPE_CHECKING:
     from storage.checkpoints import CheckpointCache
@@ -43,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _opened(options: argparse.Namespace) -> CheckpointCache:
     from spaces.errors import CacheError
-    from storage.backends import open_storage, sqlite_file
     from storage.checkpoints import CheckpointCache
+    from storage.opening import open_storage, sqlite_file
 
     location = options.cache or default_cache(options.storage)
     if "://" not in location and not Path(location).is_dir():
@@ -52,7 +58,7 @@ def _opened(options: argparse.Namespace) -> CheckpointCache:
     file = sqlite_file(options.storage)
     if options.command != "gc" or (file is not None and not file.is_file()):
         return CheckpointCache(location)  # no database, so no running trial either
-    from search.study import running_since
+    from search.studies.definition import running_since
 
     storage = open_storage(options.storage, create=False)
     return CheckpointCache(location, needed_since=lambda: running_since(storage))

@@ -8,16 +8,16 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from search.arguments import add_storage, fail_in_one_line
+from search.command_line.options import add_storage, fail_in_one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.table import Table
 
-    from search.evidence import Evidence
-    from search.results import StudyResults
-    from search.verdicts import VerdictRow
+    from search.findings.judging import VerdictRow
+    from search.findings.recommendation import Evidence
+    from search.studies.stored_study import StudyResults
 
 EPILOG = """\
 Gains are percentage points over each study's own tuned baseline. They are those of test splits
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     with fail_in_one_line():
         import optuna
 
-        from search.results import open_results
+        from search.studies.stored_study import open_results
         from spaces.errors import SpecError
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -74,7 +74,7 @@ def compare_studies(first: StudyResults, second: StudyResults) -> dict[str, Any]
     Raises:
         StorageError: A study has no complete trial.
     """
-    from search.evidence import best_confirmed, best_of_search
+    from search.findings.recommendation import best_confirmed, best_of_search
 
     both = first, second
     confirmed = [best_confirmed(results) for results in both]
@@ -153,7 +153,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
 
 def _arms(both: Sequence[StudyResults]) -> dict[str, list[dict[str, Any] | None]]:
     """Arm -> what either study found; None where it has not the arm."""
-    from search.summary import summarize_arms
+    from search.reporting.terminal import summarize_arms
     from spaces.studies import NO_INTERMEDIATE
 
     found = []
@@ -276,7 +276,7 @@ def _shown(value: object) -> str:
 
 
 def _arms_table(arms: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> Table:
-    from objectives.gain import in_points
+    from objectives.gains.transfer_gain import in_points
 
     columns = ("arm", "study", "recipes", "tuned gain", "seeds", "best recipe's intermediate task")
     table = _table("Tuned gains by arm, on validation splits", *columns)
@@ -295,7 +295,7 @@ def _arms_table(arms: Mapping[str, Sequence[Mapping[str, Any] | None]]) -> Table
 def _languages_table(languages: Sequence[Mapping[str, Any]]) -> Table:
     from rich.markup import escape
 
-    from objectives.gain import in_points
+    from objectives.gains.transfer_gain import in_points
 
     columns = ("task", "language", "A examples", "A gain", "B examples", "B gain", "B less A")
     table = _table("Gains of the best recipes, each over its own tuned baseline", *columns)
@@ -310,7 +310,7 @@ def _languages_table(languages: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _with_interval(found: Mapping[str, Any]) -> str:
-    from search.verdicts import with_interval
+    from search.findings.judging import with_interval
 
     return f"{with_interval(cast('VerdictRow', found))} {found['verdict'] or ''}".rstrip()
 

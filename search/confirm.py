@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import (
+from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
@@ -19,10 +19,10 @@ from search.arguments import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from search.finished import FinishedRecipe
-    from search.progress import RunProgress
-    from search.reopen import ReopenedStudy
-    from storage.rows import Confirmation
+    from search.studies.recipes import FinishedRecipe
+    from search.studies.reopened import ReopenedStudy
+    from search.workers.progress import RunProgress
+    from storage.tables import Confirmation
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
@@ -69,9 +69,9 @@ def main(arguments: list[str] | None = None) -> int:
         from rich.console import Console
 
         from objectives.hardware import usable_cores
-        from search.progress import RunProgress
-        from search.pulse import StopSignal
-        from search.reopen import reopen_study
+        from search.studies.reopened import reopen_study
+        from search.workers.heartbeat import StopSignal
+        from search.workers.progress import RunProgress
         from spaces.errors import Interrupted
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -140,8 +140,8 @@ def _sizes(plan: Any) -> tuple[int, int]:
 
 
 def _plan(reopened: ReopenedStudy, top: int, seeds: int) -> dict[str, Any]:
-    from search.finished import finished_recipes, leaders
-    from search.summary import tuned_baseline
+    from search.reporting.terminal import tuned_baseline
+    from search.studies.recipes import finished_recipes, leaders
     from spaces.errors import StorageError
     from spaces.studies import NO_INTERMEDIATE
 
@@ -192,7 +192,7 @@ def _finish(
     """Train what is planned, score it on the test splits, and keep the verdicts."""
     from dataclasses import replace
 
-    from search.verdicts import judge_gains
+    from search.findings.judging import judge_gains
 
     objective, name = reopened.objective, reopened.study.study_name
     plan = confirmation.plan
@@ -229,8 +229,8 @@ def _finish(
 def _show(reopened: ReopenedStudy, confirmation: Confirmation) -> None:
     from rich.console import Console
 
-    from objectives.corpora import SourceKind
-    from search.verdicts import cells_table, confirmation_lines, recipe_names
+    from objectives.data.sources import SourceKind
+    from search.findings.judging import cells_table, confirmation_lines, recipe_names
 
     assert confirmation.result is not None
     pocket = reopened.objective.corpora.source.kind is SourceKind.POCKET

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from search.arguments import add_storage, existing_study, fail_in_one_line
+from search.command_line.options import add_storage, existing_study, fail_in_one_line
 from storage.ledger import Ledger
-from storage.rows import StageRun, TrainedStage
+from storage.tables import StageRun, TrainedStage
 
 SHARED, PREFIX, BASELINE, EVALUATION = "shared stages", "prefixes", "baselines", "evaluations"
 SAVINGS = (SHARED, PREFIX, BASELINE, EVALUATION)
@@ -161,7 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        from storage.backends import open_storage
+        from storage.opening import open_storage
 
         storage = open_storage(options.storage, create=False)
         name = existing_study(options, storage)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from search.arguments import add_cache, add_storage, default_cache, fail_in_one_line
+from search.command_line.options import add_cache, add_storage, default_cache, fail_in_one_line
 
 if TYPE_CHECKING:
     from threading import Event, Lock
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from search.results import StudyResults
+    from search.studies.stored_study import StudyResults
 
 LOOPBACK = "127.0.0.1"
 # Seconds between looks for new trials; and, as a share of all time, how much goes into figures.
@@ -64,9 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
         import optuna
         from optuna_dashboard import wsgi
 
-        from search.artifacts import ArtifactFolder
-        from search.guard import Guard, is_loopback, read_credentials
-        from search.results import open_results
+        from search.reporting.dashboard_access import Guard, is_loopback, read_credentials
+        from search.studies.stored_study import open_results
+        from search.workers.trial_files import ArtifactFolder
         from spaces.errors import SpecError
 
         credentials = read_credentials(options.auth) if options.auth else None
@@ -113,9 +113,9 @@ def write_pages(results: StudyResults, writing: Lock) -> None:
 
     from optuna_dashboard import save_plotly_graph_object
 
-    from search.figures import build_figures
-    from search.landscape import read_landscape
-    from search.summary import write_note
+    from search.findings.landscape import read_landscape
+    from search.reporting.figures import build_figures
+    from search.reporting.terminal import write_note
 
     results = replace(results)  # which forgets what it has read
     looks = [look.result["verdicts"] for look in results.confirmations if look.result]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from search.arguments import (
+from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
@@ -118,7 +118,7 @@ def all_checks(options: argparse.Namespace) -> Iterator[Check]:
 
 
 def _run_chaos(options: argparse.Namespace) -> bool:
-    from search.chaos import ChaosPlan, chaos_lines, run_chaos
+    from search.checks.chaos import ChaosPlan, chaos_lines, run_chaos
 
     plan = ChaosPlan(
         options.trials,
@@ -190,9 +190,9 @@ def _device() -> Iterator[Check]:
 
 
 def _storage(url: str) -> Iterator[Check]:
-    from storage.backends import parse_url, redacted, sqlite_file
     from storage.embedded import embedded_folder
     from storage.examination import NETWORK_FILE_SYSTEMS, examine_database, file_system_of
+    from storage.opening import parse_url, redacted, sqlite_file
 
     parse_url(url)  # no URL at all is an error of the command
     shown = redacted(url)
@@ -236,7 +236,7 @@ def _storage(url: str) -> Iterator[Check]:
 
 
 def _outbox(url: str) -> Iterator[Check]:
-    from storage.backends import outbox_for
+    from storage.opening import outbox_for
 
     outbox = outbox_for(url)
     if not outbox.folder.is_dir():
@@ -290,7 +290,7 @@ def _cache(location: str) -> Iterator[Check]:
 
 
 def _data(option: str) -> Iterator[Check]:
-    from objectives.corpora import SourceKind, choose_source, has_split
+    from objectives.data.sources import SourceKind, choose_source, has_split
     from spaces.catalogue import load_catalogue
 
     try:

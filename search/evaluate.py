@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_data, fail_in_one_line
+from search.command_line.options import add_data, fail_in_one_line
 
 if TYPE_CHECKING:
-    from objectives.benchmark import TaskScores
-    from objectives.corpora import DataSource
+    from objectives.data.sources import DataSource
+    from objectives.xtreme.benchmark import TaskScores
     from spaces.catalogue import Catalogue, Task
 
 EPILOG = """\
@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
             catalogue = catalogue.extended(own, f"study {options.study!r}")
         tasks = [catalogue[options.task]] if options.task else None
 
-        from objectives.corpora import choose_source
-        from objectives.models import quiet_libraries
+        from objectives.data.sources import choose_source
+        from objectives.models.encoders import quiet_libraries
 
         quiet_libraries()
         split, files = _find(options, tasks, catalogue)
@@ -82,7 +82,7 @@ def _find(
     options: argparse.Namespace, tasks: list[Task] | None, catalogue: Catalogue
 ) -> tuple[str, list[tuple[Task, dict[str, Path]]]]:
     """The split, and each task with the files of its languages."""
-    from objectives.submission import file_language, file_split, find_predictions
+    from objectives.xtreme.submission import file_language, file_split, find_predictions
     from spaces.errors import DataError, SpecError, unknown_name
 
     path: Path = options.predictions
@@ -121,8 +121,8 @@ def _is_task_folder(path: Path) -> bool:
 
 
 def _score(task: Task, files: Mapping[str, Path], split: str, source: DataSource) -> TaskScores:
-    from objectives.benchmark import TaskScores, benchmark_split, score_predictions
-    from objectives.submission import read_predictions
+    from objectives.xtreme.benchmark import TaskScores, benchmark_split, score_predictions
+    from objectives.xtreme.submission import read_predictions
 
     scores = {}
     for language, file in files.items():
@@ -136,7 +136,7 @@ def _score(task: Task, files: Mapping[str, Path], split: str, source: DataSource
 
 
 def _as_json(scores: Mapping[str, TaskScores], split: str, source: DataSource) -> dict[str, Any]:
-    from objectives.benchmark import group_means, overall_mean
+    from objectives.xtreme.benchmark import group_means, overall_mean
 
     tasks = {
         name: {
@@ -179,7 +179,7 @@ def _show_languages(scores: TaskScores, split: str, source: DataSource) -> None:
 def _show_tasks(scores: Mapping[str, TaskScores], split: str, source: DataSource) -> None:
     from rich.table import Table
 
-    from objectives.benchmark import GROUPS, group_means, overall_mean
+    from objectives.xtreme.benchmark import GROUPS, group_means, overall_mean
 
     table = Table(title=f"{split}; data: {source}")
     table.add_column("task")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import (
+from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from objectives.transfer import StageProgress
-    from search.evidence import Choice, Evidence
-    from search.model_card import ExportedModel
-    from search.reopen import ReopenedStudy
-    from search.results import StudyResults
+    from search.findings.recommendation import Choice, Evidence
+    from search.handover.model_card import ExportedModel
+    from search.studies.reopened import ReopenedStudy
+    from search.studies.stored_study import StudyResults
     from spaces.recipe import Recipe
 
 EPILOG = """\
@@ -81,9 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         start_torch(options.threads)
         import optuna
 
-        from search.evidence import of_trial, recommended
-        from search.reopen import reopen_study
-        from search.results import open_results
+        from search.findings.recommendation import of_trial, recommended
+        from search.studies.reopened import reopen_study
+        from search.studies.stored_study import open_results
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         results = open_results(options)
@@ -182,7 +182,7 @@ def _trained(
     from importlib.metadata import version
 
     from objectives.transfer import VERSIONS
-    from search.model_card import ExportedModel
+    from search.handover.model_card import ExportedModel
     from spaces.errors import SpecError
     from spaces.recipe import Method
 
@@ -230,7 +230,7 @@ def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device:
 
     from safetensors import SafetensorError
 
-    from search.model_card import model_card
+    from search.handover.model_card import model_card
     from spaces.errors import SpecError
 
     partial = place.with_name(f".{place.name}-{uuid.uuid4().hex}")

@@ -7,7 +7,13 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_cache, add_data, add_storage, fail_in_one_line, start_torch
+from search.command_line.options import (
+    add_cache,
+    add_data,
+    add_storage,
+    fail_in_one_line,
+    start_torch,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +21,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from objectives.transfer import TransferObjective
-    from search.reopen import ReopenedStudy
+    from search.studies.reopened import ReopenedStudy
     from spaces.dimensions import SearchSpace
     from spaces.recipe import Recipe
 
@@ -72,9 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         start_torch(None)
         import optuna
 
-        from search.reopen import reopen_study
-        from search.session import as_asked
-        from search.study import build_objective, defining_facts
+        from search.studies.definition import build_objective, defining_facts
+        from search.studies.reopened import reopen_study
+        from search.workers.session import as_asked
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         spec, source = as_asked(spec, catalogue, options)
@@ -103,8 +109,8 @@ def _extend(
     """
     import optuna
 
-    from search.study import differences, name_metric, provenance
-    from search.versions import version_name, version_of
+    from search.studies.definition import differences, name_metric, provenance
+    from search.studies.versions import version_name, version_of
     from spaces.errors import StorageError
     from storage.leases import Leases
     from storage.slots import Slots
@@ -164,7 +170,7 @@ def _carried(
     """
     from optuna.trial import TrialState, create_trial
 
-    from search.attempts import Failure
+    from search.workers.trial_attempts import Failure
     from spaces.dimensions import suggest_recipe
     from spaces.errors import StorageError
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.arguments import (
+from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
@@ -21,7 +21,7 @@ from search.arguments import (
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from objectives.corpora import DataSource
+    from objectives.data.sources import DataSource
     from objectives.hardware import Hardware
     from objectives.transfer import StageProgress
     from spaces.catalogue import Task
@@ -133,9 +133,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
-    from objectives.corpora import choose_source
+    from objectives.data.sources import choose_source
     from objectives.hardware import choose_hardware
-    from objectives.trained import load_trained, longest_input
+    from objectives.xtreme.trained_folder import load_trained, longest_input
     from spaces.catalogue import TaskKind, load_catalogue
     from spaces.errors import SpecError
     from spaces.recipe import Schedule, Similarity, Stage
@@ -170,7 +170,7 @@ def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
 def _of_trial(options: argparse.Namespace) -> list[Path]:
     import optuna
 
-    from search.reopen import reopen_study
+    from search.studies.reopened import reopen_study
     from spaces.errors import unknown_name
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -211,9 +211,9 @@ class Predictor:
 def _write(
     options: argparse.Namespace, split: str, task: Task, source: DataSource, predictor: Predictor
 ) -> list[Path]:
-    from objectives.benchmark import benchmark_split
-    from objectives.submission import write_predictions
-    from objectives.trained import predict_splits
+    from objectives.xtreme.benchmark import benchmark_split
+    from objectives.xtreme.submission import write_predictions
+    from objectives.xtreme.trained_folder import predict_splits
     from spaces.catalogue import Metric
 
     languages = _languages(options, split, task, source)
@@ -240,7 +240,7 @@ def _languages(
     options: argparse.Namespace, split: str, task: Task, source: DataSource
 ) -> list[str]:
     """Those asked for; of a named set those that the data has."""
-    from objectives.corpora import has_split
+    from objectives.data.sources import has_split
     from spaces.errors import DataError
     from spaces.languages import expand_languages
 

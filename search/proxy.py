@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 
-from search.arguments import add_storage, fail_in_one_line
+from search.command_line.options import add_storage, fail_in_one_line
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,7 +43,7 @@ def _serve(options: argparse.Namespace) -> int:
 
     import optuna
 
-    from storage.backends import open_storage, redacted
+    from storage.opening import open_storage, redacted
     from storage.proxy import start_proxy
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.arguments import DEFAULT_STORAGE, add_storage, fail_in_one_line
+from search.command_line.options import DEFAULT_STORAGE, add_storage, fail_in_one_line
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from search.findings import Findings
+    from search.reporting.report_content import Findings
 
 EPILOG = """\
 Writes index.html (one page that works offline), report.md with figures/*.png, trials.csv and
@@ -74,10 +74,10 @@ def write_report(options: argparse.Namespace) -> tuple[Path, bool]:
     """
     import json
 
-    from search.figures import build_figures
-    from search.findings import find
-    from search.report_formats import as_json, as_markdown
-    from search.results import open_results
+    from search.reporting.figures import build_figures
+    from search.reporting.formats import as_json, as_markdown
+    from search.reporting.report_content import find
+    from search.studies.stored_study import open_results
     from spaces.errors import SpecError
 
     results = open_results(options)
@@ -148,13 +148,13 @@ def _page(findings: Findings, figures: dict[str, go.Figure]) -> str:
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     drawn = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(Path(__file__).parent / "reporting"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.jinja").render(
+    return environment.get_template("page.html.jinja").render(
         findings=findings,
         figures={
             name: {"height": figure.layout.height, "width": _width(figure)}

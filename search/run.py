@@ -8,10 +8,10 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from search.arguments import add_cache, add_data, add_storage, count, fail_in_one_line
+from search.command_line.options import add_cache, add_data, add_storage, count, fail_in_one_line
 
 if TYPE_CHECKING:
-    from search.pulse import StopSignal
+    from search.workers.heartbeat import StopSignal
 
 EPILOG = """\
 Run the same command again to resume a study, or with more --trials to extend it. Several
@@ -152,7 +152,7 @@ def _run(options: argparse.Namespace, stop: StopSignal | None) -> int:
     from spaces.catalogue import load_catalogue
     from spaces.studies import load_study
     from spaces.study_checks import check_study
-    from storage.backends import parse_url
+    from storage.opening import parse_url
 
     # What can be wrong without torch is found before torch is loaded.
     spec = load_study(options.study, options.set)
@@ -161,15 +161,15 @@ def _run(options: argparse.Namespace, stop: StopSignal | None) -> int:
     parse_url(options.storage)
     _check_launcher(options)
     if options.launcher == "ray":
-        from search.ray_workers import launch_on_ray
+        from search.launch.on_ray import launch_on_ray
 
         return launch_on_ray(spec, options)
     if options.launcher == "slurm":
-        from search.slurm_workers import launch_on_slurm
+        from search.launch.on_slurm import launch_on_slurm
 
         return launch_on_slurm(spec, options)
 
-    from search.session import run_study
+    from search.workers.session import run_study
 
     return run_study(spec, catalogue, options, stop)
 

@@ -7,10 +7,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from search.arguments import add_storage, fail_in_one_line
+from search.command_line.options import add_storage, fail_in_one_line
 
 if TYPE_CHECKING:
-    from search.results import StudyResults
+    from search.studies.stored_study import StudyResults
 
 EPILOG = """\
 A worker that has been silent for longer than its lease is dead or cut off: its trial is taken over
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        from search.results import open_results
+        from search.studies.stored_study import open_results
 
         status = study_status(open_results(options))
     if options.json:
@@ -122,7 +122,7 @@ def study_status(results: StudyResults) -> dict[str, Any]:
 
 def in_words(status: dict[str, Any]) -> list[str]:
     """A status as lines for a person."""
-    from search.pulse import in_hours
+    from search.workers.heartbeat import in_hours
 
     trials = status["trials"]
     left = "done" if not (trials["left"] or trials["running"]) else f"{trials['left']} to come"

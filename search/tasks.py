@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from search.arguments import add_data, fail_in_one_line
+from search.command_line.options import add_data, fail_in_one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from objectives.corpora import DataSource
+    from objectives.data.sources import DataSource
     from spaces.catalogue import Catalogue, Task
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             _show_backbones()
             return 0
 
-        from objectives.corpora import choose_source
+        from objectives.data.sources import choose_source
 
         _show_table(catalogue, choose_source(options.data))
     return 0
@@ -144,7 +144,7 @@ def _show_table(catalogue: Catalogue, source: DataSource) -> None:
 
 def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:
     """Where the training split would come from, and how many languages could be scored."""
-    from objectives.corpora import SourceKind, has_split
+    from objectives.data.sources import SourceKind, has_split
 
     if task.pocket:
         return "pocket (generated)"

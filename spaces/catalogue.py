@@ -109,7 +109,7 @@ class Role(StrEnum):
 
 
 class Metric(StrEnum):
-    """How predictions are scored; `objectives.metrics` computes them."""
+    """How predictions are scored; `objectives.scores.metrics` computes them."""
 
     SPAN_F1 = "span_f1"
     ACCURACY = "accuracy"
@@ -122,7 +122,7 @@ class Metric(StrEnum):
 
 
 class AnswerNormalisation(StrEnum):
-    """How answers are made comparable before they are: `objectives.answers`."""
+    """How answers are made comparable before they are: `objectives.scores.answers`."""
 
     SQUAD = "squad"
     MLQA = "mlqa"

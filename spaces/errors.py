@@ -11,7 +11,33 @@ from collections.abc import Collection
 
 
 class TransferSearchError(Exception):
-    """Base of the errors a user can cause: says what was expected, what was found, what to do."""
+    """Base of the errors a user can cause, rendered as one sentence from its fields.
+
+    `subject: expected X, found Y; advice`, each part left out where it is empty. An error with a
+    subject alone is that sentence.
+
+    Attributes:
+        subject: What is wrong, as in `--to`, `study 'x'` or `FILE, line 3`.
+        expected: What it must be.
+        found: What it is.
+        advice: What to do about it.
+    """
+
+    def __init__(
+        self, subject: str, expected: str = "", found: str = "", advice: str = ""
+    ) -> None:
+        self.subject, self.expected, self.found, self.advice = subject, expected, found, advice
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        facts = [f"expected {self.expected}"] if self.expected else []
+        if self.found:
+            facts.append(f"found {self.found}" if self.expected else self.found)
+        said = ": ".join(filter(None, (self.subject, ", ".join(facts))))
+        return "; ".join(filter(None, (said, self.advice)))
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+        return type(self), (self.subject, self.expected, self.found, self.advice)
 
 
 class SpecError(TransferSearchError, ValueError):
@@ -19,7 +45,17 @@ class SpecError(TransferSearchError, ValueError):
 
 
 class UnknownNameError(TransferSearchError, LookupError):
-    """A task, study, language or field of that name does not exist."""
+    """A task, study, language or field of that name does not exist.
+
+    Attributes:
+        subject: The kind of thing, as in `Task`.
+        expected: Where it was looked for, as in `in the catalogue of 84 tasks`.
+        found: The name.
+        advice: The nearest right name, or all of them where there are few.
+    """
+
+    def _sentence(self) -> str:
+        return f"{self.subject} {self.found!r} is not {self.expected}. {self.advice}"
 
 
 class DataError(TransferSearchError, ValueError):
@@ -73,4 +109,4 @@ def unknown_name(what: str, name: str, known: Collection[str], where: str) -> Un
         hint = f"Did you mean {near[0]!r}?"
     else:
         hint = f"Known: {', '.join(sorted(known)) or 'none'}."
-    return UnknownNameError(f"{what} {name!r} is not {where}. {hint}")
+    return UnknownNameError(what, where, name, hint)

@@ -31,7 +31,7 @@ from safetensors import SafetensorError
 from spaces.errors import CacheError
 from storage.fingerprint import file_sha256, fingerprint
 from storage.leases import Lease, Leases, OnWait
-from storage.liveness import is_dead, process_identity
+from storage.processes import is_dead, process_identity
 
 # Files without a manifest are left alone for so long: another machine may be at work on them.
 LEFTOVER_SECONDS = 7 * 24 * 3600

@@ -14,9 +14,9 @@ import psutil
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage.backends import SQLITE_TIMEOUT, parse_url, redacted, sqlite_file
 from storage.embedded import embedded_folder, embedded_url
 from storage.leases import clock
+from storage.opening import SQLITE_TIMEOUT, parse_url, redacted, sqlite_file
 
 # On which SQLite's locks are known to fail: https://www.sqlite.org/faq.html#q5
 NETWORK_FILE_SYSTEMS = frozenset(

@@ -23,7 +23,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from storage.liveness import awake_seconds, is_dead, process_identity
+from storage.processes import awake_seconds, is_dead, process_identity
 
 JOURNAL = "journal"
 GRACE_SECONDS = 30.0

@@ -23,9 +23,9 @@ from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
-from storage.backends import create_together
-from storage.liveness import awake_seconds, is_dead, process_identity
+from storage.opening import create_together
 from storage.outages import outlast, outlasting, reached, seconds_since_outage
+from storage.processes import awake_seconds, is_dead, process_identity
 
 # Seconds. Four renewals fit in a lease: one may be late, or meet a database that is away.
 LEASE_SECONDS = 60.0

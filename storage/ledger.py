@@ -16,11 +16,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.backends import create_together
 from storage.leases import Lease, LeaseLost, is_fenced
+from storage.opening import create_together
 from storage.outages import outlasting
 from storage.outbox import Outbox
-from storage.rows import (
+from storage.tables import (
     CONFIRMATIONS,
     LOSSES,
     RESULTS,

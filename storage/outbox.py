@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from storage.fingerprint import fingerprint
-from storage.liveness import is_dead, process_identity
+from storage.processes import is_dead, process_identity
 
 STATE_VARIABLE = "TRANSFER_SEARCH_STATE"
 _log = logging.getLogger(__name__)

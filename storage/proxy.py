@@ -23,7 +23,7 @@ from optuna.storages._grpc.servicer import OptunaStorageProxyService
 
 from spaces.errors import StorageError
 from storage.outages import impatient, is_outage, reason_of
-from storage.shared import SharedStorage
+from storage.patient_storage import SharedStorage
 
 # As many calls at a time; each takes a connection to the database for a moment.
 THREADS = 10

@@ -16,10 +16,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.backends import create_together
 from storage.leases import Holder, Lease, Leases
-from storage.liveness import is_dead
+from storage.opening import create_together
 from storage.outages import outlasting
+from storage.processes import is_dead
 
 _tables = sa.MetaData()
 _slots = sa.Table(

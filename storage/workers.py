@@ -13,10 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.backends import create_together
 from storage.leases import LEASE_SECONDS, clock
-from storage.liveness import is_dead
+from storage.opening import create_together
 from storage.outages import outlasting
+from storage.processes import is_dead
 
 _tables = sa.MetaData()
 _workers = sa.Table(

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["storage.backends", "storage.checkpoints", "storage.ledger", "storage.slots"]
+    ["storage.opening", "storage.checkpoints", "storage.ledger", "storage.slots"]
 )
 
 

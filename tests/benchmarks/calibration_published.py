@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from objectives.statistics import (
+from objectives.gains.intervals import (
     GainEstimate,
     Judgement,
     SeedGains,

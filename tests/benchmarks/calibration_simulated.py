@@ -3,7 +3,7 @@
 Three arms (intermediate tasks of three domains) against none in six languages:
 
 1. Search: the best of four recipes of an arm is taken by one seed on the validation split.
-2. Confirmation: fresh seeds, test split, `objectives.statistics`.
+2. Confirmation: fresh seeds, test split, `objectives.gains.intervals`.
 
 In a planted study the best recipe of one arm helps, that of another hurts by as much, and the
 third arm does nothing. In a null study no arm does anything. Two families are judged in each,
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from objectives.statistics import (
+from objectives.gains.intervals import (
     GainEstimate,
     Judgement,
     PairedOutcomes,

@@ -3,7 +3,7 @@
 Entities are the target. One intermediate corpus helps (`ner_parties`), one hurts (`ner_assay`), by
 `objectives.pocket.effects`. Each is trained with many seeds, and so is the target without either.
 From these trainings studies of a few fresh seeds each are drawn without replacement, on the test
-splits, and judged by `search.verdicts.judge_gains`, as `search.confirm` does:
+splits, and judged by `search.findings.judging.judge_gains`, as `search.confirm` does:
 
 - Planted: both corpora against none, each pair with one seed on both sides. Does the verdict find
   the one that helps, and call the one that hurts harmful?
@@ -31,13 +31,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
-from objectives.gain import TransferGain
+from objectives.gains.intervals import Verdict
+from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory
-from objectives.models import quiet_libraries
-from objectives.statistics import Verdict
+from objectives.models.encoders import quiet_libraries
 from objectives.transfer import TransferObjective
-from search.verdicts import VerdictRow, judge_gains, means
-from storage.rows import PairedScore, Score
+from search.findings.judging import VerdictRow, judge_gains, means
+from storage.tables import PairedScore, Score
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
 HELPFUL, HARMFUL, TARGET = "ner_parties", "ner_assay", "ner"

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from search.chaos import ChaosPlan, chaos_lines, run_chaos
+from search.checks.chaos import ChaosPlan, chaos_lines, run_chaos
 
 
 def main() -> int:

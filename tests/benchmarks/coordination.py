@@ -3,8 +3,8 @@
     python -m tests.benchmarks.coordination [--quick]
 
 A trial here trains nothing: it is asked for, its parameters are suggested, and it is told. Ours
-does that as `search.worker.Worker` does, with the slot, its lease, the account of device time and
-the claim of the recipe; the peer is `study.ask`, `suggest_recipe` and `study.tell` on
+does that as `search.workers.loop.Worker` does, with the slot, its lease, the account of device
+time and the claim of the recipe; the peer is `study.ask`, `suggest_recipe` and `study.tell` on
 `RDBStorage`, with the same TPE. For each number of workers and of trials in the study: seconds of
 a trial (median over workers and trials) and trials per second of the whole fleet. Then the cold
 start: workers that have loaded all their modules open the storage and propose a first trial, all
@@ -43,16 +43,16 @@ from optuna.storages._rdb import models
 from optuna.study import Study
 from optuna.trial import TrialState
 
-from objectives.gain import TransferGain
-from search.pulse import Budget, Pulse, StopSignal
-from search.worker import Worker
+from objectives.gains.transfer_gain import TransferGain
+from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.workers.loop import Worker
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
-from storage.backends import open_storage
 from storage.embedded import EmbeddedServer
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from storage.slots import Slots
 from storage.workers import Workers
 from tests.toy_space import small_space

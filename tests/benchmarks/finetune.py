@@ -37,14 +37,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from objectives.batching import Padding
-from objectives.corpora import DataSource, choose_source, load_split
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
+from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import Hardware, choose_hardware
-from objectives.metrics import compute_score, predict, predicted_labels
-from objectives.models import Backbone, build_model, load_backbone, quiet_libraries
+from objectives.models.encoders import Backbone, build_model, load_backbone, quiet_libraries
 from objectives.pocket import pocket_tokenizer
-from objectives.training import finetune
+from objectives.scores.metrics import compute_score, predict, predicted_labels
+from objectives.training.fine_tuning import finetune
 from spaces.catalogue import Task, load_catalogue
 from spaces.recipe import Schedule, Stage
 

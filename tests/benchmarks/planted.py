@@ -24,7 +24,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from objectives.hardware import keep_freed_memory, usable_cores
-from objectives.models import quiet_libraries
+from objectives.models.encoders import quiet_libraries
 from objectives.pocket import PLANTED, PlantedEffect
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from objectives.corpora import DataSource, SourceKind
+from objectives.data.sources import DataSource, SourceKind
+from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.pocket.languages import SOURCE_LANGUAGE
-from objectives.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.records import parse
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study
-from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 
 INTERMEDIATE_EPOCHS = 2
 

@@ -27,14 +27,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
-from objectives import training
-from objectives.batching import Padding
-from objectives.corpora import DataSource, choose_source, load_split
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
+from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import Hardware, choose_hardware
-from objectives.metrics import compute_score, predict, predicted_labels
-from objectives.models import Backbone, Weights, build_model, load_backbone, quiet_libraries
-from objectives.training import finetune, rate_factor
+from objectives.models.encoders import (
+    Backbone,
+    Weights,
+    build_model,
+    load_backbone,
+    quiet_libraries,
+)
+from objectives.scores.metrics import compute_score, predict, predicted_labels
+from objectives.training import fine_tuning as training
+from objectives.training.fine_tuning import finetune, rate_factor
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Schedule, Stage
 

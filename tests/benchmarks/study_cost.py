@@ -61,30 +61,30 @@ from transformers import (
     set_seed,
 )
 
-from objectives.corpora import choose_source
-from objectives.encoding import EncodedSplit
-from objectives.gain import TransferGain
+from objectives.data.encoding import EncodedSplit
+from objectives.data.sources import choose_source
+from objectives.data.study_corpora import StudyCorpora
+from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware, choose_hardware
-from objectives.metrics import NO_PREDICTION, compute_score
-from objectives.models import Backbone, build_model, quiet_libraries
-from objectives.study_corpora import StudyCorpora
+from objectives.models.encoders import Backbone, build_model, quiet_libraries
+from objectives.scores.metrics import NO_PREDICTION, compute_score
 from objectives.transfer import Record, Report, TransferObjective
-from search.pulse import Budget, Pulse, StopSignal
-from search.samplers import first_parameters
-from search.worker import Worker
+from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.workers.loop import Worker
+from search.workers.proposals import first_parameters
 from spaces.catalogue import Catalogue, Metric, Task, load_catalogue
 from spaces.dimensions import SearchSpace, StageChoices, search_space, suggest_recipe
 from spaces.pocket_twin import pocket_twin
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.studies import NO_INTERMEDIATE, StudySpec, load_study
 from spaces.study_checks import check_study
-from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
-from storage.rows import TrainedStage
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
 from storage.slots import Slots
+from storage.tables import TrainedStage
 from storage.workers import Workers
 from tests.benchmarks.finetune import untrained_encoder
 

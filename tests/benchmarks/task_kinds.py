@@ -24,21 +24,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from objectives.corpora import DataSource, SourceKind, choose_source
-from objectives.gain import TransferGain
+from objectives.data.sources import DataSource, SourceKind, choose_source
+from objectives.data.study_corpora import StudyCorpora
+from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import choose_hardware, keep_freed_memory, usable_cores
-from objectives.models import quiet_libraries
-from objectives.study_corpora import StudyCorpora
+from objectives.models.encoders import quiet_libraries
 from objectives.transfer import TransferObjective
 from spaces.catalogue import Catalogue, TaskKind, load_catalogue
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.records import parse
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study
-from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 
 
 @dataclass(frozen=True)

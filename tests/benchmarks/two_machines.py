@@ -32,9 +32,9 @@ import torch
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
-from storage.backends import open_storage
 from storage.ledger import Ledger
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = "tsbr0"

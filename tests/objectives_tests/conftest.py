@@ -13,18 +13,18 @@ import sqlalchemy as sa
 import torch
 import transformers
 
-from objectives.corpora import DataSource, SourceKind
+from objectives.data.sources import DataSource, SourceKind
+from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import Hardware
-from objectives.models import Backbone, load_backbone
-from objectives.study_corpora import StudyCorpora
+from objectives.models.encoders import Backbone, load_backbone
 from objectives.transfer import StageProgress, TransferObjective
 from spaces.catalogue import Catalogue, Task
 from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
 from spaces.studies import load_study
-from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.objectives_tests.toy_encoders import (
     FAMILIES,
     NOUNS,

@@ -11,7 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objectives.answers import AnswerWindow, best_answer, exact_match_and_f1, normalise_answer
+from objectives.scores.answers import (
+    AnswerWindow,
+    best_answer,
+    exact_match_and_f1,
+    normalise_answer,
+)
 from spaces.catalogue import AnswerNormalisation
 from spaces.errors import DataError, SpecError
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from objectives.batching import (
+from objectives.data.batching import (
     MASK_SHARE,
     Padding,
     collate,
@@ -17,7 +17,7 @@ from objectives.batching import (
     length_order,
     mask_tokens,
 )
-from objectives.encoding import IGNORED, EncodedSplit
+from objectives.data.encoding import IGNORED, EncodedSplit
 from spaces.errors import BackboneError
 
 RIGHT = Padding(0, 0, left=False, mask_id=4, special_ids=(0, 1, 2, 3, 4), vocabulary=50)

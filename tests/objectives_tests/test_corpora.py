@@ -13,7 +13,7 @@ import datasets
 import huggingface_hub
 import pytest
 
-from objectives.corpora import (
+from objectives.data.sources import (
     DATA_VARIABLE,
     DataSource,
     SourceKind,
@@ -85,16 +85,16 @@ def test_a_search_cannot_read_a_test_split(make_task: Callable[..., Task]) -> No
 
 ROOT = Path(__file__).resolve().parents[2]
 MAY_READ_TEST = {
-    "objectives/benchmark.py",
-    "objectives/corpora.py",
-    "objectives/overlap.py",
-    "objectives/study_corpora.py",
+    "objectives/xtreme/benchmark.py",
+    "objectives/data/sources.py",
+    "objectives/data/overlap.py",
+    "objectives/data/study_corpora.py",
 }
 READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
 DEFINE_READERS = {
-    "objectives/corpora.py",
-    "objectives/files.py",
-    "objectives/hub.py",
+    "objectives/data/sources.py",
+    "objectives/data/files.py",
+    "objectives/data/hub.py",
     "objectives/pocket/__init__.py",
     "objectives/pocket/corpora.py",
 }
@@ -123,7 +123,9 @@ def test_no_module_but_those_that_may_reads_a_test_split() -> None:
         name = path.relative_to(ROOT).as_posix()
         found = mentioned(path.read_text(encoding="utf-8"))
         if name not in DEFINE_READERS:
-            assert found <= {"load_test_split"}, f"{name} reads corpora around objectives.corpora"
+            assert found <= {"load_test_split"}, (
+                f"{name} reads corpora around objectives.data.sources"
+            )
         if name not in MAY_READ_TEST:
             assert "load_test_split" not in found, f"{name} reads a test split"
 
@@ -131,15 +133,17 @@ def test_no_module_but_those_that_may_reads_a_test_split() -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "from objectives.corpora import load_test_split",
-        "from objectives.corpora import load_test_split as load",
-        "import objectives.corpora as corpora\ncorpora.load_test_split()",
-        "import objectives\ngetattr(objectives.corpora, 'load_test_split')",
+        "from objectives.data.sources import load_test_split",
+        "from objectives.data.sources import load_test_split as load",
+        "import objectives.data.sources as corpora\ncorpora.load_test_split()",
+        "import objectives\ngetattr(objectives.data.sources, 'load_test_split')",
     ],
 )
 def test_no_way_to_call_it_goes_unseen(source: str) -> None:
     assert mentioned(source) == {"load_test_split"}
-    assert not mentioned("from objectives.corpora import load_split\n'it calls load_test_split'")
+    assert not mentioned(
+        "from objectives.data.sources import load_split\n'it calls load_test_split'"
+    )
 
 
 # --- halves of the only evaluation split

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from objectives.corpora import (
+from objectives.data.sources import (
     DataSource,
     SourceKind,
     TestPurpose,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from objectives.gain import TransferGain
+from objectives.gains.transfer_gain import TransferGain
 from spaces.studies import Aggregate
-from storage.rows import PairedScore, Score
+from storage.tables import PairedScore, Score
 
 
 def pair(seed: int, task: str, language: str, score: float, baseline: float) -> PairedScore:

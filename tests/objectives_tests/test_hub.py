@@ -10,7 +10,8 @@ import datasets
 import huggingface_hub
 import pytest
 
-from objectives.corpora import (
+from objectives.data.hub import in_hub_cache
+from objectives.data.sources import (
     DataSource,
     SourceKind,
     TestPurpose,
@@ -19,7 +20,6 @@ from objectives.corpora import (
     load_split,
     load_test_split,
 )
-from objectives.hub import in_hub_cache
 from spaces.backbones import known_backbones
 from spaces.catalogue import Task
 from spaces.errors import DataError

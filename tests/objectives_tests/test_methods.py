@@ -13,13 +13,19 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.methods import apply_method, merged
-from objectives.metrics import predict, predicted_labels
-from objectives.models import Backbone, build_model, load_backbone, load_encoder, save_stage
-from objectives.training import Training, finetune
+from objectives.models.encoders import (
+    Backbone,
+    build_model,
+    load_backbone,
+    load_encoder,
+    save_stage,
+)
+from objectives.models.methods import apply_method, merged
+from objectives.scores.metrics import predict, predicted_labels
+from objectives.training.fine_tuning import Training, finetune
 from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Method, Stage

@@ -16,10 +16,10 @@ from sklearn.metrics import f1_score
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit
 from objectives.hardware import Hardware
-from objectives.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
+from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
 from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from objectives.batching import mixed_order
-from objectives.models import ENCODER_FILE, Backbone, build_model, share_encoder
+from objectives.data.batching import mixed_order
+from objectives.models.encoders import ENCODER_FILE, Backbone, build_model, share_encoder
 from objectives.transfer import TransferObjective
 from spaces.catalogue import Task
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage

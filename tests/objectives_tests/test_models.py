@@ -15,11 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from objectives.batching import Padding
-from objectives.encoding import encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import encode
 from objectives.hardware import Hardware
-from objectives.metrics import predict, predicted_labels
-from objectives.models import (
+from objectives.models.encoders import (
     ENCODER_FILE,
     TRAINING_FILE,
     Backbone,
@@ -29,7 +28,8 @@ from objectives.models import (
     load_state,
     save_stage,
 )
-from objectives.training import TrainingState, finetune
+from objectives.scores.metrics import predict, predicted_labels
+from objectives.training.fine_tuning import TrainingState, finetune
 from spaces.catalogue import Task
 from spaces.errors import BackboneError
 from spaces.recipe import Stage

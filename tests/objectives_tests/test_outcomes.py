@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objectives.metrics import compute_score
-from objectives.outcomes import example_outcomes, score_of
+from objectives.scores.metrics import compute_score
+from objectives.scores.outcomes import example_outcomes, score_of
 from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
 

@@ -9,8 +9,7 @@ from typing import Any
 import datasets
 import pytest
 
-from objectives.corpora import DataSource, SourceKind
-from objectives.overlap import (
+from objectives.data.overlap import (
     InputHashes,
     Overlap,
     describe_overlap,
@@ -18,6 +17,7 @@ from objectives.overlap import (
     hash_inputs,
     study_overlaps,
 )
+from objectives.data.sources import DataSource, SourceKind
 from spaces.catalogue import Catalogue, Task, TaskKind
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec

@@ -12,13 +12,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from objectives import training
-from objectives.batching import Padding, collate
-from objectives.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit, encode
+from objectives.data.batching import Padding, collate
+from objectives.data.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.metrics import predict, predicted_labels
-from objectives.models import Backbone, build_model
-from objectives.training import finetune, span_loss
+from objectives.models.encoders import Backbone, build_model
+from objectives.scores.metrics import predict, predicted_labels
+from objectives.training import fine_tuning as training
+from objectives.training.fine_tuning import finetune, span_loss
 from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Schedule, Stage

@@ -14,8 +14,8 @@ from sklearn.metrics import precision_recall_curve
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import NearestNeighbors
 
-from objectives import retrieval
-from objectives.retrieval import (
+from objectives.scores import retrieval
+from objectives.scores.retrieval import (
     best_threshold,
     distinct_rows,
     mine_pairs,

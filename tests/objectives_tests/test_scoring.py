@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit
 from objectives.hardware import Hardware
-from objectives.outcomes import score_of
-from objectives.scoring import (
+from objectives.scores.languages import (
     above,
     gold_neighbours,
     gold_pairs,
@@ -23,6 +22,7 @@ from objectives.scoring import (
     predict_languages,
     score_languages,
 )
+from objectives.scores.outcomes import score_of
 from spaces.catalogue import Task
 from spaces.errors import DataError, SpecError
 from spaces.recipe import Similarity, Stage

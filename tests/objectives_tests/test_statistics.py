@@ -11,10 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.metrics import compute_score
-from objectives.outcomes import example_outcomes, score_of
-from objectives.small_samples import half_widths, moderated, two_sided
-from objectives.statistics import (
+from objectives.gains.intervals import (
     GainEstimate,
     PairedOutcomes,
     SeedGains,
@@ -25,6 +22,9 @@ from objectives.statistics import (
     judge,
     mean_gains,
 )
+from objectives.gains.small_samples import half_widths, moderated, two_sided
+from objectives.scores.metrics import compute_score
+from objectives.scores.outcomes import example_outcomes, score_of
 from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
 

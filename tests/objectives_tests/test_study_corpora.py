@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from objectives.models import Backbone
-from objectives.study_corpora import StudyCorpora
+from objectives.data.study_corpora import StudyCorpora
+from objectives.models.encoders import Backbone
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
 from spaces.recipe import Method, Recipe, Stage

@@ -9,7 +9,8 @@ from typing import Any
 import datasets
 import pytest
 
-from objectives.benchmark import (
+from objectives.data.sources import DataSource, SourceKind
+from objectives.xtreme.benchmark import (
     GROUPS,
     TaskScores,
     benchmark_split,
@@ -17,8 +18,7 @@ from objectives.benchmark import (
     overall_mean,
     score_predictions,
 )
-from objectives.corpora import DataSource, SourceKind
-from objectives.submission import (
+from objectives.xtreme.submission import (
     file_language,
     find_predictions,
     predictions_file,

@@ -19,11 +19,10 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
 
-from objectives import training
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models import (
+from objectives.models.encoders import (
     ENCODER_FILE,
     TRAINING_FILE,
     Backbone,
@@ -32,7 +31,14 @@ from objectives.models import (
     load_state,
     save_stage,
 )
-from objectives.training import Training, TrainingState, batch_loss, finetune, rate_factor
+from objectives.training import fine_tuning as training
+from objectives.training.fine_tuning import (
+    Training,
+    TrainingState,
+    batch_loss,
+    finetune,
+    rate_factor,
+)
 from spaces.catalogue import Task, TaskKind
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule, Stage
@@ -145,11 +151,11 @@ def trained_digest(folder: str) -> str:
     import datasets
     import torch
 
-    from objectives.batching import Padding
-    from objectives.encoding import encode
+    from objectives.data.batching import Padding
+    from objectives.data.encoding import encode
     from objectives.hardware import Hardware
-    from objectives.models import build_model, load_backbone, quiet_libraries
-    from objectives.training import finetune
+    from objectives.models.encoders import build_model, load_backbone, quiet_libraries
+    from objectives.training.fine_tuning import finetune
     from spaces.catalogue import load_catalogue
     from spaces.recipe import Schedule, Stage
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from objectives.models import ENCODER_FILE, TRAINING_FILE
+from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.transfer import StageProgress, TransferObjective
 from spaces.errors import Interrupted
 from spaces.recipe import Recipe, Route, Schedule, Stage
-from storage.backends import open_storage
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.objectives_tests.toy_study import Outcome, run, trained, with_row, with_targets
 
 

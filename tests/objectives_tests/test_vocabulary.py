@@ -10,12 +10,12 @@ import datasets
 import pytest
 import torch
 
-from objectives import training
-from objectives.batching import Padding
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models import Backbone, build_model
-from objectives.training import finetune
+from objectives.models.encoders import Backbone, build_model
+from objectives.training import fine_tuning as training
+from objectives.training.fine_tuning import finetune
 from spaces.catalogue import Task
 from spaces.errors import Interrupted
 from spaces.recipe import Stage

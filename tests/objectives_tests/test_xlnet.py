@@ -16,11 +16,11 @@ import pytest
 import torch
 import transformers
 
-from objectives.batching import Padding, collate
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding, collate
+from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.metrics import predict
-from objectives.models import Backbone, build_model, load_backbone
+from objectives.models.encoders import Backbone, build_model, load_backbone
+from objectives.scores.metrics import predict
 from spaces.catalogue import Task
 from tests.objectives_tests.toy_encoders import louder
 

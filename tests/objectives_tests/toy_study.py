@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from objectives.gain import TransferGain
+from objectives.gains.transfer_gain import TransferGain
 from objectives.transfer import TransferObjective
 from spaces.recipe import Recipe, Route, Stage
-from storage.rows import StageRun
+from storage.tables import StageRun
 
 STUDY = """
 question = "Does a toy help?"

@@ -19,10 +19,10 @@ from optuna.trial import FrozenTrial
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
-from search.landscape import Landscape
+from search.findings.landscape import Landscape
 from search.run import main
-from storage.backends import open_storage
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS, read
 

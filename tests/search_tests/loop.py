@@ -13,21 +13,21 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from objectives.gain import TransferGain
-from search.pulse import Budget, Pulse, StopSignal
-from search.samplers import History, Proposal, seed_pruner
-from search.worker import Worker
+from objectives.gains.transfer_gain import TransferGain
+from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.workers.loop import Worker
+from search.workers.proposals import History, Proposal, seed_pruner
 from spaces.dimensions import suggest_recipe
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
-from storage.backends import open_storage
 from storage.leases import Leases
 from storage.ledger import Ledger
-from storage.liveness import process_identity
+from storage.opening import open_storage
 from storage.outbox import Outbox
-from storage.rows import PairedScore, Score, StageRun, TrainedStage
-from storage.shared import SharedStorage
+from storage.patient_storage import SharedStorage
+from storage.processes import process_identity
 from storage.slots import Slot, Slots
+from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from storage.workers import Workers
 from tests.toy_space import small_space
 

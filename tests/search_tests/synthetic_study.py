@@ -14,13 +14,13 @@ import sqlalchemy as sa
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
-from objectives.outcomes import packed
+from objectives.scores.outcomes import packed
 from spaces.records import parse
 from spaces.studies import StudySpec
-from storage import rows as tables
-from storage.backends import open_storage
+from storage import tables as tables
 from storage.ledger import Ledger
-from storage.rows import Score, StageRun, TrainedStage
+from storage.opening import open_storage
+from storage.tables import Score, StageRun, TrainedStage
 
 TASK = "pocket_nli"
 EXAMPLES = 100

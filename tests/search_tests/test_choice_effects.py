@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.choice_effects import fit_surface
-from search.figures import build_figures
-from search.landscape import Landscape
+from search.findings.choice_effects import fit_surface
+from search.findings.landscape import Landscape
+from search.reporting.figures import build_figures
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import many, read
 

@@ -10,11 +10,11 @@ import pytest
 from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
-from objectives.gain import TransferGain
-from search.claims import ClaimVerdict, Outcome, check_claims, claim_lines
-from search.finished import FinishedRecipe, FinishedTrial
+from objectives.gains.transfer_gain import TransferGain
+from search.findings.claims import ClaimVerdict, Outcome, check_claims, claim_lines
+from search.studies.recipes import FinishedRecipe, FinishedTrial
 from spaces.studies import Aggregate, ClaimKind, StudySpec
-from storage.rows import PairedScore, Score
+from storage.tables import PairedScore, Score
 from tests.search_tests.conftest import STUDY, Workplace
 
 LANGUAGES = frozenset({"swa", "yor"})

@@ -16,12 +16,12 @@ import pytest
 
 from search import compare, run
 from search.compare import compare_studies
-from search.finished import leaders
-from search.results import StudyResults, open_results
-from search.summary import tuned_baseline
-from search.verdicts import VerdictRow
+from search.findings.judging import VerdictRow
+from search.reporting.terminal import tuned_baseline
+from search.studies.recipes import leaders
+from search.studies.stored_study import StudyResults, open_results
 from spaces.catalogue import Metric
-from storage.rows import PairedScore
+from storage.tables import PairedScore
 from tests.search_tests.conftest import STUDY
 
 

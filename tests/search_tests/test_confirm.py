@@ -14,9 +14,9 @@ import pytest
 from objectives.transfer import TransferObjective
 from search import confirm
 from spaces.errors import Interrupted
-from storage.backends import open_storage
 from storage.ledger import Ledger
-from storage.rows import Confirmation
+from storage.opening import open_storage
+from storage.tables import Confirmation
 from tests.search_tests.conftest import Ended, Workplace
 
 Confirm = Callable[..., Ended]

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial
 
 from search import cache, cost
 from search.cost import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
-from storage.backends import open_storage
 from storage.ledger import Ledger
-from storage.rows import PairedScore, Score, StageRun, TrainedStage
+from storage.opening import open_storage
+from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from tests.search_tests.conftest import Workplace
 
 
@@ -217,7 +217,7 @@ def test_a_disk_that_stays_full_ends_the_worker_and_the_next_one_goes_on(
     workplace: Workplace, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file may not grow beyond a megabyte: a disk that is full as far as checkpoints go."""
-    monkeypatch.setattr("search.worker.PASSING_RETRIES", 1)
+    monkeypatch.setattr("search.workers.loop.PASSING_RETRIES", 1)
     options = ("--trials", "3", "--storage", storage_url)
     _, most = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, most))

@@ -21,7 +21,7 @@ from optuna_dashboard import get_note
 
 from search import dashboard
 from search.dashboard import main
-from search.results import open_results
+from search.studies.stored_study import open_results
 from tests.search_tests.conftest import Workplace
 
 

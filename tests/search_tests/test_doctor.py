@@ -12,7 +12,7 @@ import pytest
 from search import doctor
 from search.doctor import Check, State, all_checks, main, parser
 from storage import examination
-from storage.backends import open_storage, outbox_for
+from storage.opening import open_storage, outbox_for
 from storage.outbox import STATE_VARIABLE
 from tests.search_tests.conftest import ROOT, Workplace
 
@@ -112,7 +112,7 @@ def test_a_clock_that_is_off_is_warned_of(tmp_path: Path, monkeypatch: pytest.Mo
 def test_results_that_wait_and_an_open_outbox_are_seen(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.sqlite"
     code = (
-        "import os, sys; from storage.backends import outbox_for; o = outbox_for(sys.argv[1])\n"
+        "import os, sys; from storage.opening import outbox_for; o = outbox_for(sys.argv[1])\n"
         "with o.keeping('results', {}): os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, url], check=True, cwd=ROOT)

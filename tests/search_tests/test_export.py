@@ -27,15 +27,16 @@ from transformers import (
     PreTrainedModel,
 )
 
-from objectives.corpora import DataSource, SourceKind, load_split
-from objectives.models import build_model, load_backbone
+from objectives.data.sources import DataSource, SourceKind, load_split
+from objectives.models.encoders import build_model, load_backbone
 from objectives.transfer import TransferObjective
-from search import confirm, evaluate, export, model_card, predict, run
-from search.evidence import of_trial, recommended
-from search.finished import FinishedRecipe, FinishedTrial
-from search.model_card import usage_example
-from search.results import StudyResults, open_results
-from search.verdicts import with_interval
+from search import confirm, evaluate, export, predict, run
+from search.findings.judging import with_interval
+from search.findings.recommendation import of_trial, recommended
+from search.handover import model_card
+from search.handover.model_card import usage_example
+from search.studies.recipes import FinishedRecipe, FinishedTrial
+from search.studies.stored_study import StudyResults, open_results
 from spaces.catalogue import load_catalogue
 from spaces.recipe import Schedule, Stage
 from tests.search_tests.conftest import STUDY

@@ -9,9 +9,9 @@ import optuna
 import pytest
 
 from search import extend, run, status
-from search.versions import resolved, version_name, version_of
-from storage.backends import open_storage
+from search.studies.versions import resolved, version_name, version_of
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.search_tests.conftest import Workplace
 
 WIDER = "intermediate.epochs=[1, 2, 3]"

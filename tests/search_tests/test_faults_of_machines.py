@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.transfer import TransferObjective
-from search import attempts, worker
+from search.workers import loop as worker
+from search.workers import trial_attempts as attempts
 from spaces.errors import CacheError
-from storage.backends import open_storage
 from storage.leases import Leases
+from storage.opening import open_storage
 from storage.slots import Slot, Slots
 from tests.search_tests.conftest import Workplace
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from search.guard import Credentials, Guard, is_loopback, read_credentials
+from search.reporting.dashboard_access import Credentials, Guard, is_loopback, read_credentials
 from spaces.errors import SpecError
 
 KNOWN = Credentials("ann", "secret: ü")

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.invariants import (
+from search.checks.invariants import (
     Invariant,
     Remains,
     check_cache,
@@ -21,10 +21,10 @@ from search.invariants import (
 )
 from spaces.catalogue import load_catalogue
 from spaces.studies import load_study
-from storage.backends import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from storage.slots import Slots
 from tests.search_tests.conftest import Workplace
 

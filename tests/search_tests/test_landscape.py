@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from search.figures import build_figures
-from search.landscape import Landscape
+from search.findings.landscape import Landscape
+from search.reporting.figures import build_figures
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS, read
 

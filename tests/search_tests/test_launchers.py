@@ -12,10 +12,10 @@ import psutil
 import pytest
 import torch
 
-from search.hosted import worker_words
-from search.launchers import count_workers, device_environment, device_share
+from search.launch.hosted_worker import worker_words
 from search.run import parser
-from storage.backends import open_storage
+from search.workers.local_processes import count_workers, device_environment, device_share
+from storage.opening import open_storage
 from tests.search_tests.conftest import Workplace
 
 

@@ -17,9 +17,9 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from search.report import main as report
-from storage.backends import open_storage
 from storage.ledger import Ledger
-from storage.rows import Score, TrainedStage
+from storage.opening import open_storage
+from storage.tables import Score, TrainedStage
 from tests.search_tests.conftest import Workplace
 
 pymysql = pytest.importorskip("pymysql")

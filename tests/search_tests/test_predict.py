@@ -15,26 +15,26 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-from objectives import benchmark
-from objectives.batching import Padding
-from objectives.benchmark import benchmark_split
-from objectives.corpora import DataSource, SourceKind
-from objectives.encoding import EncodedSplit, encode
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
+from objectives.data.sources import DataSource, SourceKind
 from objectives.hardware import Hardware
-from objectives.models import build_model, load_backbone
-from objectives.retrieval import pair_f1
-from objectives.scoring import (
+from objectives.models.encoders import build_model, load_backbone
+from objectives.scores.languages import (
     above,
     gold_pairs,
     mining_threshold,
     predict_languages,
     score_languages,
 )
+from objectives.scores.retrieval import pair_f1
+from objectives.xtreme import benchmark
+from objectives.xtreme.benchmark import benchmark_split
 from search import evaluate, predict
 from spaces.catalogue import Task, load_catalogue
 from spaces.recipe import Schedule, Similarity, Stage
-from storage.backends import open_storage
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.search_tests.conftest import Workplace
 
 CATALOGUE = load_catalogue()

@@ -9,11 +9,11 @@ import optuna
 import pytest
 from rich.console import Console
 
-from objectives.gain import TransferGain
+from objectives.gains.transfer_gain import TransferGain
 from objectives.transfer import Position, StageProgress
-from search.progress import RunProgress
+from search.workers.progress import RunProgress
 from spaces.recipe import Recipe, Route, Schedule, Stage
-from storage.rows import PairedScore, Score
+from storage.tables import PairedScore, Score
 
 STAGE = Stage("panx", 2, 3e-5, 16, 100, 0.1, 128, Schedule.LINEAR)
 FIRST = Stage("e_ner", 5, 1e-4, 16, 100, 0.1, 128, Schedule.CONSTANT)
@@ -50,7 +50,7 @@ def _show(*, terminal: bool) -> str:
         for position in POSITIONS:
             progress.stage(StageProgress(position, "panx", 1, 3, 7))
         progress.trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
-        logging.getLogger("objectives.study_corpora").warning("panx swa: 3 words are lost")
+        logging.getLogger("objectives.data.study_corpora").warning("panx swa: 3 words are lost")
         pruned = _trial(optuna.trial.TrialState.PRUNED, reason="diverged: loss nan")
         progress.trial_finished(pruned, None, 4)
     return written.getvalue()

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from search.pulse import Budget, Pulse, StopSignal, in_hours
+from search.workers.heartbeat import Budget, Pulse, StopSignal, in_hours
 from spaces.errors import BudgetSpent, Interrupted, StudyStopped
-from storage.backends import open_storage
 from storage.leases import Leases
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers
 from tests.conftest import Server
@@ -25,9 +25,9 @@ on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=
 # Trains until it is told to stop; argument 1 is the database.
 TRAINING = """
 import sys, time
-from search.pulse import Budget, Pulse, StopSignal
+from search.workers.heartbeat import Budget, Pulse, StopSignal
 from spaces.errors import TrialLost
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.leases import Leases
 from storage.slots import Slots
 from storage.workers import Workers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from search.samplers import Proposal
+from search.workers.proposals import Proposal
 from spaces.dimensions import suggest_recipe
 from spaces.errors import SpecError
 from spaces.recipe import Recipe

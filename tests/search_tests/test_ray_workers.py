@@ -17,7 +17,7 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.ray_workers import worker_resources
+from search.launch.on_ray import worker_resources
 from search.run import parser
 from tests.search_tests.conftest import Workplace
 

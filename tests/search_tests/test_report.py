@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 from search import report
-from search.verdicts import VerdictRow
-from storage.backends import open_storage
+from search.findings.judging import VerdictRow
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.search_tests.conftest import ROOT
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS, many

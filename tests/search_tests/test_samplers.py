@@ -7,8 +7,8 @@ import pytest
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search import samplers
-from search.samplers import Proposal, first_parameters
+from search.workers import proposals as samplers
+from search.workers.proposals import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
@@ -83,7 +83,7 @@ def test_it_proposes_what_optunas_own_sampler_proposes(
 
     ours = drawn()
     monkeypatch.setattr(
-        "search.samplers._HistoryTPE",
+        "search.workers.proposals._HistoryTPE",
         lambda seed, history: TPESampler(
             multivariate=True, group=True, constant_liar=True, seed=seed
         ),

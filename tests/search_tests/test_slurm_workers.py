@@ -12,10 +12,10 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial
 
-from search.hosted import Order
-from search.slurm_workers import SlurmWorker, parse_parameters
+from search.launch.hosted_worker import Order
+from search.launch.on_slurm import SlurmWorker, parse_parameters
 from spaces.errors import SpecError
-from storage.backends import redacted
+from storage.opening import redacted
 from tests.search_tests.conftest import Workplace
 
 submitit = pytest.importorskip("submitit")

@@ -9,11 +9,11 @@ import optuna
 import pytest
 
 from search import status
-from search.attempts import Failure
-from storage.backends import open_storage
+from search.workers.trial_attempts import Failure
 from storage.leases import Leases
-from storage.liveness import process_identity
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
+from storage.processes import process_identity
 from storage.slots import Slots
 from storage.workers import Activity, Workers
 from tests.search_tests.conftest import Workplace

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from search.landscape import Landscape
-from search.transfer_matrix import transfer_matrix
+from search.findings.landscape import Landscape
+from search.findings.transfer_matrix import transfer_matrix
 
 
 def test_the_matrix_has_means_intervals_over_recipes_and_seeds_and_flags(

@@ -29,15 +29,15 @@ from optuna.storages import (
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
-from objectives.gain import TransferGain
-from search.pulse import Pulse
-from search.samplers import History, Proposal
-from search.study import open_study
+from objectives.gains.transfer_gain import TransferGain
+from search.studies.definition import open_study
+from search.workers.heartbeat import Pulse
+from search.workers.proposals import History, Proposal
 from spaces.dimensions import suggest_recipe
 from spaces.errors import DeviceMemoryError, StorageError
 from spaces.recipe import Recipe
-from storage.backends import open_storage
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.conftest import Server
 from tests.search_tests.loop import Loop, dead_process, gain_of
 from tests.toy_space import small_space

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from search.landscape import Landscape
+from search.findings.landscape import Landscape
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS, read
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from objectives.gain import TransferGain
-from objectives.outcomes import packed
-from search.verdicts import (
+from objectives.gains.transfer_gain import TransferGain
+from objectives.scores.outcomes import packed
+from search.findings.judging import (
     VerdictRow,
     aggregate_note,
     confirmation_lines,
@@ -18,9 +18,9 @@ from search.verdicts import (
     verdict_line,
 )
 from spaces.catalogue import load_catalogue
-from storage.backends import open_storage
 from storage.ledger import Ledger
-from storage.rows import Confirmation, PairedScore, Score, TrainedStage
+from storage.opening import open_storage
+from storage.tables import Confirmation, PairedScore, Score, TrainedStage
 
 EXAMPLES, SEEDS = 400, 5
 LANGUAGES = ("swa", "yor")

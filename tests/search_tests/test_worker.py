@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from optuna.trial import TrialState
 
-from objectives.gain import TransferGain
-from search.attempts import RETRIES, Failure
-from search.finished import finished_recipes, leaders
-from search.pulse import Pulse
+from objectives.gains.transfer_gain import TransferGain
+from search.studies.recipes import finished_recipes, leaders
+from search.workers.heartbeat import Pulse
+from search.workers.trial_attempts import RETRIES, Failure
 from spaces.errors import (
     BudgetSpent,
     DataError,
@@ -27,7 +27,7 @@ from spaces.errors import (
 )
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate
-from storage.liveness import is_dead, process_identity
+from storage.processes import is_dead, process_identity
 from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
 
 ARMS = 2

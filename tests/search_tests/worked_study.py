@@ -7,8 +7,8 @@ import argparse
 import numpy as np
 from optuna.trial import TrialState
 
-from search.landscape import Landscape, read_landscape
-from search.results import open_results
+from search.findings.landscape import Landscape, read_landscape
+from search.studies.stored_study import open_results
 from tests.search_tests.synthetic_study import Plan
 
 BASELINE = {(0, "qaa"): 50, (0, "qab"): 40, (1, "qaa"): 52, (1, "qab"): 42}

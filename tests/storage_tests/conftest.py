@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 import pytest
 import sqlalchemy as sa
 
-from storage.backends import SQLITE_TIMEOUT
+from storage.opening import SQLITE_TIMEOUT
 from tests.scripts import Script
 
 # The database was opened as the program opens it; argument 1 is its URL.
@@ -17,7 +17,7 @@ _OPEN = """
 import sys
 import time
 from pathlib import Path
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 storage = open_storage(sys.argv[1])

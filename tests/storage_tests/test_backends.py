@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage.backends import open_storage, redacted, sqlite_file
+from storage.opening import open_storage, redacted, sqlite_file
 
 PASSWORD = "s3cret"
 
@@ -138,7 +138,7 @@ def test_two_workers_may_open_an_empty_database_at_once(
 ) -> None:
     script = """
 import optuna
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.ledger import Ledger
 optuna.logging.disable_default_handler()
 together()

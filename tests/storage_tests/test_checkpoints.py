@@ -30,7 +30,7 @@ from storage.checkpoints import (
 )
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, Lease, Leases
-from storage.liveness import process_identity
+from storage.processes import process_identity
 from tests.scripts import Script
 
 INPUTS = {"task": "panx", "seed": 0, "stage": {"epochs": 2}}
@@ -41,7 +41,7 @@ CONTENT = b"weights" * 100
 ONE_OF_MANY = """
 import time
 from pathlib import Path
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 folder = Path(sys.argv[3])
@@ -68,7 +68,7 @@ storage.engine.dispose()
 # Two processes that do not know of each other: each has a database of its own.
 APART = """
 from pathlib import Path
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 storage = open_storage(f"sqlite:///{sys.argv[2]}/{sys.argv[1]}.db")
@@ -122,7 +122,7 @@ engine.dispose()
 # Makes entries, and removes the oldest ones after each.
 COLLECTOR = """
 from pathlib import Path
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 storage = open_storage(sys.argv[2])

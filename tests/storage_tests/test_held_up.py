@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage import backends
-from storage.backends import open_storage
+from storage import opening as backends
 from storage.embedded import EmbeddedServer
+from storage.opening import open_storage
 from storage.outages import is_outage
 
 

@@ -20,8 +20,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from storage.backends import open_storage
-from storage.history import HistoryStorage
+from storage.fast_history import HistoryStorage
+from storage.opening import open_storage
 
 SPACE: dict[str, BaseDistribution] = {
     "arm": CategoricalDistribution(("none", "legal", None, 3, 0.5, True)),

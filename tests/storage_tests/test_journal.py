@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from spaces.errors import StorageError
-from storage.backends import open_storage, redacted
 from storage.journal import FolderLock, journal_folder
 from storage.leases import Leases
-from storage.liveness import process_identity
+from storage.opening import open_storage, redacted
+from storage.processes import process_identity
 from storage.slots import Slots
 from tests.scripts import Script
 
 _WORKER = """
 import optuna
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.leases import Leases
 from storage.slots import Slots
 optuna.logging.disable_default_handler()

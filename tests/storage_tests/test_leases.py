@@ -44,7 +44,7 @@ storage.engine.dispose()
 ONE_OF_TWO = """
 import time
 from pathlib import Path
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.leases import Leases
 number, folder = sys.argv[1], Path(sys.argv[3])
 storage = open_storage(sys.argv[2])

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from storage.leases import Holder, Lease, LeaseLost, Leases
 from storage.ledger import Ledger
-from storage.rows import PairedScore, Score, StageRun, TrainedStage
+from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from tests.scripts import Script
 
 SCORE = Score(
@@ -56,7 +56,7 @@ RUN = StageRun(
 LATE = f"""
 from storage.leases import LeaseLost
 from storage.ledger import Ledger
-from storage.rows import Score, TrainedStage
+from storage.tables import Score, TrainedStage
 ledger = Ledger(storage.engine)
 stage = {STAGE!r}
 score = {SCORE!r}
@@ -332,9 +332,9 @@ def test_two_processes_that_record_the_same_at_once_both_succeed(
 ) -> None:
     script = f"""
 from dataclasses import replace
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.ledger import Ledger
-from storage.rows import PairedScore, Score, TrainedStage
+from storage.tables import PairedScore, Score, TrainedStage
 storage = open_storage(sys.argv[2])
 ledger = Ledger(storage.engine)
 score, stage = {same_fields(SCORE)!r}, {same_fields(STAGE)!r}

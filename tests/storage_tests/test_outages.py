@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import Interrupted, StorageError
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.outages import (
     _patience,
     asking,
@@ -25,7 +25,7 @@ from storage.outages import (
     reached,
     seconds_since_outage,
 )
-from storage.shared import SharedStorage
+from storage.patient_storage import SharedStorage
 from tests.conftest import Server
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)

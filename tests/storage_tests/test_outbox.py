@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage.backends import open_storage
 from storage.leases import LeaseLost, Leases
 from storage.ledger import Ledger
+from storage.opening import open_storage
 from storage.outbox import Outbox, outbox_of
-from storage.shared import SharedStorage
+from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from tests.conftest import Server
 from tests.scripts import Script
@@ -28,7 +28,7 @@ on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=
 # Has a trial's scores and results, which it is told to keep once the database is away.
 FINISHED = f"""
 from storage.ledger import Ledger
-from storage.rows import PairedScore, Score, TrainedStage
+from storage.tables import PairedScore, Score, TrainedStage
 from storage.slots import Slots
 ledger = Ledger(storage.engine, storage.outbox)
 slots = Slots(storage.engine, Leases(storage.engine, 3600), "s")

@@ -13,10 +13,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from spaces.errors import StorageError
 from storage import outages
-from storage.backends import open_storage
+from storage.opening import open_storage
 from storage.outages import impatient, is_outage
+from storage.patient_storage import SharedStorage
 from storage.proxy import start_proxy
-from storage.shared import SharedStorage
 
 UNIFORM = optuna.distributions.FloatDistribution(0, 1)
 
@@ -167,7 +167,7 @@ def test_two_proxies_do_not_share_a_port(url: str, proxy: tuple[grpc.Server, int
 
 
 def test_a_proxy_that_is_not_there_is_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.backends.PROXY_SECONDS", 0.5)
+    monkeypatch.setattr("storage.opening.PROXY_SECONDS", 0.5)
     with pytest.raises(StorageError, match=r"start it with python -m search\.proxy"):
         open_storage(url, proxy="localhost:1")
     with pytest.raises(StorageError, match="expected HOST:PORT, found 'localhost'"):

@@ -15,8 +15,8 @@ from optuna.storages import BaseStorage
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
 
-from storage.backends import open_storage
-from storage.shared import SharedStorage
+from storage.opening import open_storage
+from storage.patient_storage import SharedStorage
 
 TOKEN = SharedStorage.TOKEN
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from storage.liveness import process_identity
+from storage.processes import process_identity
 from storage.workers import Account, Activity, Workers
 from tests.scripts import Script
 
 # Takes device time until none is left; prints what it got.
 GREEDY = """
 import sqlalchemy as sa
-from storage.liveness import process_identity
+from storage.processes import process_identity
 from storage.workers import Activity, Workers
 options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
@@ -33,7 +33,7 @@ workers.leave(process_identity())
 engine.dispose()
 """
 THERE = """
-from storage.liveness import process_identity
+from storage.processes import process_identity
 from storage.workers import Workers
 Workers(storage.engine, "s").join(process_identity(), "cuda:0")
 print("training", flush=True)

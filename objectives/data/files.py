@@ -1,0 +1,408 @@
+"""Corpus files below a data folder: which files a split lies in, and how each format is read.
+
+- NER and POS: token TAB tag, a blank line after each sentence; IOB2 for NER.
+- A text or a pair of texts with a label or a score: unquoted fields between TABs, with a header
+  line, or without one where `FileTemplate.columns` names them.
+- QA: SQuAD JSON, 1.1 or 2.0.
+- Retrieval: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
+  sentence` and a third file has `ID TAB ID`.
+- MLM: one text a line; blank lines are skipped.
+
+Every file may be compressed: the names with `.gz` and `.xz` are tried after the name itself. This
+module reads what it is told to; who may read a test split is for `objectives.data.sources` to say.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel
+
+from spaces.catalogue import FileTemplate, Task, TaskKind
+from spaces.errors import DataError
+
+FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
+_ENDINGS = ("", ".gz", ".xz")
+_SIDES = ("{language}", "eng")
+
+Columns = dict[str, list[Any]]
+Lines = Iterable[tuple[int, str]]
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The files that one split lies in.
+
+    Attributes:
+        template: The layout that they follow.
+        paths: One file; for retrieval the sentences of the language, then the English ones.
+        pairs: For retrieval with gold pairs of ids; None where they are hidden.
+    """
+
+    template: FileTemplate
+    paths: tuple[Path, ...]
+    pairs: Path | None = None
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.paths))
+
+
+def find_files(
+    task: Task, language: str, split: str, folders: Sequence[Path]
+) -> SplitFiles | None:
+    """Where a split lies: in the first folder that has it, by the first template that fits.
+
+    Args:
+        task: Its catalogue record.
+        language: ISO 639-3 code.
+        split: train, validation or test.
+        folders: Data folders, tried in turn.
+    """
+    for folder in folders:
+        for template in _templates(task, split):
+            names = _file_names(task, template, language, split)
+            paths = [found for name in names if (found := _existing(folder, name))]
+            if names and len(paths) == len(names):
+                pairs = task.fill(template.pairs, language, FILE_SPLITS[split])
+                gold = _existing(folder, pairs) if pairs else None
+                return SplitFiles(template, tuple(paths), gold)
+    return None
+
+
+def expected_files(task: Task, language: str, split: str) -> str:
+    """The names that `find_files` looks for, for a message."""
+    found = [_file_names(task, x, language, split) for x in _templates(task, split)]
+    return " or ".join(" and ".join(names) for names in found if names)
+
+
+def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Columns:
+    """The columns of `task.kind`; the last one is None where labels are hidden.
+
+    Args:
+        files: As found.
+        task: Its catalogue record.
+        hidden_allowed: Whether labels may be hidden, as in a test split.
+
+    Raises:
+        DataError: A file is broken; with its name and, where there is one, the line.
+    """
+    if task.kind is TaskKind.RETRIEVAL:
+        return _read_sentences(files, hidden_allowed=hidden_allowed)
+    file = files.paths[0]
+    if task.kind is TaskKind.QA:
+        return _read_questions(file, hidden_allowed=hidden_allowed)
+    lines = _lines(file)
+    if task.kind is TaskKind.MLM:
+        return {"text": [text for _, line in lines if (text := line.strip())]}
+    read = _read_tagged if task.kind.is_tagging else _read_table
+    return read(lines, file, task, files.template, hidden_allowed=hidden_allowed)
+
+
+# --- where
+
+
+def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
+    """Those that can hold the split.
+
+    One without `{split}` would give the same examples for every split. It is the only evaluation
+    split of a halved task, or else a corpus to train on that has no other split.
+    """
+    for template in task.files:
+        layout = FileTemplate(path=template) if isinstance(template, str) else template
+        if "{split}" in layout.path or (split == "train") is not task.halved:
+            yield layout
+
+
+def _file_names(task: Task, template: FileTemplate, language: str, split: str) -> tuple[str, ...]:
+    """Below the data folder; empty where the layout does not know the language."""
+    if task.kind is not TaskKind.RETRIEVAL:
+        name = task.fill(template.path, language, FILE_SPLITS[split])
+        return (name,) if name else ()
+    # `{side}` goes first, because a side may hold codes of the record.
+    filled = [
+        task.fill(template.path.replace("{side}", side), language, FILE_SPLITS[split])
+        for side in template.sides or _SIDES
+    ]
+    return tuple(name for name in filled if name) if all(filled) else ()
+
+
+def _existing(folder: Path, name: str) -> Path | None:
+    paths = (folder / (name + ending) for ending in _ENDINGS)
+    return next((path for path in paths if path.is_file()), None)
+
+
+# --- text
+
+
+def _text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+        elif file.suffix == ".xz":
+            data = lzma.decompress(data)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}:{line}: expected UTF-8, found {error.reason}") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # BadGzipFile is an OSError
+        raise DataError(f"{file}: cannot be read: {error}") from error
+
+
+def _lines(file: Path) -> Lines:
+    """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
+    text = _text(file).replace("\r\n", "\n").removesuffix("\n")
+    return enumerate(text.split("\n"), start=1)
+
+
+def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
+    return DataError(
+        f"{file}:{line}: expected a label of {task.name} ({', '.join(task.labels)}), "
+        f"found {label!r}"
+    )
+
+
+# --- tagging
+
+
+def _read_tagged(
+    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+) -> Columns:
+    known = set(task.tags)
+    sentences: list[list[str]] = [[]]
+    tags: list[list[str]] = [[]]
+    hidden = False
+    for number, line in lines:
+        if not line.strip():
+            if sentences[-1]:
+                sentences.append([])
+                tags.append([])
+            continue
+        token, *rest = line.split("\t")
+        tagged = bool(rest and rest[0])
+        if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
+            raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
+        sentences[-1].append(token)
+        if not tagged:
+            hidden = True
+            continue
+        tag = rest[0].strip()
+        tag = template.labels.get(tag, tag)
+        if tag not in known:
+            raise _unknown_label(tag, task, file, number)
+        before = tags[-1][-1] if tags[-1] else "O"
+        if tag.startswith("I-") and "O" in known and before[2:] != tag[2:]:
+            raise DataError(
+                f"{file}:{number}: expected IOB2, where {tag} follows B-{tag[2:]} or {tag}, "
+                f"found it after {before}"
+            )
+        tags[-1].append(tag)
+    if not sentences[-1]:
+        sentences.pop()
+        tags.pop()
+    if hidden and any(tags):
+        raise DataError(f"{file}: expected all tags or none, found some words without a tag")
+    return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
+
+
+# --- tables
+
+
+def _read_table(
+    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+) -> Columns:
+    """May have more columns than the kind needs, and a hidden test split may lack the last."""
+    rows = [(number, line.split("\t")) for number, line in lines]
+    wanted = task.kind.columns
+    if template.columns:
+        # What writes tables without a header, XTREME's script for one, uses Python's csv module.
+        rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
+        rows = [] if rows == [(1, [""])] else rows
+        header = list(template.columns)
+        narrow = bool(rows) and len(rows[0][1]) == len(header) - 1
+        if hidden_allowed and narrow and wanted[-1] in header:
+            header.remove(wanted[-1])
+    else:
+        header = rows.pop(0)[1]
+    hidden = hidden_allowed and wanted[-1] not in header
+    read = wanted[:-1] if hidden else wanted
+    if missing := [name for name in read if name not in header]:
+        raise DataError(
+            f"{file}:1: expected the columns {', '.join(wanted)}, found no {missing[0]}"
+        )
+    places = [(name, header.index(name)) for name in read]
+    columns: Columns = {name: [] for name in wanted}
+    known = {*task.labels, *task.unscored_labels}
+    for number, fields in rows:
+        if len(fields) != len(header):
+            raise DataError(
+                f"{file}:{number}: expected {len(header)} columns, found {len(fields)}"
+            )
+        for name, place in places:
+            value: str | float | None = fields[place].strip()
+            if hidden_allowed and name == wanted[-1] and not value:
+                value = None
+            elif name == "label":
+                value = template.labels.get(str(value), str(value))
+                if value not in known:
+                    raise _unknown_label(value, task, file, number)
+            elif name == "score":
+                value = _number(fields[place], file, number)
+            columns[name].append(value)
+    if hidden:
+        columns[wanted[-1]] = [None] * len(rows)
+    return columns
+
+
+def _unquoted(field: str) -> str:
+    """A field as the csv module quotes it: in quotes, with those inside doubled."""
+    inner = field[1:-1]
+    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else field
+
+
+def _number(text: str, file: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{file}:{line}: expected a number in column score, found {text!r}")
+    return value
+
+
+# --- questions: https://rajpurkar.github.io/SQuAD-explorer/
+
+
+class _Answer(BaseModel):
+    text: str
+    answer_start: int
+
+
+class _Question(BaseModel):
+    id: str | int
+    question: str
+    answers: list[_Answer] | None = None
+    is_impossible: bool = False
+
+
+class _Paragraph(BaseModel):
+    context: str
+    qas: list[_Question]
+
+
+class _Article(BaseModel):
+    paragraphs: list[_Paragraph]
+
+
+class _Squad(BaseModel):
+    data: list[_Article]
+
+
+def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
+    try:
+        squad = _Squad.model_validate_json(_text(file))
+    except pydantic.ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise DataError(
+            f"{file}: expected SQuAD JSON, found: {place + ': ' if place else ''}{problem['msg']}"
+        ) from error
+    columns: Columns = {"id": [], "question": [], "context": [], "answers": []}
+    for paragraph in (paragraph for article in squad.data for paragraph in article.paragraphs):
+        for question in paragraph.qas:
+            answers = _answers(question)
+            if answers is None and not hidden_allowed:
+                raise DataError(
+                    f"{file}: question {question.id}: expected answers or is_impossible, "
+                    f"found neither"
+                )
+            columns["id"].append(str(question.id))
+            columns["question"].append(question.question.strip())
+            columns["context"].append(paragraph.context)
+            columns["answers"].append(answers)
+    return columns
+
+
+def _answers(question: _Question) -> list[dict[str, Any]] | None:
+    """None where they are hidden, for which XTREME's files have one answer without text."""
+    if question.is_impossible:
+        return []
+    found = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
+    return found if any(x["text"] for x in found) else None
+
+
+# --- retrieval
+
+
+def _read_sentences(files: SplitFiles, *, hidden_allowed: bool) -> Columns:
+    """The rows of the language, then the English ones."""
+    may_have_ids = bool(files.template.pairs)
+    language, english = (_sentences(path, may_have_ids) for path in files.paths)
+    match: list[str | None]
+    if files.pairs:
+        found = _gold_pairs(files, language, english)
+        match = [found.get(x, "") for x in language]
+    elif files.template.pairs:
+        if not hidden_allowed:
+            raise DataError(f"{files}: expected gold pairs in a file beside them, found none")
+        match = [None] * len(language)
+    else:
+        if len(language) != len(english):
+            raise DataError(
+                f"{files}: expected a translation in each line, found {len(language)} and "
+                f"{len(english)} lines"
+            )
+        match = [*language]
+    return {
+        "id": [*language, *english],
+        "text": [*language.values(), *english.values()],
+        "side": ["language"] * len(language) + ["english"] * len(english),
+        "match": [*match, *[""] * len(english)],
+    }
+
+
+def _sentences(file: Path, may_have_ids: bool) -> dict[str, str]:
+    """Id -> sentence. Without ids in the file it is the number of the line, counted from 0."""
+    lines = [*_lines(file)]
+    if lines == [(1, "")]:
+        return {}
+    with_ids = may_have_ids and "\t" in lines[0][1]
+    sentences: dict[str, str] = {}
+    for number, line in lines:
+        name, tab, text = line.partition("\t") if with_ids else (str(number - 1), "\t", line)
+        if not (name.strip() and tab and text.strip()):
+            expected = "id TAB sentence" if with_ids else "a sentence"
+            raise DataError(f"{file}:{number}: expected {expected}, found {line[:60]!r}")
+        if name in sentences:
+            raise DataError(f"{file}:{number}: expected each id once, found {name!r} again")
+        sentences[name] = text.strip()
+    return sentences
+
+
+def _gold_pairs(
+    files: SplitFiles, language: dict[str, str], english: dict[str, str]
+) -> dict[str, str]:
+    file = files.pairs
+    assert file is not None
+    pairs: dict[str, str] = {}
+    for number, line in _lines(file):
+        left, _, right = (part.strip() for part in line.partition("\t"))
+        if not line.strip():
+            continue
+        if left not in language or right not in english:
+            raise DataError(
+                f"{file}:{number}: expected an id of {files.paths[0].name} TAB an id of "
+                f"{files.paths[1].name}, found {line[:60]!r}"
+            )
+        if pairs.setdefault(left, right) != right:
+            raise DataError(f"{file}:{number}: expected one translation of {left!r}, found two")
+    return pairs

@@ -1,0 +1,233 @@
+"""Corpora on the Hugging Face hub: whether it can be asked, and a split of it as our columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from spaces.backbones import known_backbones
+from spaces.catalogue import HubSource, Task, TaskKind
+from spaces.errors import DataError
+
+# The Hub is asked once per run; a machine without a route to it should not wait long.
+_TIMEOUT = 5.0
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """Where a task lies in one language: the templates of its `HubSource`, filled in."""
+
+    hub: HubSource
+    repository: str
+    config: str
+    revision: str
+    filter_value: str
+
+
+def hub_place(task: Task, language: str) -> HubPlace | None:
+    """None where the catalogue knows no copy of the task in that language."""
+    hub = task.hub
+    if hub is None:
+        return None
+    templates = (hub.repository, hub.config, hub.revision, hub.filter_value)
+    filled = [value for x in templates if (value := task.fill(x, language)) is not None]
+    return HubPlace(hub, *filled) if len(filled) == len(templates) else None
+
+
+def hub_problem() -> str:
+    """Why the Hub cannot be used; empty if it answers."""
+    try:
+        huggingface_hub.HfApi().dataset_info("google/xtreme", timeout=_TIMEOUT)
+    except OfflineModeIsEnabled:
+        return "the Hub is switched off (HF_HUB_OFFLINE)"
+    except (httpx2.HTTPError, HfHubHTTPError) as error:
+        return f"the Hub does not answer ({type(error).__name__})"
+    return ""
+
+
+def in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -> bool:
+    """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
+    if not all(_has_backbone(name) for name in backbones):
+        return False
+    for task, language in needed:
+        place = hub_place(task, language)
+        if place is None:
+            return False
+        *owner, name = place.repository.split("/")
+        folder = "___".join((*owner, datasets.naming.camelcase_to_snakecase(name)))
+        cache = Path(datasets.config.HF_DATASETS_CACHE)
+        if not any((cache / folder / (place.config or "default")).glob("*/*/dataset_info.json")):
+            return False
+    return True
+
+
+def _has_backbone(name: str) -> bool:
+    """Whether `load_backbone` would find the encoder without the Hub."""
+    record = known_backbones().get(name)
+    if record is None and Path(name).is_dir():
+        return True
+    repository, revision = (record.repository, record.revision) if record else (name, "")
+    try:
+        found = huggingface_hub.try_to_load_from_cache(
+            repository, "config.json", revision=revision or None
+        )
+    except HFValidationError:  # the name of no repository, so it must be that of a lost folder
+        return False
+    return isinstance(found, str)
+
+
+def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
+    """The columns of `task.kind`, and what to call the place in a message.
+
+    A halved task has one evaluation split, which is read for either half of it:
+    `hub.splits.test`, or else `hub.splits.validation`, or else "validation".
+
+    Raises:
+        DataError: The Hub has no such split, does not answer, or has other columns.
+    """
+    place = hub_place(task, language)
+    if place is None:
+        raise DataError(
+            f"task {task.name!r}: the catalogue knows no {language} {split} split on the Hub; "
+            f"name a folder with --data"
+        )
+    hub = place.hub
+    theirs = hub.splits.get(split, split)
+    if task.halved and split != "train":
+        theirs = hub.splits.get("test", hub.splits.get("validation", "validation"))
+    where = f"Hugging Face hub, {place.repository} {place.config} {theirs}".replace("  ", " ")
+    try:
+        rows = datasets.load_dataset(
+            place.repository, place.config or None, split=theirs, revision=place.revision or None
+        )
+    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
+        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
+        raise DataError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from error
+    if hub.filter_column:
+        rows = _of_language(rows, place, where)
+    if task.kind is TaskKind.RETRIEVAL:
+        pairs = [_texts(_column(rows, hub, name, where), where) for name in ("text_a", "text_b")]
+        return _sentences(*pairs), where
+    columns: Columns = {}
+    for name in task.kind.columns:
+        values = _column(rows, hub, name, where)
+        if name == "answers":
+            columns[name] = _answers(values, hidden_allowed=split == "test" or task.halved)
+        elif name == "score":
+            columns[name] = _scores(values)
+        elif name in {"label", "tags"}:
+            columns[name] = _named(values, rows.features[hub.columns.get(name, name)], hub.labels)
+        elif name == "tokens":
+            columns[name] = values
+        elif name == "id":
+            columns[name] = [str(value) for value in values]
+        elif task.kind is TaskKind.MLM:
+            # Corpora of articles have an empty row between their paragraphs.
+            columns[name] = [text for value in values if (text := (value or "").strip())]
+        else:
+            columns[name] = _texts(values, where)
+    return columns, where
+
+
+def _column(rows: datasets.Dataset, hub: HubSource, ours: str, where: str) -> list[Any]:
+    name = hub.columns.get(ours, ours)
+    if name not in rows.column_names:
+        raise DataError(
+            f"{where}: expected the column {name!r}, found {', '.join(rows.column_names)}"
+        )
+    values: list[Any] = rows[name][:]
+    return values
+
+
+def _of_language(rows: datasets.Dataset, place: HubPlace, where: str) -> datasets.Dataset:
+    """The rows whose `filter_column` says that they are of the language."""
+    value = place.filter_value
+    if place.hub.filter_column not in rows.column_names:
+        raise DataError(
+            f"{where}: expected the column {place.hub.filter_column!r}, "
+            f"found {', '.join(rows.column_names)}"
+        )
+    found = rows[place.hub.filter_column][:]
+    names = getattr(rows.features[place.hub.filter_column], "names", None)
+    said = [names[x] if names and isinstance(x, int) else str(x) for x in found]
+    prefix = value.removesuffix("*") if value.endswith("*") else None
+    kept = [
+        i for i, x in enumerate(said) if (x == value if prefix is None else x.startswith(prefix))
+    ]
+    if not kept:
+        raise DataError(
+            f"{where}: expected rows whose {place.hub.filter_column} is {value!r}, found none"
+        )
+    return rows.select(kept)
+
+
+def _texts(values: list[Any], where: str) -> list[str]:
+    for number, value in enumerate(values):
+        if not isinstance(value, str):
+            raise DataError(f"{where}: example {number}: expected a text, found {value!r}")
+    return values
+
+
+def _sentences(language: list[str], english: list[str]) -> Columns:
+    """Rows of sentence pairs as one row per sentence; the number of the pair is the id."""
+    ids = [str(number) for number in range(len(language))]
+    return {
+        "id": ids + ids,
+        "text": language + english,
+        "side": ["language"] * len(ids) + ["english"] * len(ids),
+        "match": ids + [""] * len(ids),
+    }
+
+
+def _answers(values: list[Any], *, hidden_allowed: bool) -> list[list[dict[str, Any]] | None]:
+    """`{text: [...], answer_start: [...]}` as a list of `{text, start}`.
+
+    A question without an answer is unanswerable. Where no question of a test split has one,
+    they are hidden.
+    """
+    found: list[list[dict[str, Any]] | None] = []
+    for value in values:
+        if isinstance(value, dict):
+            pairs = zip(value["text"], value["answer_start"], strict=True)
+            found.append([{"text": text, "start": start} for text, start in pairs])
+        else:
+            found.append([{"text": x["text"], "start": x["answer_start"]} for x in value or []])
+    if hidden_allowed and not any(x["text"] for answers in found for x in answers or []):
+        return [None] * len(found)
+    return found
+
+
+def _scores(values: list[Any]) -> list[Any]:
+    """None where they are hidden, for which GLUE's test splits have -1 in every row."""
+    return [None] * len(values) if set(values) == {-1} else values
+
+
+def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
+    """Labels as the catalogue has them; None where the Hub hides them (-1, or no name).
+
+    Class numbers get their names; plain numbers are looked up in the catalogue by their digits.
+    """
+    names = getattr(feature, "names", None) or getattr(
+        getattr(feature, "feature", None), "names", None
+    )
+
+    def name(value: object) -> object:
+        if isinstance(value, list):
+            found = [name(item) for item in value]
+            return None if found and all(item is None for item in found) else found
+        if isinstance(value, int):
+            if value == -1:
+                return None
+            value = names[value] if names is not None else str(value)
+        return rename.get(value, value) if isinstance(value, str) else value
+
+    return [name(value) for value in values]

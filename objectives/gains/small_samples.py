@@ -1,0 +1,151 @@
+"""The error of a mean when few seeds tell of its variance: pooled variances, and a distribution.
+
+`objectives.gains.intervals` says what for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+Floats = NDArray[np.float64]
+
+
+def two_sided(gain: Floats, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
+    """P(|sqrt(seeds) t + sqrt(examples) z| >= |gain|), z normal: Behrens and Fisher's p-value.
+
+    Args:
+        gain: [gains], as all others.
+        seeds: An estimated variance, and
+        examples: one that is as good as known.
+        freedom: The degrees of freedom of `seeds`, at least 1.
+
+    Returns:
+        [gains], to 1e-9; where both variances are 0, 0.
+    """
+    return _tails(gain, *_normals(seeds, examples, freedom))
+
+
+def half_widths(alpha: float, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
+    """The gains whose p-value is alpha, the rest as for `two_sided`; 0 where nothing varies."""
+    normals = _normals(seeds, examples, freedom)
+    low: Floats = np.zeros_like(seeds)
+    # A t for both variances has the longer tails.
+    high: Floats = 2 * np.sqrt(seeds + examples) * special.stdtrit(freedom, 1 - alpha / 2)
+    for _ in range(40):
+        middle = (low + high) / 2
+        inside = _tails(middle, *normals) > alpha
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
+    return high
+
+
+def _normals(seeds: Floats, examples: Floats, freedom: Floats) -> tuple[Floats, Floats]:
+    """Deviations and weights of normal distributions that mix to the wanted one, [gains, 81].
+
+    Given the chi-squared variable under t the sum is normal, so the integral is over that alone;
+    over its logarithm, where the trapezium rule converges at once.
+    """
+    low, high = special.gammaincinv(freedom / 2, 1e-10), special.gammainccinv(freedom / 2, 1e-10)
+    logs = np.linspace(np.log(2 * low), np.log(2 * high), 81, axis=-1)
+    values, half = np.exp(logs), freedom[:, None] / 2
+    density = np.exp(half * (logs - np.log(2)) - values / 2 - special.gammaln(half))
+    deviations = np.sqrt(seeds[:, None] * freedom[:, None] / values + examples[:, None])
+    return deviations, density * (logs[:, 1:2] - logs[:, :1])
+
+
+def _tails(gain: Floats, deviations: Floats, weights: Floats) -> Floats:
+    distance = np.full(deviations.shape, np.inf)
+    np.divide(np.abs(gain)[:, None], deviations, out=distance, where=deviations > 0)
+    found: Floats = (weights * 2 * special.ndtr(-distance)).sum(axis=1)
+    return found.clip(max=1.0)
+
+
+def moderated(
+    gains: Sequence[Floats], seeds: Sequence[tuple[int, ...]], groups: Sequence[Hashable]
+) -> tuple[Floats, Floats]:
+    """Variances between seeds drawn towards their group's mean, and their degrees of freedom.
+
+    How alike the true variances of a group are is told by how much the logarithms of those found
+    scatter beyond what chance alone makes, over all groups (Smyth 2004, section 6.2,
+    https://doi.org/10.2202/1544-6115.1027). Few cells tell it badly, and to take them for more
+    alike than they are makes false verdicts: so they are taken as one standard error less alike
+    than found, and drawn towards the plain mean, which is above Smyth's.
+
+    Args:
+        gains: [cells][seeds], of two seeds or more.
+        seeds: Which they are of; cells of the same seeds may depend on each other.
+        groups: Of which group each cell is.
+
+    Returns:
+        [cells] each.
+    """
+    variances = np.array([cell.var(ddof=1) for cell in gains])
+    freedom = np.array([len(cell) - 1.0 for cell in gains])
+    names = list(dict.fromkeys(groups))
+    group = np.array([names.index(name) for name in groups], np.intp)
+    counted = variances > 0
+    spare = counted.sum() - len(np.unique(group[counted]))
+    if spare < 1:
+        return variances, freedom
+    shared = _shared(gains, seeds)
+    half = freedom[counted] / 2
+    logs = np.log(variances[counted]) - special.digamma(half) + np.log(half)
+    logs -= _mean_by(group[counted], logs, np.ones_like(logs))
+    chance, fourth = special.polygamma(1, half).mean(), special.polygamma(3, half).mean()
+    scatter = max((logs**2).sum() / spare - chance * (1 - shared), 0.0)
+    independent = counted.sum() / (1 + (counted.sum() - 1) * shared)
+    scatter += np.sqrt((fourth + 2 * chance**2) / independent)
+    prior = 2 * _trigamma_inverse(scatter)
+    mean = _mean_by(group, variances, freedom)
+    drawn = (prior * mean + freedom * variances) / (prior + freedom)
+    # A group cannot know more than its cells together.
+    cells = np.bincount(group)[group]
+    most = np.bincount(group, freedom)[group] / (1 + (cells - 1) * shared)
+    return drawn, np.maximum(np.minimum(prior + freedom, most), freedom)
+
+
+def _mean_by(group: NDArray[np.intp], values: Floats, weights: Floats) -> Floats:
+    """The weighted mean of its group for each value."""
+    means = np.bincount(group, values * weights) / np.bincount(group, weights).clip(min=1e-300)
+    return np.asarray(means[group], np.float64)
+
+
+def _shared(gains: Sequence[Floats], seeds: Sequence[tuple[int, ...]]) -> float:
+    """How much of a cell's variance another one repeats: the mean squared correlation, 0 to 1.
+
+    Chance alone correlates few seeds; its part, 1 / (seeds - 1) for independent cells, is taken
+    off. Two seeds correlate by +1 or -1 and say nothing: then all is taken as shared.
+    """
+    alike: dict[tuple[int, ...], list[Floats]] = defaultdict(list)
+    for cell, names in zip(gains, seeds, strict=True):
+        order = np.argsort(names)
+        if len(order) > 2 and np.ptp(cell) > 0:
+            alike[tuple(sorted(names))].append(cell[order])
+    total, pairs = 0.0, 0
+    for names, cells in alike.items():
+        if len(cells) > 1:
+            freedom, many = len(names) - 1, len(cells) * (len(cells) - 1)
+            squares = (np.corrcoef(cells) ** 2).sum() - len(cells)
+            total += (freedom * squares - many) / (freedom - 1)
+            pairs += many
+    return float(np.clip(total / pairs, 0, 1)) if pairs else 1.0
+
+
+def _trigamma_inverse(value: float) -> float:
+    """Where the trigamma function has this value: Newton's method on 1 / trigamma.
+
+    It starts below the root of a function that is convex, so that no step goes too far (Smyth
+    2004, appendix).
+    """
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = special.polygamma(1, x)
+        step = trigamma * (1 - trigamma / value) / special.polygamma(2, x)
+        x += step
+        if abs(step) < 1e-8 * x:
+            break
+    return float(x)

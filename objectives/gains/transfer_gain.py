@@ -1,0 +1,96 @@
+"""The gain: what a recipe changed, per language and in the mean.
+
+There are two. A trial returns its *gain*, over the reference baseline that all trials share. Its
+*paired gain* is over its own baseline, the same target stage without the intermediate ones; it is
+high where that target stage is badly tuned, so nothing is chosen by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+
+from spaces.studies import Aggregate
+from storage.tables import PairedScore
+
+_AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
+    Aggregate.MEAN: fmean,
+    Aggregate.MEDIAN: median,
+    Aggregate.MINIMUM: min,
+}
+
+
+@dataclass(frozen=True)
+class TransferGain:
+    """Scores of one recipe beside those of its baselines.
+
+    All of a pair share the seed and the examples scored, so that what these do cancels in the
+    difference; in the paired gain the target stage too.
+
+    Attributes:
+        pairs: One per seed, target task and language.
+        aggregate: How the target tasks' means over languages become one figure.
+    """
+
+    pairs: tuple[PairedScore, ...]
+    aggregate: Aggregate = Aggregate.MEAN
+
+    def by_language(self) -> dict[tuple[str, str], float]:
+        """(task, language) -> gain in percentage points, the mean over seeds."""
+        return _means(((p.score.task, p.score.language), p.gain) for p in self.pairs)
+
+    def paired_by_language(self) -> dict[tuple[str, str], float]:
+        """As `by_language`, of the paired gain."""
+        return _means(((p.score.task, p.score.language), p.paired_gain) for p in self.pairs)
+
+    def of_baseline(self) -> TransferGain:
+        """The same of its own baseline: what the target stage alone comes to."""
+        return replace(self, pairs=tuple(replace(x, score=x.baseline) for x in self.pairs))
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds there are."""
+        return len({pair.seed for pair in self.pairs})
+
+    def by_task(self, languages: Collection[str]) -> dict[str, float]:
+        """Task -> gain in percentage points, the mean over its languages.
+
+        Args:
+            languages: Which count: the targets, or the source language alone.
+        """
+        return by_task(self.by_language(), languages)
+
+    def overall_gain(self, languages: Collection[str]) -> float:
+        """Percentage points: the tasks' gains of `by_task` as one, by `aggregate`."""
+        return _AGGREGATES[self.aggregate](self.by_task(languages).values())
+
+    def overall_paired_gain(self, languages: Collection[str]) -> float:
+        """Percentage points, averaged as in `overall_gain`."""
+        tasks = by_task(self.paired_by_language(), languages)
+        return _AGGREGATES[self.aggregate](tasks.values())
+
+    def overall_score(self, languages: Collection[str]) -> float:
+        """Score of the recipe, averaged as in `overall_gain`."""
+        means = _means(((p.score.task, p.score.language), p.score.score) for p in self.pairs)
+        return _AGGREGATES[self.aggregate](by_task(means, languages).values())
+
+
+def in_points(gain: float) -> str:
+    """A gain as people read it: percentage points with sign and one decimal, never -0.0."""
+    return f"{round(gain, 1) + 0.0:+.1f}"
+
+
+def _means(values: Iterable[tuple[tuple[str, str], float]]) -> dict[tuple[str, str], float]:
+    groups: dict[tuple[str, str], list[float]] = {}
+    for name, value in values:
+        groups.setdefault(name, []).append(value)
+    return {name: fmean(group) for name, group in groups.items()}
+
+
+def by_task(
+    values: Mapping[tuple[str, str], float], languages: Collection[str]
+) -> dict[str, float]:
+    """Task -> mean of the values of those of its languages that count."""
+    chosen = (((task, ""), v) for (task, language), v in values.items() if language in languages)
+    return {task: mean for (task, _), mean in _means(chosen).items()}

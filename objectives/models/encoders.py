@@ -1,0 +1,320 @@
+"""Encoders and heads: any folder that `AutoModel` loads becomes a model for any task.
+
+Only safetensors are read and remote code is never run. A stage takes the encoder's weights
+from its parent and nothing else: the head is always fresh, drawn from the stage's seed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.initialization import no_init_weights
+
+from objectives.training.fine_tuning import TrainingState
+from spaces.backbones import known_backbones
+from spaces.catalogue import Task, TaskKind
+from spaces.errors import BackboneError
+from storage.checkpoints import Checkpoint
+from storage.fingerprint import file_sha256, fingerprint
+
+ENCODER_FILE = "encoder.safetensors"
+TRAINING_FILE = "training.safetensors"
+# Between a weight's name and `rows` or `values`, where only some rows of it are written.
+_PART = ":"
+# What makes an encoder: weights, configuration and tokenizer, of the formats without code.
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+Weights = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained encoder.
+
+    Attributes:
+        name: As the study names it.
+        key: Fingerprint of its files: the parent key of a first stage.
+        revision: Commit of the Hub, or empty for a folder.
+        config: Its architecture.
+        tokenizer: Its fast tokenizer.
+        weights: Of the encoder alone, float32.
+    """
+
+    name: str
+    key: str
+    revision: str
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    weights: Weights
+
+
+def quiet_libraries() -> None:
+    """Stop transformers and datasets from writing between our own lines of progress.
+
+    What they would say about weights that are missing or left over, `load_backbone` and
+    `build_model` decide on themselves.
+    """
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load_backbone(name: str) -> Backbone:
+    """Load an encoder by its name in `spaces.backbones`, from a folder, or from the Hub by name.
+
+    Raises:
+        BackboneError: There is none, it has no safetensors, needs remote code or has no fast
+            tokenizer.
+    """
+    folder = Path(name).expanduser()
+    revision = ""
+    if (record := known_backbones().get(name)) is not None:
+        folder = _download(record.repository, record.revision)
+        revision = folder.name
+    elif not folder.is_dir():
+        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+            raise BackboneError(f"backbone {name!r}: expected a folder, found none there")
+        folder = _download(name)
+        revision = folder.name
+    if not (folder / "config.json").is_file():
+        raise BackboneError(f"backbone {name!r}: expected config.json in {folder}, found none")
+    if not list(folder.glob("*.safetensors")):
+        raise BackboneError(
+            f"backbone {name!r}: expected weights as .safetensors in {folder}, found none; "
+            f"convert them first, as other formats can run code when read"
+        )
+    if not any(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)):
+        # transformers would make a tokenizer that knows its special tokens only.
+        raise BackboneError(
+            f"backbone {name!r}: expected a tokenizer ({', '.join(TOKENIZER_FILES)}) in {folder}, "
+            f"found none"
+        )
+    files = sorted(path for pattern in BACKBONE_FILES for path in folder.glob(pattern))
+    key = fingerprint({path.name: file_sha256(path) for path in files})
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=False, add_prefix_space=True
+        )
+        model, report = AutoModel.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(f"backbone {name!r}: cannot be loaded: {reason}") from error
+    if not tokenizer.is_fast:
+        raise BackboneError(f"backbone {name!r}: expected a fast tokenizer, found a slow one")
+    if model.config.model_type == "xlnet":
+        # Without them the two texts of a pair are one to it; transformers 5 makes them, and
+        # leaves them out of what its tokenizer returns unless asked.
+        names = dict.fromkeys([*tokenizer.model_input_names, "token_type_ids"])
+        tokenizer.model_input_names = list(names)
+    # Weights that the files lack (often the pooler) are drawn fresh by each stage, from its
+    # seed; what from_pretrained drew for them just now is thrown away.
+    drawn = set(report["missing_keys"])
+    weights = {name: w for name, w in model.state_dict().items() if name not in drawn}
+    if not weights:
+        raise BackboneError(f"backbone {name!r}: its weights are not those of its config.json")
+    return Backbone(name, key, revision, model.config, tokenizer, weights)
+
+
+def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> PreTrainedModel:
+    """The model of one stage, in training mode, on the CPU, float32.
+
+    Args:
+        backbone: For the architecture.
+        parent: The encoder's weights: the backbone's own or `load_encoder` of a checkpoint.
+        task: Fixes the head: [b, s, c] logits for tagging and MLM, [b, c] for classification,
+            [b, 1] for similarity, starts and ends [b, s] for QA; none for retrieval.
+        seed: Draws the head, and what the parent lacks.
+
+    Raises:
+        BackboneError: The parent lacks weights that the backbone has.
+    """
+    torch.manual_seed(seed)
+    try:
+        config = copy.deepcopy(backbone.config)
+        for name, value in _head_options(task).items():
+            setattr(config, name, value)
+        with no_init_weights():
+            model: PreTrainedModel = _head_class(task).from_config(config, dtype=torch.float32)
+    except ValueError as error:  # an architecture that has no such head
+        reason = str(error).splitlines()[0]
+        raise BackboneError(
+            f"backbone {backbone.name!r}: no head for {task.kind}: {reason}"
+        ) from error
+    # Drawing what the parent brings anyway takes longer than all the rest.
+    for name, tensor in model.base_model.state_dict(keep_vars=True).items():
+        if name in parent:
+            tensor._is_hf_initialized = True
+    model.init_weights()
+    missing, _ = model.base_model.load_state_dict(parent, strict=False)
+    if lost := set(missing) & backbone.weights.keys():
+        raise BackboneError(
+            f"backbone {backbone.name!r}: the parent checkpoint lacks {sorted(lost)[0]} and "
+            f"{len(lost) - 1} more weights"
+        )
+    model.train()
+    return model
+
+
+def share_encoder(models: Sequence[PreTrainedModel]) -> PreTrainedModel:
+    """Let several models have one encoder, that of the fullest; returns the model it was in.
+
+    Heads differ in whether their encoder has a pooler; a head that has no use for one ignores it.
+    """
+    owner = max(models, key=lambda model: len(model.base_model.state_dict()))
+    for model in models:
+        setattr(model, model.base_model_prefix, owner.base_model)
+        model.tie_weights()  # the head of masked language modelling shares the embeddings
+    return owner
+
+
+def save_stage(
+    model: PreTrainedModel,
+    parent: Weights,
+    root: Weights,
+    state: TrainingState | None,
+    folder: Path,
+) -> None:
+    """Write the encoder's weights and what a longer training needs to go on from here.
+
+    Of the encoder only what differs from `root` is written: most rows of a multilingual
+    embedding matrix, two thirds of the bytes of XLM-R base, are as they were.
+
+    Args:
+        model: As trained.
+        parent: The weights it started from; parts that this head did not use stay as in it.
+        root: The backbone's weights.
+        state: Of its training; None where no longer one will go on from it.
+        folder: An empty folder.
+
+    Raises:
+        SafetensorError: The disk is full, or the like.
+    """
+    files = {ENCODER_FILE: _difference({**parent, **model.base_model.state_dict()}, root)}
+    if state is not None:
+        files[TRAINING_FILE] = dict(state.tensors)
+    for file, tensors in files.items():
+        here = {name: _plain(tensor) for name, tensor in tensors.items()}
+        save_file(here, folder / file)
+
+
+def load_encoder(checkpoint: Checkpoint, root: Weights) -> Weights:
+    """The encoder's weights of a trained stage, on the CPU, float32.
+
+    Args:
+        checkpoint: From `save_stage`.
+        root: The backbone's weights, as they were then.
+    """
+    weights = dict(root)
+    found = load_file(checkpoint.folder / ENCODER_FILE)
+    for place, tensor in found.items():
+        name, _, part = place.partition(_PART)
+        if not part:
+            weights[name] = tensor
+        elif part == "rows":
+            weights[name] = root[name].index_copy(0, tensor, found[f"{name}{_PART}values"])
+    return weights
+
+
+def _difference(weights: Weights, root: Weights) -> dict[str, torch.Tensor]:
+    """Whole tensors, or of matrices that changed in fewer than half of their rows, these rows."""
+    changed = {}
+    for name, tensor in weights.items():
+        if name not in root:
+            changed[name] = tensor
+            continue
+        tensor = _plain(tensor)
+        rows = (tensor != root[name]).reshape(len(tensor), -1).any(1) if tensor.dim() else None
+        if rows is None or rows.sum() * 2 >= len(rows):
+            changed[name] = tensor
+        elif rows.any():
+            places = rows.nonzero().squeeze(1)
+            changed[f"{name}{_PART}rows"] = places
+            changed[f"{name}{_PART}values"] = tensor[places]
+    return changed
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU, contiguous, and float32 unless of integers."""
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype).contiguous()
+
+
+def has_state(checkpoint: Checkpoint) -> bool:
+    """Whether a longer training can go on from the stage."""
+    return (checkpoint.folder / TRAINING_FILE).exists()
+
+
+def load_state(checkpoint: Checkpoint, epochs: int) -> TrainingState:
+    """What `save_stage` kept of a training of so many epochs, on the CPU."""
+    return TrainingState(epochs, load_file(checkpoint.folder / TRAINING_FILE))
+
+
+def _head_class(task: Task) -> Any:
+    if task.kind is TaskKind.RETRIEVAL:
+        return AutoModel
+    if task.kind is TaskKind.MLM:
+        return AutoModelForMaskedLM
+    if task.kind is TaskKind.QA:
+        return AutoModelForQuestionAnswering
+    if task.kind.is_tagging:
+        return AutoModelForTokenClassification
+    return AutoModelForSequenceClassification
+
+
+def _head_options(task: Task) -> dict[str, Any]:
+    if task.kind in {TaskKind.MLM, TaskKind.RETRIEVAL}:
+        return {}
+    if task.kind is TaskKind.QA:
+        return {"num_labels": 2}
+    if task.kind is TaskKind.SIMILARITY:
+        return {"num_labels": 1}
+    names = dict(enumerate(task.tags))
+    return {"id2label": names, "label2id": {name: number for number, name in names.items()}}
+
+
+def _download(name: str, revision: str = "") -> Path:
+    try:
+        snapshot = huggingface_hub.snapshot_download(
+            name,
+            revision=revision or None,
+            allow_patterns=list(BACKBONE_FILES),
+            ignore_patterns=["*/*"],
+        )
+    except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        raise BackboneError(
+            f"backbone {name!r}: expected a folder or a model of the Hugging Face hub, which "
+            f"does not answer ({type(error).__name__}); name a folder with --backbone"
+        ) from error
+    except HFValidationError as error:
+        raise BackboneError(f"backbone {name!r}: no folder, and no name of a model") from error
+    return Path(snapshot)

@@ -1,0 +1,253 @@
+"""Predicting a split and scoring it, with the libraries that define the metrics.
+
+Question answering and retrieval, which no library scores as XTREME does, are in
+`objectives.scores.answers` and `objectives.scores.retrieval`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import torch
+from numpy.typing import NDArray
+from seqeval.metrics import f1_score as seqeval_f1
+from sklearn.metrics import accuracy_score, f1_score
+from torch import nn
+
+from objectives.data.batching import Padding, collate, length_order
+from objectives.data.encoding import EncodedSplit, Windows
+from objectives.hardware import Hardware
+from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
+from objectives.scores.retrieval import pair_f1, pool
+from objectives.training.fine_tuning import TOKEN_BUDGET, is_out_of_memory, model_logits
+from spaces.catalogue import AnswerNormalisation, Metric, Task
+from spaces.errors import DataError, DeviceMemoryError, SpecError
+
+# Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
+# GPU passes from layer to layer does not fit its cache: 482 sentences took three times as long.
+CPU_TOKEN_BUDGET = 1024
+OnBatch = Callable[[int, int], None]
+NO_PREDICTION = "O"
+"""What a word without a sub-word is predicted as: in seqeval no span of any type, so that the
+word is missed; in accuracy no tag of a POS task."""
+
+
+def predict(
+    model: nn.Module,
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    on_batch: OnBatch = lambda done, total: None,
+) -> list[NDArray[np.float32]]:
+    """Logits per row, in the order of the split: [words, c], [c], [1] or, for QA, [s, 2].
+
+    The row of a word that no sub-word stands for is NaN.
+
+    Args:
+        model: Moved to the device, and left in evaluation mode.
+        split: The encoded examples, in any order of lengths.
+        padding: Of the backbone's tokenizer.
+        hardware: Device and precision.
+        on_batch: Called after each batch with rows done and in all; may raise to end it.
+
+    Raises:
+        DeviceMemoryError: Not even one row fits on the device.
+    """
+
+    def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return model_logits(model, inputs)
+
+    found = _over_rows(model, of_batch, split, padding, hardware, on_batch)
+    return [_of_words(logits, split, row) for row, logits in enumerate(found)]
+
+
+def embed(
+    model: nn.Module,
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    layer: int,
+    on_batch: OnBatch = lambda done, total: None,
+) -> NDArray[np.float32]:
+    """Sentence vectors, [rows, d]: the mean of a layer's states over the sub-words.
+
+    Args:
+        model: An encoder without a head; moved to the device, and left in evaluation mode.
+        split: As for `predict`.
+        padding: As for `predict`.
+        hardware: As for `predict`.
+        layer: 0 for the embeddings, or counted from the last as -1.
+        on_batch: As for `predict`.
+
+    Raises:
+        DeviceMemoryError: Not even one row fits on the device.
+        SpecError: There is no such layer.
+    """
+
+    def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        states = model(**inputs, output_hidden_states=True).hidden_states
+        if not -len(states) <= layer < len(states):
+            raise SpecError(
+                f"target.pooled_layer: expected {-len(states)} to {len(states) - 1} for this "
+                f"backbone, found {layer}"
+            )
+        return pool(states[layer], inputs["attention_mask"])[:, None]
+
+    return np.concatenate(_over_rows(model, of_batch, split, padding, hardware, on_batch))
+
+
+def _over_rows(
+    model: nn.Module,
+    of_batch: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+    split: EncodedSplit,
+    padding: Padding,
+    hardware: Hardware,
+    on_batch: OnBatch,
+) -> list[NDArray[np.float32]]:
+    """Per row what `of_batch` says of it, without what stands on padding where it has places."""
+    model.to(hardware.device).eval()
+    found: dict[int, NDArray[np.float32]] = {}
+    budget = CPU_TOKEN_BUDGET if hardware.device.type == "cpu" else TOKEN_BUDGET
+    waiting = list(length_order(split.row_lengths, budget))[::-1]
+    while waiting:
+        rows = waiting.pop()
+        batch = collate(split, rows, padding)
+        batch.pop("labels", None)
+        batch.pop("spans", None)
+        try:
+            with torch.inference_mode(), hardware.autocast():
+                inputs = {name: tensor.to(hardware.device) for name, tensor in batch.items()}
+                values = of_batch(inputs).float().cpu().numpy()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(rows) == 1:
+                raise DeviceMemoryError(f"out of memory on {hardware.device}: {error}") from error
+            half = len(rows) // 2
+            waiting += [rows[half:], rows[:half]]
+            continue
+        width = batch["input_ids"].shape[1]
+        for place, row in enumerate(rows):
+            of_row = values[place]
+            if of_row.ndim == 2 and len(of_row) == width:
+                length = len(split.input_ids[row])
+                of_row = of_row[-length:] if padding.left else of_row[:length]
+            found[int(row)] = of_row
+        on_batch(len(found), len(split.input_ids))
+    return [found[row] for row in range(len(split.input_ids))]
+
+
+def predicted_labels(
+    logits: Sequence[NDArray[np.float32]], split: EncodedSplit, task: Task
+) -> list[Any]:
+    """What the logits say, per example: tags per word, a class, a score or an answer.
+
+    Args:
+        logits: From `predict`.
+        split: What they were predicted for.
+        task: Its labels, and whether "no answer" is one.
+    """
+    if split.windows is not None:
+        return _answers(logits, split.windows, task)
+    if task.kind.is_tagging:
+        return [
+            [
+                NO_PREDICTION if np.isnan(word[0]) else task.tags[int(word.argmax())]
+                for word in words
+            ]
+            for words in logits
+        ]
+    if task.kind.is_classification:
+        return [task.labels[int(values.argmax())] for values in logits]
+    return [float(values[0]) for values in logits]
+
+
+def _answers(logits: Sequence[NDArray[np.float32]], windows: Windows, task: Task) -> list[str]:
+    return [
+        best_answer(
+            [
+                AnswerWindow(
+                    logits[row][:, 0], logits[row][:, 1], windows.offsets[row], windows.null[row]
+                )
+                for row in rows
+            ],
+            context,
+            null_allowed=task.unanswerable,
+        )
+        for rows, context in zip(windows.rows, windows.contexts, strict=True)
+    ]
+
+
+def compute_score(
+    metric: Metric | str,
+    gold: Sequence[Any],
+    predicted: Sequence[Any],
+    answers: AnswerNormalisation | None = None,
+    language: str = "",
+) -> float:
+    """One number for a split.
+
+    `span_f1` is seqeval's micro F1 over spans, for POS tags too, as in XTREME (Hu et al. 2020,
+    https://github.com/google-research/xtreme, third_party/run_tag.py). `accuracy` and `macro_f1`
+    are scikit-learn's; macro F1 is over the classes that stand in gold or predictions.
+    `spearman` is scipy's rank correlation; it is 0 where all predictions are equal. `em_f1` is
+    the mean of exact match and F1 of answers, and `bucc_f1` the F1 of pairs of sentences.
+
+    Args:
+        metric: Which; its name will do.
+        gold: Tags per word [examples][words], classes [examples], scores [examples], possible
+            answers [examples][...], or pairs of ids, in any order.
+        predicted: Of the same shape, with one answer per example; pairs may be fewer or more.
+        answers: How answers are normalised, and
+        language: in which language.
+
+    Raises:
+        DataError: Nothing to score, hidden labels, or lengths that differ.
+        ValueError: No such metric.
+    """
+    metric = Metric(metric)
+    if metric is Metric.EM_F1:
+        if answers is None:
+            raise ValueError("em_f1: expected how answers are normalised")
+        return sum(exact_match_and_f1(gold, predicted, answers, language)) / 2
+    if not gold or any(value is None for value in gold):
+        raise DataError("scoring: expected gold labels, found none (are they hidden?)")
+    if metric is Metric.BUCC_F1:
+        return pair_f1(set(predicted), set(gold))
+    if len(gold) != len(predicted):
+        raise DataError(f"scoring: expected {len(gold)} predictions, found {len(predicted)}")
+    if isinstance(gold[0], list):
+        for row, (tags, guesses) in enumerate(zip(gold, predicted, strict=True)):
+            if len(tags) != len(guesses):
+                raise DataError(
+                    f"scoring: example {row}: expected {len(tags)} tags, found {len(guesses)}"
+                )
+    if metric is Metric.SPAN_F1:
+        with warnings.catch_warnings():
+            # POS tags are no chunk tags, of which seqeval warns once per tag; a split without
+            # any span has F1 0.
+            warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
+            return float(seqeval_f1(gold, predicted, zero_division=0))
+    if isinstance(gold[0], list):  # accuracy and macro F1 of tags are over words
+        gold, predicted = list(chain(*gold)), list(chain(*predicted))
+    if metric is Metric.ACCURACY:
+        return float(accuracy_score(gold, predicted))
+    if metric is Metric.MACRO_F1:
+        return float(f1_score(gold, predicted, average="macro", zero_division=0))
+    if len(set(predicted)) == 1 or len(set(gold)) == 1:
+        return 0.0
+    return float(scipy.stats.spearmanr(gold, predicted).statistic)
+
+
+def _of_words(logits: NDArray[np.float32], split: EncodedSplit, row: int) -> NDArray[np.float32]:
+    if split.word_positions is None:
+        return logits
+    positions = split.word_positions[row]
+    words: NDArray[np.float32] = logits[np.maximum(positions, 0)]
+    words[positions < 0] = np.nan
+    return words

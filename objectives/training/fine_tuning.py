@@ -1,0 +1,319 @@
+"""Fine-tuning: one stage of a recipe, in plain torch.
+
+What decides the weights is in the arguments; the same arguments give the same weights bit for
+bit on a CPU with the same number of threads. Whoever changes what comes out raises
+TRAINING_VERSION, which is part of every stage's key.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from objectives.data.batching import MASK_SHARE, Padding, collate, mask_tokens, mixed_order
+from objectives.data.encoding import IGNORED, EncodedSplit
+from objectives.hardware import Hardware
+from objectives.training.used_rows import trimmed_vocabulary
+from spaces.errors import DeviceMemoryError, DivergedError
+from spaces.recipe import Schedule, Stage
+
+TRAINING_VERSION = 3
+
+# Sub-words, padding included, that go through the model at once; a larger batch is accumulated.
+TOKEN_BUDGET = 16_384
+# Updates between looks at the losses: on a GPU each look waits for all work in flight.
+CHECK_EVERY = 10
+MAX_GRADIENT_NORM = 1.0
+
+OnUpdate = Callable[[int, int], None]
+"""Called after each update with updates done and in all; may raise to end the stage."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """What a training needs besides the encoder's weights to go on as if it had never stopped.
+
+    The random numbers need no place in it: they start anew with each epoch.
+
+    Attributes:
+        epochs: Passes done.
+        tensors: `weight.NAME` of each parameter of the head, and `ENTRY.NAME` of each entry
+            that the optimizer keeps of a parameter, embeddings cut to the rows in use.
+    """
+
+    epochs: int
+    tensors: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training cost and came to.
+
+    Attributes:
+        updates: Optimizer steps taken now.
+        seconds: Wall time.
+        losses: Mean loss of each update, [updates].
+        state: From which a longer one goes on.
+    """
+
+    updates: int
+    seconds: float
+    losses: tuple[float, ...]
+    state: TrainingState
+
+    def losses_by_epoch(self, epochs: int) -> list[float]:
+        """The mean loss of each of the epochs trained now, of which there were so many."""
+        size = self.updates // epochs
+        return [fmean(self.losses[i : i + size]) for i in range(0, self.updates, size)]
+
+
+def finetune(
+    model: nn.Module,
+    split: EncodedSplit,
+    stage: Stage,
+    padding: Padding,
+    seed: int,
+    hardware: Hardware,
+    on_update: OnUpdate,
+    mask_share: float = MASK_SHARE,
+    state: TrainingState | None = None,
+    others: Sequence[tuple[nn.Module, EncodedSplit]] = (),
+) -> Training:
+    """Train a model in place.
+
+    Args:
+        model: From `build_model`; moved to the device. Where the training goes on, with the
+            encoder's weights as they were then.
+        split: The encoded training examples.
+        stage: Epochs, rate, batch size, warm-up, schedule.
+        padding: Of the backbone's tokenizer.
+        seed: Of dropout and of the order of the batches.
+        hardware: Device and precision.
+        on_update: Called after each update.
+        mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
+        state: Go on from here; the stage must have `Schedule.CONSTANT` and more epochs, and
+            everything else as it was.
+        others: Further tasks of a mixture: models that share the first one's encoder, and their
+            examples. Each batch is of one task.
+
+    Raises:
+        DivergedError: A loss is not finite; names the first such update.
+        DeviceMemoryError: Not even one example fits on the device.
+    """
+    started = time.perf_counter()
+    models = [model, *(other for other, _ in others)]
+    for each in models:
+        each.to(hardware.device).train()
+    splits = [split, *(other for _, other in others)]
+    with trimmed_vocabulary(model, splits, padding.token_id) as splits:
+        parameters = _parameters(models)
+        trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=stage.learning_rate, weight_decay=0.0, fused=True
+        )
+        updates_per_epoch = sum(-(-len(part) // stage.batch_size) for part in splits)
+        updates = stage.epochs * updates_per_epoch
+        first_epoch = 0
+        if state is not None:
+            if stage.schedule is not Schedule.CONSTANT:
+                raise ValueError(f"a stage of schedule {stage.schedule} has no shorter prefix")
+            first_epoch = state.epochs
+            _restore(state, parameters, optimizer)
+        done = first_epoch * updates_per_epoch
+        losses: list[torch.Tensor] = []
+        norms: list[torch.Tensor] = []
+        budget = TOKEN_BUDGET
+        lengths = [part.lengths for part in splits]
+        for epoch in range(first_epoch, stage.epochs):
+            # One stream of random numbers per epoch: an epoch does not depend on how many came
+            # before it in this process.
+            torch.manual_seed(_epoch_seed(seed, epoch))
+            for task, examples in mixed_order(lengths, stage.batch_size, seed, epoch):
+                for group in optimizer.param_groups:
+                    group["lr"] = stage.learning_rate * rate_factor(
+                        done, updates, updates_per_epoch, stage
+                    )
+                part = splits[task]
+                batch = collate(part, part.rows_of(examples), padding)
+                if part.labels is None:
+                    mask_tokens(batch, padding, mask_share, (seed, epoch, done))
+                loss, budget = _backward(models[task], batch, hardware, budget)
+                norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
+                optimizer.step()
+                optimizer.zero_grad()
+                losses.append(loss)
+                norms.append(norm)
+                done += 1
+                if done % CHECK_EVERY == 0 or done == updates:
+                    _check_finite(losses, norms, done)
+                on_update(done, updates)
+        encoder = f"{getattr(model, 'base_model_prefix', '')}."
+        state = TrainingState(stage.epochs, _tensors(parameters, encoder, optimizer))
+    seconds = time.perf_counter() - started
+    return Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
+
+
+def rate_factor(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:
+    """Share of the peak learning rate for the update after `done` ones, in (0, 1]."""
+    warm = updates if stage.schedule is Schedule.LINEAR else updates_per_epoch
+    warmup = math.ceil(stage.warmup_ratio * warm)
+    if done < warmup:
+        return (done + 1) / (warmup + 1)
+    if stage.schedule is Schedule.CONSTANT:
+        return 1.0
+    return (updates - done) / (updates - warmup)
+
+
+def batch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Summed loss, float32 []: cross entropy over labels of integers, else squared error.
+
+    Args:
+        logits: [b, s, c] with labels [b, s], [b, c] with labels [b], or [b, 1] with scores [b].
+        labels: `IGNORED` where there is none.
+    """
+    logits = logits.float()
+    if labels.dtype.is_floating_point:
+        return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
+    return functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+def span_loss(logits: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+    """Summed cross entropy of beginnings and ends over the places of a window, halved.
+
+    As Devlin et al. 2019, section 4.2, and the models of transformers.
+
+    Args:
+        logits: [b, s, 2].
+        spans: Places in [0, s), [b, 2].
+    """
+    return functional.cross_entropy(logits.float(), spans, reduction="sum") / 2
+
+
+def model_logits(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What a model says: [b, s, c] per sub-word, [b, c] per row, [b, s, 2] for answer spans."""
+    outputs = model(**inputs)
+    if "start_logits" in outputs:
+        return torch.stack((outputs.start_logits, outputs.end_logits), -1)
+    logits: torch.Tensor = outputs.logits
+    return logits
+
+
+def _backward(
+    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, budget: int
+) -> tuple[torch.Tensor, int]:
+    """Gradients of the mean loss over the batch's labels, and the budget that memory allowed.
+
+    A batch over the budget goes through in pieces. The sum over pieces is divided by the labels
+    of the whole batch, so that cutting does not change what is computed.
+    """
+    batch = dict(batch)
+    spans = batch.pop("spans", None)
+    labels, loss_of = (batch.pop("labels"), batch_loss) if spans is None else (spans, span_loss)
+    # IGNORED is no place of a span, nor a score: those count once per row.
+    counted = int((labels != IGNORED).sum()) // (1 if spans is None else 2)
+    rows, width = batch["input_ids"].shape
+    while True:
+        size = min(rows, max(1, budget // width))
+        try:
+            total = torch.zeros((), device=hardware.device)
+            for start in range(0, rows, size):
+                piece = {k: v[start : start + size] for k, v in batch.items()}
+                inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
+                wanted = _moved(labels[start : start + size], hardware.device)
+                with hardware.autocast():
+                    logits = model_logits(model, inputs)
+                loss = loss_of(logits, wanted) / max(1, counted)
+                loss.backward()
+                total += loss.detach()
+            return total, budget
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # Outside of the handler, so that its traceback no longer holds the activations.
+        model.zero_grad()
+        if hardware.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if size == 1:
+            raise DeviceMemoryError(
+                f"out of memory on {hardware.device} with one example of {width} sub-words: "
+                f"{reason}"
+            )
+        budget = size // 2 * width
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory; on a CPU it says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def _parameters(models: Sequence[nn.Module]) -> dict[str, nn.Parameter]:
+    """All parameters, each once: of a mixture's further heads as `1/NAME`, `2/NAME`, ..."""
+    parameters = dict(models[0].named_parameters())
+    known = {id(parameter) for parameter in parameters.values()}
+    for number, model in enumerate(models[1:], start=1):
+        for name, parameter in model.named_parameters():
+            if id(parameter) not in known:
+                parameters[f"{number}/{name}"] = parameter
+    return parameters
+
+
+def _tensors(
+    parameters: Mapping[str, nn.Parameter], encoder: str, optimizer: torch.optim.Optimizer
+) -> dict[str, torch.Tensor]:
+    tensors = {}
+    for name, parameter in parameters.items():
+        if not name.startswith(encoder):
+            tensors[f"weight.{name}"] = parameter.detach()
+        for entry, tensor in optimizer.state.get(parameter, {}).items():
+            tensors[f"{entry}.{name}"] = tensor
+    return tensors
+
+
+def _restore(
+    state: TrainingState,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    for place, tensor in state.tensors.items():
+        entry, _, name = place.partition(".")
+        parameter = parameters[name]
+        if entry == "weight":
+            with torch.no_grad():
+                parameter.copy_(tensor)
+        else:
+            optimizer.state[parameter][entry] = tensor.to(parameter.device, copy=True)
+
+
+def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor], done: int) -> None:
+    """Look at the last updates; gradients too, or the last one could break the weights unseen."""
+    first = max(0, len(losses) - CHECK_EVERY)
+    recent = torch.stack([torch.stack(losses[first:]), torch.stack(norms[first:])])
+    broken = (~torch.isfinite(recent)).any(0)
+    if bool(broken.any()):
+        place = int(broken.nonzero()[0])
+        loss, norm = recent[:, place].tolist()
+        raise DivergedError(
+            f"diverged: loss {loss:g}, gradient norm {norm:g} at update "
+            f"{done - len(losses) + first + place + 1}"
+        )
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])

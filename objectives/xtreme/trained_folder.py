@@ -1,0 +1,165 @@
+"""Trained models with their heads, as folders, and what they predict.
+
+What `save_pretrained` writes: a folder that the fitting `AutoModelFor...` loads. Only safetensors
+are read and remote code is never run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from safetensors import SafetensorError
+from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.generic import ModelOutput
+
+from objectives.data.batching import Padding
+from objectives.data.encoding import EncodedSplit, encode
+from objectives.hardware import Hardware
+from objectives.models.encoders import build_model, load_backbone
+from objectives.scores.languages import (
+    OnBatch,
+    above,
+    gold_pairs,
+    mining_threshold,
+    predict_languages,
+)
+from spaces.catalogue import Metric, Task, TaskKind
+from spaces.errors import BackboneError
+from spaces.recipe import Stage
+
+
+def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model for a task and its tokenizer; for retrieval any encoder.
+
+    Its classes may be in any order: they are put into the task's.
+
+    Raises:
+        BackboneError: There is none, no head for this kind of task, or one with other labels.
+    """
+    if not folder.is_dir():
+        raise BackboneError(f"checkpoint {str(folder)!r}: expected a folder, found none there")
+    backbone = load_backbone(str(folder))
+    # Which class a head is of, `build_model` knows; its weights are not wanted.
+    model = build_model(backbone, backbone.weights, task, seed=0)
+    if task.kind is TaskKind.RETRIEVAL:
+        return model, backbone.tokenizer
+    wanted: Any = type(model)
+    where = f"checkpoint {str(folder)!r}"
+    architectures = backbone.config.architectures or []
+    if architectures and wanted.__name__ not in architectures:
+        raise BackboneError(
+            f"{where}: expected a {wanted.__name__} for {task.name} ({task.kind}), found "
+            f"{', '.join(architectures)}"
+        )
+    order = _label_order(backbone.config, task, where)
+    try:
+        model, report = wanted.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BackboneError(f"{where}: cannot be loaded: {reason}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise BackboneError(
+            f"{where}: expected a trained head for {task.kind}, found no {missing[0]}"
+        )
+    if order != sorted(order):
+        _reorder_classes(model, order)
+    return model, backbone.tokenizer
+
+
+def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """So many sub-words, special ones included, have places in the model."""
+    config = model.config
+    places = getattr(config, "max_position_embeddings", None) or 0
+    if places <= 0:  # of relative positions there is no end
+        return int(tokenizer.model_max_length)
+    # RoBERTa counts positions from the padding's id on.
+    lost = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return int(min(tokenizer.model_max_length, places - lost))
+
+
+def predict_splits(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    splits: Mapping[str, datasets.Dataset],
+    task: Task,
+    stage: Stage,
+    hardware: Hardware,
+    tuning: Mapping[str, datasets.Dataset],
+    on_batch: OnBatch = lambda done, total: None,
+) -> dict[str, list[Any]]:
+    """Language -> predictions as they are submitted.
+
+    Args:
+        model: As trained.
+        tokenizer: Its own.
+        splits: Language -> examples, of which gold labels are not looked at.
+        task: What is predicted.
+        stage: Its `max_length`, and for retrieval the layer and the similarity.
+        hardware: Device and precision.
+        tuning: For mining the validation splits, which the threshold is chosen on.
+        on_batch: Called after each batch with rows done and in all.
+
+    Raises:
+        DeviceMemoryError: Not even one row fits on the device.
+        SpecError: The stage asks for a layer that the model has not.
+    """
+    padding = Padding.of(tokenizer)
+
+    def encoded(examples: Mapping[str, datasets.Dataset]) -> dict[str, EncodedSplit]:
+        return {
+            language: encode(split, task, tokenizer, stage.max_length)
+            for language, split in examples.items()
+        }
+
+    def predicted(examples: Mapping[str, EncodedSplit]) -> dict[str, list[Any]]:
+        return predict_languages(model, examples, task, stage, padding, hardware, on_batch)
+
+    found = predicted(encoded(splits))
+    if task.metric is not Metric.BUCC_F1:
+        return found
+    known = encoded(tuning)
+    candidates = found if tuning is splits else predicted(known)
+    thresholds = {x: mining_threshold(candidates[x], gold_pairs(known[x])) for x in found}
+    return {language: above(mined, thresholds[language]) for language, mined in found.items()}
+
+
+def _label_order(config: PretrainedConfig, task: Task, where: str) -> list[int]:
+    """Where each of the task's labels is among the checkpoint's classes.
+
+    Raises:
+        BackboneError: They are not the same labels.
+    """
+    if task.kind is TaskKind.SIMILARITY:
+        if config.num_labels != 1:
+            raise BackboneError(
+                f"{where}: expected one output for {task.kind}, found {config.num_labels}"
+            )
+        return []
+    if task.kind is TaskKind.QA:
+        return []
+    names = [str(name) for _, name in sorted(dict(config.id2label or {}).items())]
+    if sorted(names) != sorted(task.tags):
+        raise BackboneError(
+            f"{where}: expected the labels of {task.name} ({', '.join(task.tags)}) as id2label in "
+            f"config.json, found {', '.join(names)}"
+        )
+    return [names.index(label) for label in task.tags]
+
+
+def _reorder_classes(model: nn.Module, order: list[int]) -> None:
+    def reorder(module: nn.Module, inputs: object, output: ModelOutput) -> ModelOutput:
+        output["logits"] = output["logits"][..., order]
+        return output
+
+    model.register_forward_hook(reorder)

@@ -1,0 +1,412 @@
+"""A small study that is run through faults on purpose, and what must be true of it afterwards.
+
+Workers of `search.run` train an untrained encoder on pocket corpora while they are killed and
+paused, their database is restarted and killed, their disk filled and their checkpoints torn. The
+study proposes at random by slot, so that an undisturbed run of it, beside the other one and with
+nothing in common, must come to the same table. Nothing is touched but a temporary folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from search.checks.faults import Fault, Fleet, Site, SmallDisk
+from search.checks.fork_server import ForkServer
+from search.checks.invariants import (
+    Invariant,
+    Remains,
+    check_cache,
+    check_outbox,
+    check_study,
+    check_table,
+    overshoot,
+    read_remains,
+)
+from spaces.catalogue import load_catalogue
+from spaces.errors import SpecError
+from spaces.studies import load_study
+from storage.checkpoints import CheckpointCache
+from storage.embedded import EmbeddedServer
+from storage.leases import Leases
+from storage.ledger import Ledger
+from storage.opening import open_storage
+from storage.outages import impatient
+from storage.outbox import STATE_VARIABLE, Outbox
+from storage.patient_storage import SharedStorage
+from storage.slots import Slots
+
+NAME = "chaos"
+PRECISION = "float32"
+NOT_TRIED = (
+    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and "
+    "workers on several machines: one machine has none of them to break"
+)
+CORPORA = {"ner_calendar": ["qas"], "ner_parties": ["qas"], "ner": ["qas", "qaa", "qab"]}
+# Few intermediate stages, which trials share and torn checkpoints hit; so many target stages that
+# two workers are hardly ever at the same recipe.
+STUDY = """\
+question = "Does anything get lost?"
+arms = ["none", "general", "legal"]
+backbone = "untrained"
+source_language = "qas"
+sampler = "random"
+trials = 1
+stop_behind = 0
+repeat_leaders = 0
+
+[intermediate]
+tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
+epochs = [1, 2]
+learning_rate = {{ low = 1e-3, high = 3e-3, points = {learning_rates} }}
+examples = 32
+batch_size = 16
+max_length = 64
+
+[target]
+tasks = ["pocket_ner"]
+languages = ["qaa", "qab"]
+epochs = {epochs}
+learning_rate = {{ low = 1e-4, high = 1e-2, points = 500 }}
+warmup_ratio = [0.0, 0.1, 0.2, 0.3]
+examples = 32
+batch_size = [8, 16]
+max_length = 64
+"""
+
+
+@dataclass(frozen=True)
+class ChaosPlan:
+    """How much is to happen.
+
+    Attributes:
+        trials: Of the study.
+        workers: At a time.
+        faults: Injected, each kind about as often.
+        lease_seconds: Of the workers.
+        epochs: Choices for the target stage; more of them make longer trials.
+        learning_rates: How many the intermediate stages may have; more of them make more stages,
+            which a full disk meets.
+        storage: postgresql or sqlite.
+        seed: All that is drawn is drawn from it.
+        limit_seconds: A study that is not done by then has failed.
+    """
+
+    trials: int = 24
+    workers: int = 2
+    faults: int = 8
+    lease_seconds: float = 3.0
+    epochs: tuple[int, ...] = (1,)
+    learning_rates: int = 2
+    storage: str = "postgresql"
+    seed: int = 0
+    limit_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.storage not in {"postgresql", "sqlite"}:
+            raise SpecError(f"storage: expected postgresql or sqlite, found {self.storage!r}")
+
+
+@dataclass(frozen=True)
+class ChaosResult:
+    """What happened, and what is true afterwards.
+
+    Attributes:
+        trials: Of the study.
+        faults: Injected, by kind.
+        skipped: Kinds that could not be injected here -> why.
+        invariants: All of them.
+        lost: Results that are not there.
+        doubled: Results that are there twice.
+        overshoot: Trials too many.
+        retries: Attempts beyond the first ones.
+        seconds: From the first worker to the last.
+        folder: Where all of it lies still; None where it was cleared away.
+    """
+
+    trials: int
+    faults: dict[str, int]
+    skipped: dict[str, str]
+    invariants: tuple[Invariant, ...]
+    lost: int
+    doubled: int
+    overshoot: int
+    retries: int
+    seconds: float
+    folder: Path | None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all invariants hold."""
+        return all(x.is_held for x in self.invariants)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A study's database as its observer sees it."""
+
+    storage: SharedStorage
+    ledger: Ledger
+    slots: Slots
+
+    @classmethod
+    @contextmanager
+    def at(cls, url: str) -> Iterator[_Opened]:
+        storage = open_storage(url)
+        leases = Leases(storage.engine)
+        try:
+            yield cls(storage, Ledger(storage.engine), Slots(storage.engine, leases, NAME))
+        finally:
+            storage.close()
+
+    def count_passing(self) -> int:
+        """How many trials failed by a fault of their machine."""
+        trials = optuna.load_study(study_name=NAME, storage=self.storage).get_trials(False)
+        return sum(trial.user_attrs.get("failure") == "passing" for trial in trials)
+
+    def remains(self) -> Remains:
+        study = optuna.load_study(study_name=NAME, storage=self.storage)
+        return read_remains(study, self.ledger, self.slots)
+
+
+def run_chaos(
+    plan: ChaosPlan, say: Callable[[str], None], keep: Path | None = None
+) -> ChaosResult:
+    """Run a study through faults, and check it.
+
+    Args:
+        plan: How much is to happen.
+        say: Told what happens, a line each.
+        keep: A folder that does not exist, for all that the study leaves; None: a temporary one,
+            which is cleared away if all invariants hold.
+
+    Raises:
+        StorageError: The database does not start.
+    """
+    if keep is not None:
+        keep.mkdir(parents=True)
+    folder = keep or Path(tempfile.mkdtemp(prefix="transfer-search-chaos-"))
+    # PostgreSQL runs as a user of its own where we are root.
+    folder.chmod(0o711)
+    result = _Chaos(plan, say, folder).run()
+    if keep is None and result.is_held:
+        shutil.rmtree(folder)
+        return result
+    return ChaosResult(**{**vars(result), "folder": folder})
+
+
+class _Chaos:
+    """One run, in its folder."""
+
+    def __init__(self, plan: ChaosPlan, say: Callable[[str], None], folder: Path) -> None:
+        self._plan, self._folder = plan, folder
+        self._began = time.monotonic()
+        self._say_line = say
+        self._rng = random.Random(plan.seed)
+        self._faults: Counter[str] = Counter()
+        self._skipped: dict[str, str] = {}
+
+    def run(self) -> ChaosResult:
+        text = STUDY.format(
+            epochs=list(self._plan.epochs), learning_rates=self._plan.learning_rates
+        )
+        (self._folder / f"{NAME}.toml").write_text(text, encoding="utf-8")
+        (self._folder / "logs").mkdir()
+        logging.getLogger("storage").setLevel(logging.ERROR)  # each outage is said by its fault
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        state = self._folder / "state"
+        with ExitStack() as stack:
+            # It loads torch while the database starts.
+            forks = stack.enter_context(
+                ForkServer({STATE_VARIABLE: str(state)}, self._folder / "encoder", CORPORA)
+            )
+            server, url = self._database(stack)
+            disk = self._disk(stack)
+            cache = (disk.folder if disk else self._folder) / "study.cache"
+            fleet = Fleet(forks, self._words(url, cache), self._folder / "logs")
+            opened = stack.enter_context(_Opened.at(url))
+            beside = self._folder / "undisturbed"
+            beside.mkdir()
+            calm_url = f"sqlite:///{beside}/study.sqlite"
+            calm = Fleet(forks, self._words(calm_url, beside / "study.cache"), beside)
+            calm.start()
+            outbox = opened.storage.outbox.folder.name
+            site = Site(
+                fleet,
+                self._rng,
+                self._plan.lease_seconds,
+                cache,
+                state / "transfer-search" / "outbox" / outbox,
+                server,
+                disk,
+                opened.count_passing,
+            )
+            self._drive(site, opened)
+            seconds = time.monotonic() - self._began
+            self._await(calm, "the undisturbed run")
+            with _Opened.at(calm_url) as undisturbed:
+                table = undisturbed.remains()
+            return self._judge(site, opened, calm, table, seconds)
+
+    # --- what there is
+
+    def _say(self, line: str) -> None:
+        self._say_line(f"{time.monotonic() - self._began:6.1f} s  {line}")
+
+    def _database(self, stack: ExitStack) -> tuple[EmbeddedServer | None, str]:
+        if self._plan.storage == "sqlite":
+            for fault in (Fault.RESTART, Fault.CRASH):
+                self._skipped[fault] = "SQLite is a file, which no server can take away"
+            return None, f"sqlite:///{self._folder}/study.sqlite"
+        server = EmbeddedServer(self._folder / "postgresql")
+        stack.callback(server.close)
+        return server, server.url
+
+    def _disk(self, stack: ExitStack) -> SmallDisk | None:
+        try:
+            disk = SmallDisk(self._folder / "disk")
+        except OSError as error:
+            self._skipped[Fault.DISK_FULL] = f"no small disk can be mounted here: {error}"
+            return None
+        stack.callback(disk.close)
+        return disk
+
+    def _words(self, url: str, cache: Path) -> list[str]:
+        """The options of a worker."""
+        plan, folder = self._plan, self._folder
+        return [
+            *("--study", str(folder / f"{NAME}.toml"), "--data", "pocket"),
+            *("--backbone", str(folder / "encoder"), "--storage", url, "--cache", str(cache)),
+            *("--device", "cpu", "--precision", PRECISION, "--threads", "1"),
+            *("--lease", str(plan.lease_seconds), "--trials", str(plan.trials), "--patient"),
+        ]
+
+    # --- what happens
+
+    def _drive(self, site: Site, opened: _Opened) -> None:
+        """Run the study to its end, with a fault now and then."""
+        plan, fleet = self._plan, site.fleet
+        fleet.start()
+        # It creates the study, which the others would do once more.
+        self._wait_until(lambda: opened.ledger.frozen_study(NAME) is not None, site, "a study")
+        for _ in range(plan.workers - 1):
+            fleet.start()
+        waiting = self._in_order()
+        number = 0
+        while waiting and not self._is_over(site, opened):
+            # So that the last one still finds trials to hit.
+            wanted = int(number / plan.faults * 0.9 * plan.trials)
+            if opened.slots.count_done() < wanted:
+                fleet.rest(0.2)
+                continue
+            fault = waiting.pop(0)
+            said = site.inject(fault)
+            if said is None:
+                waiting.insert(1, fault)  # after the next one
+                fleet.rest(0.2)
+                continue
+            number += 1
+            self._faults[fault] += 1
+            done = opened.slots.count_done()
+            self._say(f"{number}/{plan.faults} {fault}: {said} ({done}/{plan.trials} done)")
+            fleet.rest(self._rng.uniform(0.2, 1.0))
+        self._await(fleet, "the study")
+        for error in fleet.errors:
+            self._say(f"a worker ended by itself: {error}")
+        self._say(f"{opened.slots.count_done()}/{plan.trials} done")
+
+    def _in_order(self) -> list[Fault]:
+        """The faults to come: each kind once, then drawn, in rounds."""
+        kinds = [fault for fault in Fault if fault not in self._skipped]
+        order: list[Fault] = []
+        while len(order) < self._plan.faults:
+            more = list(kinds)
+            if order:
+                self._rng.shuffle(more)
+            order += more
+        return order[: self._plan.faults]
+
+    def _is_over(self, site: Site, opened: _Opened) -> bool:
+        return bool(site.fleet.errors) or opened.slots.are_done(self._plan.trials)
+
+    def _wait_until(self, is_there: Callable[[], bool], site: Site, what: str) -> None:
+        while not is_there():
+            if site.fleet.errors:
+                raise RuntimeError(f"expected {what}, found: {site.fleet.errors[0]}")
+            site.fleet.rest(0.1)
+
+    def _await(self, fleet: Fleet, what: str) -> None:
+        while not fleet.is_gone:
+            fleet.rest(0.2)
+            if time.monotonic() - self._began > self._plan.limit_seconds:
+                limit = self._plan.limit_seconds
+                fleet.errors.append(f"{what} was not done within {limit:.0f} s")
+                return
+
+    # --- what is true
+
+    def _judge(
+        self,
+        site: Site,
+        opened: _Opened,
+        calm: Fleet,
+        undisturbed: Remains,
+        seconds: float,
+    ) -> ChaosResult:
+        spec, catalogue = load_study(str(self._folder / f"{NAME}.toml")), load_catalogue()
+        trials = self._plan.trials
+        with impatient():
+            remains = opened.remains()
+        invariants = [
+            *check_study(remains, spec, catalogue, trials),
+            check_outbox(Outbox(site.outbox).left()),
+            check_cache(CheckpointCache(site.cache), site.torn),
+            check_table(remains, undisturbed, trials),
+            Invariant(
+                "no worker ended by itself",
+                (*site.fleet.errors, *calm.errors),
+                f"{len(list(site.fleet.logs.glob('*.log')))} workers",
+            ),
+        ]
+        by_name = {x.name: x for x in invariants}
+        return ChaosResult(
+            trials,
+            {str(fault): self._faults[fault] for fault in Fault},
+            {str(fault): why for fault, why in self._skipped.items()},
+            tuple(invariants),
+            len(by_name["no result lost"].violations),
+            len(by_name["no result doubled"].violations),
+            overshoot(remains, trials),
+            len(remains.trials) - len({x.user_attrs.get("slot") for x in remains.trials}),
+            seconds,
+            None,
+        )
+
+
+def chaos_lines(result: ChaosResult) -> Sequence[str]:
+    """A result for people."""
+    injected = ", ".join(f"{count} x {kind}" for kind, count in result.faults.items() if count)
+    missing = [
+        f"not injected: {kind}: {result.skipped.get(kind, 'the study was done before')}"
+        for kind, count in result.faults.items()
+        if not count
+    ]
+    missing.append(f"not tried: {NOT_TRIED}")
+    kept = [f"all of it is kept in {result.folder}"] if result.folder else []
+    return [
+        f"{result.trials} trials, {result.retries} retries, {result.seconds:.0f} s",
+        f"injected: {sum(result.faults.values())} faults: {injected}",
+        *missing,
+        *map(str, result.invariants),
+        *kept,
+    ]

@@ -1,0 +1,392 @@
+"""The model card of an exported model: what it is, what it gains, and what is not known of it.
+
+Metadata as the Hugging Face Hub reads it (https://huggingface.co/docs/hub/model-cards). It names
+no licence: only those who publish a model can choose one.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from objectives.models.encoders import Backbone
+from search.findings.judging import with_interval
+from search.findings.recommendation import Choice
+from search.studies.stored_study import StudyResults
+from spaces.backbones import known_backbones
+from spaces.catalogue import Metric, Task, TaskKind
+from spaces.recipe import Method, Route, Stage
+from spaces.studies import Selection
+
+# Metric -> its identifier on the Hub, where it has one, and its name.
+_METRICS = {
+    Metric.SPAN_F1: ("f1", "F1 of spans"),
+    Metric.ACCURACY: ("accuracy", "accuracy"),
+    Metric.MACRO_F1: ("f1", "macro F1"),
+    Metric.SPEARMAN: ("spearmanr", "Spearman's correlation"),
+    Metric.EM_F1: ("em_f1", "mean of exact match and F1"),
+    Metric.BUCC_F1: ("f1", "F1 of sentence pairs"),
+}
+_CLASSES = {
+    "token-classification": "AutoModelForTokenClassification",
+    "text-classification": "AutoModelForSequenceClassification",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "feature-extraction": "AutoModel",
+}
+_SOURCES = {
+    "hub": "the Hugging Face Hub",
+    "local": "local files, known by the fingerprints in `recipe.json`",
+    "pocket": "pocket corpora: generated text of invented languages, no real ones",
+}
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """What a card is about.
+
+    Attributes:
+        results: Of the study.
+        choice: The recipe, and why this one.
+        task: The target task.
+        route: The stages that were trained.
+        seed: Of all of them.
+        backbone: The encoder they began with.
+        place: The folder or the name on the Hub that it is loaded from.
+        versions: Of the program and its libraries.
+    """
+
+    results: StudyResults
+    choice: Choice
+    task: Task
+    route: Route
+    seed: int
+    backbone: Backbone
+    place: str
+    versions: Mapping[str, str]
+
+    @property
+    def steps(self) -> str:
+        """As in `conll2003 -> panx`."""
+        return " -> ".join(x.task for x in (*self.route.intermediate, self.route.target))
+
+    @property
+    def command(self) -> str:
+        """What makes it, without the paths of a machine."""
+        evidence = self.choice.evidence
+        words = ["--study", self.results.name, "--task", self.task.name]
+        if not evidence.is_baseline:
+            words += ["--trial", str(evidence.trial)]
+        words += ["--seed", str(self.seed), "--to", "DIR"]
+        return shlex.join(["python", "-m", "search.export", *words])
+
+    @property
+    def trained_on(self) -> list[Task]:
+        """The tasks whose text it was trained on, in order."""
+        catalogue, names = self.results.catalogue, []
+        for stage in (*self.route.intermediate, self.route.target):
+            for name in [part.task for part in stage.parts] or [stage.task]:
+                if catalogue[name].kind.is_trained:
+                    names.append(catalogue.training_task(catalogue[name]).name)
+        return [catalogue[name] for name in dict.fromkeys(names)]
+
+    @property
+    def base_model(self) -> str | None:
+        """The encoder's name on the Hub; None of one that came from a folder."""
+        if (record := known_backbones().get(self.backbone.name)) is not None:
+            return record.repository
+        return self.backbone.name if self.backbone.revision else None
+
+
+def model_card(model: ExportedModel) -> ModelCard:
+    """The card, with the metadata of the Hub."""
+    parts = [
+        *_head(model),
+        "## Gains",
+        _gains(model),
+        "## Limits",
+        _listed(_limits(model)),
+        "## How to use it",
+        f"```python\n{usage_example(model.task, model.route.target, model.place)}\n```",
+        "## How it was made",
+        *_making(model),
+        "## Licences",
+        *_licences(model),
+    ]
+    return ModelCard(f"---\n{_metadata(model).to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n")
+
+
+def _metadata(model: ExportedModel) -> ModelCardData:
+    results, task = model.results, model.task
+    scores = model.choice.evidence.scores(task.name, model.seed)
+    evaluated = [(score, results.catalogue[score.task]) for score in scores]
+    on_hub = results.frozen["data"]["source"] == "hub"
+    hubs = [record.hub for record in (*model.trained_on, task) if record.hub]
+    tags = ["transfer-search", "cross-lingual-transfer"]
+    if model.route.intermediate:
+        tags.append("intermediate-task-training")
+    if results.is_pocket:
+        tags.append("pocket-corpora")
+    return ModelCardData(
+        base_model=model.base_model,
+        datasets=sorted({hub.repository for hub in hubs}) if on_hub else None,
+        eval_results=[
+            EvalResult(
+                task_type=_pipeline(task),
+                dataset_type=record.hub.repository if record.hub and on_hub else record.name,
+                dataset_name=f"{record.title} ({score.language})",
+                dataset_config=score.language,
+                dataset_split=score.split,
+                metric_type=_METRICS[Metric(score.metric)][0],
+                metric_name=_METRICS[Metric(score.metric)][1],
+                metric_value=round(score.score, 4),
+            )
+            for score, record in evaluated
+        ],
+        language=sorted({results.spec.source_language, *(score.language for score in scores)}),
+        library_name="transformers",
+        metrics=sorted({_METRICS[Metric(score.metric)][0] for score in scores}),
+        model_name=f"{results.name}-{task.name}",
+        pipeline_tag=_pipeline(task),
+        tags=tags,
+    )
+
+
+def _pipeline(task: Task) -> str:
+    if task.kind is TaskKind.QA:
+        return "question-answering"
+    if task.kind is TaskKind.RETRIEVAL:
+        return "feature-extraction"
+    return "token-classification" if task.kind.is_tagging else "text-classification"
+
+
+def _head(model: ExportedModel) -> list[str]:
+    results, evidence = model.results, model.choice.evidence
+    parts = [f"# {model.task.title}"]
+    if results.is_pocket:
+        parts.append(
+            "**Pocket corpora.** It was trained and scored on generated text of invented "
+            "languages: nothing here is about real ones."
+        )
+    encoder = f"`{model.base_model}`" if model.base_model else "An encoder of the user's own"
+    parts.append(
+        f"{encoder}, trained on {model.steps}, in {results.spec.source_language} only. It "
+        f"comes out of the study `{results.name}`, which asked: {results.spec.question}"
+    )
+    number = (
+        f"the baseline of trial {evidence.trial}"
+        if evidence.is_baseline
+        else (f"trial {evidence.trial}")
+    )
+    parts.append(f"Why this recipe ({number}): {model.choice.reason}.")
+    return parts
+
+
+def _gains(model: ExportedModel) -> str:
+    evidence, metric = model.choice.evidence, model.task.metric
+    assert metric is not None, model.task.name
+    own = {x.language: x for x in evidence.scores(model.task.name, model.seed)}
+    seeds = f"{len(evidence.seeds)} seeds" if len(evidence.seeds) > 1 else "one seed"
+    scores = f"{_METRICS[metric][1]} in percent, on {evidence.split} splits"
+    if evidence.is_baseline:
+        means = {
+            language: [x.score.score for x in evidence.pairs if x.score.place[2:4] == place]
+            for language in own
+            for place in [(model.task.name, language)]
+        }
+        rows = [
+            [language, f"{100 * x.score:.1f}", f"{100 * sum(m) / len(m):.1f}", f"{x.examples:,}"]
+            for (language, x), m in zip(own.items(), means.values(), strict=True)
+        ]
+        header = ["language", "this model", "mean over seeds", "examples"]
+        return _table(header, rows) + (
+            f"\n\n{scores}; the mean is over {seeds}. It is the tuned baseline itself, so it has "
+            f"no gain."
+        )
+    sure = evidence.confirmation is not None
+    several = len({row["task"] for row in evidence.rows if row["task"]}) > 1
+    rows = []
+    for row in evidence.rows:
+        if row["task"] not in {"", model.task.name}:
+            continue
+        score = own.get(row["language"])
+        mean = "mean of all targets" if several else "mean"
+        rows.append(
+            [
+                row["language"] or mean,
+                "" if score is None else f"{100 * score.score:.1f}",
+                f"{row['score']:.1f}",
+                f"{row['against']:.1f}",
+                with_interval(row),
+                *([row["verdict"]] if sure else []),
+                f"{row['examples']:,}",
+            ]
+        )
+    header = ["language", "this model", "recipe", "tuned baseline", "gain [95 % interval]"]
+    header += [*(["verdict"] if sure else []), "examples"]
+    note = (
+        f"{scores}. Recipe and tuned baseline are means over {seeds} "
+        f"({', '.join(map(str, evidence.seeds))}); this model is seed {model.seed}. Gains are "
+        f"percentage points over the best recipe without an intermediate task. Intervals hold for "
+        f"each gain by itself and carry over to {evidence.rows[0]['scope']}"
+    )
+    if sure:
+        note += "; verdicts are corrected for all that were judged together"
+    return f"{_table(header, rows)}\n\n{note}."
+
+
+def _limits(model: ExportedModel) -> list[str]:
+    results, evidence = model.results, model.choice.evidence
+    limits = []
+    if results.spec.selection is Selection.TARGET_VALIDATION:
+        limits.append(
+            "The recipe was selected on validation splits of the target languages: transfer is "
+            "not zero-shot, as labels of these languages were used to choose."
+        )
+    else:
+        limits.append("The recipe was selected on the validation split of the source language.")
+    if evidence.confirmation is None:
+        limits.append(
+            "**Not confirmed.** The figures above are those that the recipe was chosen by, so "
+            "they are too high for it, and no verdict is given. `python -m search.confirm "
+            f"--study {results.name}` reads the test splits once, with fresh seeds."
+        )
+    else:
+        looks = len(results.confirmations)
+        times = "once" if looks == 1 else f"{looks} times"
+        limits.append(
+            f"Confirmed on {evidence.confirmation.begun_at[:10]} with seeds that the search did "
+            f"not have; the test splits were looked at {times}."
+        )
+    limits.append(
+        "Its scores are those that the same recipe and seed had in the study. Only scores are "
+        "kept of target stages, so it was trained again; on other hardware the weights differ in "
+        "rounding."
+    )
+    if model.task.halved:
+        limits.append(
+            f"{model.task.name} has one evaluation split, of which half served as validation and "
+            f"half as test split: the figures are no benchmark results."
+        )
+    if results.is_pocket:
+        limits.append(
+            "Pocket corpora: the figures show the program, no transfer between languages."
+        )
+    return limits
+
+
+def usage_example(task: Task, stage: Stage, place: str) -> str:
+    """Python that loads a model of a task from a place, and asks it something."""
+    kind, auto = task.kind, _CLASSES[_pipeline(task)]
+    cut = f'truncation=True, max_length={stage.max_length}, return_tensors="pt"'
+    lines = [
+        f"from transformers import {auto}, AutoTokenizer",
+        "",
+        f'tokenizer = AutoTokenizer.from_pretrained("{place}")',
+        f'model = {auto}.from_pretrained("{place}").eval()',
+    ]
+    if kind.is_tagging:
+        lines += [
+            'words = ["Words", "of", "a", "sentence"]',
+            f"encoded = tokenizer(words, is_split_into_words=True, {cut})",
+            "classes = model(**encoded).logits[0].argmax(-1).tolist()",
+            "places = encoded.word_ids()",
+            "for number, word in enumerate(words):  # a word has the label of its first sub-word",
+            "    print(word, model.config.id2label[classes[places.index(number)]])",
+        ]
+    elif kind is TaskKind.QA:
+        lines += [
+            'question, context = "Who wrote it?", "It was written by somebody."',
+            "encoded = tokenizer(question, context, "
+            + cut.replace("=True", '="only_second"')
+            + ")",
+            "found = model(**encoded)",
+            "start, end = found.start_logits.argmax().item(), found.end_logits.argmax().item()",
+            'print(tokenizer.decode(encoded["input_ids"][0, start : end + 1]))',
+        ]
+    elif kind is TaskKind.RETRIEVAL:
+        lines += [
+            f'encoded = tokenizer(["A sentence.", "Another."], padding=True, {cut})',
+            "layers = model(**encoded, output_hidden_states=True).hidden_states",
+            'weights = encoded["attention_mask"].unsqueeze(-1)',
+            f"vectors = (layers[{stage.pooled_layer}] * weights).sum(1) / weights.sum(1)",
+            "print(vectors.shape)",
+        ]
+    else:
+        paired = "text_b" in kind.columns
+        texts = '"A text.", "Another."' if paired else '"A text."'
+        lines.append(f"encoded = tokenizer({texts}, {cut})")
+        if kind is TaskKind.SIMILARITY:
+            lines.append("print(model(**encoded).logits.item())")
+        else:
+            lines.append("print(model.config.id2label[model(**encoded).logits.argmax(-1).item()])")
+    return "\n".join(lines)
+
+
+def _making(model: ExportedModel) -> list[str]:
+    results = model.results
+    stages = [("intermediate", stage) for stage in model.route.intermediate]
+    stages.append(("target", model.route.target))
+    header = ["stage", "task", "method", "epochs", "learning rate", "batch", "examples", "updates"]
+    rows = [_stage_row(position, stage) for position, stage in stages]
+    versions = ", ".join(f"{name} {found}" for name, found in model.versions.items())
+    encoder = model.base_model or f"fingerprint {model.backbone.key[:16]}"
+    return [
+        _table(header, rows),
+        _listed(
+            [
+                f"Seed {model.seed} in all stages; each stage takes the encoder's weights from "
+                f"the one before, and its head is fresh.",
+                f"Encoder: {encoder} {model.backbone.revision}".rstrip() + ".",
+                f"Data: {_SOURCES[results.frozen['data']['source']]}.",
+                f"Precision: {results.frozen['precision']}. Versions: {versions}.",
+                "`recipe.json` has all of it, for machines.",
+            ]
+        ),
+        f"```\n{model.command}\n```",
+    ]
+
+
+def _stage_row(position: str, stage: Stage) -> list[str]:
+    if not stage.updates:
+        return [position, stage.task, "as it is", "", "", "", "", ""]
+    method = str(stage.method)
+    if stage.method is Method.LORA:
+        method += f", rank {stage.lora_rank}, merged"
+    elif stage.frozen_layers:
+        method += f", {stage.frozen_layers} layers frozen"
+    return [
+        *(position, stage.task, method, str(stage.epochs), f"{stage.learning_rate:g}"),
+        *(str(stage.batch_size), f"{stage.examples:,}", f"{stage.updates:,}"),
+    ]
+
+
+def _licences(model: ExportedModel) -> list[str]:
+    names = [record.name for record in model.trained_on]
+    scored = [] if model.task.name in names else [model.task]
+    rows = [
+        [record.name, use, record.licence, record.urls["licence"]]
+        for records, use in ((model.trained_on, "training"), (scored, "scoring"))
+        for record in records
+    ]
+    record = known_backbones().get(model.backbone.name)
+    if record is not None:
+        rows.append([record.repository, "encoder", record.licence, record.url])
+    else:
+        rows.append([model.base_model or "the encoder", "encoder", "not known here", ""])
+    return [
+        "**No licence is set.** Whoever publishes the model chooses one (`license:` above) that "
+        "the licences of what it was made from allow; they are given as their pages state them.",
+        _table(["what", "for", "licence", "page"], rows),
+    ]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _listed(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

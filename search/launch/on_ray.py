@@ -1,0 +1,340 @@
+"""Workers as actors of a Ray cluster: Ray finds them room, and starts them again when they die.
+
+Trials are not Ray's business: its actors pull them from the study's database like any worker, so
+that one layer alone tries anything again. On a cluster that was there before they are detached:
+the launcher may die, and a second one finds them by their names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from search.command_line.options import study_words
+from search.launch.hosted_worker import HostedWorker, Order, worker_words
+from search.workers.heartbeat import StopSignal
+from spaces.errors import Interrupted, SpecError, StorageError
+from spaces.studies import StudySpec
+from storage.fingerprint import fingerprint
+from storage.leases import Leases
+from storage.opening import is_of_one_machine, open_storage, redacted
+from storage.outages import asking
+from storage.slots import Slots
+
+NAMESPACE = "transfer-search"
+POLL_SECONDS = 1.0
+# A worker that is through stays for so long that its launcher learns how it ended.
+LINGER_SECONDS = 15.0
+# Until Ray has forgotten the name of an actor that was killed.
+FORGET_SECONDS = 10.0
+# Ending takes as long as the update that a worker is at.
+END_SECONDS = 120.0
+
+Node = Mapping[str, Any]
+
+
+class RayWorker:
+    """A worker of a study in a process of Ray's.
+
+    It works from its construction on, as Ray repeats that alone when it starts an actor again
+    whose launcher is gone.
+
+    Args:
+        order: What to do.
+        storage_url: On which storage.
+    """
+
+    def __init__(self, order: Order, storage_url: str) -> None:
+        import ray
+
+        self._worker = HostedWorker(order, storage_url)
+        self._worker.start()
+        handle = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._leave, args=(handle,), daemon=True).start()
+
+    def code(self) -> int | None:
+        """The exit code of its run; None while it is at work."""
+        return self._worker.wait(0)
+
+    def end(self) -> None:
+        """Have it end where it is safe; its trial goes back."""
+        self._worker.end()
+
+    def _leave(self, handle: Any) -> None:
+        """Give its slot of the cluster back when its work is done."""
+        import ray
+
+        self._worker.wait(None)
+        time.sleep(LINGER_SECONDS)
+        ray.kill(handle, no_restart=True)
+
+
+def launch_on_ray(spec: StudySpec, options: argparse.Namespace) -> int:
+    """Have a study's workers on a cluster, and wait for them.
+
+    Args:
+        spec: A checked study.
+        options: From `search.run.parser`.
+
+    Returns:
+        0 when all ended well, the highest exit code of a worker else; 128 + the signal's number
+        when one ended the waiting.
+
+    Raises:
+        SpecError: Ray is not installed, there is no cluster at the address, or no room on it.
+        StorageError: The storage is one of this machine, the cluster is not.
+    """
+    ray = _connected(options)
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if is_of_one_machine(options.storage) and (len(nodes) > 1 or _is_far(options.address)):
+            raise StorageError(
+                f"storage {redacted(options.storage)}: expected a database that all "
+                f"{len(nodes)} nodes of the cluster reach, found one of this machine; use "
+                f"postgresql+psycopg://USER@HOST/DATABASE"
+            )
+        name = options.name or spec.name
+        prefix = f"{name}/{fingerprint(redacted(options.storage))[:8]}/"
+        if options.end:
+            return _end(ray, prefix)
+        return _Fleet(ray, prefix, name, options, nodes).work(options.trials or spec.trials)
+    finally:
+        ray.shutdown()
+
+
+class _Fleet:
+    """The actors of one study."""
+
+    def __init__(
+        self, ray: Any, prefix: str, name: str, options: argparse.Namespace, nodes: Sequence[Node]
+    ) -> None:
+        self._ray = ray
+        self._prefix = prefix
+        self._name = name
+        self._options = options
+        self._nodes = nodes
+        self._stop = StopSignal()
+
+    def work(self, trials: int) -> int:
+        """Start them, and wait until the last has ended."""
+        options = self._options
+        storage = open_storage(options.storage)
+        slots = Slots(storage.engine, Leases(storage.engine), self._name)
+        try:
+            with self._stop.listening(), asking(self._stop.check):
+                try:
+                    code = self._wait(self._started(), slots, trials)
+                except Interrupted:
+                    self._leave()
+                    return 128 + self._stop.number
+            self._show(slots.count_done(), trials)
+            return code
+        finally:
+            storage.close()
+
+    def _started(self) -> dict[int, Any]:
+        options = self._options
+        per_worker, room = worker_resources(options, self._nodes)
+        workers = options.workers or room
+        if workers == 0:
+            raise SpecError(
+                f"--launcher ray: expected room for a worker ({_in_words(per_worker)}) on a node, "
+                f"found none; --threads or --device asks for less"
+            )
+        own = worker_words(options.words)
+        if not options.threads:
+            own += ["--threads", str(int(per_worker["num_cpus"]))]
+        own += ["--device-share", str(per_worker.get("num_gpus", 1.0))]
+        there = _named(self._ray, self._prefix)
+        for actor in there.values():
+            if _code_of(self._ray, actor) is not None:
+                self._ray.kill(actor, no_restart=True)  # of a launcher before, and through
+        until = time.monotonic() + FORGET_SECONDS
+        while (there := _named(self._ray, self._prefix)) and time.monotonic() < until:
+            if all(_code_of(self._ray, actor) is None for actor in there.values()):
+                break
+            time.sleep(POLL_SECONDS / 4)
+        how = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
+        how |= {"max_restarts": -1, "max_task_retries": -1, **per_worker}
+        actor = self._ray.remote(RayWorker)
+        order = Order(tuple(own))
+        # The URL goes as an argument: runtime environments are shown in Ray's dashboard and logs.
+        found = {
+            number: actor.options(name=f"{self._prefix}{number}", **how).remote(
+                order, options.storage
+            )
+            for number in range(workers)
+        }
+        waiting = f"; there is room for {room} now" if workers > room else ""
+        self._say(f"{workers} workers of {_in_words(per_worker)} each on Ray{waiting}")
+        if there:
+            self._say(f"{len(there)} of them are at work already, as they were started")
+        return found
+
+    def _wait(self, actors: dict[int, Any], slots: Slots, trials: int) -> int:
+        codes: dict[int, int] = {}
+        asked = {number: actor.code.remote() for number, actor in actors.items()}
+        shown = -1
+        while asked:
+            self._stop.check()
+            if (done := slots.count_done()) != shown:
+                shown = done
+                self._say(f"{done} of {trials} trials are done")
+            ready, _ = self._ray.wait(
+                list(asked.values()), num_returns=len(asked), timeout=POLL_SECONDS
+            )
+            for number, reply in list(asked.items()):
+                if reply not in ready:
+                    continue
+                try:
+                    code = self._ray.get(reply)
+                except self._ray.exceptions.RayActorError:
+                    code = 0 if slots.are_done(trials) else 1  # it left, or somebody ended it
+                if code is None:
+                    asked[number] = actors[number].code.remote()
+                    continue
+                codes[number] = code
+                del asked[number]
+                self._ray.kill(actors[number], no_restart=True)
+            if len(ready) == len(asked):
+                time.sleep(POLL_SECONDS)
+        return max(codes.values())
+
+    def _leave(self) -> None:
+        """What a signal to the launcher means for its workers."""
+        if self._options.address is None:
+            self._say("ending the workers, as their cluster ends with this process")
+            _end(self._ray, self._prefix)
+            return
+        words = ["--launcher", "ray", "--address", self._options.address, "--end"]
+        self._say(
+            f"the workers go on without this launcher; end them with: "
+            f"{study_words('run', self._options, *words)}"
+        )
+
+    def _show(self, done: int, trials: int) -> None:
+        from search.reporting.terminal import show_results
+        from search.studies.stored_study import open_results
+
+        options = argparse.Namespace(study=self._name, storage=self._options.storage)
+        if done:
+            show_results(open_results(options))
+        if done < trials:
+            self._say(f"{done} of {trials} trials are done, and no worker is left")
+        self._say(f"browse:  {study_words('dashboard', self._options)}")
+
+    def _say(self, line: str) -> None:
+        if not self._options.quiet:
+            print(line, file=sys.stderr)
+
+
+def worker_resources(
+    options: argparse.Namespace, nodes: Sequence[Node]
+) -> tuple[dict[str, float], int]:
+    """What one worker asks of Ray, and how many of them there is room for.
+
+    Args:
+        options: `device`, `threads` and `workers_per_gpu`.
+        nodes: From `ray.nodes()`.
+    """
+    cpus = float(options.threads or 1)
+    resources = [node["Resources"] for node in nodes]
+    if options.device == "cpu" or not any(have.get("GPU") for have in resources):
+        return {"num_cpus": cpus}, sum(int(have.get("CPU", 0) // cpus) for have in resources)
+    per_gpu = options.workers_per_gpu or 1
+    room = sum(
+        min(int(have.get("GPU", 0)) * per_gpu, int(have.get("CPU", 0) // cpus))
+        for have in resources
+    )
+    return {"num_cpus": cpus, "num_gpus": 1 / per_gpu}, room
+
+
+def _connected(options: argparse.Namespace) -> Any:
+    """Ray's module, connected to the cluster.
+
+    Raises:
+        SpecError: It is not installed, or there is no such cluster.
+    """
+    # Read by Ray when it is loaded: no statistics to its makers, and no actor without the cards
+    # that are there for workers without one.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise SpecError(
+            "--launcher ray: expected the package ray, found none; install it with "
+            "pip install 'transfer-search[ray]'"
+        ) from error
+    if options.end and options.address is None:
+        raise SpecError("--end: expected --address, of the cluster that the workers are on")
+    how: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": logging.ERROR}
+    try:
+        if options.address:
+            ray.init(options.address, **how)
+        else:
+            ray.init("local", include_dashboard=False, **how)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        found = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SpecError(
+            f"--address: expected a Ray cluster at {options.address}, found: {found}; one that "
+            f"wants a token has it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        ) from error
+    return ray
+
+
+def _end(ray: Any, prefix: str) -> int:
+    """End a study's workers, those that cannot do it themselves by force."""
+    actors = _named(ray, prefix)
+    asked = [actor.end.remote() for actor in actors.values()]
+    until = time.monotonic() + END_SECONDS
+    while actors and time.monotonic() < until:
+        for name, actor in list(actors.items()):
+            if _code_of(ray, actor) is not None:
+                ray.kill(actor, no_restart=True)
+                del actors[name]
+        time.sleep(POLL_SECONDS / 4)
+    for actor in actors.values():
+        ray.kill(actor, no_restart=True)
+    print(f"{len(asked)} workers ended", file=sys.stderr)
+    return 0
+
+
+def _named(ray: Any, prefix: str) -> dict[str, Any]:
+    """The actors of a study that are there."""
+    found = {}
+    for name in ray.util.list_named_actors():
+        if name.startswith(prefix):
+            try:
+                found[name] = ray.get_actor(name)
+            except ValueError:
+                continue  # it left between the list and this
+    return found
+
+
+def _code_of(ray: Any, actor: Any) -> int | None:
+    """The exit code of an actor's run, 0 of one that is gone; None while it is at work."""
+    try:
+        code: int | None = ray.get(actor.code.remote(), timeout=POLL_SECONDS)
+    except ray.exceptions.GetTimeoutError:
+        return None
+    except ray.exceptions.RayActorError:
+        return 0
+    return code
+
+
+def _is_far(address: str | None) -> bool:
+    return (address or "").startswith("ray://")
+
+
+def _in_words(resources: Mapping[str, float]) -> str:
+    words = [f"{resources['num_cpus']:.3g} CPU"]
+    if "num_gpus" in resources:
+        words.append(f"{resources['num_gpus']:.3g} GPU")
+    return ", ".join(words)

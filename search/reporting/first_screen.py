@@ -1,0 +1,267 @@
+"""The first screen of a report: the answer in words, how sure it is, and what to do next.
+
+The answer is a confirmation's, where there is one. Else it says that it is not confirmed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from optuna.trial import TrialState
+
+from objectives.gains.intervals import Verdict
+from objectives.gains.transfer_gain import in_points
+from search.cost import StudyCost
+from search.findings.judging import (
+    VerdictRow,
+    aggregate_note,
+    means,
+    recipe_names,
+    verdict_line,
+    with_interval,
+)
+from search.findings.landscape import Landscape
+from search.reporting.terminal import trial_counts
+from search.studies.stored_study import StudyResults
+from storage.tables import Confirmation
+
+INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The first screen.
+
+    Attributes:
+        answer: To the question, in a sentence or two.
+        how_sure: What the answer rests on.
+        asked: What was compared, on what.
+        cost: Time.
+        next: What to do: in words, and the command, if there is one. The first is the advice.
+    """
+
+    answer: str
+    how_sure: list[str]
+    asked: str
+    cost: str
+    next: list[tuple[str, str]]
+
+
+def summarize(results: StudyResults, landscape: Landscape, cost: StudyCost, words: str) -> Summary:
+    """Put into words what a study found.
+
+    Args:
+        results: Of the study.
+        landscape: Its own.
+        cost: Its own.
+        words: The options that name it in a command.
+    """
+    looks = results.confirmations
+    done = [look for look in looks if look.result is not None]
+    return Summary(
+        answer=_answer(results, landscape, done),
+        how_sure=_how_sure(results, landscape, done),
+        asked=_asked(results),
+        cost=_cost_in_words(cost, done),
+        next=_next_steps(results, looks, words),
+    )
+
+
+def _answer(results: StudyResults, landscape: Landscape, done: Sequence[Confirmation]) -> str:
+    if not results.recipes:
+        return "No answer yet: no trial is complete."
+    if done:
+        return _confirmed_answer(done[-1])
+    judged = sorted(means(landscape.leaders), key=lambda row: -row["gain"])
+    if not judged:
+        return (
+            "No answer yet: no recipe with an intermediate task is complete on seeds that the "
+            "tuned baseline has too."
+        )
+    best = judged[0]
+    recipe = next(x for x in results.recipes if x.first.number == best["trial"])
+    name = f"{recipe.task} ({recipe.arm}, trial {best['trial']})"
+    gain = f"{with_interval(best)} points over training directly, well tuned"
+    if best["verdict"] == Verdict.HELPS:
+        return f"Not confirmed: training on {name} first seems to help, {gain}."
+    if best["gain"] <= 0:
+        return f"Not confirmed: nothing beats training directly; the nearest is {name}, {gain}."
+    return f"Not confirmed: the best is {name}, {gain}, which is no reliable difference."
+
+
+def _confirmed_answer(look: Confirmation) -> str:
+    assert look.result is not None
+    rows, names = means(look.result["verdicts"]), recipe_names(look.plan)
+    by_verdict = {
+        verdict: sorted((x for x in rows if x["verdict"] == verdict), key=lambda x: -x["gain"])
+        for verdict in Verdict
+    }
+    helping, hurting = by_verdict[Verdict.HELPS], by_verdict[Verdict.HURTS]
+    if helping:
+        best = helping[0]
+        answer = (
+            f"Train on {names[best['trial']]} first: it helps, {with_interval(best)} points over "
+            f"training directly, well tuned."
+        )
+        if len(helping) > 1:
+            others = ", ".join(names[row["trial"]] for row in helping[1:])
+            answer += f" So does {others}, by {in_points(helping[1]['gain'])} or less."
+    else:
+        answer = f"Undecided: none of the {len(rows)} recipes that were confirmed helps reliably."
+    if hurting:
+        names_of = ", ".join(
+            f"{names[row['trial']]} by {in_points(row['gain'])}" for row in hurting
+        )
+        answer += f" Reliably worse: {names_of}."
+    return answer
+
+
+def _how_sure(
+    results: StudyResults, landscape: Landscape, done: Sequence[Confirmation]
+) -> list[str]:
+    if not results.recipes:
+        return []
+    if not done:
+        count = len(results.recipes)
+        lines = [
+            f"Exploratory: the recipes were chosen by the same {results.spec.selection} scores "
+            f"that judge them here. The best of {count} flatters; only a confirmation says by how "
+            f"much."
+        ]
+        smallest = _smallest_detectable(means(landscape.leaders))
+        if smallest is not None:
+            lines.append(
+                f"With the seeds so far, a gain below {smallest:.1f} points would often be "
+                f"missed. {INTERVALS}"
+            )
+        return lines + _aggregate_lines(results)
+    look = done[-1]
+    assert look.result is not None
+    rows = look.result["verdicts"]
+    cells = [row for row in rows if row["task"]]
+    helps, hurts = (
+        sum(row["verdict"] == verdict for row in cells)
+        for verdict in (Verdict.HELPS, Verdict.HURTS)
+    )
+    lines = [
+        f"Confirmed on {look.begun_at[:10]}: {len(look.plan['recipes'])} recipes chosen "
+        f"before any test split was read, {len(look.plan['seeds'])} fresh seeds, test splits, "
+        f"against the tuned baseline (trial {look.plan['baseline_trial']}). The verdicts are "
+        f"corrected so that at most 5 % of such studies have a wrong one. {INTERVALS}"
+    ]
+    lines += [
+        f"{verdict_line(row, recipe_names(look.plan)[row['trial']])}." for row in means(rows)
+    ]
+    lines.append(
+        f"Of {len(cells)} recipes in single languages {helps} help reliably, {hurts} hurt; of the "
+        f"rest nothing reliable can be said."
+    )
+    if look.look > 1:
+        lines.append(
+            f"This is look {look.look} at the same test splits: what was chosen after an earlier "
+            f"look is less sure than these numbers say."
+        )
+    trials = sum(len(recipe.trials) for recipe in results.recipes)
+    if (newer := trials - look.plan["trials_of_the_search"]) > 0:
+        lines.append(f"The search has gone on since: {newer} trials are not in this.")
+    return lines + _aggregate_lines(results)
+
+
+def _aggregate_lines(results: StudyResults) -> list[str]:
+    spec = results.spec
+    note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(results.catalogue)))
+    return [f"{note[0].upper()}{note[1:]}."] if note else []
+
+
+def _smallest_detectable(rows: Iterable[VerdictRow]) -> float | None:
+    """Points, of those gains of which it is known."""
+    return min((x["detectable"] for x in rows if x["detectable"] is not None), default=None)
+
+
+def _asked(results: StudyResults) -> str:
+    spec, catalogue = results.spec, results.catalogue
+    targets = "; ".join(
+        f"{task.name} in {', '.join(spec.target_languages(task))}"
+        for task in spec.target_tasks(catalogue)
+    )
+    counts = trial_counts(results.study).items()
+    states = ", ".join(f"{n} {'failed' if state == 'fail' else state}" for state, n in counts)
+    return (
+        f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
+        f"{targets}; {len(results.recipes)} recipes in {states or 'no'} trials; selected on "
+        f"{spec.selection}."
+    )
+
+
+def _cost_in_words(cost: StudyCost, done: Sequence[Confirmation]) -> str:
+    words = (
+        f"{_duration(cost.trained.seconds)} of training and scoring, where trials that share "
+        f"nothing would have taken {_duration(cost.asked.seconds)}"
+    )
+    if cost.spent_elsewhere.seconds >= 1:
+        words += f"; {_duration(cost.spent_elsewhere.seconds)} went into trials without a result"
+    seconds = sum(look.result["seconds"] for look in done if look.result)
+    return words + (f"; confirming took {_duration(seconds)}." if done else ".")
+
+
+def _next_steps(
+    results: StudyResults, looks: Sequence[Confirmation], words: str
+) -> list[tuple[str, str]]:
+    confirm, trials = (
+        f"python -m search.confirm {words}",
+        len(results.study.get_trials(deepcopy=False)),
+    )
+    more = f"python -m search.run {words} --trials {max(2 * trials, results.spec.trials)}"
+    same = "with the --set, --data and --backbone that the study was made with"
+    if looks and looks[-1].result is None:
+        return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
+    if looks:
+        return _after_confirmation(looks[-1], results.name, words)
+    if running := results.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        wait = f"Running trials: {len(running)}. Report again when they have ended."
+        return [(wait, f"python -m search.report {words}")]
+    tried = {recipe.arm for recipe in results.recipes}
+    if missing := [arm for arm in results.spec.arms if arm not in tried]:
+        return [(f"Go on searching, {same}: {', '.join(missing)} has no recipe yet.", more)]
+    return [
+        ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
+        (f"Or search on before, {same}:", more),
+    ]
+
+
+def _after_confirmation(look: Confirmation, study: str, words: str) -> list[tuple[str, str]]:
+    assert look.result is not None
+    rows = means(look.result["verdicts"])
+    export = f"python -m search.export {words} --to {shlex.quote(f'{study}-model')}"
+    if any(row["verdict"] == Verdict.HELPS for row in rows):
+        decided = (
+            "Nothing is left to decide: another look at the same test splits (--again) would make "
+            "these verdicts weaker. This writes the model to use:"
+        )
+        return [(decided, export)]
+    direct = (
+        "As long as nothing helps reliably, the model to use is the tuned baseline, trained "
+        "directly. This writes it:"
+    )
+    steps = [(direct, export)]
+    smallest = _smallest_detectable(x for x in rows if x["verdict"] == Verdict.UNDECIDED)
+    if smallest is not None:
+        seeds = len(look.plan["seeds"])
+        again = (
+            f"With {seeds} {'seeds' if seeds > 1 else 'seed'} a gain below {smallest:.1f} points "
+            f"would often be missed. More would see smaller ones, on test splits that have been "
+            f"looked at, which every later report will say:"
+        )
+        more = f"python -m search.confirm {words} --again --seeds {2 * seeds}"
+        steps.append((again, more))
+    return steps
+
+
+def _duration(seconds: float) -> str:
+    """As in `3 h 20 min`, `12 min` or `40 s`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

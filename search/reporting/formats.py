@@ -1,0 +1,122 @@
+"""A report's content as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.reporting.report_content import Findings
+
+POCKET = (
+    "Pocket corpora: generated text with planted effects. These figures say nothing about any "
+    "real language."
+)
+
+
+def as_markdown(findings: Findings, figures: Collection[str]) -> str:
+    """The report as Markdown.
+
+    Args:
+        findings: Of the study.
+        figures: Names of those that lie in `figures/` as PNG.
+    """
+    summary = findings.summary
+    lines = [f"# {_md(findings.title)}", ""]
+    if findings.is_pocket:
+        lines += [f"> {POCKET}", ""]
+    lines += [f"**{_md(summary.answer)}**", ""]
+    lines += [f"- How sure: {_md(line)}" for line in summary.how_sure]
+    lines += [
+        f"- What was asked: {_md(summary.asked)}",
+        f"- What it cost: {_md(summary.cost)}",
+    ]
+    for words, command in summary.next:
+        lines += [f"- What to do next: {_md(words)}", ""]
+        lines += ["  ```sh", f"  {command}", "  ```", ""] if command else []
+    for section in findings.sections:
+        pocket = " (pocket corpora)" if findings.is_pocket else ""
+        lines += [f"## {section.title}{'' if section.name == 'provenance' else pocket}", ""]
+        for line in section.lines:
+            lines += [_md(line), ""]
+        if section.name in figures:
+            lines += [f"![{section.title}](figures/{section.name}.png)", ""]
+        if section.rows:
+            marks = ("---" if section.is_text(i) else "--:" for i in range(len(section.columns)))
+            rows = [[_md(cell) for cell in row] for row in (section.columns, *section.rows)]
+            lines += [f"| {' | '.join(row)} |" for row in (rows[0], list(marks), *rows[1:])]
+            lines += [""]
+    return "\n".join(lines)
+
+
+def as_json(findings: Findings) -> dict[str, Any]:
+    """All numbers, in JSON's types; what is not known is null."""
+    landscape, cost = findings.landscape, findings.cost
+    content = {
+        "study": findings.study,
+        "question": findings.question,
+        "is_pocket": findings.is_pocket,
+        **asdict(findings.summary),
+        "trials": dict(findings.states),
+        "arms": [
+            {
+                "arm": arm.arm,
+                "recipes": arm.recipes,
+                "trial": arm.best.first.number if arm.best else None,
+                "intermediate": arm.best.task if arm.best else None,
+                "tuned_gain": arm.tuned_gain,
+                "mean_paired_gain": arm.mean_paired_gain,
+            }
+            for arm in findings.arms
+        ],
+        "leaders": landscape.leaders,
+        "confirmations": [asdict(look) for look in findings.confirmations],
+        "recipes": landscape.recipes,
+        "transfer_matrix": landscape.matrix,
+        "additive": landscape.additive and vars(landscape.additive),
+        "landscape": landscape.surface and vars(landscape.surface),
+        "importance": landscape.importance,
+        "pareto_front": list(landscape.recipes.query("is_on_front")["trial"])
+        if len(landscape.recipes)
+        else [],
+        "epoch_curves": landscape.curves,
+        "claims": [
+            {"text": x.claim.text, "outcome": x.outcome, "because": x.because}
+            for x in findings.claims
+        ],
+        "cost": {
+            "trials": cost.trials,
+            "asked": asdict(cost.asked),
+            "trained": asdict(cost.trained),
+            "saved": {name: asdict(saved) for name, saved in cost.saved.items()},
+            "spent_elsewhere": asdict(cost.spent_elsewhere),
+        },
+        "provenance": dict(findings.provenance),
+    }
+    plain: dict[str, Any] = _plain(content)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, pd.DataFrame):
+        return _plain(value.to_dict("records"))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def _md(text: str) -> str:
+    """Text that Markdown takes for itself."""
+    for mark in "\\`*_[]|":
+        text = text.replace(mark, f"\\{mark}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())

@@ -1,0 +1,106 @@
+"""What a study found, in words and numbers: the content of page, Markdown and JSON alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from search.cost import StudyCost, study_cost
+from search.findings.claims import ClaimVerdict, check_claims
+from search.findings.judging import VerdictRow
+from search.findings.landscape import Landscape, read_landscape
+from search.reporting.first_screen import Summary, summarize
+from search.reporting.section import Section
+from search.reporting.study_sections import report_sections
+from search.reporting.terminal import ArmSummary, summarize_arms, trial_counts
+from search.studies.stored_study import StudyResults
+from storage.tables import Confirmation
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of it.
+
+    Attributes:
+        study: Its name.
+        question: Of its file.
+        is_pocket: Whether it is about the pocket corpora.
+        summary: The first screen.
+        sections: What follows, provenance last.
+        landscape: The numbers of the search.
+        arms: Of the search.
+        confirmed: The verdicts of the last confirmation that is done.
+        confirmations: All of them.
+        claims: Of the study.
+        cost: Of the search.
+        states: State -> how many trials.
+        provenance: What the study was made from and with.
+    """
+
+    study: str
+    question: str
+    is_pocket: bool
+    summary: Summary
+    sections: list[Section]
+    landscape: Landscape
+    arms: list[ArmSummary]
+    confirmed: list[VerdictRow]
+    confirmations: list[Confirmation]
+    claims: list[ClaimVerdict]
+    cost: StudyCost
+    states: Mapping[str, int]
+    provenance: Mapping[str, str]
+
+    @property
+    def title(self) -> str:
+        """Of the page."""
+        return f"{self.study}{' (pocket corpora)' if self.is_pocket else ''}: {self.question}"
+
+
+def find(results: StudyResults, words: str) -> Findings:
+    """Read a study and put into words what it found.
+
+    Args:
+        results: Of the study.
+        words: The options that name it in a command.
+    """
+    spec, languages = results.spec, results.languages
+    landscape = read_landscape(results)
+    arms = summarize_arms(results.recipes, spec.arms, languages)
+    cost = study_cost(results.ledger, results.name)
+    claims = check_claims(spec, results.recipes, languages)
+    done = [look.result for look in results.confirmations if look.result is not None]
+    provenance = _provenance(results)
+    return Findings(
+        study=results.name,
+        question=spec.question,
+        is_pocket=results.is_pocket,
+        summary=summarize(results, landscape, cost, words),
+        sections=report_sections(results, landscape, arms, claims, provenance),
+        landscape=landscape,
+        arms=arms,
+        confirmed=list(done[-1]["verdicts"]) if done else [],
+        confirmations=results.confirmations,
+        claims=claims,
+        cost=cost,
+        states=trial_counts(results.study),
+        provenance=provenance,
+    )
+
+
+def _provenance(results: StudyResults) -> dict[str, str]:
+    about, frozen = results.study.user_attrs, results.frozen
+    kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
+    stages = results.trained_stages.values()
+    versions = {f"{n} {v}" for stage in stages for n, v in stage.versions.items()}
+    facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
+    return facts | {
+        "precision": str(frozen["precision"]),
+        "seeds of a trial": str(results.spec.seeds),
+        "devices": ", ".join(sorted({stage.device for stage in stages})),
+        "versions": ", ".join(sorted(versions)),
+        "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in frozen["backbones"].items()),
+        "storage": results.shown_url,
+        "study file": json.dumps(frozen["spec"]),
+    }

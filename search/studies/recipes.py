@@ -1,0 +1,137 @@
+"""What a study has finished: trials with their scores, and recipes over all their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from objectives.gains.transfer_gain import TransferGain
+from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate, StudySpec
+from storage.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class FinishedTrial:
+    """A complete trial and its scores."""
+
+    trial: FrozenTrial
+    gain: TransferGain
+
+
+@dataclass(frozen=True)
+class FinishedRecipe:
+    """A recipe and all complete trials of it, which differ in their seeds.
+
+    Attributes:
+        trials: In order.
+    """
+
+    trials: tuple[FinishedTrial, ...]
+
+    @property
+    def first(self) -> FrozenTrial:
+        """The trial that tried it first, by whose number it is known."""
+        return self.trials[0].trial
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it has been tried again with fresh seeds."""
+        return any("repeat_of" in item.trial.user_attrs for item in self.trials)
+
+    @cached_property
+    def gain(self) -> TransferGain:
+        """Over all seeds, each counted once."""
+        pairs = {
+            (pair.seed, pair.score.task, pair.score.language): pair
+            for item in self.trials
+            for pair in item.gain.pairs
+        }
+        return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
+
+    def asked_again(self, spec: StudySpec) -> dict[str, object]:
+        """What a trial is told that repeats it, with seeds that no first trial has."""
+        first = spec.first_seed + spec.seeds
+        seeds = list(range(first, first + spec.seeds))
+        return {"repeat_of": self.first.number, "seeds": seeds}
+
+    @property
+    def arm(self) -> str:
+        """none, general, biomedical, legal or mixed."""
+        return str(self.first.params["intermediate.domain"])
+
+    @property
+    def task(self) -> str:
+        """The intermediate task or mixture; empty in the arm "none"."""
+        return str(self.first.params.get(f"intermediate.task.{self.arm}", ""))
+
+    @property
+    def in_words(self) -> str:
+        """Its choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
+        rest = (
+            f"{name} {value}"
+            for name, value in self.first.params.items()
+            if not name.startswith(("intermediate.domain", "intermediate.task"))
+        )
+        return ", ".join((self.task or NO_INTERMEDIATE, *rest))
+
+
+def finished_trials(study: Study, ledger: Ledger, aggregate: Aggregate) -> list[FinishedTrial]:
+    """The complete trials of a study, in order."""
+    pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
+    return [
+        FinishedTrial(trial, TransferGain(tuple(pairs[trial.number]), aggregate))
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if trial.number in pairs
+    ]
+
+
+def finished_recipes(study: Study, ledger: Ledger, aggregate: Aggregate) -> list[FinishedRecipe]:
+    """The recipes of a study's complete trials, in the order they were tried first."""
+    groups: dict[frozenset[tuple[str, object]], list[FinishedTrial]] = {}
+    for item in finished_trials(study, ledger, aggregate):
+        groups.setdefault(frozenset(item.trial.params.items()), []).append(item)
+    return [FinishedRecipe(tuple(group)) for group in groups.values()]
+
+
+def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> list[FinishedRecipe]:
+    """Recipes by gain, the best first; those that were repeated come before all others.
+
+    A recipe leads the others because it is good or because its seeds were lucky; in fresh seeds
+    luck does not last.
+    """
+    return sorted(
+        recipes, key=lambda x: (x.is_repeated, x.gain.overall_gain(languages)), reverse=True
+    )
+
+
+def repeat_candidates(
+    study: Study, ledger: Ledger, spec: StudySpec, languages: frozenset[str]
+) -> list[FinishedRecipe]:
+    """The recipes that were tried with one set of seeds and may be worth fresh ones, best first.
+
+    Those that were clearly behind are left out, and those whose repeat has begun.
+    """
+    recipes = finished_recipes(study, ledger, spec.target.aggregate)
+    repeated = {
+        trial.user_attrs["repeat_of"]
+        for trial in study.get_trials(deepcopy=False)
+        if "repeat_of" in trial.user_attrs
+    }
+    return [
+        recipe
+        for recipe in leaders(recipes, languages)
+        if not (
+            "stopped" in recipe.first.user_attrs
+            or recipe.is_repeated
+            or recipe.first.number in repeated
+        )
+    ]
+
+
+def best_of_arm(leading: Sequence[FinishedRecipe], arm: str) -> FinishedRecipe | None:
+    """The first recipe of an arm among `leaders`; None where it has none."""
+    return next((recipe for recipe in leading if recipe.arm == arm), None)

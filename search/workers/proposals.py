@@ -1,0 +1,208 @@
+"""What a trial is to try, seeded by its slot, and what stops a trial that is far behind.
+
+A proposal is made against one reading of the study's history and is whole before the trial exists
+in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
+drawn again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
+from optuna.samplers._tpe.sampler import _split_trials, default_gamma
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from spaces.dimensions import SearchSpace, reference_parameters
+from spaces.errors import StorageError
+from spaces.studies import NO_INTERMEDIATE, Sampler
+from storage.fingerprint import fingerprint
+from storage.patient_storage import SharedStorage
+
+
+class History:
+    """What a study has tried at one moment, to propose from.
+
+    Args:
+        storage: Of the study.
+        study: As opened there.
+
+    Attributes:
+        study: With the trials of that moment; read and not written.
+        groups: Parameter -> all that trials have together with it or not at all.
+        densities: What TPE has made of the trials so far: parameters -> where these are good, and
+            where they are not.
+    """
+
+    def __init__(self, storage: SharedStorage, study: Study) -> None:
+        snapshot = storage.snapshot(study._study_id)
+        self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
+        # TPE finds its groups from all trials each time; few of them differ in what they have.
+        self._kinds = optuna.load_study(
+            study_name=study.study_name, storage=snapshot.of_each_kind()
+        )
+        kinds = [set(trial.params) for trial in self._kinds.get_trials(deepcopy=False)]
+        names = sorted(set().union(*kinds))
+        where = {name: tuple(name in kind for kind in kinds) for name in names}
+        self.groups = {x: [y for y in names if where[y] == where[x]] for x in names}
+        self.densities: dict[tuple[str, ...], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
+
+    @cached_property
+    def good_and_other(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
+        """Its trials as TPE splits them; those of other workers that still run are no good yet."""
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        trials = self.study.get_trials(deepcopy=False, states=states)
+        finished = sum(trial.state is not TrialState.RUNNING for trial in trials)
+        return _split_trials(self.study, trials, default_gamma(finished))
+
+    def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """What `sampler` may draw together, before its first draw."""
+        return sampler.infer_relative_search_space(self._kinds, trial)
+
+
+class Proposal:
+    """Draws the parameters of one trial: at random, or by TPE, multivariate and grouped.
+
+    Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
+    with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
+    proposed. `group` is what lets the multivariate sampler see conditional parameters: Falkner et
+    al. 2018 for the former (https://arxiv.org/abs/1807.01774), Optuna's documentation for the
+    latter. `constant_liar` keeps it away from what other workers are at.
+
+    Args:
+        history: Of the study.
+        slot: Number of the slot.
+        draw: 0 for the first proposal of the slot, 1 for the next one, ...
+        fixed: Parameters that are given.
+        sampler: RANDOM depends on nothing but the study's name, the slot and the draw.
+
+    Attributes:
+        params: Drawn so far.
+        distributions: Of `params`.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        slot: int,
+        draw: int = 0,
+        fixed: Mapping[str, Any] | None = None,
+        sampler: Sampler = Sampler.TPE,
+    ) -> None:
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        self._history, self._study, self._fixed = history, history.study, fixed or {}
+        # Of no trial that is there, so that TPE leaves none out as the one it proposes for.
+        self._trial = FrozenTrial(
+            -1, TrialState.RUNNING, None, None, None, {}, {}, {}, {}, {}, trial_id=-1
+        )
+        seed = int(fingerprint([self._study.study_name, slot, draw])[:8], 16)
+        self._sampler = (
+            _HistoryTPE(seed, history) if sampler is Sampler.TPE else RandomSampler(seed)
+        )
+        self._space = history.space(self._sampler, self._trial)
+        self._relative: dict[str, Any] = {}
+        self._asked: set[str] = set()
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of `choices`.
+
+        Raises:
+            StorageError: The parameter is given, and none of them.
+        """
+        distribution = CategoricalDistribution(choices)
+        if name in self._fixed:
+            value = self._fixed[name]
+            if value not in choices:
+                raise StorageError(
+                    f"study {self._study.study_name!r}: expected {name} in "
+                    f"{', '.join(map(str, choices))}, found {value!r} in a trial that was queued"
+                )
+        elif name in self._drawn_with(name):
+            value = self._relative[name]
+        else:
+            value = self._sampler.sample_independent(self._study, self._trial, name, distribution)
+        self.params[name], self.distributions[name] = value, distribution
+        return value
+
+    def _drawn_with(self, name: str) -> Mapping[str, Any]:
+        """What is drawn so far, after the group of `name`: of no group that nobody asks for."""
+        if name in self._space and name not in self._asked:
+            group = {x: self._space[x] for x in self._history.groups[name] if x in self._space}
+            self._asked |= group.keys()
+            self._relative |= self._sampler.sample_relative(self._study, self._trial, group)
+        return self._relative
+
+    def as_trial(self, attributes: Mapping[str, Any]) -> FrozenTrial:
+        """The template of a running trial of these parameters."""
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=self.params,
+            distributions=self.distributions,
+            user_attrs=dict(attributes),
+        )
+
+
+class _HistoryTPE(TPESampler):
+    """Optuna's TPE, which splits a history once, however often it draws from it.
+
+    Optuna splits all trials for each group of each draw: in a study of 5,000 trials most of what
+    a proposal takes, and workers that converge draw again and again.
+    """
+
+    def __init__(self, seed: int, history: History) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
+        self._history = history
+
+    def _sample(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        densities, key = self._history.densities, tuple(search_space)
+        if key not in densities:
+            good_trials, other_trials = self._history.good_and_other
+            densities[key] = (
+                self._build_parzen_estimator(study, search_space, good_trials, handle_below=True),
+                self._build_parzen_estimator(
+                    study, search_space, other_trials, handle_below=False
+                ),
+            )
+        good, other = densities[key]
+        samples = good.sample(self._rng.rng, self._n_ei_candidates)
+        best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
+        return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
+
+
+def seed_pruner(p_threshold: float) -> BasePruner:
+    """What says after each seed whether a trial is clearly behind the best one.
+
+    Both have the gains of the same languages in the same seeds, which are compared by pairs.
+
+    Args:
+        p_threshold: Of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
+    """
+    if not p_threshold:
+        return NopPruner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=p_threshold)
+
+
+def first_parameters(space: SearchSpace, slot: int) -> dict[str, Any]:
+    """Parameters that are given in the first slots of a study: each arm is tried once before TPE.
+
+    The first of all is the reference baseline, which every trial is held against.
+    """
+    if slot == 0:
+        return reference_parameters(space)
+    others = [arm for arm in space.arms if arm != NO_INTERMEDIATE]
+    return {"intermediate.domain": others[slot - 1]} if slot <= len(others) else {}

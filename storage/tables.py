@@ -1,0 +1,250 @@
+"""What the ledger keeps: its tables, and what a row of each is to the rest of the program."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+
+TABLES = sa.MetaData()
+
+STUDIES = sa.Table(
+    "transfer_studies",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("frozen", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.String(32), nullable=False),
+)
+SCORES = sa.Table(
+    "transfer_scores",
+    TABLES,
+    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
+    sa.Column("corpus_key", sa.String(64), primary_key=True),
+    sa.Column("task", sa.String(128), primary_key=True),
+    sa.Column("language", sa.String(3), primary_key=True),
+    sa.Column("split", sa.String(10), primary_key=True),
+    sa.Column("metric", sa.String(32), nullable=False),
+    sa.Column("score", sa.Float(53), nullable=False),
+    sa.Column("examples", sa.Integer, nullable=False),
+    sa.Column("lost_words", sa.Integer, nullable=False),
+    sa.Column("unscored_examples", sa.Integer, nullable=False),
+    # MySQL takes 64 KB of a binary whose length is not given; 16 MB are 2 million examples.
+    sa.Column("outcomes", sa.LargeBinary(2**24 - 1), nullable=False),
+)
+RESULTS = sa.Table(
+    "transfer_results",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("trial_number", sa.Integer, primary_key=True),
+    sa.Column("seed", sa.Integer, primary_key=True),
+    sa.Column("task", sa.String(128), primary_key=True),
+    sa.Column("language", sa.String(3), primary_key=True),
+    sa.Column("split", sa.String(10), primary_key=True),
+    sa.Column("corpus_key", sa.String(64), nullable=False),
+    sa.Column("checkpoint_key", sa.String(64), nullable=False),
+    sa.Column("baseline_key", sa.String(64), nullable=False),
+    sa.Column("reference_key", sa.String(64), nullable=False),
+)
+CONFIRMATIONS = sa.Table(
+    "transfer_confirmations",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("look", sa.Integer, primary_key=True),
+    sa.Column("begun_at", sa.String(32), nullable=False),
+    sa.Column("plan", sa.JSON, nullable=False),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+)
+STAGES = sa.Table(
+    "transfer_stages",
+    TABLES,
+    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
+    sa.Column("parent_key", sa.String(64), nullable=False),
+    sa.Column("task", sa.String(128), nullable=False),
+    sa.Column("updates", sa.Integer, nullable=False),
+    sa.Column("training_seconds", sa.Float(53), nullable=False),
+    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("precision", sa.String(16), nullable=False),
+    sa.Column("versions", sa.JSON, nullable=False),
+)
+LOSSES = sa.Table(
+    "transfer_losses",
+    TABLES,
+    sa.Column("checkpoint_key", sa.String(64), primary_key=True),
+    sa.Column("by_epoch", sa.JSON, nullable=False),
+)
+STAGE_RUNS = sa.Table(
+    "transfer_stage_runs",
+    TABLES,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("token", sa.String(32), nullable=False, unique=True),
+    sa.Column("study_name", sa.String(255), nullable=False, index=True),
+    sa.Column("trial_number", sa.Integer, nullable=False),
+    sa.Column("seed", sa.Integer, nullable=False),
+    sa.Column("position", sa.String(16), nullable=False),
+    sa.Column("task", sa.String(128), nullable=False),
+    sa.Column("checkpoint_key", sa.String(64), nullable=False),
+    sa.Column("updates_asked", sa.Integer, nullable=False),
+    sa.Column("updates_trained", sa.Integer, nullable=False),
+    sa.Column("training_seconds", sa.Float(53), nullable=False),
+    sa.Column("scoring_seconds", sa.Float(53), nullable=False),
+    sa.Column("finished", sa.Boolean, nullable=False),
+)
+# Outcomes are a thousand times a score, and only statistics want them.
+SCORE_COLUMNS = [column for column in SCORES.c if column.name != "outcomes"]
+
+ScorePlace = tuple[str, str, str, str, str]
+"""Checkpoint key, corpus key, task, language, split."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How one checkpoint does on one split of one language.
+
+    Attributes:
+        checkpoint_key: The trained stage.
+        corpus_key: Fingerprint of the examples scored.
+        task: Name in the catalogue.
+        language: ISO 639-3.
+        split: validation or test.
+        metric: Name of the metric.
+        score: In [0, 1] (a correlation: in [-1, 1]).
+        examples: How many were scored.
+        lost_words: Words that no sub-word stands for (cut off at max_length, or unknown to the
+            tokenizer); they count as wrong.
+        unscored_examples: Left out because the source language has not their label.
+        outcomes: What each example adds to the score (`objectives.scores.outcomes.packed`); only
+            `Ledger.outcomes` reads it back.
+    """
+
+    checkpoint_key: str
+    corpus_key: str
+    task: str
+    language: str
+    split: str
+    metric: str
+    score: float
+    examples: int
+    lost_words: int
+    unscored_examples: int
+    outcomes: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def place(self) -> ScorePlace:
+        """What it is the score of."""
+        return self.checkpoint_key, self.corpus_key, self.task, self.language, self.split
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {**asdict(self), "outcomes": base64.b64encode(self.outcomes).decode()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Score:
+        """The score that `as_json` was of."""
+        return cls(**{**fields, "outcomes": base64.b64decode(fields["outcomes"])})
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """What making a checkpoint took, from its parent and from nothing of its own.
+
+    Attributes:
+        checkpoint_key: The stage's content address.
+        parent_key: The checkpoint it started from; the backbone's fingerprint at the root.
+        task: Name in the catalogue.
+        updates: Optimizer steps, those of a shorter stage that it went on from included.
+        training_seconds: Wall seconds of these steps.
+        scoring_seconds: Wall seconds of scoring it; 0 for an intermediate stage.
+        device: Where.
+        precision: float32 or bfloat16 (autocast).
+        versions: Package -> version.
+    """
+
+    checkpoint_key: str
+    parent_key: str
+    task: str
+    updates: int
+    training_seconds: float
+    scoring_seconds: float
+    device: str
+    precision: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a trial asked of one stage, and how much of it was really trained.
+
+    A stage that goes on from a shorter one is one run with all updates asked for; training the
+    shorter one on the way, if need be, is a run of its own with none asked for.
+
+    Attributes:
+        seed: The seed it is trained with.
+        position: intermediate, target or baseline.
+        task: Name in the catalogue.
+        checkpoint_key: The stage's content address.
+        updates_asked: Optimizer steps that training it from its parent takes.
+        updates_trained: Those that the trial took.
+        training_seconds: Wall seconds that the trial trained.
+        scoring_seconds: Wall seconds that the trial scored.
+        finished: False for a training that came to nothing: interrupted, diverged, or not
+            saved.
+    """
+
+    seed: int
+    position: str
+    task: str
+    checkpoint_key: str
+    updates_asked: int
+    updates_trained: int
+    training_seconds: float
+    scoring_seconds: float
+    finished: bool
+
+
+@dataclass(frozen=True)
+class PairedScore:
+    """One language of one seed of a recipe, and what it is held against.
+
+    Attributes:
+        seed: Of all trainings.
+        score: Of the recipe.
+        baseline: Of the same target stage without the intermediate ones.
+        reference: Of the baseline that all trials of a study share; in a confirmation of the
+            tuned baseline.
+    """
+
+    seed: int
+    score: Score
+    baseline: Score
+    reference: Score
+
+    @property
+    def gain(self) -> float:
+        """Percentage points: 100 x (score - reference)."""
+        return 100 * (self.score.score - self.reference.score)
+
+    @property
+    def paired_gain(self) -> float:
+        """Percentage points: 100 x (score - baseline)."""
+        return 100 * (self.score.score - self.baseline.score)
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One look at the test split of a study.
+
+    Attributes:
+        look: 1 for the first.
+        begun_at: UTC, ISO 8601.
+        plan: What was to be done, kept before.
+        result: What came of it; None while it is not done.
+    """
+
+    look: int
+    begun_at: str
+    plan: Mapping[str, Any]
+    result: Mapping[str, Any] | None
