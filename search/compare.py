@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from search.findings.judging import VerdictRow
     from search.findings.recommendation import Evidence
-    from search.studies.stored_study import StudyResults
+    from search.studies.stored_study import StoredStudy
 
 EPILOG = """\
 Gains are percentage points over each study's own tuned baseline. They are those of test splits
@@ -43,14 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     with fail_in_one_line():
         import optuna
 
-        from search.studies.stored_study import open_results
+        from search.studies.stored_study import open_stored_study
         from spaces.errors import SpecError
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        first, second = (
-            open_results(argparse.Namespace(study=name, storage=options.storage))
-            for name in options.studies
-        )
+        first, second = (open_stored_study(options.storage, name) for name in options.studies)
         if first.name == second.name:
             raise SpecError(f"compare: expected two studies, found {first.name!r} twice")
         record = compare_studies(first, second)
@@ -61,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def compare_studies(first: StudyResults, second: StudyResults) -> dict[str, Any]:
+def compare_studies(first: StoredStudy, second: StoredStudy) -> dict[str, Any]:
     """Two studies side by side, in JSON's types.
 
     Returns:
@@ -98,7 +95,7 @@ def compare_studies(first: StudyResults, second: StudyResults) -> dict[str, Any]
     }
 
 
-def _warnings(first: StudyResults, second: StudyResults) -> list[str]:
+def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
     found = []
     if first.is_pocket != second.is_pocket:
         found.append("one is of the pocket corpora, the other of real ones")
@@ -123,7 +120,7 @@ def _warnings(first: StudyResults, second: StudyResults) -> list[str]:
     return found
 
 
-def _defining(results: StudyResults) -> dict[str, Any]:
+def _defining(results: StoredStudy) -> dict[str, Any]:
     """Dotted names of what defines a study, as far as people chose it."""
     frozen = results.frozen
     fields = _flat(frozen["spec"])
@@ -151,7 +148,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[st
     }
 
 
-def _arms(both: Sequence[StudyResults]) -> dict[str, list[dict[str, Any] | None]]:
+def _arms(both: Sequence[StoredStudy]) -> dict[str, list[dict[str, Any] | None]]:
     """Arm -> what either study found; None where it has not the arm."""
     from search.reporting.terminal import summarize_arms
     from spaces.studies import NO_INTERMEDIATE
@@ -175,7 +172,7 @@ def _arms(both: Sequence[StudyResults]) -> dict[str, list[dict[str, Any] | None]
     return {name: [arms.get(name) for arms in found] for name in names}
 
 
-def _best(results: StudyResults, evidence: Evidence) -> dict[str, Any]:
+def _best(results: StoredStudy, evidence: Evidence) -> dict[str, Any]:
     recipe = next(x for x in results.recipes if x.first.number == evidence.trial)
     return {
         "trial": evidence.trial,
@@ -213,7 +210,7 @@ def _languages(first: Evidence, second: Evidence) -> list[dict[str, Any]]:
     ]
 
 
-def _cost(results: StudyResults) -> dict[str, float]:
+def _cost(results: StoredStudy) -> dict[str, float]:
     from search.cost import study_cost
 
     cost = study_cost(results.ledger, results.name)

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         from rich.console import Console
 
         from objectives.hardware import usable_cores
-        from search.studies.reopened import reopen_study
+        from search.studies.reopened import ReopenRequest, reopen_study
         from search.workers.heartbeat import StopSignal
         from search.workers.progress import RunProgress
         from spaces.errors import Interrupted
@@ -85,7 +85,18 @@ def main(arguments: list[str] | None = None) -> int:
             progress.stage(stage)
 
         with stop.listening(), progress.showing():
-            reopened = reopen_study(options, watch)
+            reopened = reopen_study(
+                ReopenRequest(
+                    options.study,
+                    options.storage,
+                    options.data,
+                    options.backbone,
+                    options.cache,
+                    options.device,
+                    options.precision,
+                ),
+                watch,
+            )
             confirmation = _begin(reopened, options)
             if confirmation.result is None:
                 try:

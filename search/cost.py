@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from search.command_line.options import add_storage, existing_study, fail_in_one_line
+from search.command_line.options import add_storage, fail_in_one_line
+from search.studies.versions import existing_study
 from storage.ledger import Ledger
 from storage.tables import StageRun, TrainedStage
 
@@ -164,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
         from storage.opening import open_storage
 
         storage = open_storage(options.storage, create=False)
-        name = existing_study(options, storage)
+        name = existing_study(options.study, storage, options.storage)
         cost = study_cost(Ledger(storage.engine), name)
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(cost.table(f"Cost of {name}"))

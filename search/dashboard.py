@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from search.studies.stored_study import StudyResults
+    from search.studies.stored_study import StoredStudy
 
 LOOPBACK = "127.0.0.1"
 # Seconds between looks for new trials; and, as a share of all time, how much goes into figures.
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         from optuna_dashboard import wsgi
 
         from search.reporting.dashboard_access import Guard, is_loopback, read_credentials
-        from search.studies.stored_study import open_results
+        from search.studies.stored_study import open_stored_study
         from search.workers.trial_files import ArtifactFolder
         from spaces.errors import SpecError
 
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"--host: {options.host} is reached from other machines, and optuna-dashboard "
                 f"asks nobody for a password: add --auth USER:FILE"
             )
-        results = open_results(options)
+        results = open_stored_study(options.storage, options.study)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         # get_storage adds the cache without which every poll reads every trial again.
         app = wsgi(
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def write_pages(results: StudyResults, writing: Lock) -> None:
+def write_pages(results: StoredStudy, writing: Lock) -> None:
     """Write a study's note and figures as they are now to where optuna-dashboard has them.
 
     Args:
@@ -129,7 +129,7 @@ def write_pages(results: StudyResults, writing: Lock) -> None:
             save_plotly_graph_object(results.study, figure, graph_object_id=name)
 
 
-def _renew_pages(results: StudyResults, writing: Lock, ended: Event) -> None:
+def _renew_pages(results: StoredStudy, writing: Lock, ended: Event) -> None:
     """Write the pages again as trials and confirmations come in, until `ended`."""
     import time
 
@@ -142,7 +142,7 @@ def _renew_pages(results: StudyResults, writing: Lock, ended: Event) -> None:
         pause = max(LOOK_EVERY, (time.monotonic() - started) / LARGEST_SHARE)
 
 
-def _state(results: StudyResults) -> tuple[int, int]:
+def _state(results: StoredStudy) -> tuple[int, int]:
     """What changes when there is something new to show."""
     trials = results.study.get_trials(deepcopy=False)
     done = sum(trial.state.is_finished() for trial in trials)

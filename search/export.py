@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from search.findings.recommendation import Choice, Evidence
     from search.handover.model_card import ExportedModel
     from search.studies.reopened import ReopenedStudy
-    from search.studies.stored_study import StudyResults
+    from search.studies.stored_study import StoredStudy
     from spaces.recipe import Recipe
 
 EPILOG = """\
@@ -82,11 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
         import optuna
 
         from search.findings.recommendation import of_trial, recommended
-        from search.studies.reopened import reopen_study
-        from search.studies.stored_study import open_results
+        from search.studies.reopened import ReopenRequest, reopen_study
+        from search.studies.stored_study import open_stored_study
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        results = open_results(options)
+        results = open_stored_study(options.storage, options.study, backbone=options.backbone)
         task = _task(options, results)
         choice = (
             recommended(results) if options.trial is None else of_trial(results, options.trial)
@@ -96,7 +96,18 @@ def main(arguments: list[str] | None = None) -> int:
             with _hub() as hub:
                 hub.whoami()
         print(choice.reason, file=sys.stderr)
-        reopened = reopen_study(options, _say_what_is_trained)
+        reopened = reopen_study(
+            ReopenRequest(
+                options.study,
+                options.storage,
+                options.data,
+                options.backbone,
+                options.cache,
+                options.device,
+                options.precision,
+            ),
+            _say_what_is_trained,
+        )
         exported, model = _trained(options, reopened, results, choice, task, seed)
         _write(options.to, exported, model, reopened.objective.hardware.name)
         print(f"{options.to}: {exported.steps}, seed {seed}; load it with from_pretrained")
@@ -129,7 +140,7 @@ def _check(options: argparse.Namespace) -> None:
             ) from error
 
 
-def _task(options: argparse.Namespace, results: StudyResults) -> str:
+def _task(options: argparse.Namespace, results: StoredStudy) -> str:
     """The target task to train for.
 
     Raises:
@@ -168,7 +179,7 @@ def _say_what_is_trained(stage: StageProgress) -> None:
 def _trained(
     options: argparse.Namespace,
     reopened: ReopenedStudy,
-    results: StudyResults,
+    results: StoredStudy,
     choice: Choice,
     task: str,
     seed: int,

@@ -79,13 +79,21 @@ def main(arguments: list[str] | None = None) -> int:
         import optuna
 
         from search.studies.definition import build_objective, defining_facts
-        from search.studies.reopened import reopen_study
+        from search.studies.reopened import ReopenRequest, reopen_study
         from search.workers.session import as_asked
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         spec, source = as_asked(spec, catalogue, options)
-        asked = argparse.Namespace(**{**vars(options), "study": options.name or spec.name})
-        old = reopen_study(asked, lambda stage: None)
+        request = ReopenRequest(
+            options.name or spec.name,
+            options.storage,
+            options.data,
+            options.backbone,
+            options.cache,
+            options.device,
+            options.precision,
+        )
+        old = reopen_study(request, lambda stage: None)
         storage = old.storage
         new = build_objective(
             old.study.study_name, spec, catalogue, source, storage, options, lambda stage: None

@@ -170,11 +170,22 @@ def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
 def _of_trial(options: argparse.Namespace) -> list[Path]:
     import optuna
 
-    from search.studies.reopened import reopen_study
+    from search.studies.reopened import ReopenRequest, reopen_study
     from spaces.errors import unknown_name
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    reopened = reopen_study(options, _say_what_is_trained)
+    reopened = reopen_study(
+        ReopenRequest(
+            options.study,
+            options.storage,
+            options.data,
+            options.backbone,
+            options.cache,
+            options.device,
+            options.precision,
+        ),
+        _say_what_is_trained,
+    )
     recipe, objective = reopened.recipe(options.trial), reopened.objective
     seed = recipe.seeds[0] if options.seed is None else options.seed
     if seed not in recipe.seeds:

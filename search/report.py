@@ -77,10 +77,10 @@ def write_report(options: argparse.Namespace) -> tuple[Path, bool]:
     from search.reporting.figures import build_figures
     from search.reporting.formats import as_json, as_markdown
     from search.reporting.report_content import find
-    from search.studies.stored_study import open_results
+    from search.studies.stored_study import open_stored_study
     from spaces.errors import SpecError
 
-    results = open_results(options)
+    results = open_stored_study(options.storage, options.study)
     flags = ("--storage", results.shown_url) if options.storage != DEFAULT_STORAGE else ()
     findings = find(results, shlex.join(("--study", results.name, *flags)))
     figures = build_figures(findings.landscape, findings.confirmed, results.is_pocket)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from search.command_line.options import add_storage, fail_in_one_line
 
 if TYPE_CHECKING:
-    from search.studies.stored_study import StudyResults
+    from search.studies.stored_study import StoredStudy
 
 EPILOG = """\
 A worker that has been silent for longer than its lease is dead or cut off: its trial is taken over
@@ -34,9 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        from search.studies.stored_study import open_results
+        from search.studies.stored_study import open_stored_study
 
-        status = study_status(open_results(options))
+        status = study_status(open_stored_study(options.storage, options.study))
     if options.json:
         print(json.dumps(status))
     else:
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def study_status(results: StudyResults) -> dict[str, Any]:
+def study_status(results: StoredStudy) -> dict[str, Any]:
     """How a study stands, in JSON's types; times in seconds.
 
     Returns:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from spaces.errors import TransferSearchError
 
 if TYPE_CHECKING:
-    from storage.patient_storage import SharedStorage
+    pass
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -120,39 +120,6 @@ def default_cache(storage_url: str) -> str:
         return str(folder / "transfer-search.cache")
     file = sqlite_file(storage_url)
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
-
-
-def existing_study(options: argparse.Namespace, storage: SharedStorage) -> str:
-    """The name of the study that `--study` means, which may be the path of its file.
-
-    Raises:
-        UnknownNameError: The storage has no such study.
-    """
-    import optuna
-
-    from spaces.errors import unknown_name
-    from storage.opening import redacted
-
-    name: str = options.study.rpartition("/")[2].removesuffix(".toml")
-    found = newest_version(name, storage)
-    names = optuna.get_all_study_names(storage)
-    if found not in names:
-        raise unknown_name("Study", name, names, f"in {redacted(options.storage)}")
-    return found
-
-
-def newest_version(name: str, storage: SharedStorage) -> str:
-    """The study that a name means in a storage: its newest version, where it has several."""
-    import optuna
-
-    from search.studies.versions import resolved, version_of
-    from storage.ledger import Ledger
-
-    names = optuna.get_all_study_names(storage)
-    if not any(version_of(known)[1] > 1 for known in names):
-        return resolved(name, names)
-    ledger = Ledger(storage.engine)
-    return resolved(name, [x for x in names if ledger.frozen_study(x) is not None])
 
 
 def study_words(command: str, options: argparse.Namespace, *more: str) -> str:

@@ -17,7 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.findings.trial_tables import EPOCHS, RATE
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 
 Floats = NDArray[np.float64]
@@ -143,7 +143,7 @@ def _product(values: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     return points
 
 
-def choice_importance(results: StudyResults) -> pd.DataFrame:
+def choice_importance(results: StoredStudy) -> pd.DataFrame:
     """How much of what sets the best tenth of recipes apart each choice accounts for.
 
     PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255) as Optuna has it,

@@ -18,7 +18,7 @@ from search.findings.transfer_matrix import Additive, fit_additive, paired_gains
 from search.findings.trial_tables import choices, epoch_curves, recipe_table, score_table
 from search.reporting.terminal import tuned_baseline
 from search.studies.recipes import best_of_arm, leaders
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 
 
@@ -48,7 +48,7 @@ class Landscape:
     leaders: list[VerdictRow]
 
 
-def read_landscape(results: StudyResults) -> Landscape:
+def read_landscape(results: StoredStudy) -> Landscape:
     """The landscape of a study as it is in its storage."""
     recipes = recipe_table(results)
     gains = paired_gains(results)
@@ -64,7 +64,7 @@ def read_landscape(results: StudyResults) -> Landscape:
     )
 
 
-def judge_leaders(results: StudyResults) -> list[VerdictRow]:
+def judge_leaders(results: StoredStudy) -> list[VerdictRow]:
     """The best recipe of each arm against the tuned baseline, on the seeds that both have."""
     recipes, languages = results.recipes, results.languages
     tuned = tuned_baseline(recipes, languages)

@@ -14,7 +14,7 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from search.findings.judging import VerdictRow, judge_gains, means, recipe_names, verdict_line
 from search.reporting.terminal import tuned_baseline
 from search.studies.recipes import FinishedRecipe, leaders
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.errors import DataError, StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import Confirmation, PairedScore, Score
@@ -65,7 +65,7 @@ class Choice:
     reason: str
 
 
-def recommended(results: StudyResults) -> Choice:
+def recommended(results: StoredStudy) -> Choice:
     """The recipe that a study hands over.
 
     A confirmation decides: the recipe that helps most, or the tuned baseline where nothing helps.
@@ -111,7 +111,7 @@ def recommended(results: StudyResults) -> Choice:
     )
 
 
-def of_trial(results: StudyResults, trial: int) -> Choice:
+def of_trial(results: StoredStudy, trial: int) -> Choice:
     """The recipe of a complete trial, whatever speaks for it.
 
     Raises:
@@ -129,7 +129,7 @@ def of_trial(results: StudyResults, trial: int) -> Choice:
     return Choice(of_search(results, recipe), "asked for by number; not confirmed")
 
 
-def best_confirmed(results: StudyResults) -> Evidence | None:
+def best_confirmed(results: StoredStudy) -> Evidence | None:
     """The recipe with the highest gain in the last finished confirmation, those that help first.
 
     None where nothing is confirmed.
@@ -142,7 +142,7 @@ def best_confirmed(results: StudyResults) -> Evidence | None:
     return confirmed(results, finished[-1], best["trial"])
 
 
-def best_of_search(results: StudyResults) -> Evidence:
+def best_of_search(results: StoredStudy) -> Evidence:
     """The leader on validation splits.
 
     Raises:
@@ -156,7 +156,7 @@ def best_of_search(results: StudyResults) -> Evidence:
     return of_search(results, leading[0])
 
 
-def confirmed(results: StudyResults, look: Confirmation, trial: int) -> Evidence:
+def confirmed(results: StoredStudy, look: Confirmation, trial: int) -> Evidence:
     """What a finished confirmation found of one of its recipes."""
     assert look.result is not None
     rows = tuple(row for row in look.result["verdicts"] if row["trial"] == trial)
@@ -164,7 +164,7 @@ def confirmed(results: StudyResults, look: Confirmation, trial: int) -> Evidence
     return Evidence(trial, name, False, _test_pairs(results, look, trial), rows, look)
 
 
-def of_search(results: StudyResults, recipe: FinishedRecipe) -> Evidence:
+def of_search(results: StoredStudy, recipe: FinishedRecipe) -> Evidence:
     """What the search saw of a recipe, over the seeds that the tuned baseline was trained with.
 
     Raises:
@@ -192,14 +192,14 @@ def of_search(results: StudyResults, recipe: FinishedRecipe) -> Evidence:
     return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, pairs, tuple(rows))
 
 
-def _confirmed_baseline(results: StudyResults, look: Confirmation) -> Evidence:
+def _confirmed_baseline(results: StoredStudy, look: Confirmation) -> Evidence:
     trial = next(iter(recipe_names(look.plan)))
     pairs = _test_pairs(results, look, trial)
     pairs = tuple(replace(x, score=x.reference, baseline=x.reference) for x in pairs)
     return Evidence(look.plan["baseline_trial"], NO_INTERMEDIATE, True, pairs, (), look)
 
 
-def _test_pairs(results: StudyResults, look: Confirmation, trial: int) -> tuple[PairedScore, ...]:
+def _test_pairs(results: StoredStudy, look: Confirmation, trial: int) -> tuple[PairedScore, ...]:
     pairs = results.ledger.pairs(results.name, "test")[trial]
     return tuple(pair for pair in pairs if pair.seed in look.plan["seeds"])
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 
 Floats = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Additive:
     recipes: int
 
 
-def paired_gains(results: StudyResults) -> pd.DataFrame:
+def paired_gains(results: StoredStudy) -> pd.DataFrame:
     """Paired gains of all recipes with an intermediate task in the target languages."""
     spec, catalogue = results.spec, results.catalogue
     cells = {

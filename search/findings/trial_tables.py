@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from objectives.gains.intervals import estimate_gains, gains_of_scores
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import FinishedRecipe
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import StageRun, TrainedStage
 
@@ -23,7 +23,7 @@ EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
 _COUNTS = (".epochs", ".examples", ".shots", "_size", "_rank", "_layers", "_length", "_layer")
 
 
-def score_table(results: StudyResults) -> pd.DataFrame:
+def score_table(results: StoredStudy) -> pd.DataFrame:
     """One row per trial, seed, target task and language; one per trial that did not complete.
 
     Scores are in [0, 1], gains in percentage points; `seconds` is what the trial itself trained
@@ -69,7 +69,7 @@ def score_table(results: StudyResults) -> pd.DataFrame:
     return _with_whole_numbers(pd.DataFrame(rows))
 
 
-def recipe_table(results: StudyResults) -> pd.DataFrame:
+def recipe_table(results: StoredStudy) -> pd.DataFrame:
     """One row per finished recipe, by the number of its first trial.
 
     `gain` (over the reference baseline), `low`, `high` (95 %: other seeds, the same examples;

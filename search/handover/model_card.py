@@ -15,7 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from objectives.models.encoders import Backbone
 from search.findings.judging import with_interval
 from search.findings.recommendation import Choice
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.backbones import known_backbones
 from spaces.catalogue import Metric, Task, TaskKind
 from spaces.recipe import Method, Route, Stage
@@ -58,7 +58,7 @@ class ExportedModel:
         versions: Of the program and its libraries.
     """
 
-    results: StudyResults
+    results: StoredStudy
     choice: Choice
     task: Task
     route: Route

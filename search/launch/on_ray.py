@@ -220,11 +220,10 @@ class _Fleet:
 
     def _show(self, done: int, trials: int) -> None:
         from search.reporting.terminal import show_results
-        from search.studies.stored_study import open_results
+        from search.studies.stored_study import open_stored_study
 
-        options = argparse.Namespace(study=self._name, storage=self._options.storage)
         if done:
-            show_results(open_results(options))
+            show_results(open_stored_study(self._options.storage, self._name))
         if done < trials:
             self._say(f"{done} of {trials} trials are done, and no worker is left")
         self._say(f"browse:  {study_words('dashboard', self._options)}")

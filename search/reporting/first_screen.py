@@ -24,7 +24,7 @@ from search.findings.judging import (
 )
 from search.findings.landscape import Landscape
 from search.reporting.terminal import trial_counts
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
 
 INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
@@ -49,7 +49,7 @@ class Summary:
     next: list[tuple[str, str]]
 
 
-def summarize(results: StudyResults, landscape: Landscape, cost: StudyCost, words: str) -> Summary:
+def summarize(results: StoredStudy, landscape: Landscape, cost: StudyCost, words: str) -> Summary:
     """Put into words what a study found.
 
     Args:
@@ -69,7 +69,7 @@ def summarize(results: StudyResults, landscape: Landscape, cost: StudyCost, word
     )
 
 
-def _answer(results: StudyResults, landscape: Landscape, done: Sequence[Confirmation]) -> str:
+def _answer(results: StoredStudy, landscape: Landscape, done: Sequence[Confirmation]) -> str:
     if not results.recipes:
         return "No answer yet: no trial is complete."
     if done:
@@ -119,7 +119,7 @@ def _confirmed_answer(look: Confirmation) -> str:
 
 
 def _how_sure(
-    results: StudyResults, landscape: Landscape, done: Sequence[Confirmation]
+    results: StoredStudy, landscape: Landscape, done: Sequence[Confirmation]
 ) -> list[str]:
     if not results.recipes:
         return []
@@ -169,7 +169,7 @@ def _how_sure(
     return lines + _aggregate_lines(results)
 
 
-def _aggregate_lines(results: StudyResults) -> list[str]:
+def _aggregate_lines(results: StoredStudy) -> list[str]:
     spec = results.spec
     note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(results.catalogue)))
     return [f"{note[0].upper()}{note[1:]}."] if note else []
@@ -180,7 +180,7 @@ def _smallest_detectable(rows: Iterable[VerdictRow]) -> float | None:
     return min((x["detectable"] for x in rows if x["detectable"] is not None), default=None)
 
 
-def _asked(results: StudyResults) -> str:
+def _asked(results: StoredStudy) -> str:
     spec, catalogue = results.spec, results.catalogue
     targets = "; ".join(
         f"{task.name} in {', '.join(spec.target_languages(task))}"
@@ -207,7 +207,7 @@ def _cost_in_words(cost: StudyCost, done: Sequence[Confirmation]) -> str:
 
 
 def _next_steps(
-    results: StudyResults, looks: Sequence[Confirmation], words: str
+    results: StoredStudy, looks: Sequence[Confirmation], words: str
 ) -> list[tuple[str, str]]:
     confirm, trials = (
         f"python -m search.confirm {words}",

@@ -14,7 +14,7 @@ from search.reporting.first_screen import Summary, summarize
 from search.reporting.section import Section
 from search.reporting.study_sections import report_sections
 from search.reporting.terminal import ArmSummary, summarize_arms, trial_counts
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
 
 
@@ -58,7 +58,7 @@ class Findings:
         return f"{self.study}{' (pocket corpora)' if self.is_pocket else ''}: {self.question}"
 
 
-def find(results: StudyResults, words: str) -> Findings:
+def find(results: StoredStudy, words: str) -> Findings:
     """Read a study and put into words what it found.
 
     Args:
@@ -89,7 +89,7 @@ def find(results: StudyResults, words: str) -> Findings:
     )
 
 
-def _provenance(results: StudyResults) -> dict[str, str]:
+def _provenance(results: StoredStudy) -> dict[str, str]:
     about, frozen = results.study.user_attrs, results.frozen
     kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
     stages = results.trained_stages.values()

@@ -14,7 +14,7 @@ from search.findings.landscape import Landscape
 from search.reporting.landscape_sections import landscape_sections
 from search.reporting.section import Section, gain_with_interval
 from search.reporting.terminal import ArmSummary, tuned_baseline
-from search.studies.stored_study import StudyResults
+from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import Confirmation
 
@@ -22,7 +22,7 @@ SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 
 
 def report_sections(
-    results: StudyResults,
+    results: StoredStudy,
     landscape: Landscape,
     arms: Sequence[ArmSummary],
     claims: Sequence[ClaimVerdict],
@@ -50,7 +50,7 @@ def report_sections(
 
 
 def _arms_section(
-    results: StudyResults, landscape: Landscape, arms: Sequence[ArmSummary]
+    results: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]
 ) -> Section:
     tuned = tuned_baseline(results.recipes, results.languages)
     if tuned is None:
@@ -159,7 +159,7 @@ def _claims_section(claims: Sequence[ClaimVerdict]) -> Section:
     return Section("claims", "Claims of papers, held against the trials", lines)
 
 
-def _notes_section(results: StudyResults) -> Section:
+def _notes_section(results: StoredStudy) -> Section:
     about = results.study.user_attrs
     notes = [x for name in ("unlike_arms", "overlap") for x in about.get(name, "").splitlines()]
     rest = len(notes) - SHOWN_NOTES

@@ -31,7 +31,7 @@ from storage.tables import Confirmation
 
 if TYPE_CHECKING:  # it reads data; what only shows a study does without
     from objectives.data.sources import DataSource
-    from search.studies.stored_study import StudyResults
+    from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
 WIDTH = 110
@@ -186,7 +186,7 @@ def show_result(
     save_note(study, result.in_markdown(ledger.confirmations(study.study_name), shown_url))
 
 
-def show_results(results: StudyResults) -> None:
+def show_results(results: StoredStudy) -> None:
     """As `show_result`, of a study whose data are elsewhere."""
     result = _result_of(results)
     _print(result)
@@ -201,14 +201,14 @@ def _print(result: _Result) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def write_note(results: StudyResults) -> None:
+def write_note(results: StoredStudy) -> None:
     """Keep what was found up to now as the study's note in optuna-dashboard."""
     note = _result_of(results).in_markdown(results.confirmations, results.shown_url)
     if note != get_note(results.study):
         save_note(results.study, note)
 
 
-def _result_of(results: StudyResults) -> _Result:
+def _result_of(results: StoredStudy) -> _Result:
     study = results.study
     data = "pocket corpora" if results.is_pocket else study.user_attrs["data"]
     return _Result.read(study, results.ledger, results.spec, results.catalogue, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import json
 import warnings
@@ -47,7 +46,7 @@ def build_objective(
     catalogue: Catalogue,
     source: DataSource,
     storage: SharedStorage,
-    options: argparse.Namespace,
+    options: Any,
     watch: Callable[[StageProgress], None],
     cache_limit: int | None = None,
     lease_seconds: float = LEASE_SECONDS,

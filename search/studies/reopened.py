@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,11 +11,34 @@ from optuna.trial import FixedTrial, TrialState
 from objectives.data.sources import SourceKind, choose_source
 from objectives.transfer import StageProgress, TransferObjective
 from search.studies.definition import build_objective, check_same, check_source, defining_facts
-from search.studies.stored_study import open_results
+from search.studies.stored_study import open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
 from storage.patient_storage import SharedStorage
+
+
+@dataclass(frozen=True)
+class ReopenRequest:
+    """Which study to open again for training, and with what.
+
+    Attributes:
+        study: Name of the study in its storage, or path of its file.
+        storage: URL of the storage.
+        data: Where corpora come from, as `--data` says it; auto takes the study's own source.
+        backbone: Where the encoder lies now; None where the study names it.
+        cache: Folder or URL of checkpoints; None for the place beside the storage.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto (the study's own), float32 or bfloat16.
+    """
+
+    study: str
+    storage: str
+    data: str = "auto"
+    backbone: str | None = None
+    cache: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -54,29 +76,29 @@ class ReopenedStudy:
 
 
 def reopen_study(
-    options: argparse.Namespace, watch: Callable[[StageProgress], None]
+    request: ReopenRequest, on_progress: Callable[[StageProgress], None]
 ) -> ReopenedStudy:
-    """The study of `--study`, with the data and the encoder that it was made from.
+    """Open a study with the data and the encoder that it was made from.
 
     Args:
-        options: `study`, `storage`, `cache`, `data`, `backbone`, `device` and `precision`.
-        watch: Told of every update.
+        request: Which study, and with what.
+        on_progress: Called at every update.
 
     Raises:
         UnknownNameError: The storage has no such study.
         StorageError: It was made by something else, or its data, encoder or precision is another
             now; says what differs.
     """
-    results = open_results(options)
+    results = open_stored_study(request.storage, request.study, backbone=request.backbone)
     spec, catalogue, frozen = results.spec, results.catalogue, results.frozen
     kind = frozen["data"]["source"]
     # Of folders only their content is kept, so they are found as in any other command.
-    asked = kind if options.data == "auto" and kind != SourceKind.LOCAL else options.data
+    asked = kind if request.data == "auto" and kind != SourceKind.LOCAL else request.data
     needed = [(catalogue[task], language) for task, language, _ in spec.needed_splits(catalogue)]
     source = choose_source(asked, needed, spec.backbone)
     check_source(results.name, frozen, source.kind, results.shown_url)
     objective = build_objective(
-        results.name, spec, catalogue, source, results.storage, options, watch
+        results.name, spec, catalogue, source, results.storage, request, on_progress
     )
     facts, space = defining_facts(objective)
     check_same(results.name, frozen, facts, results.shown_url)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from typing import Any
 import optuna
 from optuna.study import Study
 
-from search.command_line.options import existing_study
+from search.command_line.next_commands import StudyAddress
 from search.studies.recipes import FinishedRecipe, finished_recipes
+from search.studies.versions import existing_study, version_of
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.errors import StorageError
 from spaces.records import parse
@@ -25,13 +25,13 @@ from storage.tables import Confirmation, StageRun, TrainedStage
 
 
 @dataclass(frozen=True)
-class StudyResults:
+class StoredStudy:
     """A study in its storage.
 
     Attributes:
         storage: From `open_storage`.
-        shown_url: Of it, without a password.
-        study: Optuna's.
+        storage_url: URL of the storage, which may hold a password.
+        study: Optuna's study.
         ledger: In the same database.
         frozen: What defines the study (`search.studies.definition.defining_facts`).
         spec: As it was made.
@@ -39,7 +39,7 @@ class StudyResults:
     """
 
     storage: SharedStorage
-    shown_url: str
+    storage_url: str
     study: Study
     ledger: Ledger
     frozen: Mapping[str, Any]
@@ -50,6 +50,19 @@ class StudyResults:
     def name(self) -> str:
         """In the storage."""
         return self.study.study_name
+
+    @property
+    def shown_url(self) -> str:
+        """URL of the storage without its password."""
+        return redacted(self.storage_url)
+
+    @property
+    def address(self) -> StudyAddress:
+        """How commands reach the study, as its first run was started."""
+        name = version_of(self.name)[0]
+        if kept := self.study.user_attrs.get("address"):
+            return StudyAddress.restored(json.loads(kept), self.storage_url)
+        return StudyAddress(name, name, self.storage_url)
 
     @property
     def is_pocket(self) -> bool:
@@ -82,29 +95,32 @@ class StudyResults:
         return self.ledger.confirmations(self.name)
 
 
-def open_results(options: argparse.Namespace) -> StudyResults:
-    """The study of `--study`.
+def open_stored_study(storage_url: str, study: str, *, backbone: str | None = None) -> StoredStudy:
+    """Open a study for reading.
 
     Args:
-        options: `study` and `storage`; `backbone`, if there is one, is where the encoder lies now.
+        storage_url: URL of the storage.
+        study: Name of the study, or path of the file that it was made from.
+        backbone: Where the encoder lies now; None where the study names it.
 
     Raises:
         UnknownNameError: The storage has no such study.
         StorageError: It was not made by this version of transfer-search.
     """
-    storage = open_storage(options.storage, create=False)
-    name, shown_url = existing_study(options, storage), redacted(options.storage)
-    study = optuna.load_study(study_name=name, storage=storage)
+    storage = open_storage(storage_url, create=False)
+    name, shown_url = existing_study(study, storage, storage_url), redacted(storage_url)
+    opened = optuna.load_study(study_name=name, storage=storage)
     ledger = Ledger(storage.engine)
-    frozen, kept = ledger.frozen_study(name), study.user_attrs.get("study_file")
+    frozen, kept = ledger.frozen_study(name), opened.user_attrs.get("study_file")
     if frozen is None or kept is None:
         raise StorageError(
-            f"storage {shown_url}: study {name!r} was not made by this version of "
-            f"transfer-search, or its first run has not begun yet"
+            f"storage {shown_url}: study {name!r}",
+            "a study made by this version of transfer-search",
+            "one made by something else, or whose first run has not begun yet",
         )
     record = {"name": name, **json.loads(kept), **frozen["spec"]}
-    if backbone := getattr(options, "backbone", None):
+    if backbone:
         record["backbone"] = [backbone]
     spec = parse(StudySpec, record, f"study {name!r}")
     catalogue = load_catalogue().extended(spec.tasks, f"study {name!r}")
-    return StudyResults(storage, shown_url, study, ledger, frozen, spec, catalogue)
+    return StoredStudy(storage, storage_url, opened, ledger, frozen, spec, catalogue)

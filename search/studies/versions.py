@@ -8,6 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+import optuna
+
+from search.command_line.next_commands import file_stem
+from spaces.errors import unknown_name
+from storage.ledger import Ledger
+from storage.opening import redacted
+from storage.patient_storage import SharedStorage
+
 
 def version_of(study_name: str) -> tuple[str, int]:
     """A study's name without its version, and the version, from 1."""
@@ -32,3 +40,31 @@ def resolved(name: str, whole: Collection[str]) -> str:
         return version_name(base, version)
     versions = [number for stem, number in map(version_of, whole) if stem == base]
     return version_name(base, max(versions, default=1))
+
+
+def newest_version(name: str, storage: SharedStorage) -> str:
+    """The study that a name means in a storage: its newest version, where it has several."""
+    names = optuna.get_all_study_names(storage)
+    if not any(version_of(known)[1] > 1 for known in names):
+        return resolved(name, names)
+    ledger = Ledger(storage.engine)
+    return resolved(name, [x for x in names if ledger.frozen_study(x) is not None])
+
+
+def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
+    """The name in the storage of a study that is there.
+
+    Args:
+        study: Name of the study, or path of the file that it was made from.
+        storage: From `open_storage`.
+        storage_url: URL of that storage, for the message.
+
+    Raises:
+        UnknownNameError: The storage has no such study.
+    """
+    name = file_stem(study)
+    found = newest_version(name, storage)
+    names = optuna.get_all_study_names(storage)
+    if found not in names:
+        raise unknown_name("Study", name, names, f"in {redacted(storage_url)}")
+    return found

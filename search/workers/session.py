@@ -19,10 +19,11 @@ from objectives.data.sources import DataSource, SourceKind, choose_source
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
 from objectives.transfer import StageProgress, TransferObjective
-from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, newest_version
+from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE
 from search.reporting.terminal import show_result
 from search.studies.definition import build_objective, defining_facts, open_study, provenance
 from search.studies.recipes import finished_recipes, leaders
+from search.studies.versions import newest_version
 from search.workers.heartbeat import Budget, Pulse, StopSignal
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +18,7 @@ from search.compare import compare_studies
 from search.findings.judging import VerdictRow
 from search.reporting.terminal import tuned_baseline
 from search.studies.recipes import leaders
-from search.studies.stored_study import StudyResults, open_results
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.catalogue import Metric
 from storage.tables import PairedScore
 from tests.search_tests.conftest import STUDY
@@ -44,15 +43,13 @@ def storage(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator
 
 
 @pytest.fixture
-def both(storage: str) -> tuple[StudyResults, StudyResults]:
+def both(storage: str) -> tuple[StoredStudy, StoredStudy]:
     """The two studies."""
-    first, second = (
-        open_results(Namespace(study=name, storage=storage)) for name in ("first", "second")
-    )
+    first, second = (open_stored_study(storage, name) for name in ("first", "second"))
     return first, second
 
 
-def test_what_differs_is_told_and_nothing_else(both: tuple[StudyResults, StudyResults]) -> None:
+def test_what_differs_is_told_and_nothing_else(both: tuple[StoredStudy, StoredStudy]) -> None:
     record = compare_studies(*both)
     assert record["differences"] == {
         "arms": [["none", "general", "legal"], ["none", "legal"]],
@@ -67,7 +64,7 @@ def test_what_differs_is_told_and_nothing_else(both: tuple[StudyResults, StudyRe
 
 
 def test_gains_are_over_each_studys_own_tuned_baseline(
-    both: tuple[StudyResults, StudyResults],
+    both: tuple[StoredStudy, StoredStudy],
 ) -> None:
     record = compare_studies(*both)
     (row,) = record["languages"]
@@ -90,10 +87,10 @@ def test_gains_are_over_each_studys_own_tuned_baseline(
     assert [cost["complete_trials"] for cost in record["cost"]] == [2, 2]
 
 
-def test_what_cannot_be_compared_is_told(both: tuple[StudyResults, StudyResults]) -> None:
+def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) -> None:
     first, second = both
 
-    def warnings(other: StudyResults) -> str:
+    def warnings(other: StoredStudy) -> str:
         return "; ".join(compare_studies(first, other)["warnings"])
 
     frozen = second.frozen
@@ -125,9 +122,7 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     ):
         old.backup(new)
     url = f"sqlite:///{copy}"
-    first, second = (
-        open_results(Namespace(study=name, storage=url)) for name in ("first", "second")
-    )
+    first, second = (open_stored_study(url, name) for name in ("first", "second"))
     confirm(first, 2.0, "helps")
     warning = "only one of them is confirmed, so both gains are those of the search"
     assert compare_studies(first, second)["warnings"] == [warning]
@@ -145,7 +140,7 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     assert "-1.0 [-2.0, +0.0]" in shown
 
 
-def confirm(results: StudyResults, gain: float, verdict: str) -> None:
+def confirm(results: StoredStudy, gain: float, verdict: str) -> None:
     """A confirmation of the leader with this outcome in every language."""
     trial = leaders(results.recipes, results.languages)[0].first.number
     stages = results.ledger.trained_stages(results.name)

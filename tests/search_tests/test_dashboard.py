@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import csv
 import json
@@ -21,7 +20,7 @@ from optuna_dashboard import get_note
 
 from search import dashboard
 from search.dashboard import main
-from search.studies.stored_study import open_results
+from search.studies.stored_study import open_stored_study
 from tests.search_tests.conftest import Workplace
 
 
@@ -117,7 +116,7 @@ def test_the_pages_follow_the_study_while_they_are_served(
 ) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
     monkeypatch.setattr(dashboard, "LOOK_EVERY", 0.05)
-    results = open_results(argparse.Namespace(study="tiny", storage=workplace.storage))
+    results = open_stored_study(workplace.storage, "tiny")
     ended = Event()
     renewal = Thread(target=dashboard._renew_pages, args=(results, Lock(), ended))
     renewal.start()

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sqlite3
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -36,7 +35,7 @@ from search.findings.recommendation import of_trial, recommended
 from search.handover import model_card
 from search.handover.model_card import usage_example
 from search.studies.recipes import FinishedRecipe, FinishedTrial
-from search.studies.stored_study import StudyResults, open_results
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.catalogue import load_catalogue
 from spaces.recipe import Schedule, Stage
 from tests.search_tests.conftest import STUDY
@@ -291,7 +290,7 @@ def test_a_soft_prompt_has_no_place_in_a_folder(
 
 
 @pytest.fixture
-def confirmed(place: Path, tmp_path: Path, encoder: Path) -> StudyResults:
+def confirmed(place: Path, tmp_path: Path, encoder: Path) -> StoredStudy:
     """A copy of the study whose leader was confirmed with two seeds."""
     url = f"sqlite:///{tmp_path / 'copy.sqlite'}"
     with (
@@ -302,10 +301,10 @@ def confirmed(place: Path, tmp_path: Path, encoder: Path) -> StudyResults:
     words = ["--study", "tiny", "--top", "1", "--seeds", "2", "--backbone", str(encoder), *COMMON]
     words += ["--storage", url, "--cache", str(place / "transfer-search.cache")]
     assert confirm.main(words) == 0
-    return open_results(Namespace(study="tiny", storage=url))
+    return open_stored_study(url, "tiny")
 
 
-def with_verdicts(results: StudyResults, verdict: str | None) -> StudyResults:
+def with_verdicts(results: StoredStudy, verdict: str | None) -> StoredStudy:
     """A further look of the same recipes and seeds, with this verdict on all of them."""
     last = results.confirmations[-1]
     assert last.result is not None
@@ -318,7 +317,7 @@ def with_verdicts(results: StudyResults, verdict: str | None) -> StudyResults:
 
 
 def test_a_confirmation_decides_which_recipe_is_handed_over(
-    confirmed: StudyResults,
+    confirmed: StoredStudy,
     place: Path,
     encoder: Path,
     tmp_path: Path,
@@ -378,9 +377,9 @@ def test_a_confirmation_decides_which_recipe_is_handed_over(
 def test_before_a_confirmation_the_leader_must_be_ahead(place: Path) -> None:
     url = f"sqlite:///{place / 'transfer-search.sqlite'}"
 
-    def with_gain(points: float) -> StudyResults:
+    def with_gain(points: float) -> StoredStudy:
         """The study, had its intermediate task brought so much."""
-        results = open_results(Namespace(study="tiny", storage=url))
+        results = open_stored_study(url, "tiny")
         scored = [
             FinishedRecipe(tuple(_with_gain(item, points) for item in recipe.trials))
             for recipe in results.recipes

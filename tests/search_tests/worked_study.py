@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
 from optuna.trial import TrialState
 
 from search.findings.landscape import Landscape, read_landscape
-from search.studies.stored_study import open_results
+from search.studies.stored_study import open_stored_study
 from tests.search_tests.synthetic_study import Plan
 
 BASELINE = {(0, "qaa"): 50, (0, "qab"): 40, (1, "qaa"): 52, (1, "qab"): 42}
@@ -38,7 +36,7 @@ PLANS = [
 
 
 def read(url: str) -> Landscape:
-    return read_landscape(open_results(argparse.Namespace(study="synthetic", storage=url)))
+    return read_landscape(open_stored_study(url, "synthetic"))
 
 
 def many(effect: float, count: int = 48) -> list[Plan]:

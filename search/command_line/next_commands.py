@@ -1,0 +1,105 @@
+"""The one speller of commands that are shown to people: what it prints can be pasted and runs.
+
+Pages, cards, notes and the terminal all name the next command by it, so that no two of them
+differ, none drops an option that the study needs, and none shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE
+
+# Commands that name the study's file, and those that need its data and its encoder.
+_BY_FILE = frozenset({"run", "extend"})
+_TRAINING = frozenset({"run", "extend", "confirm", "export", "predict"})
+
+
+@dataclass(frozen=True)
+class StudyAddress:
+    """How a command line reaches a study.
+
+    Attributes:
+        file: Shipped study or path of a .toml file, as given to `search.run --study`.
+        name: Name of the study in its storage, without a version.
+        storage: URL of the storage, which may hold a password.
+        data: Value of `--data`; `auto` is not spelled out.
+        backbone: Value of `--backbone`; None where the study file names the encoder.
+        overrides: Values of `--set`, in order.
+        cache: Value of `--cache`; None for the place beside the storage.
+    """
+
+    file: str
+    name: str
+    storage: str
+    data: str = "auto"
+    backbone: str | None = None
+    overrides: tuple[str, ...] = ()
+    cache: str | None = None
+
+    def kept(self) -> dict[str, Any]:
+        """What of it is kept with the study, in JSON's types; all but the storage itself."""
+        fields = asdict(self)
+        del fields["storage"]
+        return fields | {"overrides": list(self.overrides)}
+
+    @classmethod
+    def restored(cls, kept: Mapping[str, Any], storage: str) -> StudyAddress:
+        """The address of a study that kept it, at the storage it was read from."""
+        return cls(**{**kept, "overrides": tuple(kept["overrides"])}, storage=storage)
+
+
+def next_command(command: str, address: StudyAddress, *more: str) -> str:
+    """A command about a study, as a shell takes it.
+
+    Args:
+        command: Name of a module of `search`, as in `status`.
+        address: How the study is reached.
+        more: Further words, as in `--trials`, `40`.
+
+    Returns:
+        One line. A storage whose URL holds a password is named by the environment variable
+        `TRANSFER_SEARCH_STORAGE`.
+    """
+    words = ["python", "-m", f"search.{command}", "--study"]
+    if command in _BY_FILE:
+        words.append(address.file)
+        if address.name != file_stem(address.file):
+            words += ["--name", address.name]
+        words += [word for override in address.overrides for word in ("--set", override)]
+    else:
+        words.append(address.name)
+    if command in _TRAINING:
+        words += ["--data", address.data] if address.data != "auto" else []
+        words += ["--backbone", address.backbone] if address.backbone else []
+    if address.cache and command in _TRAINING | {"dashboard"}:
+        words += ["--cache", address.cache]
+    line = shlex.join(words)
+    if not _is_default(address.storage):
+        line += f" --storage {_spelled(address.storage)}"
+    return f"{line} {shlex.join(more)}" if more else line
+
+
+def file_stem(study: str) -> str:
+    """The name in the storage that a study file or a shipped study has by default."""
+    return study.rpartition("/")[2].removesuffix(".toml")
+
+
+def holds_password(storage: str) -> bool:
+    """Whether a storage's URL has a password in it."""
+    return re.match(r"[^/]+://[^/@:]*:[^@]+@|.*[?&]password=", storage) is not None
+
+
+def _is_default(storage: str) -> bool:
+    return storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE)
+
+
+def _spelled(storage: str) -> str:
+    if holds_password(storage):
+        return f'"${STORAGE_VARIABLE}"'
+    return shlex.quote(storage)
