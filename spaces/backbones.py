@@ -53,13 +53,11 @@ def read_backbones(path: Path) -> Mapping[str, BackboneRecord]:
     """
     records = {}
     for name, record in read_toml(path).items():
+        where = f"backbone {name!r} ({path.name})"
         if not isinstance(record, dict):
-            raise SpecError(f"{path.name}: expected only tables of backbones, found {name!r}")
+            raise SpecError(path.name, "only tables of backbones", f"the field {name!r}")
         if "name" in record:
-            raise SpecError(
-                f"{path.name}: backbone {name!r}: unknown field 'name'; the table names it"
-            )
-        where = f"{path.name}: backbone {name!r}"
+            raise SpecError(f"{where}, field 'name'", found="unknown", advice="the table names it")
         records[name] = parse(BackboneRecord, {"name": name, **record}, where)
     return MappingProxyType(records)
 

@@ -86,8 +86,10 @@ def _twin(task: Task, candidates: Collection[Task], spec: StudySpec) -> str:
     same = [x for x in candidates if x.kind is task.kind]
     if not same:
         raise SpecError(
-            f"study {spec.name!r}: the pocket corpora have no {task.domain} {task.kind}, as "
-            f"{task.name!r} is; name real data with --data"
+            f"study {spec.name!r}, task {task.name!r}",
+            f"a pocket corpus of kind {task.kind} and domain {task.domain}",
+            "none",
+            "name real data with --data",
         )
     return next((x for x in same if x.metric is task.metric), same[0]).name
 

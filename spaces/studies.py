@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from spaces.catalogue import Catalogue, Domain, Task
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import SpecError, nearest_name, unknown_name
 from spaces.languages import expand_languages
 from spaces.recipe import Method, Schedule, Similarity
 from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
@@ -54,13 +54,11 @@ def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
     """`points` rates from `low` to `high`, evenly spaced in log, to three significant digits.
 
     Raises:
-        ValueError: Not 0 < low < high, or fewer than two points.
+        SpecError: Not 0 < low < high, or fewer than two points.
     """
     if not (0 < low < high and points >= 2):
-        raise ValueError(
-            f"expected 0 < low < high and points >= 2, found low={low}, high={high}, "
-            f"points={points}"
-        )
+        found = f"low={low}, high={high}, points={points}"
+        raise SpecError("", "0 < low < high and points >= 2", found)
     step = math.log(high / low) / (points - 1)
     return tuple(float(f"{low * math.exp(i * step):.3g}") for i in range(points))
 
@@ -74,7 +72,7 @@ class _Grid(StrictRecord):
 def _choices(value: object) -> object:
     """One value or a list of values, as a tuple; a number where a float is meant may be whole."""
     if isinstance(value, dict):
-        grid = parse(_Grid, value, "grid")
+        grid = parse(_Grid, value, "")
         return log_grid(grid.low, grid.high, grid.points)
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
@@ -112,11 +110,12 @@ class MixtureSpec(StrictRecord):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if bool(self.tasks) == bool(self.matched):
-            raise ValueError("expected either tasks or matched")
+            found = "both" if self.tasks else "neither"
+            raise SpecError("", "either tasks or matched", found)
         if self.tasks and len(self.tasks) < 2:
-            raise ValueError(f"tasks: expected at least two, found {list(self.tasks)}")
+            raise SpecError("tasks", "at least two", str(list(self.tasks)))
         if len(set(self.tasks)) != len(self.tasks):
-            raise ValueError(f"tasks: expected each once, found {list(self.tasks)}")
+            raise SpecError("tasks", "each once", str(list(self.tasks)))
         return self
 
     def members(self, targets: Names) -> tuple[str, ...]:
@@ -162,7 +161,7 @@ class ClaimSpec(StrictRecord):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.backbone and self.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}:
-            raise ValueError(f"kind {self.kind}: expected a backbone, found none")
+            raise SpecError("backbone", f"a backbone for kind {self.kind}", "none")
         return self
 
 
@@ -188,9 +187,9 @@ class StageSpec(StrictRecord):
         for name in type(self).model_fields:
             values = getattr(self, name)
             if isinstance(values, tuple) and len(set(values)) != len(values):
-                raise ValueError(f"{name}: expected each once, found {list(values)}")
+                raise SpecError(name, "each once", str(list(values)))
         if not self.tasks:
-            raise ValueError("tasks: expected at least one, found none")
+            raise SpecError("tasks", "at least one", "none")
         return self
 
 
@@ -204,7 +203,9 @@ class IntermediateSpec(StageSpec):
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         if Method.SOFT_PROMPT in self.method:
-            raise ValueError("method: a soft prompt leaves the encoder as it is; only for targets")
+            others = " or ".join(x for x in Method if x is not Method.SOFT_PROMPT)
+            found = f"{Method.SOFT_PROMPT}, which leaves the encoder as it is"
+            raise SpecError("method", others, found)
         return self
 
 
@@ -229,10 +230,10 @@ class TargetSpec(StageSpec):
     @model_validator(mode="after")
     def _check_target(self) -> Self:
         if not self.languages:
-            raise ValueError("languages: expected at least one, found none")
+            raise SpecError("languages", "at least one", "none")
         sizes = {"examples": self.examples, "shots": self.shots, "train_share": self.train_share}
         if len(named := [name for name, value in sizes.items() if value is not None]) > 1:
-            raise ValueError(f"expected one of {', '.join(sizes)}, found {' and '.join(named)}")
+            raise SpecError("", f"one of {', '.join(sizes)}", " and ".join(named))
         return self
 
 
@@ -269,14 +270,13 @@ class StudySpec(StrictRecord):
     def _check(self) -> Self:
         for arm in self.arms:
             if arm not in ARMS:
-                raise ValueError(unknown_name("arms: arm", arm, ARMS, "an arm").args[0])
+                advice = nearest_name(arm, ARMS)
+                raise SpecError("arms", f"some of {', '.join(ARMS)}", repr(arm), advice)
         if NO_INTERMEDIATE not in self.arms or len(self.arms) < 2:
-            raise ValueError(
-                f"arms: expected 'none' and at least one of {', '.join(Domain)}, "
-                f"found {list(self.arms)}"
-            )
+            expected = f"'none' and at least one of {', '.join(ARMS[1:])}"
+            raise SpecError("arms", expected, str(list(self.arms)))
         if len(set(self.arms)) != len(self.arms):
-            raise ValueError(f"arms: expected each once, found {list(self.arms)}")
+            raise SpecError("arms", "each once", str(list(self.arms)))
         return self
 
     @property
@@ -390,7 +390,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
 def _override(record: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise SpecError(f"--set: expected KEY=VALUE, found {override!r}")
+        raise SpecError("--set", "KEY=VALUE", repr(override))
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -400,5 +400,5 @@ def _override(record: dict[str, Any], override: str) -> None:
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise SpecError(f"--set: {key!r}: {parent!r} is a value, not a table")
+            raise SpecError(f"--set {key}", "a table before each dot", f"{parent!r}, a value")
     table[last] = value
