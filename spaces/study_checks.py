@@ -38,7 +38,7 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
     # What is named there need not be a target: an override may have dropped the task or language.
     for name, languages in spec.target.without.items():
         if unknown := set(languages) - set(catalogue[name].languages):
-            what = f"{where}: target.without.{name}: language"
+            what = f"{where}, field 'target.without.{name}': language"
             raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
     for task in targets:
         _check_target(spec, task, catalogue, where)
