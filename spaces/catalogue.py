@@ -1,4 +1,4 @@
-"""The catalogue of tasks: what each is, where its data lies, and where each fact comes from.
+"""The catalogue of tasks: the corpus of each, where its data lies, and the page of each fact.
 
 `tasks/*.toml` holds one table per task, in a file per kind, and those of the pocket corpora. They
 are read strictly: an unknown or missing field, a wrong type or a name used twice is an error that
@@ -162,9 +162,10 @@ class HubSource(StrictRecord):
     labels: dict[str, str] = Field(default_factory=dict)
     """The corpus's label -> ours, where the names differ."""
     filter_column: str = ""
-    """Keep the rows of the language only: this column equals `filter_value`..."""
+    """Column that names the language of a row; rows of other languages are left out."""
     filter_value: str = ""
-    """...with `{language}` and codes filled in, or begins with it if it ends in `*`."""
+    """Value of `filter_column` in rows of a language, with `{language}` and codes filled in; a `*`
+    at its end stands for any rest."""
 
     @property
     def templates(self) -> tuple[str, str, str, str]:
@@ -176,13 +177,14 @@ class FileTemplate(StrictRecord):
     """Files of one layout, where the path alone does not say it all."""
 
     path: str
-    """As the strings of `Task.files`. For retrieval `{side}` is the language or `eng`."""
+    """Path template as the strings of `Task.files`; for retrieval `{side}` is the language or
+    `eng`."""
     columns: Names = ()
     """The columns of a table without a header line; names outside of the kind's are skipped."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The file's label (or whole tag, as in B-DATE) -> ours, where the names differ."""
     sides: Names = ()
-    """Retrieval: what `{side}` is for the language and for English, templates both."""
+    """Retrieval: templates of `{side}` for the language and for English."""
     pairs: str = ""
     """Retrieval: path template of the file with the gold pairs of ids; without one, line n of
     one side is the translation of line n of the other. Where the file is missing, the pairs are
@@ -209,7 +211,7 @@ class Task(StrictRecord):
     """Labels that languages other than the source have: left out of scoring, and counted."""
     metric: Annotated[Metric, Field(strict=False)] | None = None
     source_task: str = ""
-    """The task whose source-language splits train this one, where it has none of its own."""
+    """The task whose source-language splits train this one, if it has none of its own."""
     train_examples: int = Field(default=0, ge=0)
     """Examples of the English training split as published; 0 where not known or not split. Local
     files may be cut-down copies. For raw text from files, their lines."""
@@ -224,9 +226,9 @@ class Task(StrictRecord):
     without `{split}` holds all that a halved corpus evaluates on, or else all there is to train
     on."""
     answers: Annotated[AnswerNormalisation, Field(strict=False)] | None = None
-    """For QA."""
+    """QA: how answers are made comparable; None for other kinds."""
     unanswerable: bool = False
-    """For QA: whether "no answer" can be right."""
+    """QA: whether "no answer" can be right."""
     halved: bool = False
     """The corpus has one evaluation split only: one half, drawn by content, is our validation
     split, and the other our test split."""
@@ -357,7 +359,7 @@ def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
     """Tasks from TOML tables.
 
     Raises:
-        SpecError: The first wrong record and field.
+        SpecError: A record is wrong; names the first wrong field.
     """
     tasks = {}
     for name, record in records.items():

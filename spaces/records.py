@@ -1,4 +1,4 @@
-"""Records read from TOML strictly, and what is said of a wrong one.
+"""Records read from TOML strictly, and the errors for wrong ones.
 
 An unknown or missing field or a wrong type is an error that names the record and the field. The
 records of tasks, studies and backbones are made of these.

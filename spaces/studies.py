@@ -1,4 +1,4 @@
-"""Study files: what a study asks, and between which choices it searches.
+"""Study files: the question of a study, and the choices that it searches.
 
 A choice is one value (fixed) or a list (a dimension of the search). Learning rates may also be
 a log-spaced grid, `{low = 1e-5, high = 1e-4, points = 4}`.
@@ -27,7 +27,6 @@ SEARCH_SPLIT = "validation"
 MIXED = "mixed"
 """The arm of mixtures over several domains."""
 ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
-
 
 SplitName = tuple[str, str, str]
 """Task, language, split."""
@@ -72,8 +71,7 @@ class _Grid(StrictRecord):
 def _choices(value: object) -> object:
     """One value or a list of values, as a tuple; a number where a float is meant may be whole."""
     if isinstance(value, dict):
-        grid = parse(_Grid, value, "")
-        return log_grid(grid.low, grid.high, grid.points)
+        return log_grid(**parse(_Grid, value, "").model_dump())
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
@@ -103,15 +101,14 @@ class MixtureSpec(StrictRecord):
     way the tasks share the examples of the position, so that a mixture sees no more than one
     task alone."""
     temperature: Annotated[float, Field(ge=1)] = 1.0
-    """TOGETHER: shares of the examples go as size ** (1 / temperature); 1 is proportional."""
+    """TOGETHER: a task's share of the examples is proportional to size ** (1 / temperature)."""
     matched: dict[str, str] = Field(default_factory=dict)
     """Target task -> intermediate task."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if bool(self.tasks) == bool(self.matched):
-            found = "both" if self.tasks else "neither"
-            raise SpecError("", "either tasks or matched", found)
+            raise SpecError("", "either tasks or matched", "both" if self.tasks else "neither")
         if self.tasks and len(self.tasks) < 2:
             raise SpecError("tasks", "at least two", str(list(self.tasks)))
         if len(set(self.tasks)) != len(self.tasks):
@@ -119,7 +116,7 @@ class MixtureSpec(StrictRecord):
         return self
 
     def members(self, targets: Names) -> tuple[str, ...]:
-        """All its tasks on the way to some of `targets`, each once."""
+        """The mixture's tasks on the way to any of `targets`, each once."""
         matched = (self.matched[target] for target in targets if target in self.matched)
         return tuple(dict.fromkeys(self.tasks or matched))
 
@@ -152,11 +149,11 @@ class ClaimSpec(StrictRecord):
     """A published finding that the trials of a study speak for or against."""
 
     text: str
-    """In words, with where it stands in the paper."""
+    """The finding in words, and its place in the paper."""
     kind: Annotated[ClaimKind, Field(strict=False)]
     backbone: str = ""
     targets: Names = ()
-    """The target tasks that it is about; empty means all."""
+    """Target tasks that the finding is about; empty means all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -198,14 +195,13 @@ class IntermediateSpec(StageSpec):
 
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
     size_ratio: Annotated[float, Field(ge=0)] = 0.0
-    """Every intermediate training split must have so many times the examples of each target's."""
+    """Least ratio of an intermediate training split's examples to those of each target's."""
 
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         if Method.SOFT_PROMPT in self.method:
-            others = " or ".join(x for x in Method if x is not Method.SOFT_PROMPT)
-            found = f"{Method.SOFT_PROMPT}, which leaves the encoder as it is"
-            raise SpecError("method", others, found)
+            found = "soft-prompt, which leaves the encoder as it is"
+            raise SpecError("method", "full or lora", found)
         return self
 
 
@@ -215,8 +211,8 @@ class TargetSpec(StageSpec):
     languages: Names
     """ISO 639-3 codes or named sets; every target task is scored on those of them it has."""
     without: dict[str, Names] = Field(default_factory=dict)
-    """Target task -> codes of `languages` that it is not scored on all the same, such as those
-    that it has no validation split for."""
+    """Target task -> codes of `languages` that it is not scored on, such as those without a
+    validation split."""
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.LINEAR
     aggregate: Annotated[Aggregate, Field(strict=False)] = Aggregate.MEAN
     prompt_length: Choices[Count] = (20,)
@@ -244,20 +240,20 @@ class StudySpec(StrictRecord):
     question: str
     """One line, for `--list` and the head of every result."""
     arms: Names
-    """Of none, general, biomedical, legal and mixed; `none` is in every study."""
+    """Some of none, general, biomedical, legal and mixed; `none` is in every study."""
     backbone: Choices[str]
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
     sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TPE
     trials: Count = 40
     seeds: Count = 1
-    """Repeats of each trial; their mean goes back to the sampler."""
+    """Repeats of each trial, whose mean goes back to the sampler."""
     stop_behind: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """A trial has no further seeds when it is behind the best trial, language by language and
-    seed by seed, with p below this (Wilcoxon's signed-rank test); 0 trains all seeds of all."""
+    """p-value (Wilcoxon's signed-rank test) below which a trial that is behind the best one,
+    language by language and seed by seed, has no further seeds; 0 trains all seeds of all."""
     repeat_leaders: Annotated[int, Field(ge=0)] = 3
-    """So many of the last trials repeat the leading recipes with fresh seeds, but at most a fifth
-    of all."""
+    """Number of the last trials that repeat the leading recipes with fresh seeds; at most a fifth
+    of all are."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     intermediate: IntermediateSpec
     target: TargetSpec
@@ -343,7 +339,7 @@ class StudySpec(StrictRecord):
         return owner.name, language, SEARCH_SPLIT
 
     def needed_splits(self, catalogue: Catalogue) -> list[SplitName]:
-        """All that the search reads, sorted."""
+        """The splits that the search reads, sorted."""
         splits = set(self.training_splits(catalogue).values())
         for task in self.target_tasks(catalogue):
             for language in self.scored_languages(task):

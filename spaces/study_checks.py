@@ -20,9 +20,10 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
     """Check a study against the catalogue.
 
     Raises:
-        UnknownNameError: A task is not in the catalogue.
-        SpecError: A task is used in a role it does not have, an arm has no task, a method does
-            not suit a target, or a language is in none of the target tasks.
+        UnknownNameError: A task is not in the catalogue, or a language in none of the target
+            tasks.
+        SpecError: A task is used in a role it does not have, an arm has no task, or a method does
+            not suit a target.
     """
     where = f"study {spec.name!r}"
     _check_intermediate(spec, catalogue, where)
@@ -167,11 +168,11 @@ def check_layers(spec: StudySpec, catalogue: Catalogue, layers: Mapping[str, int
 
     Args:
         spec: A checked study.
-        catalogue: Its tasks.
-        layers: Backbone -> how many it has, embeddings not counted.
+        catalogue: Catalogue with the study's tasks.
+        layers: Backbone -> number of layers, embeddings not counted.
 
     Raises:
-        SpecError: One has too few to be frozen, or to be pooled for retrieval.
+        SpecError: An encoder has too few layers to be frozen, or to be pooled for retrieval.
     """
     retrieves = not all(task.kind.is_trained for task in spec.target_tasks(catalogue))
     named: dict[str, tuple[int, ...]] = {
