@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Hashable, Mapping
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError, nearest_name
@@ -73,18 +72,22 @@ def check_places(task: Task) -> None:
     """
     _check_texts(task)
     _check_codes(task)
-    used = set()
-    for number, layout in enumerate(task.layouts):
+    layouts = task.layouts
+    used: set[str] = set()
+    placed: set[str] = set()
+    for number, layout in enumerate(layouts):
         used |= _check_layout(task, layout, f"files.{number}")
-        _check_files(task, layout, f"files.{number}")
+        placed |= _check_files(task, layout, f"files.{number}")
     if task.hub:
         used |= _check_hub(task, task.hub)
+        placed |= _check_hub_places(task, task.hub)
     for name in task.codes:
         if name not in used:
             raise SpecError(
                 f"codes.{name}", f"{{{name}}} in a template of files or hub", "none", "drop it"
             )
-    _check_every_language_has_data(task)
+    if not task.pocket:
+        _check_all_is_placed(task, layouts, placed)
 
 
 def check_source(task: Task, tasks: Mapping[str, Task]) -> None:
@@ -161,15 +164,14 @@ def _check_layout(task: Task, layout: FileTemplate, field: str) -> set[str]:
     return names
 
 
-def _check_files(task: Task, layout: FileTemplate, field: str) -> None:
-    """Each file lies below the data folder, and holds one language."""
+def _check_files(task: Task, layout: FileTemplate, field: str) -> set[str]:
+    """The languages of a layout whose files lie below the data folder, one language in each."""
     seen: dict[Hashable, str] = {}
     for language in task.languages:
         names = task.file_names(layout, language, "train")
         pairs = task.fill(layout.pairs, language, "train")
         for name in (*names, *([pairs] if pairs else [])):
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts:
+            if name.startswith("/") or ".." in name.split("/"):
                 raise SpecError(
                     field,
                     "a path below the data folder",
@@ -179,6 +181,7 @@ def _check_files(task: Task, layout: FileTemplate, field: str) -> None:
         # The second file of a retrieval corpus is English, which languages may share.
         for name in names[:1]:
             _check_shared(field, "file", seen, name, language)
+    return set(seen.values())
 
 
 def _check_hub(task: Task, hub: HubSource) -> set[str]:
@@ -197,6 +200,11 @@ def _check_hub(task: Task, hub: HubSource) -> set[str]:
     _check_known("hub.splits", hub.splits, _SPLITS)
     _check_labels("hub.labels", hub.labels, task)
     _check_hub_splits(task, hub)
+    return names
+
+
+def _check_hub_places(task: Task, hub: HubSource) -> set[str]:
+    """The languages of a source that has each at a place of its own."""
     seen: dict[Hashable, str] = {}
     for language in task.languages:
         filled = [task.fill(template, language) for template in hub.templates]
@@ -209,7 +217,7 @@ def _check_hub(task: Task, hub: HubSource) -> set[str]:
         if not _REVISION.fullmatch(revision):
             raise SpecError("hub.revision", "a full commit hash, or none", repr(revision))
         _check_shared("hub", "configuration or filter", seen, place, language)
-    return names
+    return set(seen.values())
 
 
 def _check_hub_splits(task: Task, hub: HubSource) -> None:
@@ -239,12 +247,11 @@ def _check_hub_splits(task: Task, hub: HubSource) -> None:
             )
 
 
-def _check_every_language_has_data(task: Task) -> None:
-    if task.pocket:
-        return
+def _check_all_is_placed(
+    task: Task, layouts: Collection[FileTemplate], placed: Collection[str]
+) -> None:
     for language in task.languages:
-        on_hub = task.hub and None not in [task.fill(x, language) for x in task.hub.templates]
-        if not on_hub and not any(task.file_names(x, language, "train") for x in task.layouts):
+        if language not in placed:
             raise SpecError(
                 "languages",
                 "files or a Hub configuration for each",
@@ -254,7 +261,7 @@ def _check_every_language_has_data(task: Task) -> None:
     scored = task.role != "intermediate" and task.metric is not None
     if scored and not task.halved and not task.hub:
         # One without `{split}` is read for training only.
-        paths = [layout.path for layout in task.layouts]
+        paths = [layout.path for layout in layouts]
         if not any("{split}" in path for path in paths):
             raise SpecError(
                 "files",
