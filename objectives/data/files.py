@@ -31,7 +31,6 @@ from spaces.errors import DataError
 
 FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 _ENDINGS = ("", ".gz", ".xz")
-_SIDES = ("{language}", "eng")
 
 Columns = dict[str, list[Any]]
 Lines = Iterable[tuple[int, str]]
@@ -68,7 +67,7 @@ def find_files(
     """
     for folder in folders:
         for template in _templates(task, split):
-            names = _file_names(task, template, language, split)
+            names = task.file_names(template, language, FILE_SPLITS[split])
             paths = [found for name in names if (found := _existing(folder, name))]
             if names and len(paths) == len(names):
                 pairs = task.fill(template.pairs, language, FILE_SPLITS[split])
@@ -79,7 +78,8 @@ def find_files(
 
 def expected_files(task: Task, language: str, split: str) -> str:
     """The names that `find_files` looks for, for a message."""
-    found = [_file_names(task, x, language, split) for x in _templates(task, split)]
+    layouts = _templates(task, split)
+    found = [task.file_names(x, language, FILE_SPLITS[split]) for x in layouts]
     return " or ".join(" and ".join(names) for names in found if names)
 
 
@@ -115,23 +115,9 @@ def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
     One without `{split}` would give the same examples for every split. It is the only evaluation
     split of a halved task, or else a corpus to train on that has no other split.
     """
-    for template in task.files:
-        layout = FileTemplate(path=template) if isinstance(template, str) else template
+    for layout in task.layouts:
         if "{split}" in layout.path or (split == "train") is not task.halved:
             yield layout
-
-
-def _file_names(task: Task, template: FileTemplate, language: str, split: str) -> tuple[str, ...]:
-    """Below the data folder; empty where the layout does not know the language."""
-    if task.kind is not TaskKind.RETRIEVAL:
-        name = task.fill(template.path, language, FILE_SPLITS[split])
-        return (name,) if name else ()
-    # `{side}` goes first, because a side may hold codes of the record.
-    filled = [
-        task.fill(template.path.replace("{side}", side), language, FILE_SPLITS[split])
-        for side in template.sides or _SIDES
-    ]
-    return tuple(name for name in filled if name) if all(filled) else ()
 
 
 def _existing(folder: Path, name: str) -> Path | None:

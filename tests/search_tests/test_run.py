@@ -169,7 +169,7 @@ def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> N
     [
         (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
         (("--study", "xtreme_legl"), "Did you mean 'xtreme_legal'?"),
-        (("--set", "target.epoch=3"), "unknown field 'target.epoch'. Did you mean 'epochs'?"),
+        (("--set", "target.epoch=3"), "field 'target.epoch': unknown; did you mean 'epochs'?"),
         (("--set", "target.epochs"), "--set: expected KEY=VALUE, found 'target.epochs'"),
         (("--set", 'target.tasks=["pocket_nr"]'), "Did you mean 'pocket_ner'?"),
         (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
@@ -225,8 +225,9 @@ def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -
 
 def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    for split in ("train", "dev"):
-        (tmp_path / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    for name in ("qas/train", "qas/dev", "qaa/dev"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
     options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
@@ -253,7 +254,7 @@ metric = "span_f1"
 licence = "CC0"
 urls.data = "https://example.org"
 urls.licence = "https://example.org"
-files = ["{{split}}.conll"]
+files = ["{{language}}/{{split}}.conll"]
 """
     for name, domain in (("mine", "general"), ("law", "legal"))
 )
@@ -272,10 +273,12 @@ def _on_local_tasks(workplace: Workplace) -> list[str]:
 
 
 def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_path: Path) -> None:
-    (tmp_path / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
-    (tmp_path / "dev.conll").write_text("Ola\tB-PER\n")
+    for language in ("qas", "qaa"):
+        (tmp_path / language).mkdir()
+    (tmp_path / "qas" / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
+    (tmp_path / "qaa" / "dev.conll").write_text("Ola\tB-PER\n")
     options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
-    assert f"{tmp_path / 'train.conll'}:3: expected IOB2" in done.stderr
+    assert f"{tmp_path / 'qas' / 'train.conll'}:3: expected IOB2" in done.stderr
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
