@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from search.workers.heartbeat import Budget, Pulse, StopSignal, in_hours
+from search.command_line.stop_signal import StopSignal
+from search.command_line.words import in_hours
+from search.workers.heartbeat import TAKEN_OVER, Budget, Pulse
 from spaces.errors import BudgetSpent, Interrupted, StudyStopped
 from storage.leases import Leases
 from storage.opening import open_storage
@@ -25,7 +27,8 @@ on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=
 # Trains until it is told to stop; argument 1 is the database.
 TRAINING = """
 import sys, time
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.command_line.stop_signal import StopSignal
+from search.workers.heartbeat import Budget, Pulse
 from spaces.errors import TrialLost
 from storage.opening import open_storage
 from storage.leases import Leases
@@ -98,7 +101,7 @@ def test_a_worker_that_was_held_up_past_its_lease_learns_it_at_its_next_step(
         with slot.lease:
             process.send_signal(signal.SIGCONT)
             out, _ = process.end()
-            assert (process.returncode, out) == (0, "held up, and taken over by another worker\n")
+            assert (process.returncode, out) == (0, f"{TAKEN_OVER}\n")
             slots.close(slot)
 
 

@@ -15,8 +15,9 @@ from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import finished_recipes, leaders
+from search.studies.trial_notes import Failure
 from search.workers.heartbeat import Pulse
-from search.workers.trial_attempts import RETRIES, Failure
+from search.workers.trial_attempts import RETRIES
 from spaces.errors import (
     BudgetSpent,
     DataError,
@@ -373,7 +374,9 @@ def test_a_worker_that_was_held_up_past_its_lease_publishes_nothing(tmp_path: Pa
     assert [trial.value for trial in loop.trials] == [None, pytest.approx(1.0), pytest.approx(9.0)]
     assert loop.attributes("slot") == [0, 0, 1]
     assert loop.ledger.recorded_trials("s") == {1, 2}
-    assert any("took it over while this one was held up" in line for line in loop.seen.lines)
+    assert any(
+        "took it over, as this one paused past its lease" in line for line in loop.seen.lines
+    )
     for each in (loop, other):
         each.storage.close()
 
