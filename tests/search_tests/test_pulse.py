@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from search.command_line.stop_signal import StopSignal
-from search.command_line.words import in_hours
 from search.workers.heartbeat import TAKEN_OVER, Budget, Pulse
 from spaces.errors import BudgetSpent, Interrupted, StudyStopped
 from storage.leases import Leases
@@ -202,7 +201,3 @@ def test_in_a_thread_of_somebody_elses_process_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
-
-
-def test_durations_are_said_for_people() -> None:
-    assert [in_hours(x) for x in (30, 720, 5400, 86400)] == ["30 s", "12 min", "1.5 h", "24 h"]

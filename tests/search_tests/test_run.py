@@ -231,8 +231,8 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
-        "was made from the pocket corpora, this run has a local folder; studies never mix "
-        "sources: name its own with --data, or run another study with --name tiny_local"
+        "expected the pocket corpora, from which it was made, found a local folder; studies never "
+        "mix sources: name its own with --data, or run another study with --name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")
