@@ -20,6 +20,7 @@ from storage.patient_storage import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers
 from tests.conftest import Server
+from tests.raising import raises
 from tests.scripts import Script
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
@@ -124,7 +125,7 @@ def test_device_time_is_used_up_to_the_limit_and_not_beyond(sqlite: SharedStorag
     pulse, slot = pulse_of(sqlite, device_seconds=1.5), slot_of(sqlite)
     with pulse.beating("cpu"), slot.lease, pulse.holding(slot):
         started = time.monotonic()
-        with pytest.raises(BudgetSpent, match="the study's device time of 2 s is used up"):
+        with raises(BudgetSpent, subject="the study's device time of 2 s is used up"):
             train(pulse, 60)
         assert 1.4 < time.monotonic() - started < 10
     assert workers.account().device_seconds == pytest.approx(1.5)
@@ -159,7 +160,7 @@ def test_the_studys_time_goes_on_over_its_runs(sqlite: SharedStorage) -> None:
     pulse = pulse_of(sqlite, active_seconds=2.0)
     with pulse.beating("cpu"):
         started = time.monotonic()
-        with pytest.raises(BudgetSpent, match="the study's time of 2 s is used up"):
+        with raises(BudgetSpent, subject="the study's time of 2 s is used up"):
             train(pulse, 60)
         assert 0.5 < time.monotonic() - started < 1.9
 
@@ -169,7 +170,7 @@ def test_a_stop_by_another_worker_is_seen_at_the_next_beat(sqlite: SharedStorage
     with pulse.beating("cpu"):
         train(pulse, 0.1)
         Workers(sqlite.engine, "s").stop_all("trial 3 met the same error again")
-        with pytest.raises(StudyStopped, match="trial 3 met the same error again"):
+        with raises(StudyStopped, subject="trial 3 met the same error again"):
             train(pulse, 60)
     fresh = pulse_of(sqlite)
     with fresh.beating("cpu"):
@@ -183,7 +184,7 @@ def test_the_first_signal_is_noted_and_the_second_is_the_systems(number: signal.
     with stop.listening():
         stop.check()
         signal.raise_signal(number)
-        with pytest.raises(Interrupted, match=f"interrupted by {number.name}"):
+        with raises(Interrupted, subject=f"interrupted by {number.name}"):
             stop.check()
         assert signal.getsignal(number) is signal.SIG_DFL
     assert signal.getsignal(number) is before

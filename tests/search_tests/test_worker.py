@@ -29,6 +29,7 @@ from spaces.errors import (
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate
 from storage.processes import is_dead, process_identity
+from tests.raising import raises
 from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
 
 ARMS = 2
@@ -93,7 +94,7 @@ def test_the_same_broken_data_twice_stops_the_study_with_the_reason(loop: Loop) 
     def train(recipe: Recipe, report: Any) -> TransferGain:
         raise DataError("panx-sw.tsv:3: expected IOB2")
 
-    with pytest.raises(DataError, match="panx-sw"):
+    with raises(DataError, subject="panx-sw"):
         loop.run(train, 3)
     assert loop.states == ["FAIL", "FAIL"]
     first, second = loop.trials
@@ -197,7 +198,7 @@ def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path) ->
             pulses[-1].check()
             threading.Event().wait(0.02)
 
-    with pytest.raises(BudgetSpent, match="device time of 1 s is used up"):
+    with raises(BudgetSpent, subject="device time of 1 s is used up"):
         loop.run(train, 9, passed=pulses.append, device_seconds=1.0)
     assert loop.states == ["FAIL"]
     assert loop.trials[0].user_attrs["failure"] == Failure.INTERRUPTED
