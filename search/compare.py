@@ -109,7 +109,7 @@ def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
         metrics = [str(results.catalogue[name].metric) for results in (first, second)]
         if metrics[0] != metrics[1]:
             found.append(f"{name} is scored by {metrics[0]} and by {metrics[1]}")
-    corpora = [results.frozen["data"]["corpora"] for results in (first, second)]
+    corpora = [results.definition.corpora for results in (first, second)]
     shared = corpora[0].keys() & corpora[1].keys()
     if others := sorted(name for name in shared if corpora[0][name] != corpora[1][name]):
         have = "split has" if len(others) == 1 else "splits have"
@@ -122,12 +122,12 @@ def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
 
 def _defining(results: StoredStudy) -> dict[str, Any]:
     """Dotted names of what defines a study, as far as people chose it."""
-    frozen = results.frozen
-    fields = _flat(frozen["spec"])
+    definition = results.definition
+    fields = _flat(definition.spec)
     fields["backbone"] = list(results.spec.backbone)
-    fields["encoders"] = sorted(key[:8] for key in frozen["backbones"].values())
-    fields["data"] = frozen["data"]["source"]
-    fields["precision"] = frozen["precision"]
+    fields["encoders"] = sorted(key[:8] for key in definition.backbones.values())
+    fields["data"] = definition.source
+    fields["precision"] = definition.precision
     return fields
 
 

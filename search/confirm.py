@@ -69,8 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         from rich.console import Console
 
         from objectives.hardware import usable_cores
+        from search.command_line.stop_signal import StopSignal
         from search.studies.reopened import ReopenRequest, reopen_study
-        from search.workers.heartbeat import StopSignal
         from search.workers.progress import RunProgress
         from spaces.errors import Interrupted
 

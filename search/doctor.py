@@ -26,8 +26,8 @@ from search.command_line.options import (
     add_storage,
     default_cache,
     fail_in_one_line,
-    in_bytes,
 )
+from search.command_line.words import in_bytes
 from spaces.errors import DataError, StorageError
 
 LEAST_FREE = 5 * 10**9

@@ -293,7 +293,9 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
             "baseline_trial": look.plan["baseline_trial"],
         },
         # Encoders are named by their folders there.
-        "defined_by": {name: x for name, x in results.frozen.items() if name != "backbones"},
+        "defined_by": {
+            name: x for name, x in results.definition.as_json().items() if name != "backbones"
+        },
         "device": device,
         "versions": exported.versions,
         "command": exported.command,

@@ -57,6 +57,7 @@ def study_status(results: StoredStudy) -> dict[str, Any]:
     from collections import Counter
     from dataclasses import asdict
 
+    from search.studies.trial_notes import TrialNotes
     from storage.leases import Leases
     from storage.slots import Slots
     from storage.workers import Workers
@@ -72,7 +73,8 @@ def study_status(results: StoredStudy) -> dict[str, Any]:
     running = [slot for slot in opened if slot.holder is not None]
     of_slots = {slot.lease_key for slot in opened}
     names = {worker.worker for worker in workers}
-    failed = [trial for trial in trials if "failure" in trial.user_attrs]
+    notes = {trial.number: TrialNotes.of(trial) for trial in trials}
+    failed = {number: each for number, each in notes.items() if each.failure}
     alive = [worker for worker in workers if not worker.is_silent]
     seconds_left = None
     if alive and done and asked > done:
@@ -102,16 +104,12 @@ def study_status(results: StoredStudy) -> dict[str, Any]:
             for key, holder in leases.held().items()
             if key not in of_slots and holder.owner in names
         ],
-        "failures": dict(Counter(trial.user_attrs["failure"] for trial in failed)),
+        "failures": dict(Counter(str(each.failure) for each in failed.values())),
         "reasons": [
-            {
-                "trial": trial.number,
-                "failure": trial.user_attrs["failure"],
-                "reason": trial.user_attrs.get("reason", ""),
-            }
-            for trial in failed[-SHOWN_REASONS:]
+            {"trial": number, "failure": str(each.failure), "reason": each.reason}
+            for number, each in list(failed.items())[-SHOWN_REASONS:]
         ],
-        "retries": sum("retry_of" in trial.user_attrs for trial in trials),
+        "retries": sum(each.retry_of is not None for each in notes.values()),
         "active_seconds": account.active_seconds,
         "device_seconds": account.device_seconds,
         "seconds_left": seconds_left,
@@ -122,7 +120,7 @@ def study_status(results: StoredStudy) -> dict[str, Any]:
 
 def in_words(status: dict[str, Any]) -> list[str]:
     """A status as lines for a person."""
-    from search.workers.heartbeat import in_hours
+    from search.command_line.words import in_hours
 
     trials = status["trials"]
     left = "done" if not (trials["left"] or trials["running"]) else f"{trials['left']} to come"

@@ -122,7 +122,7 @@ def _metadata(model: ExportedModel) -> ModelCardData:
     results, task = model.results, model.task
     scores = model.choice.evidence.scores(task.name, model.seed)
     evaluated = [(score, results.catalogue[score.task]) for score in scores]
-    on_hub = results.frozen["data"]["source"] == "hub"
+    on_hub = results.definition.source == "hub"
     hubs = [record.hub for record in (*model.trained_on, task) if record.hub]
     tags = ["transfer-search", "cross-lingual-transfer"]
     if model.route.intermediate:
@@ -340,8 +340,8 @@ def _making(model: ExportedModel) -> list[str]:
                 f"Seed {model.seed} in all stages; each stage takes the encoder's weights from "
                 f"the one before, and its head is fresh.",
                 f"Encoder: {encoder} {model.backbone.revision}".rstrip() + ".",
-                f"Data: {_SOURCES[results.frozen['data']['source']]}.",
-                f"Precision: {results.frozen['precision']}. Versions: {versions}.",
+                f"Data: {_SOURCES[results.definition.source]}.",
+                f"Precision: {results.definition.precision}. Versions: {versions}.",
                 "`recipe.json` has all of it, for machines.",
             ]
         ),

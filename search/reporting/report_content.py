@@ -90,17 +90,17 @@ def find(results: StoredStudy, words: str) -> Findings:
 
 
 def _provenance(results: StoredStudy) -> dict[str, str]:
-    about, frozen = results.study.user_attrs, results.frozen
+    about, definition = results.study.user_attrs, results.definition
     kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
     stages = results.trained_stages.values()
     versions = {f"{n} {v}" for stage in stages for n, v in stage.versions.items()}
     facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
     return facts | {
-        "precision": str(frozen["precision"]),
+        "precision": definition.precision,
         "seeds of a trial": str(results.spec.seeds),
         "devices": ", ".join(sorted({stage.device for stage in stages})),
         "versions": ", ".join(sorted(versions)),
-        "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in frozen["backbones"].items()),
+        "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in definition.backbones.items()),
         "storage": results.shown_url,
-        "study file": json.dumps(frozen["spec"]),
+        "study file": json.dumps(definition.spec),
     }

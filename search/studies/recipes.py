@@ -10,6 +10,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
+from search.studies.trial_notes import TrialNotes
 from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate, StudySpec
 from storage.ledger import Ledger
 
@@ -40,7 +41,7 @@ class FinishedRecipe:
     @property
     def is_repeated(self) -> bool:
         """Whether it has been tried again with fresh seeds."""
-        return any("repeat_of" in item.trial.user_attrs for item in self.trials)
+        return any(TrialNotes.of(x.trial).repeat_of is not None for x in self.trials)
 
     @cached_property
     def gain(self) -> TransferGain:
@@ -52,11 +53,11 @@ class FinishedRecipe:
         }
         return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
 
-    def asked_again(self, spec: StudySpec) -> dict[str, object]:
-        """What a trial is told that repeats it, with seeds that no first trial has."""
+    def asked_again(self, spec: StudySpec) -> TrialNotes:
+        """The task of a trial that repeats it, with seeds that no first trial has."""
         first = spec.first_seed + spec.seeds
-        seeds = list(range(first, first + spec.seeds))
-        return {"repeat_of": self.first.number, "seeds": seeds}
+        seeds = tuple(range(first, first + spec.seeds))
+        return TrialNotes(repeat_of=self.first.number, seeds=seeds)
 
     @property
     def arm(self) -> str:
@@ -116,16 +117,12 @@ def repeat_candidates(
     Those that were clearly behind are left out, and those whose repeat has begun.
     """
     recipes = finished_recipes(study, ledger, spec.target.aggregate)
-    repeated = {
-        trial.user_attrs["repeat_of"]
-        for trial in study.get_trials(deepcopy=False)
-        if "repeat_of" in trial.user_attrs
-    }
+    repeated = {TrialNotes.of(trial).repeat_of for trial in study.get_trials(deepcopy=False)}
     return [
         recipe
         for recipe in leaders(recipes, languages)
         if not (
-            "stopped" in recipe.first.user_attrs
+            TrialNotes.of(recipe.first).stopped
             or recipe.is_repeated
             or recipe.first.number in repeated
         )

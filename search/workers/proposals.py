@@ -1,4 +1,4 @@
-"""What a trial is to try, seeded by its slot, and what stops a trial that is far behind.
+"""The recipe that a trial tries, drawn at random or by TPE, and seeded by its slot.
 
 A proposal is made against one reading of the study's history and is whole before the trial exists
 in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
@@ -14,7 +14,6 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
 from optuna.samplers._tpe.sampler import _split_trials, default_gamma
@@ -123,8 +122,9 @@ class Proposal:
             value = self._fixed[name]
             if value not in choices:
                 raise StorageError(
-                    f"study {self._study.study_name!r}: expected {name} in "
-                    f"{', '.join(map(str, choices))}, found {value!r} in a trial that was queued"
+                    f"study {self._study.study_name!r}",
+                    expected=f"{name} in {', '.join(map(str, choices))}",
+                    found=f"{value!r} in a trial that was queued",
                 )
         elif name in self._drawn_with(name):
             value = self._relative[name]
@@ -180,21 +180,6 @@ class _HistoryTPE(TPESampler):
         samples = good.sample(self._rng.rng, self._n_ei_candidates)
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
-
-
-def seed_pruner(p_threshold: float) -> BasePruner:
-    """What says after each seed whether a trial is clearly behind the best one.
-
-    Both have the gains of the same languages in the same seeds, which are compared by pairs.
-
-    Args:
-        p_threshold: Of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
-    """
-    if not p_threshold:
-        return NopPruner()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return WilcoxonPruner(p_threshold=p_threshold)
 
 
 def first_parameters(space: SearchSpace, slot: int) -> dict[str, Any]:

@@ -93,12 +93,12 @@ def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) 
     def warnings(other: StoredStudy) -> str:
         return "; ".join(compare_studies(first, other)["warnings"])
 
-    frozen = second.frozen
-    real = replace(second, frozen={**frozen, "data": {**frozen["data"], "source": "hub"}})
+    definition = second.definition
+    real = replace(second, definition=replace(definition, source="hub"))
     assert warnings(real) == "one is of the pocket corpora, the other of real ones"
 
-    corpora = {**frozen["data"]["corpora"], "pocket_pos qab validation": "0" * 64}
-    changed = replace(second, frozen={**frozen, "data": {**frozen["data"], "corpora": corpora}})
+    corpora = {**definition.corpora, "pocket_pos qab validation": "0" * 64}
+    changed = replace(second, definition=replace(definition, corpora=corpora))
     assert warnings(changed) == "1 split has other content (pocket_pos qab validation)"
 
     target = second.spec.target.model_copy(update={"tasks": ("pocket_pos", "pocket_ner")})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard import get_note
 
+from search.command_line.next_commands import next_command
+from search.studies.stored_study import open_stored_study
 from tests.search_tests.conftest import Workplace
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
@@ -232,8 +236,8 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
-        "was made from the pocket corpora, this run has a local folder; studies never mix "
-        "sources: name its own with --data, or run another study with --name tiny_local"
+        "expected the pocket corpora, from which it was made, found a local folder; studies never "
+        "mix sources: name its own with --data, or run another study with --name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")
@@ -282,3 +286,34 @@ def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_pat
     assert done.returncode == 2
     assert f"{tmp_path / 'qas' / 'train.conll'}:3: expected IOB2" in done.stderr
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
+
+
+def test_the_commands_that_a_run_shows_can_be_pasted(
+    workplace: Workplace, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a study under another name, on folders of the environment, behind a password."""
+    folder = workplace.folder / "my data"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        (folder / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    monkeypatch.setenv("TRANSFER_SEARCH_STORAGE", postgresql_url)
+    monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(folder))
+    options = [*_on_local_tasks(workplace), "--data", "auto", "--name", "other", "--trials", "1"]
+    done = workplace.search(*options, "--cache", "the cache")
+    assert done.returncode == 0, done.stderr
+    shown = dict(line.split(":  ", 1) for line in done.stdout.splitlines() if ":  python" in line)
+    assert shown.keys() == {"extend", "browse"}
+    assert "s3cret" not in done.stdout + done.stderr
+
+    monkeypatch.delenv("TRANSFER_SEARCH_DATA")
+    python = str(Path(sys.executable).parent)
+    path = os.pathsep.join((python, os.environ["PATH"]))
+    again = workplace.run("bash", "-c", shown["extend"], PATH=path)
+    assert again.returncode == 0, again.stderr
+    stored = open_stored_study(postgresql_url, "other")
+    assert len(stored.study.get_trials(states=COMPLETE)) == 2
+    assert stored.address.data == str(folder)
+    status = next_command("status", stored.address)
+    seen = workplace.run("bash", "-c", status, PATH=path)
+    assert seen.stdout.startswith("other "), seen.stderr
+    stored.storage.close()

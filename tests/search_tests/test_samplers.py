@@ -12,6 +12,7 @@ from search.workers.proposals import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
+from tests.raising import raises
 from tests.search_tests.loop import history_of
 from tests.toy_space import small_space
 
@@ -147,9 +148,10 @@ def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
 
 def test_a_given_value_that_the_space_has_not_is_named() -> None:
     proposal = Proposal(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
-    with pytest.raises(StorageError) as caught:
+    with raises(
+        StorageError,
+        subject="study 's'",
+        expected="intermediate.domain in none, general, legal",
+        found="'medical' in a trial that was queued",
+    ):
         suggest_recipe(proposal, SPACE)
-    assert str(caught.value) == (
-        "study 's': expected intermediate.domain in none, general, legal, found 'medical' in a "
-        "trial that was queued"
-    )

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search import status
-from search.workers.trial_attempts import Failure
+from search.studies.trial_notes import Failure
 from storage.leases import Leases
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
