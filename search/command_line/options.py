@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     pass
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
+# Recipes that a confirmation retrains by default, and fresh seeds of each.
+CONFIRMED_RECIPES, CONFIRMED_SEEDS = 3, 5
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 

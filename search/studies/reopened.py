@@ -10,6 +10,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
 from objectives.transfer import StageProgress, TransferObjective
+from search.command_line.next_commands import StudyAddress
 from search.studies.definition import build_objective, check_same, check_source, defining_facts
 from search.studies.stored_study import open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
@@ -51,12 +52,14 @@ class ReopenedStudy:
             and the ledger.
         space: What its trials chose from.
         storage: That it is in.
+        address: How commands reach it.
     """
 
     study: optuna.Study
     objective: TransferObjective
     space: SearchSpace
     storage: SharedStorage
+    address: StudyAddress
 
     def recipe(self, trial_number: int) -> Recipe:
         """The recipe of a finished trial.
@@ -102,4 +105,4 @@ def reopen_study(
     )
     facts, space = defining_facts(objective)
     check_same(results.name, frozen, facts, results.shown_url)
-    return ReopenedStudy(results.study, objective, space, results.storage)
+    return ReopenedStudy(results.study, objective, space, results.storage, results.address)

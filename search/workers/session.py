@@ -20,9 +20,11 @@ from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
 from objectives.transfer import StageProgress, TransferObjective
 from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE
-from search.reporting.terminal import show_result
+from search.findings.selection import leaders
+from search.reporting.terminal import show_results
 from search.studies.definition import build_objective, defining_facts, open_study, provenance
-from search.studies.recipes import finished_recipes, leaders
+from search.studies.recipes import finished_recipes
+from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version
 from search.workers.heartbeat import Budget, Pulse, StopSignal
 from search.workers.local_processes import count_workers, device_share, fellow_workers
@@ -149,7 +151,9 @@ def _run_on(
         except Interrupted as error:
             ended = error
     if study is not None and not options.fellow:
-        show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
+        frozen = ledger.frozen_study(name)
+        assert frozen is not None
+        show_results(StoredStudy(storage, options.storage, study, ledger, frozen, spec, catalogue))
         _show_next_steps(options, trials)
     if isinstance(ended, BudgetSpent):
         console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
