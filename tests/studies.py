@@ -362,11 +362,14 @@ def _rows(study: str, plans: Sequence[Plan]) -> dict[sa.Table, list[dict[str, An
         target = "".join(f"{v}/" for n, v in plan.params.items() if n.startswith("target."))
         for seed, language in plan.right:
             own, baseline, reference = plan.right[seed, language]
-            keys = [f"own {number} {seed}", f"baseline {target} {seed}", f"reference {seed}"]
+            names = (f"own {number}", f"baseline {target}", "reference")
+            keys = [f"{study} {name} {seed}" for name in names]
             if plan.params["intermediate.domain"] == "none":
                 keys[0] = keys[1]
             else:
-                stage(number, seed, "intermediate", f"first {number} {seed}", plan.seconds[0])
+                stage(
+                    number, seed, "intermediate", f"{study} first {number} {seed}", plan.seconds[0]
+                )
                 stage(number, seed, "target", keys[0], plan.seconds[1])
             stage(number, seed, "baseline", keys[1], plan.seconds[1])
             for key, right in zip(keys, (own, baseline, reference), strict=True):

@@ -55,14 +55,12 @@ class ConfirmedStudy:
     Attributes:
         name: Name of the study in its storage.
         is_pocket: Whether its figures are of the pocket corpora, and must be named so.
-        look: The look at its test splits.
-        result: What the look found.
+        look: The look at its test splits, which has its result.
     """
 
     name: str
     is_pocket: bool
     look: Look
-    result: ConfirmationResult
 
 
 def confirm_study(
@@ -87,15 +85,14 @@ def confirm_study(
     """
     reopened = reopen_study(request.study, on_stage)
     look = _begin(reopened, request)
-    result = look.result
-    if result is None:
+    if look.result is None:
         try:
-            result = _finish(reopened, look, on_recipe)
+            look = _finish(reopened, look, on_recipe)
         except Interrupted as error:
             command = next_command("confirm", reopened.address)
             raise Interrupted(str(error), advice=f"`{command}` goes on") from error
     is_pocket = reopened.objective.corpora.source.kind is SourceKind.POCKET
-    return ConfirmedStudy(reopened.study.study_name, is_pocket, look, result)
+    return ConfirmedStudy(reopened.study.study_name, is_pocket, look)
 
 
 def plan_confirmation(
@@ -200,9 +197,7 @@ def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecip
     return (first + rest)[:count]
 
 
-def _finish(
-    reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None]
-) -> ConfirmationResult:
+def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None]) -> Look:
     """Train what is planned, score it on the test splits, and keep the verdicts."""
     objective, name, plan = reopened.objective, reopened.study.study_name, look.plan
     tuned = reopened.recipe(plan.baseline_trial)
@@ -229,6 +224,5 @@ def _finish(
         seconds=time.perf_counter() - started,
     )
     ledger.finish_confirmation(name, look.number, result.as_json())
-    kept = Look.from_stored(ledger.confirmations(name)[look.number - 1]).result
-    assert kept is not None
-    return kept
+    # Another process may have finished it first; what is kept counts.
+    return Look.from_stored(ledger.confirmations(name)[look.number - 1])

@@ -17,7 +17,7 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import StudyAddress, next_command
 from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import check_claims, claim_lines
-from search.findings.confirmation import Look, looks_of
+from search.findings.confirmation import Look, finished, looks_of
 from search.findings.selection import Standings, standings_of
 from search.findings.stage_costs import StudyCost, study_cost
 from search.findings.verdict_words import confirmation_lines
@@ -60,8 +60,9 @@ def show_confirmation(confirmed: ConfirmedStudy) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     pocket = " (pocket corpora)" if confirmed.is_pocket else ""
     title = f"{confirmed.name}{pocket}: gains over the tuned baseline on test splits"
-    console.print(cells_table(confirmed.result.verdicts, confirmed.look.plan.names, title))
-    _say(console, *confirmation_lines(confirmed.look))
+    ((look, result),) = finished([confirmed.look])
+    console.print(cells_table(result.verdicts, look.plan.names, title))
+    _say(console, *confirmation_lines(look))
 
 
 def show_cost(name: str, cost: StudyCost) -> None:
