@@ -113,14 +113,16 @@ def write_pages(results: StoredStudy, writing: Lock) -> None:
 
     from optuna_dashboard import save_plotly_graph_object
 
+    from search.findings.confirmation import finished, looks_of
     from search.findings.landscape import read_landscape
     from search.reporting.figures import build_figures
     from search.reporting.terminal import write_note
 
     results = replace(results)  # which forgets what it has read
-    looks = [look.result["verdicts"] for look in results.confirmations if look.result]
+    done = finished(looks_of(results))
+    confirmed = done[-1][1].verdicts.recipes if done else ()
     landscape = read_landscape(results)
-    figures = build_figures(landscape, looks[-1] if looks else (), results.is_pocket)
+    figures = build_figures(landscape, confirmed, results.is_pocket)
     with writing:
         write_note(results)
         for name, figure in figures.items():

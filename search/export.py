@@ -284,13 +284,13 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
             x.language: {"split": x.split, "metric": x.metric, "score": x.score, "n": x.examples}
             for x in evidence.scores(exported.task.name, exported.seed)
         },
-        "gains": list(evidence.rows),
+        "gains": evidence.verdicts.as_json(),
         "gains_of_seeds": evidence.seeds,
         "confirmation": look
         and {
-            "look": look.look,
+            "look": look.number,
             "begun_at": look.begun_at,
-            "baseline_trial": look.plan["baseline_trial"],
+            "baseline_trial": look.plan.baseline_trial,
         },
         # Encoders are named by their folders there.
         "defined_by": {

@@ -15,6 +15,8 @@ from spaces.errors import TransferSearchError
 
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
+# Recipes that a confirmation retrains by default, and fresh seeds of each.
+CONFIRMED_RECIPES, CONFIRMED_SEEDS = 3, 5
 
 
 def count(text: str) -> int:

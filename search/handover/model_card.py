@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from objectives.models.encoders import Backbone
-from search.findings.judging import with_interval
 from search.findings.recommendation import Choice
+from search.findings.verdict_words import with_interval
 from search.studies.stored_study import StoredStudy
 from spaces.backbones import known_backbones
 from spaces.catalogue import Metric, Task, TaskKind
@@ -206,31 +206,32 @@ def _gains(model: ExportedModel) -> str:
             f"no gain."
         )
     sure = evidence.confirmation is not None
-    several = len({row["task"] for row in evidence.rows if row["task"]}) > 1
-    rows = []
-    for row in evidence.rows:
-        if row["task"] not in {"", model.task.name}:
-            continue
-        score = own.get(row["language"])
-        mean = "mean of all targets" if several else "mean"
-        rows.append(
-            [
-                row["language"] or mean,
-                "" if score is None else f"{100 * score.score:.1f}",
-                f"{row['score']:.1f}",
-                f"{row['against']:.1f}",
-                with_interval(row),
-                *([row["verdict"]] if sure else []),
-                f"{row['examples']:,}",
-            ]
-        )
+    several = len({cell.task for cell in evidence.verdicts.cells}) > 1
+    judged = [("mean of all targets" if several else "mean", evidence.verdict.gain)]
+    judged += [
+        (cell.language, cell.gain)
+        for cell in evidence.verdicts.cells
+        if cell.task == model.task.name
+    ]
+    rows = [
+        [
+            language,
+            f"{100 * own[language].score:.1f}" if language in own else "",
+            f"{gain.score:.1f}",
+            f"{gain.against:.1f}",
+            with_interval(gain),
+            *([str(gain.verdict)] if sure else []),
+            f"{gain.examples:,}",
+        ]
+        for language, gain in judged
+    ]
     header = ["language", "this model", "recipe", "tuned baseline", "gain [95 % interval]"]
     header += [*(["verdict"] if sure else []), "examples"]
     note = (
         f"{scores}. Recipe and tuned baseline are means over {seeds} "
         f"({', '.join(map(str, evidence.seeds))}); this model is seed {model.seed}. Gains are "
         f"percentage points over the best recipe without an intermediate task. Intervals hold for "
-        f"each gain by itself and carry over to {evidence.rows[0]['scope']}"
+        f"each gain by itself and carry over to {evidence.verdict.gain.scope}"
     )
     if sure:
         note += "; verdicts are corrected for all that were judged together"

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.cost import StudyCost, study_cost
+from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import ClaimVerdict, check_claims
-from search.findings.judging import VerdictRow
+from search.findings.confirmation import finished, looks_of
+from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
+from search.findings.selection import standings_of
+from search.findings.stage_costs import StudyCost, study_cost
 from search.reporting.first_screen import Summary, summarize
 from search.reporting.section import Section
 from search.reporting.study_sections import report_sections
-from search.reporting.terminal import ArmSummary, summarize_arms, trial_counts
 from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
 
@@ -30,7 +32,7 @@ class Findings:
         sections: What follows, provenance last.
         landscape: The numbers of the search.
         arms: Of the search.
-        confirmed: The verdicts of the last confirmation that is done.
+        confirmed: The verdicts on whole recipes of the last finished confirmation.
         confirmations: All of them.
         claims: Of the study.
         cost: Of the search.
@@ -45,7 +47,7 @@ class Findings:
     sections: list[Section]
     landscape: Landscape
     arms: list[ArmSummary]
-    confirmed: list[VerdictRow]
+    confirmed: tuple[RecipeVerdict, ...]
     confirmations: list[Confirmation]
     claims: list[ClaimVerdict]
     cost: StudyCost
@@ -65,12 +67,12 @@ def find(results: StoredStudy, words: str) -> Findings:
         results: Of the study.
         words: The options that name it in a command.
     """
-    spec, languages = results.spec, results.languages
+    spec, standings = results.spec, standings_of(results)
     landscape = read_landscape(results)
-    arms = summarize_arms(results.recipes, spec.arms, languages)
+    arms = summarize_arms(standings, spec.arms)
     cost = study_cost(results.ledger, results.name)
-    claims = check_claims(spec, results.recipes, languages)
-    done = [look.result for look in results.confirmations if look.result is not None]
+    claims = check_claims(spec, results.recipes, standings.judged_on)
+    done = finished(looks_of(results))
     provenance = _provenance(results)
     return Findings(
         study=results.name,
@@ -80,7 +82,7 @@ def find(results: StoredStudy, words: str) -> Findings:
         sections=report_sections(results, landscape, arms, claims, provenance),
         landscape=landscape,
         arms=arms,
-        confirmed=list(done[-1]["verdicts"]) if done else [],
+        confirmed=done[-1][1].verdicts.recipes if done else (),
         confirmations=results.confirmations,
         claims=claims,
         cost=cost,

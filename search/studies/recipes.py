@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -96,39 +95,3 @@ def finished_recipes(study: Study, ledger: Ledger, aggregate: Aggregate) -> list
     for item in finished_trials(study, ledger, aggregate):
         groups.setdefault(frozenset(item.trial.params.items()), []).append(item)
     return [FinishedRecipe(tuple(group)) for group in groups.values()]
-
-
-def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> list[FinishedRecipe]:
-    """Recipes by gain, the best first; those that were repeated come before all others.
-
-    A recipe leads the others because it is good or because its seeds were lucky; in fresh seeds
-    luck does not last.
-    """
-    return sorted(
-        recipes, key=lambda x: (x.is_repeated, x.gain.overall_gain(languages)), reverse=True
-    )
-
-
-def repeat_candidates(
-    study: Study, ledger: Ledger, spec: StudySpec, languages: frozenset[str]
-) -> list[FinishedRecipe]:
-    """The recipes that were tried with one set of seeds and may be worth fresh ones, best first.
-
-    Those that were clearly behind are left out, and those whose repeat has begun.
-    """
-    recipes = finished_recipes(study, ledger, spec.target.aggregate)
-    repeated = {TrialNotes.of(trial).repeat_of for trial in study.get_trials(deepcopy=False)}
-    return [
-        recipe
-        for recipe in leaders(recipes, languages)
-        if not (
-            TrialNotes.of(recipe.first).stopped
-            or recipe.is_repeated
-            or recipe.first.number in repeated
-        )
-    ]
-
-
-def best_of_arm(leading: Sequence[FinishedRecipe], arm: str) -> FinishedRecipe | None:
-    """The first recipe of an arm among `leaders`; None where it has none."""
-    return next((recipe for recipe in leading if recipe.arm == arm), None)

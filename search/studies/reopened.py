@@ -10,6 +10,7 @@ from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
 from objectives.transfer import StageProgress, TransferObjective
+from search.command_line.next_commands import StudyAddress
 from search.studies.definition import check_same, check_source
 from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study
 from search.studies.stored_study import open_stored_study
@@ -52,12 +53,14 @@ class ReopenedStudy:
             and the ledger.
         space: The search space that its trials chose from.
         storage: The storage that it is in.
+        address: How commands reach it.
     """
 
     study: optuna.Study
     objective: TransferObjective
     space: SearchSpace
     storage: SharedStorage
+    address: StudyAddress
 
     def recipe(self, trial_number: int) -> Recipe:
         """The recipe of a finished trial.
@@ -103,4 +106,4 @@ def reopen_study(
     objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
     found, space = define_study(objective)
     check_same(stored.name, definition, found, stored.shown_url)
-    return ReopenedStudy(stored.study, objective, space, stored.storage)
+    return ReopenedStudy(stored.study, objective, space, stored.storage, stored.address)

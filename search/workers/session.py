@@ -17,7 +17,9 @@ from objectives.transfer import StageProgress, TransferObjective
 from search.command_line.next_commands import next_command
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
-from search.reporting.terminal import show_result
+from search.findings.selection import leaders
+from search.reporting.terminal import show_results
+from search.studies.definition import StudyDefinition
 from search.studies.opening import (
     AskedStudy,
     TrainingSite,
@@ -27,7 +29,8 @@ from search.studies.opening import (
     open_study,
     provenance,
 )
-from search.studies.recipes import finished_recipes, leaders
+from search.studies.recipes import finished_recipes
+from search.studies.stored_study import StoredStudy
 from search.studies.study_file import StudyFile
 from search.studies.versions import newest_version
 from search.workers.heartbeat import Budget, Pulse
@@ -107,11 +110,10 @@ class _Session:
 
     def run(self) -> int:
         """Work until the study is done or something ends the work; the exit code."""
-        options, asked = self._options, self._asked
+        options = self._options
         threads = options.threads or max(1, usable_cores() // self._workers)
         torch.set_num_threads(threads)
         objective = self._objective()
-        ledger, shown_url = objective.ledger, redacted(options.storage)
         slots = Slots(self._storage.engine, objective.leases, self._name)
         opened, ended = None, None
         with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
@@ -127,9 +129,9 @@ class _Session:
             except Interrupted as error:
                 ended = error
         if opened is not None and not options.fellow:
-            show_result(opened.study, ledger, asked.spec, asked.catalogue, asked.source, shown_url)
+            show_results(self._stored(opened))
             if not options.quiet:
-                print("\n".join(next_steps(options, asked, self._trials)))
+                print("\n".join(next_steps(options, self._asked, self._trials)))
         if isinstance(ended, BudgetSpent):
             done = slots.count_done()
             self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
@@ -175,6 +177,19 @@ class _Session:
         )
         return OpenStudy(
             study, self._storage, ledger, slots, space, self._asked.spec, self._languages
+        )
+
+    def _stored(self, opened: OpenStudy) -> StoredStudy:
+        frozen = opened.ledger.frozen_study(self._name)
+        assert frozen is not None, self._name
+        return StoredStudy(
+            self._storage,
+            self._options.storage,
+            opened.study,
+            opened.ledger,
+            StudyDefinition.from_json(frozen),
+            opened.spec,
+            self._asked.catalogue,
         )
 
     def _show_what_is_there(self, opened: OpenStudy) -> None:

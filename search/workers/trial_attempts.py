@@ -19,7 +19,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.recipes import repeat_candidates
+from search.findings.selection import repeat_candidates
 from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.proposals import History, Proposal, first_parameters
 from spaces.dimensions import SearchSpace, suggest_recipe

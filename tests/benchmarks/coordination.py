@@ -57,7 +57,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.slots import Slots
 from storage.workers import Workers
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),

@@ -32,7 +32,7 @@ from storage.processes import process_identity
 from storage.slots import Slot, Slots
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from storage.workers import Workers
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
 LANGUAGES = frozenset({"swa"})

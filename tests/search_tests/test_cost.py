@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
 from search import cache, cost
-from search.cost import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
+from search.findings.stage_costs import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import PairedScore, Score, StageRun, TrainedStage

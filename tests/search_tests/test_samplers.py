@@ -14,7 +14,7 @@ from spaces.errors import StorageError
 from spaces.recipe import Recipe
 from tests.raising import raises
 from tests.search_tests.loop import history_of
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},

@@ -34,7 +34,7 @@ def _shown(searched: Workplace, capsys: pytest.CaptureFixture[str], *words: str)
 def test_a_study_that_is_done(searched: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     shown = _shown(searched, capsys)
     assert "4 of 4 trials, 0 running, done" in shown
-    assert "no worker is there" in shown
+    assert "no worker is there; start one with python -m search.run --study tiny" in shown
     found = json.loads(_shown(searched, capsys, "--json"))
     assert found["trials"] == {"asked": 4, "done": 4, "running": 0, "left": 0}
     assert found["states"] == {"complete": 4}

@@ -42,7 +42,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.conftest import Server
 from tests.search_tests.loop import Loop, dead_process, gain_of
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 ROOT = Path(__file__).parents[2]
 experimental = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

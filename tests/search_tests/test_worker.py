@@ -14,7 +14,8 @@ import pytest
 from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.recipes import finished_recipes, leaders
+from search.findings.selection import leaders
+from search.studies.recipes import finished_recipes
 from search.studies.trial_notes import Failure
 from search.workers.heartbeat import Pulse
 from search.workers.trial_attempts import RETRIES
