@@ -27,7 +27,8 @@ class StudyAddress:
     Attributes:
         file: Shipped study or path of a .toml file, as given to `search.run --study`.
         name: Name of the study in its storage, without a version.
-        storage: URL of the storage, which may hold a password.
+        storage: URL of the storage, which may hold a password; empty where the command is
+            published, and whoever reads it has a storage of their own.
         data: Value of `--data`; `auto` is not spelled out.
         backbone: Value of `--backbone`; None where the study file names the encoder.
         overrides: Values of `--set`, in order.
@@ -85,6 +86,25 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
     return f"{line} {shlex.join(more)}" if more else line
 
 
+def scoring_command(
+    task: str, predictions: str, split: str, *, data: str = "auto", study_file: str | None = None
+) -> str:
+    """The command that scores predictions, as a shell takes it.
+
+    Args:
+        task: Name of the task.
+        predictions: Folder of the predictions of all tasks.
+        split: test or validation.
+        data: Value of `--data`; `auto` is not spelled out.
+        study_file: The study file, or shipped study, that the task is defined in; None for a task
+            of the catalogue.
+    """
+    words = ["--task", task, "--predictions", predictions, "--split", split]
+    words += ["--data", data] if data != "auto" else []
+    words += ["--study", study_file] if study_file else []
+    return shlex.join(["python", "-m", "search.evaluate", *words])
+
+
 def file_stem(study: str) -> str:
     """The name in the storage that a study file or a shipped study has by default."""
     return study.rpartition("/")[2].removesuffix(".toml")
@@ -96,7 +116,7 @@ def holds_password(storage: str) -> bool:
 
 
 def _is_default(storage: str) -> bool:
-    return storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE)
+    return not storage or (storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE))
 
 
 def _spelled(storage: str) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from spaces.errors import TransferSearchError
 
-if TYPE_CHECKING:
-    pass
+T = TypeVar("T")
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -76,6 +76,24 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
         )
 
 
+def add_backbone(options: argparse._ActionsContainer) -> None:
+    """Add `--backbone`, of a command that opens a study again for training."""
+    options.add_argument(
+        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
+    )
+
+
+def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
+    """Add `--device` and `--precision`.
+
+    Args:
+        options: Of the command.
+        precision: What values there are, or what the default is.
+    """
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options.add_argument("--precision", default="auto", help=precision)
+
+
 def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again.
 
@@ -89,6 +107,18 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
         metavar="N",
         help=f"CPU threads; with as many as its run had, {same}",
     )
+
+
+def request_from(options: argparse.Namespace, kind: Callable[..., T], **further: object) -> T:
+    """A request, each field from the option of its name.
+
+    Args:
+        options: Parsed, with an option for every field that is not in `further`.
+        kind: Frozen dataclass of the request.
+        further: Fields that are no option, or another type than the option's.
+    """
+    names = inspect.signature(kind).parameters.keys() - further.keys()
+    return kind(**{name: getattr(options, name) for name in names}, **further)
 
 
 def start_torch(threads: int | None) -> None:
@@ -109,6 +139,13 @@ def start_torch(threads: int | None) -> None:
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def quiet_optuna() -> None:
+    """Let Optuna log errors only."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def default_cache(storage_url: str) -> str:
