@@ -14,9 +14,8 @@ from search.command_line.options import (
     add_storage,
     default_cache,
     fail_in_one_line,
-    quiet_optuna,
-    request_from,
 )
+from search.command_line.requests import quiet_optuna, request_from
 
 LOOPBACK = "127.0.0.1"
 

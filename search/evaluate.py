@@ -7,7 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from search.command_line.options import add_data, fail_in_one_line, request_from, start_torch
+from search.command_line.options import add_data, fail_in_one_line, start_torch
+from search.command_line.requests import request_from
 from search.handover.requests import EvaluationRequest
 
 EPILOG = """\

@@ -14,10 +14,9 @@ from search.command_line.options import (
     add_storage,
     add_threads,
     fail_in_one_line,
-    quiet_optuna,
-    request_from,
     start_torch,
 )
+from search.command_line.requests import quiet_optuna, request_from
 from search.command_line.stage_lines import print_stage
 from search.handover.requests import ExportRequest
 

@@ -27,8 +27,7 @@ class StudyAddress:
     Attributes:
         file: Shipped study or path of a .toml file, as given to `search.run --study`.
         name: Name of the study in its storage, without a version.
-        storage: URL of the storage, which may hold a password; empty where the command is
-            published, and whoever reads it has a storage of their own.
+        storage: URL of the storage, which may hold a password.
         data: Value of `--data`; `auto` is not spelled out.
         backbone: Value of `--backbone`; None where the study file names the encoder.
         overrides: Values of `--set`, in order.
@@ -65,7 +64,7 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
 
     Returns:
         One line. A storage whose URL holds a password is named by the environment variable
-        `TRANSFER_SEARCH_STORAGE`.
+        `TRANSFER_SEARCH_STORAGE`; an empty one is left to whoever pastes the command.
     """
     words = ["python", "-m", f"search.{command}", "--study"]
     if command in _BY_FILE:
@@ -81,7 +80,7 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
     if address.cache and command in _TRAINING | {"dashboard"}:
         words += ["--cache", address.cache]
     line = shlex.join(words)
-    if not _is_default(address.storage):
+    if address.storage and not _is_default(address.storage):
         line += f" --storage {_spelled(address.storage)}"
     return f"{line} {shlex.join(more)}" if more else line
 
@@ -96,8 +95,8 @@ def scoring_command(
         predictions: Folder of the predictions of all tasks.
         split: test or validation.
         data: Value of `--data`; `auto` is not spelled out.
-        study_file: The study file, or shipped study, that the task is defined in; None for a task
-            of the catalogue.
+        study_file: The study file, or shipped study, that defines the task; None for a task of
+            the catalogue.
     """
     words = ["--task", task, "--predictions", predictions, "--split", split]
     words += ["--data", data] if data != "auto" else []
@@ -116,7 +115,7 @@ def holds_password(storage: str) -> bool:
 
 
 def _is_default(storage: str) -> bool:
-    return not storage or (storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE))
+    return storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE)
 
 
 def _spelled(storage: str) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from spaces.errors import TransferSearchError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    pass
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -87,8 +87,8 @@ def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
     """Add `--device` and `--precision`.
 
     Args:
-        options: Of the command.
-        precision: What values there are, or what the default is.
+        options: Options of the command.
+        precision: Which values there are, or what the default is.
     """
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help=precision)
@@ -109,18 +109,6 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     )
 
 
-def request_from(options: argparse.Namespace, kind: Callable[..., T], **further: object) -> T:
-    """A request, each field from the option of its name.
-
-    Args:
-        options: Parsed, with an option for every field that is not in `further`.
-        kind: Frozen dataclass of the request.
-        further: Fields that are no option, or another type than the option's.
-    """
-    names = inspect.signature(kind).parameters.keys() - further.keys()
-    return kind(**{name: getattr(options, name) for name in names}, **further)
-
-
 def start_torch(threads: int | None) -> None:
     """Load torch as every command that trains or scores wants it; call it before any import of it.
 
@@ -139,13 +127,6 @@ def start_torch(threads: int | None) -> None:
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
-
-
-def quiet_optuna() -> None:
-    """Let Optuna log errors only."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def default_cache(storage_url: str) -> str:

@@ -20,7 +20,6 @@ from spaces.errors import SpecError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-    from optuna.artifacts._protocol import ArtifactStore
 
 LOOPBACK = "127.0.0.1"
 
@@ -48,13 +47,13 @@ class DashboardRequest:
 
 
 def serve_dashboard(
-    request: DashboardRequest, artifacts: ArtifactStore, on_ready: Callable[[str], None]
+    request: DashboardRequest, artifacts: object, on_ready: Callable[[str], None]
 ) -> None:
     """Serve a study's dashboard until Ctrl-C.
 
     Args:
         request: Which study, where and to whom.
-        artifacts: Where the files of the study's trials lie.
+        artifacts: Artifact store of Optuna's protocol with the files of the study's trials.
         on_ready: Called with the address of the study's page, once it answers.
 
     Raises:
