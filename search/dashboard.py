@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-from search.command_line.options import add_cache, add_storage, default_cache, fail_in_one_line
-
-if TYPE_CHECKING:
-    from threading import Event, Lock
-    from wsgiref.simple_server import WSGIServer
-
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
-
-    from search.studies.stored_study import StoredStudy
+from search.command_line.options import (
+    add_cache,
+    add_storage,
+    default_cache,
+    fail_in_one_line,
+)
+from search.command_line.requests import quiet_optuna, request_from
 
 LOOPBACK = "127.0.0.1"
-# Seconds between looks for new trials; and, as a share of all time, how much goes into figures.
-LOOK_EVERY, LARGEST_SHARE = 20.0, 0.1
-
-BUTTONS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale"]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,139 +51,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        from threading import Event, Lock, Thread
-
-        import optuna
-        from optuna_dashboard import wsgi
-
-        from search.reporting.dashboard_access import Guard, is_loopback, read_credentials
-        from search.studies.stored_study import open_stored_study
+        quiet_optuna()
+        from search.reporting.dashboard_server import DashboardRequest, serve_dashboard
         from search.workers.trial_files import ArtifactFolder
-        from spaces.errors import SpecError
 
-        credentials = read_credentials(options.auth) if options.auth else None
-        if credentials is None and not is_loopback(options.host):
-            raise SpecError(
-                f"--host: {options.host} is reached from other machines, and optuna-dashboard "
-                f"asks nobody for a password: add --auth USER:FILE"
-            )
-        results = open_stored_study(options.storage, options.study)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        # get_storage adds the cache without which every poll reads every trial again.
-        app = wsgi(
-            optuna.storages.get_storage(results.storage),
+        serve_dashboard(
+            request_from(options, DashboardRequest),
             ArtifactFolder(options.cache or default_cache(options.storage)),
+            lambda url: print(f"{url}  (Ctrl-C ends)", flush=True),
         )
-        writing, ended = Lock(), Event()
-        guard = Guard(_Between(app, writing), credentials, options.read_only)
-        server = _listen(options.host, options.port, guard)
-        write_pages(results, writing)
-    renewal = Thread(target=_renew_pages, args=(results, writing, ended))
-    with server:
-        renewal.start()
-        shown = f"[{options.host}]" if ":" in options.host else options.host
-        url = f"http://{shown}:{server.server_port}/dashboard/studies/{results.study._study_id}"
-        print(f"{url}  (Ctrl-C ends)", flush=True)
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            return 0
-        finally:
-            ended.set()
-            renewal.join()
     return 0
-
-
-def write_pages(results: StoredStudy, writing: Lock) -> None:
-    """Write a study's note and figures as they are now to where optuna-dashboard has them.
-
-    Args:
-        results: The study.
-        writing: Held while something is half written.
-    """
-    from dataclasses import replace
-
-    from optuna_dashboard import save_plotly_graph_object
-
-    from search.findings.confirmation import finished, looks_of
-    from search.findings.landscape import read_landscape
-    from search.reporting.figures import build_figures
-    from search.reporting.terminal import write_note
-
-    results = replace(results)  # which forgets what it has read
-    done = finished(looks_of(results))
-    confirmed = done[-1][1].verdicts.recipes if done else ()
-    landscape = read_landscape(results)
-    figures = build_figures(landscape, confirmed, results.is_pocket)
-    with writing:
-        write_note(results)
-        for name, figure in figures.items():
-            # Its cards are 450 pixels high and half a page wide; dragging zooms all the same.
-            figure.update_layout(height=None, modebar={"remove": BUTTONS})
-            save_plotly_graph_object(results.study, figure, graph_object_id=name)
-
-
-def _renew_pages(results: StoredStudy, writing: Lock, ended: Event) -> None:
-    """Write the pages again as trials and confirmations come in, until `ended`."""
-    import time
-
-    shown, pause = _state(results), LOOK_EVERY
-    while not ended.wait(pause):
-        found, started = _state(results), time.monotonic()
-        if found != shown:
-            write_pages(results, writing)
-            shown = found
-        pause = max(LOOK_EVERY, (time.monotonic() - started) / LARGEST_SHARE)
-
-
-def _state(results: StoredStudy) -> tuple[int, int]:
-    """What changes when there is something new to show."""
-    trials = results.study.get_trials(deepcopy=False)
-    done = sum(trial.state.is_finished() for trial in trials)
-    return done, sum(look.result is not None for look in results.confirmations)
-
-
-class _Between:
-    """A WSGI application that is asked between two writings, and never sees half a figure.
-
-    Args:
-        app: The application.
-        writing: Held while something is half written.
-    """
-
-    def __init__(self, app: WSGIApplication, writing: Lock) -> None:
-        self._app, self._writing = app, writing
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
-        with self._writing:
-            return self._app(environ, start_response)
-
-
-def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
-    """A server with a thread for each request: an idle connection of one browser blocks nobody.
-
-    Raises:
-        SpecError: The address or port cannot be used.
-    """
-    import socket
-    from socketserver import ThreadingMixIn
-    from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
-
-    from spaces.errors import SpecError
-
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """One line per poll helps nobody."""
-
-    class Threads(ThreadingMixIn, WSGIServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-
-    try:
-        return make_server(host, port, app, server_class=Threads, handler_class=Quiet)
-    except (OSError, OverflowError) as error:
-        raise SpecError(f"--port: {port} cannot be used here: {host}: {error}") from error
 
 
 if __name__ == "__main__":

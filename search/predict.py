@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from search.command_line.options import (
+    add_backbone,
     add_cache,
     add_data,
+    add_hardware,
     add_storage,
     add_threads,
     fail_in_one_line,
     start_torch,
 )
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from objectives.data.sources import DataSource
-    from objectives.hardware import Hardware
-    from objectives.transfer import StageProgress
-    from spaces.catalogue import Task
-    from spaces.recipe import Stage
+from search.command_line.requests import quiet_optuna, request_from
+from search.command_line.stage_lines import print_stage
+from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
+from spaces.errors import SpecError
 
 EPILOG = """\
 The model is a folder with a head, as transformers writes it (for retrieval any encoder), or the
@@ -37,8 +31,6 @@ trials has searched on test.
 """
 OF_CHECKPOINT = ("max_length", "pooled_layer", "similarity")
 OF_STUDY = ("trial", "seed", "backbone")
-# XTREME's scripts: scripts/train.sh and scripts/train_qa.sh.
-MAX_LENGTH, MAX_LENGTH_QA = 128, 384
 
 
 def parser() -> argparse.ArgumentParser:
@@ -64,18 +56,15 @@ def parser() -> argparse.ArgumentParser:
         help="default: test; with --study validation, which the search chose on",
     )
     add_data(options)
-    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options.add_argument(
-        "--precision", default="auto", help="auto, float32 or bfloat16; of a study: its own"
-    )
+    add_hardware(options, "auto, float32 or bfloat16; of a study: its own")
     add_threads(options, "a trial has its very scores again")
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
         "--max-length",
         type=int,
         metavar="N",
-        help=f"sub-words; default: {MAX_LENGTH}, in question answering {MAX_LENGTH_QA}, or fewer "
-        f"where the encoder has no more",
+        help="sub-words; default: 128, in question answering 384, or fewer where the encoder has "
+        "no more",
     )
     checkpoint.add_argument(
         "--pooled-layer", type=int, metavar="N", help="for retrieval; default: -1, the last"
@@ -86,9 +75,7 @@ def parser() -> argparse.ArgumentParser:
     study = options.add_argument_group("with --study")
     study.add_argument("--trial", type=int, metavar="N")
     study.add_argument("--seed", type=int, metavar="N", help="default: the trial's first")
-    study.add_argument(
-        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
-    )
+    add_backbone(study)
     add_storage(options)
     add_cache(options, limit=False)
     return options
@@ -98,177 +85,34 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        _check(options)
-
-        from spaces.catalogue import load_catalogue
-
+        request = request_from(options, PredictionRequest, model=_model(options))
         start_torch(options.threads)
-        files = _of_trial(options) if options.study else _of_checkpoint(options)
-    print(f"{len(files)} files in {files[0].parent}: {' '.join(file.name for file in files)}")
-    split = files[0].name.partition("-")[0]
-    words = ["--task", options.task, "--predictions", str(options.to), "--split", split]
-    if options.data != "auto":
-        words += ["--data", options.data]
-    if options.task not in load_catalogue().tasks:  # a task of the study's own
-        words += ["--study", options.study]
-    print(f"score:  {shlex.join(['python', '-m', 'search.evaluate', *words])}")
+        quiet_optuna()
+        from search.handover.predictions import predict
+
+        written = predict(request, print_stage)
+    if written.note:
+        print(f"note: {written.note}", file=sys.stderr)
+    print(written.in_words)
+    print(f"score:  {written.next_command}")
     return 0
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Raise where options do not go together.
+def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
+    """The model that the options name.
 
     Raises:
-        SpecError: With the option.
+        SpecError: They do not go together.
     """
-    from spaces.errors import SpecError
-
     given, others = ("--study", OF_CHECKPOINT) if options.study else ("--checkpoint", OF_STUDY)
-    for name in others:
-        if getattr(options, name) is not None:
-            option = f"--{name.replace('_', '-')}"
-            raise SpecError(f"{option}: expected no such option with {given}, drop it")
-    if options.study and options.trial is None:
-        raise SpecError("--trial: expected the number of a trial with --study, found none")
-
-
-def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
-    from objectives.data.sources import choose_source
-    from objectives.hardware import choose_hardware
-    from objectives.xtreme.trained_folder import load_trained, longest_input
-    from spaces.catalogue import TaskKind, load_catalogue
-    from spaces.errors import SpecError
-    from spaces.recipe import Schedule, Similarity, Stage
-
-    task = load_catalogue()[options.task]
-    hardware = choose_hardware(options.device, options.precision)
-    model, tokenizer = load_trained(options.checkpoint, task)
-    longest = longest_input(model, tokenizer)
-    usual = MAX_LENGTH_QA if task.kind is TaskKind.QA else MAX_LENGTH
-    max_length = min(usual, longest) if options.max_length is None else options.max_length
-    if not 3 <= max_length <= longest:
-        raise SpecError(
-            f"--max-length: expected 3 to {longest} for this encoder, found {max_length}"
-        )
-    stage = Stage(
-        task=task.name,
-        epochs=0,
-        learning_rate=0.0,
-        batch_size=1,
-        examples=0,
-        warmup_ratio=0.0,
-        max_length=max_length,
-        schedule=Schedule.LINEAR,
-        pooled_layer=-1 if options.pooled_layer is None else options.pooled_layer,
-        similarity=Similarity(options.similarity or "cosine"),
-    )
-    source = choose_source(options.data, [(task, language) for language in task.languages])
-    split = options.split or "test"
-    return _write(options, split, task, source, Predictor(model, tokenizer, stage, hardware))
-
-
-def _of_trial(options: argparse.Namespace) -> list[Path]:
-    import optuna
-
-    from search.studies.reopened import ReopenRequest, reopen_study
-    from spaces.errors import unknown_name
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    reopened = reopen_study(
-        ReopenRequest(
-            options.study,
-            options.storage,
-            options.data,
-            options.backbone,
-            options.cache,
-            options.device,
-            options.precision,
-        ),
-        _say_what_is_trained,
-    )
-    recipe, objective = reopened.recipe(options.trial), reopened.objective
-    seed = recipe.seeds[0] if options.seed is None else options.seed
-    if seed not in recipe.seeds:
-        raise unknown_name("Seed", str(seed), list(map(str, recipe.seeds)), "one of the trial's")
-    stage, model = objective.trained_model(recipe, options.task, seed)
-    tokenizer = objective.backbone(recipe.backbone).tokenizer
-    predictor = Predictor(model, tokenizer, stage, objective.hardware)
-    task, source = objective.catalogue[options.task], objective.corpora.source
-    split = options.split or "validation"
-    if task.halved and split == "test":
-        print(
-            f"note: {task.name} has one evaluation split, which the benchmark scores whole; half "
-            f"of it is the validation split that the search chose on",
-            file=sys.stderr,
-        )
-    return _write(options, split, task, source, predictor)
-
-
-def _say_what_is_trained(stage: StageProgress) -> None:
-    if stage.done == 1:
-        print(f"{stage.position} {stage.task}: {stage.total} updates", file=sys.stderr)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A model and how it is used."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    stage: Stage
-    hardware: Hardware
-
-
-def _write(
-    options: argparse.Namespace, split: str, task: Task, source: DataSource, predictor: Predictor
-) -> list[Path]:
-    from objectives.xtreme.benchmark import benchmark_split
-    from objectives.xtreme.submission import write_predictions
-    from objectives.xtreme.trained_folder import predict_splits
-    from spaces.catalogue import Metric
-
-    languages = _languages(options, split, task, source)
-    splits = {x: benchmark_split(task, x, split, source) for x in languages}
-    tuning = splits
-    if task.metric is Metric.BUCC_F1 and split == "test":
-        tuning = {x: benchmark_split(task, x, "validation", source) for x in languages}
-    predictions = predict_splits(
-        predictor.model,
-        predictor.tokenizer,
-        splits,
-        task,
-        predictor.stage,
-        predictor.hardware,
-        tuning,
-    )
-    return [
-        write_predictions(options.to, task, language, split, splits[language], found)
-        for language, found in predictions.items()
-    ]
-
-
-def _languages(
-    options: argparse.Namespace, split: str, task: Task, source: DataSource
-) -> list[str]:
-    """Those asked for; of a named set those that the data has."""
-    from objectives.data.sources import has_split
-    from spaces.errors import DataError
-    from spaces.languages import expand_languages
-
-    languages = []
-    for name in options.languages:
-        expanded = expand_languages([name], task.languages)
-        if expanded == (name,):
-            languages.append(name)
-        else:
-            known = [x for x in expanded if x in task.languages]
-            languages += [x for x in known if has_split(task, x, split, source)]
-    if not languages:
-        raise DataError(
-            f"--languages: expected languages of {task.name} with a {split} split in {source}, "
-            f"found none ({source.reason})"
-        )
-    return list(dict.fromkeys(languages))
+    if wrong := [name for name in others if getattr(options, name) is not None]:
+        option = f"--{wrong[0].replace('_', '-')}"
+        raise SpecError(option, f"no such option with {given}", advice="drop it")
+    if options.checkpoint:
+        return request_from(options, TrainedFolder, folder=options.checkpoint)
+    if options.trial is None:
+        raise SpecError("--trial", "the number of a trial with --study", "none")
+    return request_from(options, StudyTrial)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
 
     Returns:
         One line. A storage whose URL holds a password is named by the environment variable
-        `TRANSFER_SEARCH_STORAGE`.
+        `TRANSFER_SEARCH_STORAGE`; an empty one is left to whoever pastes the command.
     """
     words = ["python", "-m", f"search.{command}", "--study"]
     if command in _BY_FILE:
@@ -82,9 +82,28 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
     if address.cache and command in _BY_FILE | _REOPENING | {"dashboard"}:
         words += ["--cache", address.cache]
     line = shlex.join(words)
-    if not _is_default(address.storage):
+    if address.storage and not _is_default(address.storage):
         line += f" --storage {_spelled(address.storage)}"
     return f"{line} {shlex.join(more)}" if more else line
+
+
+def scoring_command(
+    task: str, predictions: str, split: str, *, data: str = "auto", study_file: str | None = None
+) -> str:
+    """The command that scores predictions, as a shell takes it.
+
+    Args:
+        task: Name of the task.
+        predictions: Folder of the predictions of all tasks.
+        split: test or validation.
+        data: Value of `--data`; `auto` is not spelled out.
+        study_file: The study file, or shipped study, that defines the task; None for a task of
+            the catalogue.
+    """
+    words = ["--task", task, "--predictions", predictions, "--split", split]
+    words += ["--data", data] if data != "auto" else []
+    words += ["--study", study_file] if study_file else []
+    return shlex.join(["python", "-m", "search.evaluate", *words])
 
 
 def file_stem(study: str) -> str:

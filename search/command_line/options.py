@@ -101,6 +101,24 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
         )
 
 
+def add_backbone(options: argparse._ActionsContainer) -> None:
+    """Add `--backbone`, of a command that opens a study again for training."""
+    options.add_argument(
+        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
+    )
+
+
+def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
+    """Add `--device` and `--precision`.
+
+    Args:
+        options: Options of the command.
+        precision: Which values there are, or what the default is.
+    """
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options.add_argument("--precision", default="auto", help=precision)
+
+
 def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again.
 

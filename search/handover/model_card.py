@@ -6,13 +6,13 @@ no licence: only those who publish a model can choose one.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from objectives.models.encoders import Backbone
+from search.command_line.next_commands import StudyAddress, next_command
 from search.findings.recommendation import Choice
 from search.findings.verdict_words import with_interval
 from search.studies.stored_study import StoredStudy
@@ -45,17 +45,17 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """What a card is about.
+    """A model that is handed over, and all that its card says of it.
 
     Attributes:
-        results: Of the study.
+        results: The study that it comes out of.
         choice: The recipe, and why this one.
         task: The target task.
         route: The stages that were trained.
-        seed: Of all of them.
-        backbone: The encoder they began with.
-        place: The folder or the name on the Hub that it is loaded from.
-        versions: Of the program and its libraries.
+        seed: Random seed shared by every stage.
+        backbone: The encoder that the first stage began with.
+        place: Folder, or name on the Hub, that it is loaded from.
+        versions: Name -> version, of the program and its libraries.
     """
 
     results: StoredStudy
@@ -74,13 +74,30 @@ class ExportedModel:
 
     @property
     def command(self) -> str:
-        """What makes it, without the paths of a machine."""
+        """The command that makes it, without the paths of a machine: a card is published.
+
+        So it has no storage and no cache, and of data and encoder what everybody can name; a
+        folder is left to whoever pastes it, as is `DIR`.
+        """
         evidence = self.choice.evidence
-        words = ["--study", self.results.name, "--task", self.task.name]
+        words = ["--task", self.task.name]
         if not evidence.is_baseline:
             words += ["--trial", str(evidence.trial)]
         words += ["--seed", str(self.seed), "--to", "DIR"]
-        return shlex.join(["python", "-m", "search.export", *words])
+        return next_command("export", self.address, *words)
+
+    @property
+    def address(self) -> StudyAddress:
+        """How commands on the card reach the study: by what is no path of a machine."""
+        address = self.results.address
+        return replace(
+            address,
+            name=self.results.name,
+            storage="",
+            data=address.data if address.data in _SOURCES and address.data != "local" else "auto",
+            backbone=self.base_model if address.backbone else None,
+            cache=None,
+        )
 
     @property
     def trained_on(self) -> list[Task]:
@@ -251,8 +268,9 @@ def _limits(model: ExportedModel) -> list[str]:
     if evidence.confirmation is None:
         limits.append(
             "**Not confirmed.** The figures above are those that the recipe was chosen by, so "
-            "they are too high for it, and no verdict is given. `python -m search.confirm "
-            f"--study {results.name}` reads the test splits once, with fresh seeds."
+            "they are too high for it, and no verdict is given. "
+            f"`{next_command('confirm', model.address)}` reads the test splits once, with fresh "
+            f"seeds."
         )
     else:
         looks = len(results.confirmations)

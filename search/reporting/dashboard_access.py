@@ -57,20 +57,23 @@ def read_credentials(text: str) -> Credentials:
     """
     user, _, name = text.partition(":")
     if not user or not name:
-        raise SpecError(f"--auth: expected USER:FILE, found {text!r}")
+        raise SpecError("--auth", "USER:FILE", repr(text))
     file = Path(name).expanduser()
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
             raise SpecError(
-                f"--auth: expected that only you can read {file} (mode 600), found mode "
-                f"{mode:o}; run chmod 600 {file}"
+                "--auth",
+                f"that only you can read {file} (mode 600)",
+                f"mode {mode:o}",
+                f"run chmod 600 {file}",
             )
         password = file.read_text(encoding="utf-8").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"--auth: expected a file with a password, found: {error}") from error
+        raise SpecError("--auth", "a file with a password", str(error)) from error
     if not password or "\n" in password:
-        raise SpecError(f"--auth: expected one line, the password, in {file}")
+        found = "several" if password else "none"
+        raise SpecError("--auth", f"one line, the password, in {file}", found)
     return Credentials(user, password)
 
 

@@ -5,14 +5,14 @@ The answer is a confirmation's, where there is one. Else it says that it is not 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
+from search.command_line.next_commands import next_command
 from search.findings.arms import trial_counts
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import JudgedGain
@@ -21,21 +21,22 @@ from search.findings.selection import standings_of
 from search.findings.stage_costs import StudyCost
 from search.findings.verdict_words import aggregate_note, verdict_line, with_interval
 from search.studies.stored_study import StoredStudy
+from search.studies.versions import newest_version, version_of
 
 _Finished = tuple[Look, ConfirmationResult]
 INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
 
 
 @dataclass(frozen=True)
-class Summary:
-    """The first screen.
+class FirstScreen:
+    """The first screen of a report, in words.
 
     Attributes:
-        answer: To the question, in a sentence or two.
+        answer: Answer to the study's question, in a sentence or two.
         how_sure: What the answer rests on.
         asked: What was compared, on what.
-        cost: Time.
-        next: What to do: in words, and the command, if there is one. The first is the advice.
+        cost: Time that it took.
+        next: Steps to take: in words, and as a command to paste. The first is the advice.
     """
 
     answer: str
@@ -45,23 +46,22 @@ class Summary:
     next: list[tuple[str, str]]
 
 
-def summarize(results: StoredStudy, landscape: Landscape, cost: StudyCost, words: str) -> Summary:
-    """Put into words what a study found.
+def first_screen(results: StoredStudy, landscape: Landscape, cost: StudyCost) -> FirstScreen:
+    """Put a study's results into words.
 
     Args:
-        results: Of the study.
-        landscape: Its own.
-        cost: Its own.
-        words: The options that name it in a command.
+        results: The study.
+        landscape: The numbers of its search.
+        cost: Training time of its search.
     """
     looks = looks_of(results)
     done = finished(looks)
-    return Summary(
+    return FirstScreen(
         answer=_answer(results, landscape, done),
         how_sure=_how_sure(results, landscape, done),
         asked=_asked(results),
         cost=_cost_in_words(cost, done),
-        next=_next_steps(results, looks, words),
+        next=_next_steps(results, looks),
     )
 
 
@@ -198,34 +198,31 @@ def _cost_in_words(cost: StudyCost, done: Sequence[_Finished]) -> str:
     return words + (f"; confirming took {_duration(seconds)}." if done else ".")
 
 
-def _next_steps(results: StoredStudy, looks: Sequence[Look], words: str) -> list[tuple[str, str]]:
-    confirm, trials = (
-        f"python -m search.confirm {words}",
-        len(results.study.get_trials(deepcopy=False)),
-    )
-    more = f"python -m search.run {words} --trials {max(2 * trials, results.spec.trials)}"
-    same = "with the --set, --data and --backbone that the study was made with"
+def _next_steps(results: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
+    confirm = _command(results, "confirm")
     if looks and looks[-1].result is None:
         return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
     if looks:
-        return _after_confirmation(*finished(looks)[-1], results.name, words)
+        return _after_confirmation(*finished(looks)[-1], results)
     if running := results.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait = f"Running trials: {len(running)}. Report again when they have ended."
-        return [(wait, f"python -m search.report {words}")]
+        return [(wait, _command(results, "report"))]
+    trials = max(2 * len(results.study.get_trials(deepcopy=False)), results.spec.trials)
+    more = _command(results, "run", "--trials", str(trials))
     tried = {recipe.arm for recipe in results.recipes}
     if missing := [arm for arm in results.spec.arms if arm not in tried]:
-        return [(f"Go on searching, {same}: {', '.join(missing)} has no recipe yet.", more)]
+        return [(f"Go on searching: {', '.join(missing)} has no recipe yet.", more)]
     return [
         ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
-        (f"Or search on before, {same}:", more),
+        ("Or search on before:", more),
     ]
 
 
 def _after_confirmation(
-    look: Look, result: ConfirmationResult, study: str, words: str
+    look: Look, result: ConfirmationResult, results: StoredStudy
 ) -> list[tuple[str, str]]:
     gains = [x.gain for x in result.verdicts.recipes]
-    export = f"python -m search.export {words} --to {shlex.quote(f'{study}-model')}"
+    export = _command(results, "export", "--to", f"{results.name}-model")
     if any(gain.verdict is Verdict.HELPS for gain in gains):
         decided = (
             "Nothing is left to decide: another look at the same test splits (--again) would make "
@@ -245,9 +242,17 @@ def _after_confirmation(
             f"would often be missed. More would see smaller ones, on test splits that have been "
             f"looked at, which every later report will say:"
         )
-        more = f"python -m search.confirm {words} --again --seeds {2 * seeds}"
-        steps.append((again, more))
+        steps.append((again, _command(results, "confirm", "--again", "--seeds", str(2 * seeds))))
     return steps
+
+
+def _command(results: StoredStudy, command: str, *more: str) -> str:
+    """The command as it is pasted; an older version of a study is named with its number."""
+    address = results.address
+    if command != "run" and newest_version(address.name, results.storage) != results.name:
+        name, version = version_of(results.name)
+        address = replace(address, name=f"{name}@{version}")
+    return next_command(command, address, *more)
 
 
 def _duration(seconds: float) -> str:

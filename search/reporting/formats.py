@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.reporting.report_content import Findings
+from search.reporting.report_content import ReportContent
 
 POCKET = (
     "Pocket corpora: generated text with planted effects. These figures say nothing about any "
@@ -18,28 +18,28 @@ POCKET = (
 )
 
 
-def as_markdown(findings: Findings, figures: Collection[str]) -> str:
+def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
     """The report as Markdown.
 
     Args:
-        findings: Of the study.
-        figures: Names of those that lie in `figures/` as PNG.
+        report: Content of the report.
+        figures: Names of the figures that lie in `figures/` as PNG.
     """
-    summary = findings.summary
-    lines = [f"# {_md(findings.title)}", ""]
-    if findings.is_pocket:
+    screen = report.first_screen
+    lines = [f"# {_md(report.title)}", ""]
+    if report.is_pocket:
         lines += [f"> {POCKET}", ""]
-    lines += [f"**{_md(summary.answer)}**", ""]
-    lines += [f"- How sure: {_md(line)}" for line in summary.how_sure]
+    lines += [f"**{_md(screen.answer)}**", ""]
+    lines += [f"- How sure: {_md(line)}" for line in screen.how_sure]
     lines += [
-        f"- What was asked: {_md(summary.asked)}",
-        f"- What it cost: {_md(summary.cost)}",
+        f"- What was asked: {_md(screen.asked)}",
+        f"- What it cost: {_md(screen.cost)}",
     ]
-    for words, command in summary.next:
+    for words, command in screen.next:
         lines += [f"- What to do next: {_md(words)}", ""]
         lines += ["  ```sh", f"  {command}", "  ```", ""] if command else []
-    for section in findings.sections:
-        pocket = " (pocket corpora)" if findings.is_pocket else ""
+    for section in report.sections:
+        pocket = " (pocket corpora)" if report.is_pocket else ""
         lines += [f"## {section.title}{'' if section.name == 'provenance' else pocket}", ""]
         for line in section.lines:
             lines += [_md(line), ""]
@@ -53,15 +53,15 @@ def as_markdown(findings: Findings, figures: Collection[str]) -> str:
     return "\n".join(lines)
 
 
-def as_json(findings: Findings) -> dict[str, Any]:
+def as_json(report: ReportContent) -> dict[str, Any]:
     """All numbers, in JSON's types; what is not known is null."""
-    landscape, cost = findings.landscape, findings.cost
+    landscape, cost = report.landscape, report.cost
     content = {
-        "study": findings.study,
-        "question": findings.question,
-        "is_pocket": findings.is_pocket,
-        **asdict(findings.summary),
-        "trials": dict(findings.states),
+        "study": report.study,
+        "question": report.question,
+        "is_pocket": report.is_pocket,
+        **asdict(report.first_screen),
+        "trials": dict(report.states),
         "arms": [
             {
                 "arm": arm.arm,
@@ -71,10 +71,10 @@ def as_json(findings: Findings) -> dict[str, Any]:
                 "tuned_gain": arm.tuned_gain,
                 "mean_paired_gain": arm.mean_paired_gain,
             }
-            for arm in findings.arms
+            for arm in report.arms
         ],
         "leaders": landscape.leaders.as_json(),
-        "confirmations": [asdict(look) for look in findings.confirmations],
+        "confirmations": [asdict(look) for look in report.confirmations],
         "recipes": landscape.recipes,
         "transfer_matrix": landscape.matrix,
         "additive": landscape.additive and vars(landscape.additive),
@@ -86,7 +86,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
         "epoch_curves": landscape.curves,
         "claims": [
             {"text": x.claim.text, "outcome": x.outcome, "because": x.because}
-            for x in findings.claims
+            for x in report.claims
         ],
         "cost": {
             "trials": cost.trials,
@@ -95,7 +95,7 @@ def as_json(findings: Findings) -> dict[str, Any]:
             "saved": {name: asdict(saved) for name, saved in cost.saved.items()},
             "spent_elsewhere": asdict(cost.spent_elsewhere),
         },
-        "provenance": dict(findings.provenance),
+        "provenance": dict(report.provenance),
     }
     plain: dict[str, Any] = _plain(content)
     return plain

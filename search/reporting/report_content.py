@@ -1,4 +1,4 @@
-"""What a study found, in words and numbers: the content of page, Markdown and JSON alike."""
+"""A study's report in words and numbers: the content of page, Markdown and JSON alike."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
 from search.findings.selection import standings_of
 from search.findings.stage_costs import StudyCost, study_cost
-from search.reporting.first_screen import Summary, summarize
+from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.section import Section
 from search.reporting.study_sections import report_sections
 from search.studies.stored_study import StoredStudy
@@ -21,29 +21,29 @@ from storage.tables import Confirmation
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All of it.
+class ReportContent:
+    """All that a report says of a study.
 
     Attributes:
-        study: Its name.
-        question: Of its file.
-        is_pocket: Whether it is about the pocket corpora.
-        summary: The first screen.
-        sections: What follows, provenance last.
+        study: Name of the study.
+        question: Question that the study file asks.
+        is_pocket: Whether the figures are of the pocket corpora.
+        first_screen: The answer in words, and what to do next.
+        sections: Parts below the first screen, provenance last.
         landscape: The numbers of the search.
-        arms: Of the search.
-        confirmed: The verdicts on whole recipes of the last finished confirmation.
-        confirmations: All of them.
-        claims: Of the study.
-        cost: Of the search.
-        states: State -> how many trials.
+        arms: The best recipe of each arm by the search's scores.
+        confirmed: The verdicts of the last finished confirmation; empty before there is one.
+        confirmations: All confirmations, in order.
+        claims: What the trials say of each claim in the study file.
+        cost: Training time that the search asked for, took and saved.
+        states: State -> number of trials.
         provenance: What the study was made from and with.
     """
 
     study: str
     question: str
     is_pocket: bool
-    summary: Summary
+    first_screen: FirstScreen
     sections: list[Section]
     landscape: Landscape
     arms: list[ArmSummary]
@@ -56,17 +56,12 @@ class Findings:
 
     @property
     def title(self) -> str:
-        """Of the page."""
+        """Title of the page."""
         return f"{self.study}{' (pocket corpora)' if self.is_pocket else ''}: {self.question}"
 
 
-def find(results: StoredStudy, words: str) -> Findings:
-    """Read a study and put into words what it found.
-
-    Args:
-        results: Of the study.
-        words: The options that name it in a command.
-    """
+def report_content(results: StoredStudy) -> ReportContent:
+    """Read a study and put its results into words."""
     spec, standings = results.spec, standings_of(results)
     landscape = read_landscape(results)
     arms = summarize_arms(standings, spec.arms)
@@ -74,11 +69,11 @@ def find(results: StoredStudy, words: str) -> Findings:
     claims = check_claims(spec, results.recipes, standings.judged_on)
     done = finished(looks_of(results))
     provenance = _provenance(results)
-    return Findings(
+    return ReportContent(
         study=results.name,
         question=spec.question,
         is_pocket=results.is_pocket,
-        summary=summarize(results, landscape, cost, words),
+        first_screen=first_screen(results, landscape, cost),
         sections=report_sections(results, landscape, arms, claims, provenance),
         landscape=landscape,
         arms=arms,

@@ -18,8 +18,8 @@ import optuna
 import pytest
 from optuna_dashboard import get_note
 
-from search import dashboard
 from search.dashboard import main
+from search.reporting.dashboard_pages import renew_pages
 from search.studies.stored_study import open_stored_study
 from tests.search_tests.conftest import Workplace
 
@@ -112,13 +112,12 @@ def test_an_address_for_others_without_a_password_is_refused(
 
 
 def test_the_pages_follow_the_study_while_they_are_served(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+    workplace: Workplace,
 ) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    monkeypatch.setattr(dashboard, "LOOK_EVERY", 0.05)
     results = open_stored_study(workplace.storage, "tiny")
     ended = Event()
-    renewal = Thread(target=dashboard._renew_pages, args=(results, Lock(), ended))
+    renewal = Thread(target=renew_pages, args=(results, Lock(), ended, 0.05))
     renewal.start()
     try:
         assert workplace.search("--trials", "2", "--quiet").returncode == 0

@@ -33,7 +33,7 @@ from search import confirm, evaluate, export, predict, run
 from search.findings.judging import JudgedGain
 from search.findings.recommendation import of_trial, recommended
 from search.findings.verdict_words import with_interval
-from search.handover import model_card
+from search.handover import exported_model
 from search.handover.model_card import usage_example
 from search.studies.recipes import FinishedRecipe, FinishedTrial
 from search.studies.stored_study import StoredStudy, open_stored_study
@@ -249,7 +249,7 @@ def test_a_folder_is_made_whole_or_not_at_all(
     def no_space(model: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_card, "model_card", no_space)
+    monkeypatch.setattr(exported_model, "model_card", no_space)
     line = error_of(capsys, encoder, tmp_path / "to", *RETRIEVAL)
     assert "cannot be written: [Errno 28] No space left on device" in line
     assert not list(tmp_path.iterdir())

@@ -10,6 +10,7 @@ import pytest
 
 from search.reporting.dashboard_access import Credentials, Guard, is_loopback, read_credentials
 from spaces.errors import SpecError
+from tests.raising import raises
 
 KNOWN = Credentials("ann", "secret: ü")
 LOCAL = "127.0.0.1:8080"
@@ -119,15 +120,15 @@ def test_a_password_is_read_from_a_file_that_only_its_owner_reads(tmp_path: Path
     file.chmod(0o600)
     assert read_credentials(f"ann:{file}") == KNOWN
     file.chmod(0o640)
-    with pytest.raises(SpecError, match=r"mode 600\), found mode 640; run chmod 600 "):
+    with raises(SpecError, subject="--auth", found="mode 640", advice=f"chmod 600 {file}"):
         read_credentials(f"ann:{file}")
     file.chmod(0o600)
     for text in ("", "\n", "two\nlines"):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(SpecError, match="expected one line, the password, in "):
+        with raises(SpecError, subject="--auth", expected="one line, the password, in "):
             read_credentials(f"ann:{file}")
-    with pytest.raises(SpecError, match="expected a file with a password, found: "):
+    with raises(SpecError, subject="--auth", expected="a file with a password"):
         read_credentials(f"ann:{tmp_path / 'none'}")
     for text in ("ann", "ann:", ":file"):
-        with pytest.raises(SpecError, match="expected USER:FILE, found "):
+        with raises(SpecError, subject="--auth", expected="USER:FILE", found=repr(text)):
             read_credentials(text)

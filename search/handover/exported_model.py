@@ -1,0 +1,221 @@
+"""A recipe's model, trained once more and written as a folder that transformers loads.
+
+Only scores are kept of target stages, so the model is trained again; intermediate stages come from
+the cache. The folder holds the model, its tokenizer, the model card and `recipe.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from objectives.transfer import VERSIONS, StageProgress
+from search.findings.recommendation import Choice, Evidence, of_trial, recommended
+from search.handover.hub import check_login, push
+from search.handover.model_card import ExportedModel, model_card
+from search.handover.requests import ExportRequest
+from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.stored_study import StoredStudy, open_stored_study
+from spaces.errors import SpecError, unknown_name
+from spaces.recipe import Method, Recipe
+
+
+@dataclass(frozen=True)
+class ExportedFolder:
+    """What an export has written.
+
+    Attributes:
+        folder: Where the model lies.
+        steps: Tasks that it was trained on, as in `conll2003 -> panx`.
+        seed: Random seed of its training.
+        published: Address of its repository on the Hub; None where it was not pushed.
+    """
+
+    folder: Path
+    steps: str
+    seed: int
+    published: str | None
+
+
+def export_model(
+    request: ExportRequest,
+    on_choice: Callable[[str], None],
+    on_progress: Callable[[StageProgress], None],
+) -> ExportedFolder:
+    """Train a recipe of a study once more, and write its model.
+
+    Args:
+        request: Which model, and where to.
+        on_choice: Called before the training with the reason for this recipe.
+        on_progress: Called at every update of the training.
+
+    Raises:
+        SpecError: No target task is named where there are several, the recipe has a soft prompt,
+            or the folder cannot be written.
+        UnknownNameError: There is no such study, target task, trial or seed.
+        TransferSearchError: The Hub refuses, or the training fails as a trial's may.
+    """
+    study = open_stored_study(request.storage, request.study, backbone=request.backbone)
+    task = _target_task(request.task, study)
+    choice = recommended(study) if request.trial is None else of_trial(study, request.trial)
+    seed = _seed(request.seed, choice.evidence)
+    if request.push_to_hub:
+        check_login()
+    on_choice(choice.reason)
+    reopened = reopen_study(
+        ReopenRequest(
+            study=request.study,
+            storage=request.storage,
+            data=request.data,
+            backbone=request.backbone,
+            cache=request.cache,
+            device=request.device,
+            precision=request.precision,
+        ),
+        on_progress,
+    )
+    exported, model = _trained(reopened, study, choice, task, seed)
+    exported = replace(exported, place=request.push_to_hub or exported.place)
+    _write(request.to, exported, model, reopened.objective.hardware.name)
+    published = push(request.to, request.push_to_hub) if request.push_to_hub else None
+    return ExportedFolder(request.to, exported.steps, seed, published)
+
+
+def _target_task(task: str | None, study: StoredStudy) -> str:
+    """The target task to train for.
+
+    Raises:
+        SpecError: There are several, and none is named.
+        UnknownNameError: The study has no such target.
+    """
+    targets = study.spec.target.tasks
+    if task is None and len(targets) > 1:
+        raise SpecError(
+            "--task",
+            f"one of the targets of {study.name!r} ({', '.join(targets)})",
+            "none",
+            "each has a model of its own",
+        )
+    task = task or targets[0]
+    if task not in targets:
+        raise unknown_name("target task", task, targets, f"one of {study.name!r}")
+    return task
+
+
+def _seed(asked: int | None, evidence: Evidence) -> int:
+    seed = evidence.seeds[0] if asked is None else asked
+    if seed not in evidence.seeds:
+        known = list(map(str, evidence.seeds))
+        raise unknown_name("Seed", str(seed), known, "one that the recipe was scored with")
+    return seed
+
+
+def _trained(
+    reopened: ReopenedStudy, study: StoredStudy, choice: Choice, task: str, seed: int
+) -> tuple[ExportedModel, PreTrainedModel]:
+    """Train the recipe once more; intermediate stages come from the cache.
+
+    Raises:
+        SpecError: It has a soft prompt.
+        TransferSearchError: As for a trial.
+    """
+    objective, recipe = reopened.objective, _recipe(reopened, choice.evidence)
+    (route,) = (x for x in recipe.routes if x.target.task == task)
+    if route.target.method is Method.SOFT_PROMPT:
+        raise SpecError(
+            f"trial {choice.evidence.trial}",
+            f"a method whose result lies in the model's weights ({Method.FULL}, {Method.LORA})",
+            f"{Method.SOFT_PROMPT}, which from_pretrained has no place for",
+            "name another recipe with --trial",
+        )
+    _, model = objective.trained_model(recipe, task, seed)
+    exported = ExportedModel(
+        study,
+        choice,
+        objective.catalogue[task],
+        route,
+        seed,
+        objective.backbone(recipe.backbone),
+        "DIR",
+        {"transfer-search": version("transfer-search"), **VERSIONS},
+    )
+    return exported, model
+
+
+def _recipe(reopened: ReopenedStudy, evidence: Evidence) -> Recipe:
+    recipe = reopened.recipe(evidence.trial)
+    if not evidence.is_baseline:
+        return recipe
+    routes = tuple(replace(route, intermediate=()) for route in recipe.routes)
+    return replace(recipe, intermediate="", routes=routes)
+
+
+def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device: str) -> None:
+    """Make the folder, whole or not at all.
+
+    Raises:
+        SpecError: It cannot be written.
+    """
+    partial = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial)
+        exported.backbone.tokenizer.save_pretrained(partial)
+        model_card(exported).save(partial / "README.md")
+        record = json.dumps(_record(exported, device), indent=2, ensure_ascii=False)
+        (partial / "recipe.json").write_text(f"{record}\n", encoding="utf-8")
+        partial.rename(place)
+    except (OSError, SafetensorError) as error:
+        raise SpecError("--to", found=f"{place} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
+    """All that made the model, in JSON's types."""
+    results, evidence = exported.results, exported.choice.evidence
+    look = evidence.confirmation
+    return {
+        "study": results.name,
+        "question": results.spec.question,
+        "task": exported.task.name,
+        "trial": evidence.trial,
+        "is_tuned_baseline": evidence.is_baseline,
+        "reason": exported.choice.reason,
+        "seed": exported.seed,
+        "intermediate": [asdict(stage) for stage in exported.route.intermediate],
+        "target": asdict(exported.route.target),
+        "backbone": {
+            "name": exported.base_model,
+            "revision": exported.backbone.revision,
+            "fingerprint": exported.backbone.key,
+        },
+        "scores": {
+            x.language: {"split": x.split, "metric": x.metric, "score": x.score, "n": x.examples}
+            for x in evidence.scores(exported.task.name, exported.seed)
+        },
+        "gains": evidence.verdicts.as_json(),
+        "gains_of_seeds": evidence.seeds,
+        "confirmation": look
+        and {
+            "look": look.number,
+            "begun_at": look.begun_at,
+            "baseline_trial": look.plan.baseline_trial,
+        },
+        # Encoders are named by their folders there.
+        "defined_by": {
+            name: x for name, x in results.definition.as_json().items() if name != "backbones"
+        },
+        "device": device,
+        "versions": exported.versions,
+        "command": exported.command,
+    }

@@ -1,0 +1,221 @@
+"""Predictions of a trained model in XTREME's submission format.
+
+The model is a folder with a head, or the one that a trial of a study trains. A test split is read
+only where it is what is predicted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from objectives.data.sources import DataSource, choose_source, has_split
+from objectives.hardware import Hardware, choose_hardware
+from objectives.transfer import StageProgress
+from objectives.xtreme import benchmark
+from objectives.xtreme.submission import write_predictions
+from objectives.xtreme.trained_folder import load_trained, longest_input, predict_splits
+from search.command_line.next_commands import scoring_command
+from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
+from search.studies.reopened import ReopenRequest, reopen_study
+from search.studies.stored_study import open_stored_study
+from spaces.catalogue import Metric, Task, TaskKind, load_catalogue
+from spaces.errors import DataError, SpecError, unknown_name
+from spaces.languages import expand_languages
+from spaces.recipe import Schedule, Similarity, Stage
+
+# XTREME's scripts: scripts/train.sh and scripts/train_qa.sh.
+MAX_LENGTH, MAX_LENGTH_QA = 128, 384
+
+
+@dataclass(frozen=True)
+class WrittenPredictions:
+    """What was predicted.
+
+    Attributes:
+        files: One per language, all in the folder of the task.
+        note: What is to be known of the split; empty where there is nothing.
+        next_command: The command that scores them.
+    """
+
+    files: list[Path]
+    note: str
+    next_command: str
+
+    @property
+    def in_words(self) -> str:
+        """How many files, where, and their names."""
+        names = " ".join(file.name for file in self.files)
+        return f"{len(self.files)} files in {self.files[0].parent}: {names}"
+
+
+@dataclass(frozen=True)
+class _Predictor:
+    """A model, what it is used on, and how.
+
+    Attributes:
+        model: Weights with their head.
+        tokenizer: The model's own.
+        stage: The model's `max_length`, and for retrieval the layer and the similarity.
+        hardware: Device and precision.
+        task: What is predicted.
+        source: Where the examples come from.
+        split: test or validation.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stage: Stage
+    hardware: Hardware
+    task: Task
+    source: DataSource
+    split: str
+
+
+def predict(
+    request: PredictionRequest, on_progress: Callable[[StageProgress], None]
+) -> WrittenPredictions:
+    """Predict a task's examples in all languages asked for, and write a file for each.
+
+    Args:
+        request: Which model, and what to predict.
+        on_progress: Called at every update where a trial is trained again.
+
+    Raises:
+        UnknownNameError: There is no such task, language, study or seed.
+        StorageError: The study has no complete trial of that number, or was made by something
+            else.
+        BackboneError: The folder has no model for the task.
+        DataError: No language asked for has examples.
+        SpecError: An option does not fit the model.
+    """
+    address = None
+    if isinstance(request.model, StudyTrial):
+        predictor = _of_trial(request, request.model, on_progress)
+        address = open_stored_study(request.model.storage, request.model.study).address
+    else:
+        predictor = _of_folder(request, request.model)
+    task, split = predictor.task, predictor.split
+    note = ""
+    if address is not None and task.halved and split == "test":
+        note = (
+            f"{task.name} has one evaluation split, which the benchmark scores whole; half of it "
+            f"is the validation split that the search chose on"
+        )
+    data = address.data if address is not None and request.data == "auto" else request.data
+    is_own = address is not None and task.name not in load_catalogue().tasks
+    return WrittenPredictions(
+        _write(request, predictor),
+        note,
+        scoring_command(
+            task.name,
+            str(request.to),
+            split,
+            data=data,
+            study_file=address.file if address is not None and is_own else None,
+        ),
+    )
+
+
+def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictor:
+    task = load_catalogue()[request.task]
+    hardware = choose_hardware(request.device, request.precision)
+    model, tokenizer = load_trained(trained.folder, task)
+    longest = longest_input(model, tokenizer)
+    usual = MAX_LENGTH_QA if task.kind is TaskKind.QA else MAX_LENGTH
+    max_length = min(usual, longest) if trained.max_length is None else trained.max_length
+    if not 3 <= max_length <= longest:
+        raise SpecError("--max-length", f"3 to {longest} for this encoder", str(max_length))
+    stage = Stage(
+        task=task.name,
+        epochs=0,
+        learning_rate=0.0,
+        batch_size=1,
+        examples=0,
+        warmup_ratio=0.0,
+        max_length=max_length,
+        schedule=Schedule.LINEAR,
+        pooled_layer=-1 if trained.pooled_layer is None else trained.pooled_layer,
+        similarity=Similarity(trained.similarity or "cosine"),
+    )
+    source = choose_source(request.data, [(task, language) for language in task.languages])
+    split = request.split or "test"
+    return _Predictor(model, tokenizer, stage, hardware, task, source, split)
+
+
+def _of_trial(
+    request: PredictionRequest, trial: StudyTrial, on_progress: Callable[[StageProgress], None]
+) -> _Predictor:
+    reopened = reopen_study(
+        ReopenRequest(
+            study=trial.study,
+            storage=trial.storage,
+            data=request.data,
+            backbone=trial.backbone,
+            cache=trial.cache,
+            device=request.device,
+            precision=request.precision,
+        ),
+        on_progress,
+    )
+    recipe, objective = reopened.recipe(trial.trial), reopened.objective
+    seed = recipe.seeds[0] if trial.seed is None else trial.seed
+    if seed not in recipe.seeds:
+        raise unknown_name("Seed", str(seed), list(map(str, recipe.seeds)), "one of the trial's")
+    stage, model = objective.trained_model(recipe, request.task, seed)
+    return _Predictor(
+        model,
+        objective.backbone(recipe.backbone).tokenizer,
+        stage,
+        objective.hardware,
+        objective.catalogue[request.task],
+        objective.corpora.source,
+        request.split or "validation",
+    )
+
+
+def _write(request: PredictionRequest, predictor: _Predictor) -> list[Path]:
+    task, split, source = predictor.task, predictor.split, predictor.source
+
+    def examples(of_split: str) -> dict[str, datasets.Dataset]:
+        return {x: benchmark.benchmark_split(task, x, of_split, source) for x in languages}
+
+    languages = _languages(request.languages, split, task, source)
+    splits = examples(split)
+    mines = task.metric is Metric.BUCC_F1 and split == "test"
+    predictions = predict_splits(
+        predictor.model,
+        predictor.tokenizer,
+        splits,
+        task,
+        predictor.stage,
+        predictor.hardware,
+        examples("validation") if mines else splits,
+    )
+    return [
+        write_predictions(request.to, task, language, split, splits[language], found)
+        for language, found in predictions.items()
+    ]
+
+
+def _languages(asked: Sequence[str], split: str, task: Task, source: DataSource) -> list[str]:
+    """Those asked for; of a named set those that the data has."""
+    languages = []
+    for name in asked:
+        expanded = expand_languages([name], task.languages)
+        if expanded == (name,):
+            languages.append(name)
+        else:
+            known = [x for x in expanded if x in task.languages]
+            languages += [x for x in known if has_split(task, x, split, source)]
+    if not languages:
+        raise DataError(
+            "--languages",
+            f"languages of {task.name} with a {split} split in {source}",
+            f"none ({source.reason})",
+        )
+    return list(dict.fromkeys(languages))
