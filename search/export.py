@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
     from transformers import PreTrainedModel
 
-    from objectives.transfer import StageProgress
+    from objectives.stages.stage import StageProgress
     from search.findings.recommendation import Choice, Evidence
     from search.handover.model_card import ExportedModel
     from search.studies.reopened import ReopenedStudy
@@ -181,7 +181,7 @@ def _trained(
     """
     from importlib.metadata import version
 
-    from objectives.transfer import VERSIONS
+    from objectives.stages.stage import VERSIONS
     from search.handover.model_card import ExportedModel
     from spaces.errors import SpecError
     from spaces.recipe import Method

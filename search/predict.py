@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +18,10 @@ from search.command_line.options import (
 )
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from objectives.data.sources import DataSource
-    from objectives.hardware import Hardware
-    from objectives.transfer import StageProgress
+    from objectives.stages.stage import StageProgress
+    from objectives.xtreme.trained_folder import Predictor
     from spaces.catalogue import Task
-    from spaces.recipe import Stage
 
 EPILOG = """\
 The model is a folder with a head, as transformers writes it (for retrieval any encoder), or the
@@ -135,7 +131,7 @@ def _check(options: argparse.Namespace) -> None:
 def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
     from objectives.data.sources import choose_source
     from objectives.hardware import choose_hardware
-    from objectives.xtreme.trained_folder import load_trained, longest_input
+    from objectives.xtreme.trained_folder import Predictor, load_trained, longest_input
     from spaces.catalogue import TaskKind, load_catalogue
     from spaces.errors import SpecError
     from spaces.recipe import Schedule, Similarity, Stage
@@ -170,6 +166,7 @@ def _of_checkpoint(options: argparse.Namespace) -> list[Path]:
 def _of_trial(options: argparse.Namespace) -> list[Path]:
     import optuna
 
+    from objectives.xtreme.trained_folder import Predictor
     from search.studies.reopened import reopen_study
     from spaces.errors import unknown_name
 
@@ -198,16 +195,6 @@ def _say_what_is_trained(stage: StageProgress) -> None:
         print(f"{stage.position} {stage.task}: {stage.total} updates", file=sys.stderr)
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """A model and how it is used."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    stage: Stage
-    hardware: Hardware
-
-
 def _write(
     options: argparse.Namespace, split: str, task: Task, source: DataSource, predictor: Predictor
 ) -> list[Path]:
@@ -221,15 +208,7 @@ def _write(
     tuning = splits
     if task.metric is Metric.BUCC_F1 and split == "test":
         tuning = {x: benchmark_split(task, x, "validation", source) for x in languages}
-    predictions = predict_splits(
-        predictor.model,
-        predictor.tokenizer,
-        splits,
-        task,
-        predictor.stage,
-        predictor.hardware,
-        tuning,
-    )
+    predictions = predict_splits(predictor, splits, task, tuning)
     return [
         write_predictions(options.to, task, language, split, splits[language], found)
         for language, found in predictions.items()

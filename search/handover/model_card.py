@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from objectives.models.encoders import Backbone
+from objectives.backbone import Backbone
 from search.findings.judging import with_interval
 from search.findings.recommendation import Choice
 from search.studies.stored_study import StudyResults

@@ -10,7 +10,8 @@ import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from search.studies.definition import build_objective, check_same, check_source, defining_facts
 from search.studies.stored_study import open_results
 from spaces.dimensions import SearchSpace, suggest_recipe

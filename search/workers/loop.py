@@ -59,7 +59,7 @@ class Worker:
         objective: Trains and scores a recipe.
         ledger: Keeps what a trial found, before Optuna is told.
         slots: Of the study.
-        pulse: Of this process; `TransferObjective.watch` calls its `check`.
+        pulse: Of this process; `TransferObjective.on_progress` calls its `check`.
         watcher: Shows progress.
     """
 

@@ -18,7 +18,8 @@ from objectives.data.overlap import describe_overlap, study_overlaps
 from objectives.data.sources import DataSource, SourceKind, choose_source
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, newest_version
 from search.reporting.terminal import show_result
 from search.studies.definition import build_objective, defining_facts, open_study, provenance
