@@ -98,7 +98,7 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
     if place is None:
         raise DataError(
             f"task {task.name!r}",
-            f"a {language} {split} split on the Hub in the catalogue",
+            f"the {language} {split} split on the Hub in the catalogue",
             "none",
             "name a folder with --data",
         )

@@ -251,7 +251,7 @@ _FEATURES = {
 
 def _pocket_columns(task: Task, language: str, split: str) -> Columns:
     missing = DataError(
-        "pocket corpora", f"a {language} {split} split of task {task.name!r}", "none"
+        "pocket corpora", f"the {language} {split} split of task {task.name!r}", "none"
     )
     if not task.pocket or language not in task.languages:
         raise missing
@@ -274,7 +274,7 @@ def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[Sp
         named = dict.fromkeys(expected_files(task, language, x) for x in names)
         raise DataError(
             folders,
-            f"a {language} {split} split of task {task.name!r} "
+            f"the {language} {split} split of task {task.name!r} "
             f"({' or '.join(filter(None, named)) or 'a file of that language'})",
             "none",
         )

@@ -49,7 +49,9 @@ def test_a_pocket_split_that_does_not_exist_is_named(
     make_task: Callable[..., Task], language: str, split: str
 ) -> None:
     task = make_task("ner", pocket="ner", languages=["qas", "qaa"])
-    with raises(DataError, expected=f"a {language} {split} split of task 'toy_ner'", found="none"):
+    with raises(
+        DataError, expected=f"the {language} {split} split of task 'toy_ner'", found="none"
+    ):
         load_split(task, language, split, POCKET)
     assert not has_split(task, language, split, POCKET)
 
@@ -235,7 +237,7 @@ def test_the_only_evaluation_split_is_not_trained_on(
     put(local, "xquad.eng.json", squad("eng", 1, split_up=False))
     assert not has_split(task, "eng", "train", local)
     assert has_split(task, "eng", "validation", local)
-    with raises(DataError, expected="a eng train split"):
+    with raises(DataError, expected="the eng train split"):
         load_split(task, "eng", "train", local)
 
 
@@ -375,7 +377,7 @@ def test_auto_takes_the_folder_that_the_environment_names(
     source = choose_source("auto", [(make_task("ner"), "eng")])
     assert source == DataSource(SourceKind.LOCAL, tmp_path, f"named by {DATA_VARIABLE}")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
-    with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nowhere"):
+    with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nosuch"):
         choose_source("auto", [(make_task("ner"), "eng")])
 
 

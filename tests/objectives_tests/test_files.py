@@ -329,7 +329,7 @@ def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
     local: DataSource, make_task: Callable[..., Task]
 ) -> None:
     task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
-    expected = "a swa test split of task 'toy_ner' (a/swa/test.conll or b/test-swa.tsv)"
+    expected = "the swa test split of task 'toy_ner' (a/swa/test.conll or b/test-swa.tsv)"
     with raises(DataError, subject=str(local.folder), expected=expected, found="none"):
         load(task, "test", local)
 
@@ -352,7 +352,7 @@ def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task
         file.write_text(f"{folder.name} {split}\n")
     assert load(task, "train", source) == {"text": ["a train"]}
     assert load(task, "validation", source) == {"text": ["b dev"]}
-    with raises(DataError, subject=f"{first} and {second}", expected="a swa test split"):
+    with raises(DataError, subject=f"{first} and {second}", expected="the swa test split"):
         load(task, "test", source)
 
 
@@ -365,7 +365,7 @@ def test_a_file_for_all_splits_is_for_training_only(
     task = make_task("mlm", files=["{language}.txt"])
     assert load(task, "train", local) == {"text": ["habari"]}
     for split in ("validation", "test"):
-        with raises(DataError, expected=f"a swa {split} split"):
+        with raises(DataError, expected=f"the swa {split} split"):
             load(task, split, local)
 
 
@@ -627,7 +627,7 @@ def test_hidden_pairs_of_sentences_without_ids(
         (
             None,
             {"swa": "a\n"},
-            {"expected": "a swa test split of task 'toy_retrieval' (test.swa and test.eng)"},
+            {"expected": "the swa test split of task 'toy_retrieval' (test.swa and test.eng)"},
         ),
         (
             PAIRED,

@@ -127,7 +127,11 @@ def test_plain_numbers_of_the_hub_are_named_by_their_digits(
 @pytest.mark.parametrize(
     ("language", "hub", "problem"),
     [
-        ("yor", {}, {"expected": "a yor validation split on the Hub", "advice": "name a folder"}),
+        (
+            "yor",
+            {},
+            {"expected": "the yor validation split on the Hub", "advice": "name a folder"},
+        ),
         (
             "eng",
             {},

@@ -197,8 +197,8 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
         "topics eng train and topics eng validation share 1 of 4 inputs (25.0 %)",
     ]
     assert describe_overlap(found[-1]).startswith(
-        f"topics eng test was compared with no training split: {tmp_path}: task 'topics' has no"
+        f"topics eng test was compared with no training split: {tmp_path}: expected the eng test"
     )
     (tmp_path / "texts/train.txt").unlink()
-    with raises(DataError, expected="a eng train split of task 'texts'"):
+    with raises(DataError, expected="the eng train split of task 'texts'"):
         study_overlaps(study, catalogue, source)
