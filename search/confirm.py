@@ -18,7 +18,7 @@ from search.command_line.options import (
 )
 
 if TYPE_CHECKING:
-    from objectives.transfer import StageProgress
+    from objectives.stages.stage import StageProgress
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from optuna.trial import TrialState
 
 from objectives.data.sources import SourceKind
-from objectives.transfer import StageProgress
+from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command
 from search.command_line.options import CONFIRMED_RECIPES, CONFIRMED_SEEDS
 from search.findings.confirmation import (

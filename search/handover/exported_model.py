@@ -18,7 +18,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from objectives.transfer import VERSIONS, StageProgress
+from objectives.stages.stage import VERSIONS, StageProgress
 from search.findings.recommendation import Choice, Evidence, of_trial, recommended
 from search.handover.hub import check_login, push
 from search.handover.model_card import ExportedModel, model_card

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from objectives.models.encoders import Backbone
+from objectives.backbone import Backbone
 from search.command_line.next_commands import StudyAddress, next_command
 from search.findings.recommendation import Choice
 from search.findings.verdict_words import with_interval

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from objectives.data.sources import DataSource, SourceKind, choose_source
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
 from search.studies.definition import StudyDefinition, check_same
 from search.studies.study_file import StudyFile

@@ -9,7 +9,8 @@ import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
 from search.studies.definition import check_same, check_source
 from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study

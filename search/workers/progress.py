@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from objectives.gains.transfer_gain import TransferGain, in_points
-from objectives.transfer import StageProgress
+from objectives.stages.stage import StageProgress
 from search.studies.trial_notes import TrialNotes
 from spaces.recipe import Method, Recipe, Stage
 

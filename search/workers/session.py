@@ -13,7 +13,8 @@ from rich.console import Console
 from objectives.data.overlap import describe_overlap, study_overlaps
 from objectives.data.sources import DataSource
 from objectives.hardware import usable_cores
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from search.command_line.next_commands import next_command
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal

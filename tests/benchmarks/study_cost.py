@@ -61,14 +61,16 @@ from transformers import (
     set_seed,
 )
 
+from objectives.backbone import Backbone
 from objectives.data.encoding import EncodedSplit
 from objectives.data.sources import choose_source
 from objectives.data.study_corpora import StudyCorpora
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware, choose_hardware
-from objectives.models.encoders import Backbone, build_model, quiet_libraries
+from objectives.models.encoders import build_model, quiet_libraries
 from objectives.scores.metrics import NO_PREDICTION, compute_score
-from objectives.transfer import Record, Report, TransferObjective
+from objectives.stages.stage import OnStageRun
+from objectives.transfer import OnSeed, TransferObjective
 from search.command_line.stop_signal import StopSignal
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
@@ -258,9 +260,9 @@ class _Ours:
     def _timed(self) -> Any:
         """The objective, with its clock."""
 
-        def objective(recipe: Recipe, report: Report, record: Record) -> TransferGain:
+        def objective(recipe: Recipe, on_seed: OnSeed, on_stage_run: OnStageRun) -> TransferGain:
             started = time.perf_counter()
-            gain = self.objective(recipe, report, record)
+            gain = self.objective(recipe, on_seed, on_stage_run)
             self.within.append(time.perf_counter() - started)
             self.recipes.append(recipe)
             self.scores.append(gain.overall_score(self.languages))
