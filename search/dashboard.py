@@ -68,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         from search.studies.stored_study import open_results
         from search.workers.trial_files import ArtifactFolder
         from spaces.errors import SpecError
+        from storage.optuna_internals import study_id_of
 
         credentials = read_credentials(options.auth) if options.auth else None
         if credentials is None and not is_loopback(options.host):
@@ -90,7 +91,8 @@ def main(arguments: list[str] | None = None) -> int:
     with server:
         renewal.start()
         shown = f"[{options.host}]" if ":" in options.host else options.host
-        url = f"http://{shown}:{server.server_port}/dashboard/studies/{results.study._study_id}"
+        study = study_id_of(results.study)
+        url = f"http://{shown}:{server.server_port}/dashboard/studies/{study}"
         print(f"{url}  (Ctrl-C ends)", flush=True)
         try:
             server.serve_forever()

@@ -49,11 +49,6 @@ def parser() -> argparse.ArgumentParser:
     )
     add_storage(options)
     options.add_argument(
-        "--proxy",
-        metavar="HOST:PORT",
-        help="search.proxy in front of the database, for what Optuna asks",
-    )
-    options.add_argument(
         "--patient",
         action="store_true",
         help="wait for a database that is away when the run starts, as in a job's script",
@@ -152,7 +147,7 @@ def _run(options: argparse.Namespace, stop: StopSignal | None) -> int:
     from spaces.catalogue import load_catalogue
     from spaces.studies import load_study
     from spaces.study_checks import check_study
-    from storage.opening import parse_url
+    from storage.urls import parse_url
 
     # What can be wrong without torch is found before torch is loaded.
     spec = load_study(options.study, options.set)

@@ -17,7 +17,6 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.leases import Lease, LeaseLost, is_fenced
-from storage.opening import create_together
 from storage.outages import outlasting
 from storage.outbox import Outbox
 from storage.tables import (
@@ -29,7 +28,6 @@ from storage.tables import (
     STAGE_RUNS,
     STAGES,
     STUDIES,
-    TABLES,
     Confirmation,
     PairedScore,
     Score,
@@ -40,7 +38,7 @@ from storage.tables import (
 
 
 class Ledger:
-    """The ledger's tables in the database of `engine`; made on first use.
+    """The ledger's tables in the database of `engine`.
 
     Safe to share between processes: every row is written once, in a transaction, and a second
     writer of the same row is ignored. What must not be lost, scores and a trial's results, goes
@@ -54,7 +52,6 @@ class Ledger:
     def __init__(self, engine: sa.Engine, outbox: Outbox | None = None) -> None:
         self._engine = engine
         self._outbox = outbox
-        create_together(lambda: TABLES.create_all(engine))
 
     def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what defines a study, once.
@@ -431,7 +428,7 @@ class Ledger:
     def _insert_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert each row whose primary key is not there yet, in a transaction of its own.
 
-        In SQL that every database has: ON CONFLICT and INSERT IGNORE differ between them.
+        In SQL that SQLite and PostgreSQL share.
         """
         for row in rows:
             try:

@@ -1,4 +1,7 @@
-"""What the ledger keeps: its tables, and what a row of each is to the rest of the program."""
+"""Our own tables beside Optuna's, and what a row of the ledger's is to the rest of the program.
+
+Any change of a table raises `storage.schema.VERSION`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,7 @@ SCORES = sa.Table(
     sa.Column("examples", sa.Integer, nullable=False),
     sa.Column("lost_words", sa.Integer, nullable=False),
     sa.Column("unscored_examples", sa.Integer, nullable=False),
-    # MySQL takes 64 KB of a binary whose length is not given; 16 MB are 2 million examples.
-    sa.Column("outcomes", sa.LargeBinary(2**24 - 1), nullable=False),
+    sa.Column("outcomes", sa.LargeBinary, nullable=False),
 )
 RESULTS = sa.Table(
     "transfer_results",
@@ -92,6 +94,57 @@ STAGE_RUNS = sa.Table(
     sa.Column("training_seconds", sa.Float(53), nullable=False),
     sa.Column("scoring_seconds", sa.Float(53), nullable=False),
     sa.Column("finished", sa.Boolean, nullable=False),
+)
+LEASES = sa.Table(
+    "transfer_leases",
+    TABLES,
+    sa.Column("lease_key", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.Float(53), nullable=False),
+    sa.Column("done", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+)
+SLOTS = sa.Table(
+    "transfer_slots",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lease_key", sa.String(64), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("recipe_key", sa.String(64)),
+    # NULL is unlike NULL: a closed slot is in nobody's way.
+    sa.UniqueConstraint("study_name", "recipe_key", name="uq_transfer_slots_recipe"),
+)
+WORKERS = sa.Table(
+    "transfer_workers",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("started_at", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("slot", sa.Integer),
+    sa.Column("doing", sa.String(255), nullable=False),
+    sa.Column("done", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+)
+ACCOUNTS = sa.Table(
+    "transfer_accounts",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("active_seconds", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("device_seconds", sa.Float(53), nullable=False),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("stops", sa.Integer, nullable=False),
+    sa.Column("stop_reason", sa.Text, nullable=False),
+)
+SCHEMA = sa.Table(
+    "transfer_schema",
+    TABLES,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
 )
 # Outcomes are a thousand times a score, and only statistics want them.
 SCORE_COLUMNS = [column for column in SCORES.c if column.name != "outcomes"]

@@ -14,35 +14,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.leases import LEASE_SECONDS, clock
-from storage.opening import create_together
 from storage.outages import outlasting
 from storage.processes import is_dead
-
-_tables = sa.MetaData()
-_workers = sa.Table(
-    "transfer_workers",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("worker", sa.String(255), primary_key=True),
-    sa.Column("device", sa.String(64), nullable=False),
-    sa.Column("started_at", sa.Float(53), nullable=False),
-    sa.Column("seen_at", sa.Float(53), nullable=False),
-    sa.Column("slot", sa.Integer),
-    sa.Column("doing", sa.String(255), nullable=False),
-    sa.Column("done", sa.Integer, nullable=False),
-    sa.Column("total", sa.Integer, nullable=False),
-)
-_accounts = sa.Table(
-    "transfer_accounts",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("active_seconds", sa.Float(53), nullable=False),
-    sa.Column("seen_at", sa.Float(53), nullable=False),
-    sa.Column("device_seconds", sa.Float(53), nullable=False),
-    sa.Column("trials", sa.Integer, nullable=False),
-    sa.Column("stops", sa.Integer, nullable=False),
-    sa.Column("stop_reason", sa.Text, nullable=False),
-)
+from storage.tables import ACCOUNTS, WORKERS
 
 
 @dataclass(frozen=True)
@@ -106,7 +80,7 @@ class Account:
 
 
 class Workers:
-    """The workers and the account of one study; the tables are made on first use.
+    """The workers and the account of one study.
 
     Args:
         engine: Of the study's database.
@@ -116,7 +90,6 @@ class Workers:
     def __init__(self, engine: sa.Engine, study_name: str) -> None:
         self._engine = engine
         self._study = study_name
-        create_together(lambda: _tables.create_all(engine))
 
     @outlasting
     def join(self, worker: str, device: str, trials: int = 0) -> Account:
@@ -125,13 +98,13 @@ class Workers:
         others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
             now = clock(connection)
-            account = _accounts.c.study_name == self._study
+            account = ACCOUNTS.c.study_name == self._study
             if not others:  # the time in which nobody was there does not count
-                connection.execute(sa.update(_accounts).where(account).values(seen_at=now))
-            fewer = sa.and_(account, _accounts.c.trials < trials)
-            connection.execute(sa.update(_accounts).where(fewer).values(trials=trials))
+                connection.execute(sa.update(ACCOUNTS).where(account).values(seen_at=now))
+            fewer = sa.and_(account, ACCOUNTS.c.trials < trials)
+            connection.execute(sa.update(ACCOUNTS).where(fewer).values(trials=trials))
             own = self._own(worker)
-            connection.execute(sa.delete(_workers).where(own))
+            connection.execute(sa.delete(WORKERS).where(own))
             row = {
                 "study_name": self._study,
                 "worker": worker,
@@ -140,14 +113,14 @@ class Workers:
                 "seen_at": now,
                 **asdict(Activity()),
             }
-            connection.execute(sa.insert(_workers), row)
+            connection.execute(sa.insert(WORKERS), row)
         return self.account()
 
     @outlasting
     def leave(self, worker: str) -> None:
         """Be there no more."""
         with self._engine.begin() as connection:
-            connection.execute(sa.delete(_workers).where(self._own(worker)))
+            connection.execute(sa.delete(WORKERS).where(self._own(worker)))
 
     def beat(
         self, worker: str, activity: Activity, seconds: float, limit: float | None
@@ -167,9 +140,9 @@ class Workers:
         """
         with self._engine.begin() as connection:
             # First a write, so that what is read stays so until the end of the transaction.
-            own = _accounts.c.study_name == self._study
-            connection.execute(sa.update(_accounts).where(own).values(stops=_accounts.c.stops))
-            found = connection.execute(sa.select(_accounts).where(own)).mappings().one()
+            own = ACCOUNTS.c.study_name == self._study
+            connection.execute(sa.update(ACCOUNTS).where(own).values(stops=ACCOUNTS.c.stops))
+            found = connection.execute(sa.select(ACCOUNTS).where(own)).mappings().one()
             now = clock(connection)
             passed = min(max(0.0, now - found["seen_at"]), LEASE_SECONDS)
             left = float("inf") if limit is None else max(0.0, limit - found["device_seconds"])
@@ -182,7 +155,7 @@ class Workers:
                 found["stop_reason"],
             )
             connection.execute(
-                sa.update(_accounts)
+                sa.update(ACCOUNTS)
                 .where(own)
                 .values(
                     active_seconds=account.active_seconds,
@@ -191,9 +164,7 @@ class Workers:
                 )
             )
             connection.execute(
-                sa.update(_workers)
-                .where(self._own(worker))
-                .values(seen_at=now, **asdict(activity))
+                sa.update(WORKERS).where(self._own(worker)).values(seen_at=now, **asdict(activity))
             )
         return account, taken
 
@@ -201,18 +172,18 @@ class Workers:
     def stop_all(self, reason: str) -> None:
         """Have every worker that is there now stop at its next step."""
         self._ensure_account()
-        own = _accounts.c.study_name == self._study
+        own = ACCOUNTS.c.study_name == self._study
         with self._engine.begin() as connection:
             connection.execute(
-                sa.update(_accounts)
+                sa.update(ACCOUNTS)
                 .where(own)
-                .values(stops=_accounts.c.stops + 1, stop_reason=reason)
+                .values(stops=ACCOUNTS.c.stops + 1, stop_reason=reason)
             )
 
     @outlasting
     def account(self) -> Account:
         """What is used up."""
-        query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+        query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
         with self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return Account() if row is None else Account(**_fields(Account, row))
@@ -221,9 +192,9 @@ class Workers:
     def all(self) -> list[LiveWorker]:
         """All workers that have not left, those that died among them, in the order they came."""
         query = (
-            sa.select(_workers)
-            .where(_workers.c.study_name == self._study)
-            .order_by(_workers.c.started_at)
+            sa.select(WORKERS)
+            .where(WORKERS.c.study_name == self._study)
+            .order_by(WORKERS.c.started_at)
         )
         with self._engine.connect() as connection:
             now = clock(connection)
@@ -242,27 +213,27 @@ class Workers:
     def copy_account(self, other: str) -> None:
         """Have what the study has used up count for another one, too."""
         with self._engine.begin() as connection:
-            query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+            query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
             if row := connection.execute(query).mappings().one_or_none():
-                connection.execute(sa.delete(_accounts).where(_accounts.c.study_name == other))
-                connection.execute(sa.insert(_accounts), {**row, "study_name": other})
+                connection.execute(sa.delete(ACCOUNTS).where(ACCOUNTS.c.study_name == other))
+                connection.execute(sa.insert(ACCOUNTS), {**row, "study_name": other})
 
     @outlasting
     def forget(self) -> None:
         """Drop the account, of a study that was deleted in Optuna."""
         with self._engine.begin() as connection:
-            for table in (_accounts, _workers):
+            for table in (ACCOUNTS, WORKERS):
                 connection.execute(sa.delete(table).where(table.c.study_name == self._study))
 
     def _own(self, worker: str) -> sa.ColumnElement[bool]:
-        return sa.and_(_workers.c.study_name == self._study, _workers.c.worker == worker)
+        return sa.and_(WORKERS.c.study_name == self._study, WORKERS.c.worker == worker)
 
     def _ensure_account(self) -> None:
         row = {"study_name": self._study, "seen_at": 0.0, **asdict(Account())}
         try:
             with self._engine.begin() as connection:
                 row["seen_at"] = clock(connection)
-                connection.execute(sa.insert(_accounts), row)
+                connection.execute(sa.insert(ACCOUNTS), row)
         except sa.exc.IntegrityError:
             return  # it is there
 

@@ -52,7 +52,7 @@ def add_storage(options: argparse.ArgumentParser) -> None:
         default=os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE,
         metavar="URL",
         help=f"database of studies and scores: sqlite:///FILE, "
-        f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "
+        f"postgresql+psycopg://USER@HOST/NAME, or embedded, a PostgreSQL "
         f"that is started here; default: {STORAGE_VARIABLE}, which keeps a password out of the "
         f"process list, else {DEFAULT_STORAGE}",
     )
@@ -113,8 +113,7 @@ def start_torch(threads: int | None) -> None:
 
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
-    from storage.journal import journal_folder
-    from storage.opening import sqlite_file
+    from storage.urls import journal_folder, sqlite_file
 
     if (folder := journal_folder(storage_url)) is not None:
         return str(folder / "transfer-search.cache")
@@ -131,7 +130,7 @@ def existing_study(options: argparse.Namespace, storage: SharedStorage) -> str:
     import optuna
 
     from spaces.errors import unknown_name
-    from storage.opening import redacted
+    from storage.urls import redacted
 
     name: str = options.study.rpartition("/")[2].removesuffix(".toml")
     found = newest_version(name, storage)
@@ -163,7 +162,7 @@ def study_words(command: str, options: argparse.Namespace, *more: str) -> str:
         options: `study`, `name` and `storage` of the run.
         more: Further words.
     """
-    from storage.opening import redacted
+    from storage.urls import redacted
 
     words = ["python", "-m", f"search.{command}", "--study"]
     if command == "run":

@@ -24,7 +24,7 @@ from search.command_line.options import STORAGE_VARIABLE, study_words
 from search.launch.hosted_worker import HostedWorker, Order, worker_words
 from spaces.errors import SpecError, StorageError
 from spaces.studies import StudySpec
-from storage.opening import is_of_one_machine, redacted
+from storage.urls import is_of_one_machine, redacted
 
 FOLDER = "transfer-search.slurm"
 # Between submitit's signal and the end of the job, for the update that a worker is at.

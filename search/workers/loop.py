@@ -32,6 +32,7 @@ from spaces.errors import (
 from spaces.recipe import Recipe
 from storage.leases import LeaseLost
 from storage.ledger import Ledger
+from storage.optuna_internals import trial_id_of
 from storage.patient_storage import SharedStorage
 from storage.slots import Slot, Slots
 from storage.tables import StageRun
@@ -214,7 +215,7 @@ class Worker:
         seed = recipe.seeds[index]
         for place, gain in enumerate(gains):
             step = seed * len(gains) + place
-            self.storage.set_trial_intermediate_value(trial._trial_id, step, gain)
+            self.storage.set_trial_intermediate_value(trial_id_of(trial), step, gain)
             trial.intermediate_values[step] = gain
         if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
             return True

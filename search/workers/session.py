@@ -33,16 +33,17 @@ from spaces.errors import BudgetSpent, Interrupted
 from spaces.pocket_twin import pocket_twin
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study, unlike_arms
-from storage.opening import open_storage, redacted
+from storage.opening import open_storage
 from storage.outages import asking
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
+from storage.urls import redacted
 from storage.workers import Workers
 
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
 SHOWN_OVERLAPS = 8
-# In the study's attribute: MySQL keeps 64 KB of one.
+# In the study's attribute.
 KEPT_OVERLAPS = 200
 
 
@@ -73,7 +74,7 @@ def run_study(
     quiet_libraries()
     keep_freed_memory()
     patient = options.patient or options.fellow  # the run that started it had the database
-    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
+    storage = open_storage(options.storage, patient=patient)
     with closing(storage):  # its process may go on (`search.launch.hosted_worker`)
         return _run_on(storage, spec, catalogue, source, options, stop or StopSignal(), console)
 
@@ -227,7 +228,6 @@ def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
         "threads",
         "workers",
         "workers_per_gpu",
-        "proxy",
     ):
         value = getattr(options, option)
         if value not in {None, "auto"}:

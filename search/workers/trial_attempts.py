@@ -27,6 +27,7 @@ from spaces.recipe import Recipe
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.fingerprint import fingerprint
 from storage.ledger import Ledger
+from storage.optuna_internals import set_trial_id, study_id_of, trial_id_of
 from storage.patient_storage import SharedStorage
 from storage.processes import is_dead, process_identity
 from storage.slots import Slot, Slots
@@ -108,7 +109,7 @@ class Attempts:
         """The failed trial to try again, None for a slot that nobody has begun, or DONE."""
         if slot.lease.fence == 1:
             return None
-        trials = self.storage.get_all_trials(self.study._study_id, deepcopy=False)
+        trials = self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         # A worker may die after it made its trial and before the slot says so.
         made = [
             x
@@ -120,7 +121,7 @@ class Attempts:
                 self._settle_running(trial)
         if not made:
             return None
-        last = self.storage.get_trial(made[-1]._trial_id)
+        last = self.storage.get_trial(trial_id_of(made[-1]))
         if last.state in {TrialState.COMPLETE, TrialState.PRUNED}:
             self.slots.close(slot)
             return Settled.DONE
@@ -147,7 +148,7 @@ class Attempts:
     def settle_strays(self) -> None:
         """Fail trials of slots that are done: their worker was held up, and then died."""
         for trial in self.storage.get_all_trials(
-            self.study._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+            study_id_of(self.study), deepcopy=False, states=(TrialState.RUNNING,)
         ):
             if is_dead(trial.user_attrs.get("worker", "//")):
                 self.fail(trial, Failure.LOST, "its worker was killed")
@@ -174,8 +175,8 @@ class Attempts:
             return queued
         proposal, recipe, asked = self._proposed(slot, history, before)
         trial = proposal.as_trial({**attributes, **asked})
-        trial._trial_id = self.storage.create_new_trial(self.study._study_id, trial)
-        trial.number = self.storage.get_trial_number_from_id(trial._trial_id)
+        set_trial_id(trial, self.storage.create_new_trial(study_id_of(self.study), trial))
+        trial.number = self.storage.get_trial_number_from_id(trial_id_of(trial))
         trial.datetime_start = datetime.now()
         return trial, recipe
 
@@ -189,7 +190,7 @@ class Attempts:
         if first_parameters(self.space, slot.number):
             return None
         for trial in history.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial_id = trial._trial_id
+            trial_id = trial_id_of(trial)
             # Whoever has claimed it may have begun it between our look and our claim.
             is_ours = self.slots.begin(slot, fingerprint(["queued", trial.number]))
             if not is_ours or self.storage.get_trial(trial_id).state is not TrialState.WAITING:
@@ -260,7 +261,7 @@ class Attempts:
         """Tell Optuna what a trial came to, unless somebody has: it is the same then."""
         values = None if value is None else [value]
         try:
-            self.storage.set_trial_state_values(trial._trial_id, state, values)
+            self.storage.set_trial_state_values(trial_id_of(trial), state, values)
         except UpdateFinishedTrialError:
             _log.info("trial %d was told before", trial.number)
         trial.state, trial.values, trial.datetime_complete = state, values, datetime.now()
@@ -268,7 +269,7 @@ class Attempts:
     def keep(self, trial: FrozenTrial, **attributes: str) -> None:
         """Keep something with a running trial."""
         for name, value in attributes.items():
-            self.storage.set_trial_user_attr(trial._trial_id, name, value)
+            self.storage.set_trial_user_attr(trial_id_of(trial), name, value)
             trial.user_attrs[name] = value
 
     def fail(self, trial: FrozenTrial, failure: Failure, reason: str) -> None:
@@ -286,5 +287,5 @@ class Attempts:
             trial.number != trial_number
             and trial.user_attrs.get("failure") == Failure.ERROR
             and trial.user_attrs.get("reason") == reason
-            for trial in self.storage.get_all_trials(self.study._study_id, deepcopy=False)
+            for trial in self.storage.get_all_trials(study_id_of(self.study), deepcopy=False)
         )

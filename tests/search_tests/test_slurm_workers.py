@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from search.launch.hosted_worker import Order
 from search.launch.on_slurm import SlurmWorker, parse_parameters
 from spaces.errors import SpecError
-from storage.opening import redacted
+from storage.urls import redacted
 from tests.search_tests.conftest import Workplace
 
 submitit = pytest.importorskip("submitit")
