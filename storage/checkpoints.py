@@ -55,10 +55,10 @@ class Checkpoint:
 
     Attributes:
         key: Fingerprint of `inputs`.
-        folder: Where its files lie; read only.
+        folder: Folder with its files; read only.
         inputs: All that determines the files.
-        notes: What `train` returned about the making: seconds, updates, device, versions.
-        reused: Whether it was there before it was asked for.
+        notes: Notes of `train` about the making: seconds, updates, device, versions.
+        reused: Whether the entry was there before it was asked for.
     """
 
     key: str
@@ -75,9 +75,9 @@ class Entry:
     Attributes:
         key: Fingerprint of `inputs`.
         inputs: All that determines the files.
-        notes: About the making.
+        notes: Notes of `train` about the making.
         size: Bytes of its files.
-        used_at: When it was last made or found, in seconds since 1970.
+        used_at: Time it was last made or found, in seconds since 1970.
     """
 
     key: str
@@ -89,11 +89,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Collection:
-    """What `CheckpointCache.collect` did.
+    """The result of `CheckpointCache.collect`.
 
     Attributes:
-        evicted: Entries removed.
-        leftovers: Folders of killed processes removed.
+        evicted: Number of entries removed.
+        leftovers: Number of folders of killed processes removed.
         freed: Bytes that these took.
         kept: Bytes of the entries that stay.
     """
@@ -109,9 +109,9 @@ class CheckpointCache:
 
     Args:
         location: A folder, made on first use, or a URL of fsspec.
-        leases: Of the database that the processes share, so that only one of them trains; None
-            is enough for looking and cleaning.
-        limit: Bytes above which the least recently used entries go; None: no limit.
+        leases: Leases of the database that the processes share, so that only one of them trains;
+            None is enough for looking and cleaning.
+        limit: Bytes above which the least recently used entries are removed; None: no limit.
         needed_since: Entries used at or after this time (seconds since 1970) stay whatever the
             limit: a running trial needs them. None: no trial is running.
 
@@ -217,7 +217,7 @@ class CheckpointCache:
         return [place for place in places if self._checked(Path(place).stem) is None]
 
     def leftovers(self) -> dict[str, int]:
-        """Folders that belong to no entry and to no process that may still write: place -> bytes.
+        """Folders that belong to no entry and no living process: place -> bytes.
 
         A process killed in the middle of a training leaves one.
         """

@@ -83,7 +83,7 @@ class EmbeddedServer:
     """A server of one's own that may be stopped, killed and started again, to see what it does.
 
     Args:
-        folder: Of its data; made if it is not there.
+        folder: Folder with its data; made if it is not there.
 
     Raises:
         StorageError: The package is not installed, or the server does not start.

@@ -1,6 +1,6 @@
-"""A database as a doctor finds it: whether it can be used, and what of it may hurt a study.
+"""The examination of a database by `doctor`: whether it can be used, and what may hurt a study.
 
-Nothing of Optuna's or ours is made in it; what is written is rolled back.
+None of Optuna's tables or ours are made in it; all that is written is rolled back.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _LIMIT = "SELECT setting FROM pg_settings WHERE name = 'max_connections'"
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """The state of a database.
 
     Attributes:
-        name: Of the database program, with its version.
-        seconds: That a transaction of a few statements takes.
-        clock_ahead: By how many seconds its clock is ahead of this machine's.
-        connections: In use, this one included; None where there is no server.
-        most_connections: That it allows; None where there is no server.
+        name: Name and version of the database program.
+        seconds: Seconds that a transaction of a few statements takes.
+        clock_ahead: Seconds by which its clock is ahead of this machine's.
+        connections: Connections in use, this one included; None for a file.
+        most_connections: Connections that the server allows; None for a file.
     """
 
     name: str
@@ -52,7 +52,7 @@ def examine_database(url: str) -> Examination:
     """Connect once, write, read, and take it back.
 
     Args:
-        url: As for `open_storage`; a file or an embedded database that is not there is not made.
+        url: URL as for `open_storage`; a database that is not there is not made.
 
     Raises:
         StorageError: It cannot be reached, written or read, does not take back what was

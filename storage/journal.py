@@ -67,7 +67,7 @@ class FolderLock:
     """A lock between processes and threads, on any file system.
 
     Args:
-        place: Of the link, which names its holder.
+        place: Path of the link, which names its holder.
     """
 
     def __init__(self, place: Path) -> None:

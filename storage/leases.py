@@ -1,14 +1,14 @@
-"""Leases: who runs a trial or trains a stage now, so that no two workers do it at one time.
+"""Leases: which worker runs a trial or trains a stage, so that no two do so at the same time.
 
 A lease is a row of the study's database. Its holder renews it from a thread of its own while it
 works; one that is not renewed in time, or whose process is gone from this machine, may be
-taken over. Each taking raises the row's fencing number, so that a holder that slept past its
-expiry is told apart from the one that came after it, and cannot publish (Kleppmann 2016,
+taken over. Each taking raises the row's fencing number, so that a holder that was paused past
+its lease is told apart from the one that came after it, and cannot publish (Kleppmann 2016,
 https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html). Times are the
 database's own, so that the clocks of the workers' machines do not matter.
 
 The thread outlives an outage of the database: it tries until the holder ends. After an outage all
-leases have expired, so that workers which came through it leave each other time to renew.
+leases have expired, so that workers which were in it leave each other time to renew.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ T = TypeVar("T")
 
 
 class LeaseLost(Exception):
-    """Another worker took the lease over: what was made under it must not be published.
+    """Another worker took the lease over: nothing made under it may be published.
 
-    Never seen by a user: of a stage `Leases.once` looks for the other worker's result instead, of
-    a trial the worker goes on with another one.
+    Never seen by a user: `Leases.once` looks for the other worker's stage instead, and a worker
+    that lost a trial goes on with another one.
     """
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a lease.
+    """The process that has a lease.
 
     Attributes:
-        owner: As `process_identity` names it.
+        owner: Identity of the process (`process_identity`).
         fence: How many times the lease was taken, this one included.
-        done: Updates done, as of the last renewal.
-        total: Updates in all; 0 while unknown.
-        seconds_left: Until it may be taken over, if it is not renewed.
+        done: Optimizer steps done, as of the last renewal.
+        total: Optimizer steps in all; 0 while unknown.
+        seconds_left: Seconds until the lease may be taken over, if it is not renewed.
     """
 
     owner: str
@@ -79,8 +79,8 @@ class Lease:
     """A lease that this process has taken; a context, renewed while it is entered.
 
     Attributes:
-        key: What it is for.
-        fence: Its fencing number.
+        key: Name of the stage or slot that the lease is for.
+        fence: Fencing number of this taking.
     """
 
     def __init__(self, engine: sa.Engine, key: str, fence: int, seconds: float) -> None:
@@ -193,8 +193,8 @@ class Leases:
     """The leases of one database.
 
     Args:
-        engine: Of the study's database.
-        seconds: For how long a lease holds without renewal.
+        engine: Engine of the study's database.
+        seconds: Seconds that a lease holds without renewal.
     """
 
     def __init__(self, engine: sa.Engine, seconds: float = LEASE_SECONDS) -> None:
@@ -208,13 +208,13 @@ class Leases:
         make: Callable[[Lease], T],
         on_wait: OnWait,
     ) -> T:
-        """What `find` finds, after `make` has made it if nobody else has or does.
+        """The result of `find`, made by `make` first if no other worker has made it or does.
 
         Args:
-            key: Names what is made.
-            find: Looks for it; None while it is not there.
-            make: Makes and publishes it, and calls `Lease.confirm` right before publishing.
-            on_wait: Called while another worker makes it.
+            key: Name of the lease under which it is made.
+            find: Looks for the result; None while there is none.
+            make: Makes and publishes the result, and calls `Lease.confirm` right before.
+            on_wait: Called now and then while another worker makes it.
         """
         while (found := find()) is None:
             lease = self.take(key)
@@ -230,7 +230,7 @@ class Leases:
                 try:
                     return make(lease)
                 except LeaseLost as lost:
-                    _log.warning("%s while this process was held up; using the other's", lost)
+                    _log.warning("%s while this process was paused; using the other's", lost)
         return found
 
     @outlasting
@@ -264,8 +264,8 @@ class Leases:
     def take(self, key: str) -> Lease | None:
         """The lease, if it is free, expired, or of a process of this machine that is gone.
 
-        Whoever came through an outage of the database takes no expired lease for as long as a
-        lease holds, so that living holders come first.
+        A process that was in an outage of the database takes no expired lease for as long as a
+        lease holds, so that living holders can renew theirs first.
         """
         held = self.holder(key)
         dead = held.owner if held and is_dead(held.owner) else NOBODY

@@ -2,7 +2,7 @@
 
 A connection that cannot be made is waited for where it is made; an operation that was cut off in
 its middle is done again from its beginning, so whatever is marked `outlasting` must be safe to do
-twice. An outage is said once when it begins and once when it ends.
+twice. An outage is logged once when it begins and once when it ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Slots: the trials that a study is to have, of which each is one worker's at a time.
+"""Slots: the trials that a study is to have, each with at most one worker at a time.
 
 `--trials 40` are the slots 0 to 39, so that no number of workers and restarts makes 41 of them. A
 worker takes a slot under a lease, makes a trial of Optuna's for it (an attempt), and closes the
-slot when the trial is finished. Of a worker that died the lease runs out, and whoever takes the
+slot when the trial is finished. The lease of a worker that died runs out, and whoever takes the
 slot next makes another attempt with the same parameters. Nothing here knows what a trial is.
 """
 
@@ -27,9 +27,9 @@ class Slot:
     """A slot that this process has taken.
 
     Attributes:
-        number: From 0.
-        lease: To be entered while the slot is worked at.
-        attempts: Begun before, without those that were interrupted on purpose.
+        number: Number of the slot, from 0.
+        lease: Lease of the slot, to be entered while it is worked at.
+        attempts: Attempts begun before, without those that were interrupted on purpose.
     """
 
     number: int
@@ -47,10 +47,10 @@ class OpenSlot:
     """A slot that is not done, as anybody sees it.
 
     Attributes:
-        number: From 0.
-        attempts: Begun so far.
-        lease_key: Of its lease.
-        holder: Who has it; None where nobody does.
+        number: Number of the slot, from 0.
+        attempts: Attempts begun so far.
+        lease_key: Key of its lease.
+        holder: The process that has it; None if no process does.
     """
 
     number: int
@@ -63,9 +63,9 @@ class Slots:
     """The slots of one study.
 
     Args:
-        engine: Of the study's database.
-        leases: In the same database.
-        study_name: In the same database.
+        engine: Engine of the study's database.
+        leases: Leases in the same database.
+        study_name: Name of the study in the same database.
     """
 
     def __init__(self, engine: sa.Engine, leases: Leases, study_name: str) -> None:

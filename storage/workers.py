@@ -1,8 +1,8 @@
-"""Who works at a study, what all of them have used up, and what stops all of them.
+"""The workers of a study, the time and device time they have used, and a stop for all of them.
 
-Every worker gives a sign of life some times a minute. In the same transaction it moves the
-study's clock, which goes while any worker lives, and takes device time from the study's account
-before it is used, so that no number of workers uses more than there is.
+Every worker gives a sign of life several times a minute. In the same transaction it moves the
+study's clock, which runs while any worker lives, and takes device time from the study's account
+before it is used, so that no number of workers uses more than the budget.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from storage.tables import ACCOUNTS, WORKERS
 
 @dataclass(frozen=True)
 class Activity:
-    """What a worker is at.
+    """What a worker is doing.
 
     Attributes:
-        slot: Its slot; None while it has none.
-        doing: In words.
-        done: Updates of the stage.
-        total: Updates in all; 0 while unknown.
+        slot: Number of its slot; None while it has none.
+        doing: Description of its work for people.
+        done: Optimizer steps of the stage done so far.
+        total: Optimizer steps of the stage in all; 0 while unknown.
     """
 
     slot: int | None = None
@@ -41,11 +41,11 @@ class LiveWorker:
     """A worker as anybody sees it.
 
     Attributes:
-        worker: As `process_identity` names it.
-        device: As people call it.
-        started_at: Seconds since 1970, by the database.
-        silent_seconds: Since its last sign of life.
-        activity: What it is at.
+        worker: Identity of its process (`process_identity`).
+        device: Name of its device for people.
+        started_at: Time of its start in seconds since 1970, by the database's clock.
+        silent_seconds: Seconds since its last sign of life.
+        activity: What it was doing at its last sign of life.
     """
 
     worker: str
@@ -62,14 +62,14 @@ class LiveWorker:
 
 @dataclass(frozen=True)
 class Account:
-    """What a study has used up, over all its workers and runs.
+    """What a study has used, over all its workers and runs.
 
     Attributes:
-        active_seconds: In which at least one worker was there.
-        device_seconds: Of devices, taken by trials; a worker that died keeps what it had taken.
-        trials: The most that any run asked for.
+        active_seconds: Seconds during which at least one worker was there.
+        device_seconds: Device seconds taken by trials; those of a worker that died stay taken.
+        trials: The largest number of trials that any run asked for.
         stops: How many times the study was stopped for all workers.
-        stop_reason: Of the last time.
+        stop_reason: Reason of the last stop.
     """
 
     active_seconds: float = 0.0
@@ -83,8 +83,8 @@ class Workers:
     """The workers and the account of one study.
 
     Args:
-        engine: Of the study's database.
-        study_name: In the same database.
+        engine: Engine of the study's database.
+        study_name: Name of the study in the same database.
     """
 
     def __init__(self, engine: sa.Engine, study_name: str) -> None:
@@ -93,7 +93,13 @@ class Workers:
 
     @outlasting
     def join(self, worker: str, device: str, trials: int = 0) -> Account:
-        """Be there from now on, for so many trials in all; what was used up so far."""
+        """Count as a worker from now on; returns what was used so far.
+
+        Args:
+            worker: Identity of the process.
+            device: Name of its device for people.
+            trials: Trials that its run asks for in all.
+        """
         self._ensure_account()
         others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
@@ -118,7 +124,7 @@ class Workers:
 
     @outlasting
     def leave(self, worker: str) -> None:
-        """Be there no more."""
+        """Count as a worker no more."""
         with self._engine.begin() as connection:
             connection.execute(sa.delete(WORKERS).where(self._own(worker)))
 
@@ -127,16 +133,16 @@ class Workers:
     ) -> tuple[Account, float]:
         """Give a sign of life, and take device time before it is used, or give some back.
 
-        Not done again after an outage by itself, as it is no use twice.
+        Not repeated after an outage: it would take the device time twice.
 
         Args:
-            worker: Who.
-            activity: What it is at.
-            seconds: Device time to take; below 0 to give back.
-            limit: Of all device time of the study; None: no limit.
+            worker: Identity of the process.
+            activity: What it is doing.
+            seconds: Device seconds to take; below 0 to give back.
+            limit: Device seconds of the whole study; None: no limit.
 
         Returns:
-            What is used up, and how much of `seconds` was there to take.
+            What is used so far, and how many of `seconds` were left to take.
         """
         with self._engine.begin() as connection:
             # First a write, so that what is read stays so until the end of the transaction.
@@ -182,7 +188,7 @@ class Workers:
 
     @outlasting
     def account(self) -> Account:
-        """What is used up."""
+        """What is used so far."""
         query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
         with self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -211,7 +217,7 @@ class Workers:
         ]
 
     def copy_account(self, other: str) -> None:
-        """Have what the study has used up count for another one, too."""
+        """Let another study begin with what this one has used."""
         with self._engine.begin() as connection:
             query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
             if row := connection.execute(query).mappings().one_or_none():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,11 @@ from storage.optuna_internals import (
     tpe_sampler,
 )
 
+ROOT = Path(__file__).parents[2]
+PRIVATE = re.compile(
+    r"optuna[\w.]*\._\w|(?<!self)\._(trial_id|study_id|storage|create_new_trial)\b"
+)
+
 
 @pytest.fixture(autouse=True)
 def asked_anew() -> Iterator[None]:
@@ -35,6 +41,16 @@ def test_the_optuna_that_is_installed_is_the_one_that_was_tested(
     assert optuna.__version__.startswith(f"{optuna_internals.TESTED}.")
     assert is_as_tested()
     assert caplog.records == []
+
+
+def test_no_other_file_uses_a_private_name_of_optuna() -> None:
+    using = {
+        str(file.relative_to(ROOT))
+        for package in ("search", "objectives", "storage", "spaces")
+        for file in (ROOT / package).rglob("*.py")
+        if PRIVATE.search(file.read_text(encoding="utf-8"))
+    }
+    assert using == {"storage/optuna_internals.py"}
 
 
 @pytest.mark.usefixtures("untested_optuna")
