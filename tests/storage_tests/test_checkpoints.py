@@ -110,7 +110,7 @@ engine = sa.create_engine(url)
 make_tables(engine)
 cache = CheckpointCache(location, Leases(engine))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 def train(folder, lease):
     with cache.writing():
         (folder / "first.bin").write_bytes(b"first")
@@ -589,8 +589,8 @@ def test_two_processes_may_make_and_remove_entries_at_the_same_time(
 @pytest.mark.parametrize(
     ("weights", "notes"),
     [
-        pytest.param(100_000, 0, id="no space for the weights"),
-        pytest.param(100, 100_000, id="no space for the manifest"),
+        pytest.param(2_000_000, 0, id="no space for the weights"),
+        pytest.param(100, 2_000_000, id="no space for the manifest"),
     ],
 )
 def test_a_full_disk_fails_the_training_and_leaves_the_cache_sound(

@@ -24,7 +24,7 @@ from storage.optuna_internals import (
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = re.compile(
-    r"optuna[\w.]*\._\w|(?<!self)\._(trial_id|study_id|storage|create_new_trial)\b"
+    r"optuna[\w.]*\._[a-zA-Z]|(?<!self)\._(trial_id|study_id|storage|create_new_trial)\b"
 )
 
 
