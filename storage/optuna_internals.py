@@ -15,12 +15,12 @@ import logging
 import warnings
 from collections.abc import Container, Mapping
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage, RDBStorage, get_storage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -87,23 +87,23 @@ def _problem() -> str:
 
 
 def study_id_of(study: Study | FrozenStudy) -> int:
-    """The number of a study in its storage."""
+    """The id of a study in its storage."""
     return study._study_id
 
 
 def trial_id_of(trial: FrozenTrial | Trial) -> int:
-    """The number of a trial in its storage, unlike `trial.number`, which counts in its study."""
+    """The id of a trial in its storage; `trial.number` counts within its study."""
     return trial._trial_id
 
 
-def set_trial_id(trial: FrozenTrial, number: int) -> None:
-    """Have a template be the trial that was made from it.
+def set_trial_id(template: FrozenTrial, trial_id: int) -> None:
+    """Turn a template into the trial that was made from it.
 
     Args:
-        trial: Template that `create_new_trial` was given.
-        number: Id of the trial that was made.
+        template: Trial that `create_new_trial` was given.
+        trial_id: Id that it returned.
     """
-    trial._trial_id = number
+    template._trial_id = trial_id
 
 
 # --- a study in a database
@@ -123,8 +123,10 @@ def database_storage(url: str, engine_options: dict[str, Any], *, is_made: bool)
 
 
 def with_cache(database: RDBStorage) -> BaseStorage:
-    """A database behind Optuna's cache of the trials that are finished."""
-    return get_storage(database)
+    """A database behind Optuna's cache of finished trials; without it, where Optuna has none."""
+    # Not underscored, but "for internal usage" by its own documentation.
+    cached = getattr(optuna.storages, "get_storage", None)
+    return database if cached is None else cast(BaseStorage, cached(database))
 
 
 def known_trial_number(storage: BaseStorage, trial_id: int) -> int | None:
