@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _opened(options: argparse.Namespace) -> CheckpointCache:
     from spaces.errors import CacheError
     from storage.checkpoints import CheckpointCache
-    from storage.opening import open_storage, sqlite_file
+    from storage.opening import open_storage
+    from storage.urls import sqlite_file
 
     location = options.cache or default_cache(options.storage)
     if "://" not in location and not Path(location).is_dir():

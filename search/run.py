@@ -25,7 +25,7 @@ def _list() -> int:
 
 def _run(options: RunOptions) -> int:
     # What can be wrong without torch is found before torch is loaded.
-    from storage.opening import parse_url
+    from storage.urls import parse_url
 
     file = read_study_file(options.study, options.overrides)
     parse_url(options.storage)

@@ -50,7 +50,7 @@ def add_storage(options: argparse.ArgumentParser) -> None:
         default=default_storage(),
         metavar="URL",
         help=f"database of studies and scores: sqlite:///FILE, "
-        f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "
+        f"postgresql+psycopg://USER@HOST/NAME, or embedded, a PostgreSQL "
         f"that is started here; default: {STORAGE_VARIABLE}, which keeps a password out of the "
         f"process list, else {DEFAULT_STORAGE}",
     )
@@ -156,8 +156,7 @@ def start_torch(threads: int | None) -> None:
 
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
-    from storage.journal import journal_folder
-    from storage.opening import sqlite_file
+    from storage.urls import journal_folder, sqlite_file
 
     if (folder := journal_folder(storage_url)) is not None:
         return str(folder / "transfer-search.cache")

@@ -24,9 +24,10 @@ from search.studies.study_file import StudyFile
 from spaces.errors import Interrupted, SpecError, StorageError
 from storage.fingerprint import fingerprint
 from storage.leases import Leases
-from storage.opening import is_of_one_machine, open_storage, redacted
+from storage.opening import open_storage
 from storage.outages import asking
 from storage.slots import Slots
+from storage.urls import is_of_one_machine, redacted
 
 NAMESPACE = "transfer-search"
 POLL_SECONDS = 1.0

@@ -32,6 +32,7 @@ from spaces.study_checks import check_layers, check_sizes, check_study
 from storage.checkpoints import CheckpointCache
 from storage.leases import LEASE_SECONDS, Leases
 from storage.ledger import Ledger
+from storage.optuna_internals import study_id_of
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from storage.workers import Workers
@@ -196,7 +197,7 @@ def running_since(storage: SharedStorage) -> float | None:
         trial.datetime_start.timestamp() - 60
         for study in storage.get_all_studies()
         for trial in storage.get_all_trials(
-            study._study_id, deepcopy=False, states=(TrialState.RUNNING,)
+            study_id_of(study), deepcopy=False, states=(TrialState.RUNNING,)
         )
         if trial.datetime_start
     ]

@@ -18,9 +18,10 @@ from spaces.errors import StorageError
 from spaces.records import parse
 from spaces.studies import StudySpec
 from storage.ledger import Ledger
-from storage.opening import open_storage, redacted
+from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
 from storage.tables import Confirmation, StageRun, TrainedStage
+from storage.urls import redacted
 
 
 @dataclass(frozen=True)

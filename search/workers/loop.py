@@ -30,6 +30,7 @@ from spaces.errors import (
 )
 from spaces.recipe import Recipe
 from storage.leases import LeaseLost
+from storage.optuna_internals import trial_id_of
 from storage.slots import Slot
 from storage.tables import StageRun
 
@@ -193,7 +194,7 @@ class Worker:
         seed = recipe.seeds[index]
         for place, gain in enumerate(gains):
             step = seed * len(gains) + place
-            self.opened.storage.set_trial_intermediate_value(trial._trial_id, step, gain)
+            self.opened.storage.set_trial_intermediate_value(trial_id_of(trial), step, gain)
             trial.intermediate_values[step] = gain
         if index + 1 == len(recipe.seeds) or TrialNotes.of(trial).repeat_of is not None:
             return True

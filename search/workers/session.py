@@ -43,10 +43,11 @@ from spaces.catalogue import Catalogue
 from spaces.errors import BudgetSpent, Interrupted
 from spaces.studies import StudySpec
 from spaces.study_checks import unlike_arms
-from storage.opening import open_storage, redacted
+from storage.opening import open_storage
 from storage.outages import asking
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
+from storage.urls import redacted
 from storage.workers import Workers
 
 _log = logging.getLogger(__name__)

@@ -28,6 +28,7 @@ from spaces.recipe import Recipe
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.fingerprint import fingerprint
 from storage.ledger import Ledger
+from storage.optuna_internals import set_trial_id, study_id_of, trial_id_of
 from storage.patient_storage import SharedStorage
 from storage.processes import is_dead, process_identity
 from storage.slots import Slot, Slots
@@ -86,7 +87,7 @@ class OpenStudy:
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Its trials now, in order; those in `states` where some are given."""
         return self.storage.get_all_trials(
-            self.study._study_id, deepcopy=False, states=states or None
+            study_id_of(self.study), deepcopy=False, states=states or None
         )
 
 
@@ -121,7 +122,7 @@ class Attempts:
                 self._settle_running(trial)
         if not made:
             return None
-        last = self.opened.storage.get_trial(made[-1]._trial_id)
+        last = self.opened.storage.get_trial(trial_id_of(made[-1]))
         if last.state in {TrialState.COMPLETE, TrialState.PRUNED}:
             self.opened.slots.close(slot)
             return Settled.DONE
@@ -168,8 +169,8 @@ class Attempts:
         drawn = self._drawn(slot, history, before)
         trial = drawn.proposal.as_trial({**notes.attributes, **drawn.asked.attributes})
         storage = self.opened.storage
-        trial._trial_id = storage.create_new_trial(self.opened.study._study_id, trial)
-        trial.number = storage.get_trial_number_from_id(trial._trial_id)
+        set_trial_id(trial, storage.create_new_trial(study_id_of(self.opened.study), trial))
+        trial.number = storage.get_trial_number_from_id(trial_id_of(trial))
         trial.datetime_start = datetime.now()
         return trial, drawn.recipe
 
@@ -184,7 +185,7 @@ class Attempts:
         if first_parameters(self.opened.space, slot.number):
             return None
         for trial in history.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial_id = trial._trial_id
+            trial_id = trial_id_of(trial)
             # Whoever has claimed it may have begun it between our look and our claim.
             is_ours = slots.begin(slot, fingerprint(["queued", trial.number]))
             if not is_ours or storage.get_trial(trial_id).state is not TrialState.WAITING:
@@ -249,7 +250,7 @@ class Attempts:
         """Tell Optuna what a trial came to, unless somebody has: it is the same then."""
         values = None if value is None else [value]
         try:
-            self.opened.storage.set_trial_state_values(trial._trial_id, state, values)
+            self.opened.storage.set_trial_state_values(trial_id_of(trial), state, values)
         except UpdateFinishedTrialError:
             _log.info("trial %d was told before", trial.number)
         trial.state, trial.values, trial.datetime_complete = state, values, datetime.now()
@@ -257,7 +258,7 @@ class Attempts:
     def keep(self, trial: FrozenTrial, notes: TrialNotes) -> None:
         """Keep what `notes` say with a running trial."""
         for name, value in notes.attributes.items():
-            self.opened.storage.set_trial_user_attr(trial._trial_id, name, value)
+            self.opened.storage.set_trial_user_attr(trial_id_of(trial), name, value)
             trial.user_attrs[name] = value
 
     def fail(self, trial: FrozenTrial, failure: Failure, reason: str) -> None:

@@ -307,6 +307,6 @@ def test_the_ledgers_tables_are_one_set(workplace: Workplace) -> None:
         f"transfer_{name}"
         for name in (
             *("studies", "scores", "results", "stages", "stage_runs", "leases"),
-            *("confirmations", "losses", "slots", "workers", "accounts"),
+            *("confirmations", "losses", "slots", "workers", "accounts", "schema"),
         )
     }
