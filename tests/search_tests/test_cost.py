@@ -236,7 +236,7 @@ def test_a_disk_that_stays_full_ends_the_worker_and_the_next_one_goes_on(
         *((1, "COMPLETE"), (2, "COMPLETE")),
     ]
     reason = trials[2].user_attrs["reason"]
-    assert "cannot be written" in reason
+    assert "expected a place that can be written" in reason
     assert "File too large" in reason
     assert limited.stderr.splitlines()[-1] == f"error: {reason}"
 
