@@ -19,7 +19,7 @@ COMMANDS = {
     "compare": "show two studies of one storage side by side",
     "cost": "show what a study asked for, trained and saved",
     "proxy": "serve a database to many workers, by Optuna's gRPC proxy",
-    "doctor": "check installation, storage, cache and data; run a study through faults",
+    "doctor": "check machine, storage, cache and data, or a study; run one through faults",
     "cache": "list, measure, verify or clean the checkpoint cache",
 }
 

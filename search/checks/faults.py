@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
-from search.checks.fork_server import ForkServer
+from search.checks.forked_workers import ForkedWorkers
 from storage.embedded import EmbeddedServer
 
 CATCH_SECONDS = 15.0
@@ -51,14 +51,14 @@ class Fleet:
     """The workers of a study; those that are lost are replaced.
 
     Attributes:
-        server: Starts them.
+        forks: Starts them.
         words: Options of each.
         logs: Folder of what they write, a file each.
         paused: Those that are stopped: process number -> when they go on, by `time.monotonic`.
         errors: What ended workers that nobody harmed, otherwise than well.
     """
 
-    server: ForkServer
+    forks: ForkedWorkers
     words: Sequence[str]
     logs: Path
     paused: dict[int, float] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class Fleet:
         self._started += 1
         log = self.logs / f"worker-{self._started:03}.log"
         log.touch()
-        pid = self.server.start(self.words, log)
+        pid = self.forks.start(self.words, log)
         self._running[pid] = log
         return pid
 
@@ -99,9 +99,7 @@ class Fleet:
 
     def kill(self, pid: int) -> None:
         """Kill it (-9) and wait until it is gone."""
-        os.kill(pid, signal.SIGKILL)
-        while self.server.exit_code(pid) is None:
-            time.sleep(0.01)
+        self.forks.kill(pid)
         self._running.pop(pid, None)
         self.paused.pop(pid, None)
 
@@ -125,7 +123,7 @@ class Fleet:
         told = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
         for group, right in ((self._running, {0}), (self._told, told)):
             for pid, log in list(group.items()):
-                code = self.server.exit_code(pid)
+                code = self.forks.exit_code(pid)
                 if code is not None:
                     del group[pid]
                     if code not in right:
