@@ -23,7 +23,8 @@ import optuna
 
 from search.checks.chaos_plan import ChaosPlan
 from search.checks.chaos_result import ChaosResult
-from search.checks.faults import Fault, Fleet, Site, SmallDisk
+from search.checks.faults import Fault, Site, SmallDisk
+from search.checks.fleet import Fleet
 from search.checks.forked_workers import ForkedWorkers
 from search.checks.invariants import Invariant, check_study, check_table, overshoot
 from search.checks.kept_files import check_cache, check_outbox

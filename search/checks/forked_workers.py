@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -86,6 +87,12 @@ class ForkedWorkers:
     def exit_code(self, pid: int) -> int | None:
         """How a worker ended, with a signal's number negated; None while it has not."""
         return self._started[pid].exitcode
+
+    def send(self, pid: int, number: signal.Signals) -> None:
+        """Send a worker a signal, unless it has just ended."""
+        # The fork server reaps at once, so that there may be no process of that number.
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
     def kill(self, pid: int) -> None:
         """Kill a worker (-9), also one that is stopped, and wait until it is gone."""

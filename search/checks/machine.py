@@ -88,7 +88,7 @@ def _storage(url: str) -> Iterator[Check]:
         return
     line = f"{shown}: {database.name}, a transaction takes {1000 * database.seconds:.1f} ms"
     slow = database.seconds > SLOW_SECONDS
-    advice = "with many workers far away, put search.proxy beside the database" if slow else ""
+    advice = "put the workers nearer to the database" if slow else ""
     yield Check("storage", State.WARNING if slow else State.OK, line, advice)
     if database.most_connections is not None and database.connections is not None:
         few = database.most_connections - database.connections < SPARE_CONNECTIONS

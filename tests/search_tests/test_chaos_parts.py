@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -62,7 +61,8 @@ def test_a_forked_worker_takes_signals_and_none_is_left(workplace: Workplace, lo
         killed, stopped = forks.start(words, log), forks.start(words, log)
         forks.kill(killed)
         assert forks.exit_code(killed) == -signal.SIGKILL
-        os.kill(stopped, signal.SIGSTOP)
+        forks.send(stopped, signal.SIGSTOP)
+        forks.send(killed, signal.SIGTERM)  # which is gone
         assert forks.exit_code(stopped) is None
     assert not psutil.pid_exists(stopped)
 

@@ -23,6 +23,7 @@ from storage.slots import Slots
 from tests.search_tests.conftest import Workplace
 
 TRIALS = 4
+ALL = Expected(TRIALS)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def remains(searched: Workplace) -> Iterator[Remains]:
 def _broken(
     remains: Remains,
     searched: Workplace,
-    expected: Expected = Expected(TRIALS),
+    expected: Expected = ALL,
     seeds: int = 1,
 ) -> dict[str, Invariant]:
     spec = load_study(str(searched.folder / "tiny.toml"), [f"seeds={seeds}"])
