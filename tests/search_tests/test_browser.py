@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from search.report import main as report
 from search.run import main as run
@@ -23,7 +23,8 @@ from tests.search_tests.conftest import STUDY
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS
 
-pytestmark = pytest.mark.slow
+# One process has the browser and the dashboard.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -33,7 +34,6 @@ def browser() -> Iterator[Browser]:
     if program is None:
         assert os.environ.get("TRANSFER_SEARCH_BROWSER") != "required", f"found none of {NAMES}"
         pytest.skip(f"found no browser: none of {', '.join(NAMES)}")
-    expect.set_options(timeout=0)  # the test has a bound
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=program, args=arguments, timeout=0)
@@ -51,7 +51,7 @@ def errors() -> list[str]:
 def tab(browser: Browser, errors: list[str]) -> Iterator[Page]:
     """A window of its own."""
     context = browser.new_context(viewport={"width": 1300, "height": 1250})
-    context.set_default_timeout(0)
+    context.set_default_timeout(0)  # none; the test has one
     tab = context.new_page()
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("console", lambda line: line.type in {"error", "assert"} and errors.append(line.text))
@@ -63,7 +63,7 @@ def tab(browser: Browser, errors: list[str]) -> Iterator[Page]:
 def show(tab: Page, url: str, text: str) -> None:
     """Open a page and wait until it shows a text."""
     tab.goto(url)
-    expect(tab.locator("body")).to_contain_text(text, use_inner_text=True)
+    tab.wait_for_function("text => document.body?.innerText.includes(text)", arg=text)
 
 
 def keep_picture(tab: Page, name: str) -> None:
