@@ -74,11 +74,11 @@ class Seen:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, number: int, recipe: Recipe) -> None:
         """Note it."""
         self.lines.append(f"trial {number} started")
 
-    def trial_finished(
+    def on_trial_finished(
         self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
     ) -> None:
         """Note it."""
