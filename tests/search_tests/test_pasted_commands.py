@@ -123,6 +123,17 @@ def parsed(command: str) -> dict[str, Any]:
     return options
 
 
+def test_of_several_targets_each_has_a_model_of_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    targets = ["pocket_nli", "pocket_topic"]
+    write_study(url, [], target={"tasks": targets, "languages": ["qaa", "qab"]})
+    confirm(url, "helps", 2.5)
+    written = write_report(ReportRequest("synthetic", url, tmp_path / "out", png=False))
+    shown = [parsed(command) for command in commands_in(written.folder)]
+    assert [options["task"] for options in shown] == targets
+    assert len({options["to"] for options in shown}) == 2
+
+
 def test_an_older_version_of_a_study_is_named_with_its_number(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     write_study(url, PLANS)
