@@ -23,8 +23,8 @@ class Hardware:
     """A device and a precision.
 
     Attributes:
-        device: cpu, cuda or cuda:N.
-        precision: A key of `PRECISIONS`; bfloat16 means autocast over float32 weights.
+        device: Device: cpu, cuda or cuda:N.
+        precision: Name in `PRECISIONS`; bfloat16 means autocast over float32 weights.
     """
 
     device: torch.device
@@ -32,12 +32,12 @@ class Hardware:
 
     @property
     def kind(self) -> str:
-        """What of the hardware is part of a stage's key, as in `cpu bfloat16`."""
+        """Part of a stage's key that names the hardware, as in `cpu bfloat16`."""
         return f"{self.device.type} {self.precision}"
 
     @property
     def name(self) -> str:
-        """The device, as people call it."""
+        """Name of the device for people."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return f"{self.device.type} ({torch.get_num_threads()} threads)"
@@ -67,15 +67,14 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         reason = str(error).strip().splitlines()[0]
         raise SpecError(
-            f"--device: expected auto, cpu, cuda or cuda:N, found {device!r}, which this machine "
-            f"cannot use: {reason}"
+            "--device",
+            "auto, cpu, cuda or cuda:N",
+            f"{device!r}, which this machine cannot use: {reason}",
         ) from error
     if precision == "auto":
         precision = "bfloat16" if _computes_bfloat16(chosen) else "float32"
     if precision not in PRECISIONS:
-        raise SpecError(
-            f"--precision: expected auto, {' or '.join(PRECISIONS)}, found {precision!r}"
-        )
+        raise SpecError("--precision", f"auto, {' or '.join(PRECISIONS)}", f"{precision!r}")
     return Hardware(chosen, precision)
 
 

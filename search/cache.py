@@ -14,8 +14,8 @@ from search.command_line.options import (
     add_storage,
     default_cache,
     fail_in_one_line,
-    in_bytes,
 )
+from search.command_line.words import in_bytes
 
 if TYPE_CHECKING:
     from storage.checkpoints import CheckpointCache
@@ -50,15 +50,16 @@ def main(arguments: list[str] | None = None) -> int:
 def _opened(options: argparse.Namespace) -> CheckpointCache:
     from spaces.errors import CacheError
     from storage.checkpoints import CheckpointCache
-    from storage.opening import open_storage, sqlite_file
+    from storage.opening import open_storage
+    from storage.urls import sqlite_file
 
     location = options.cache or default_cache(options.storage)
     if "://" not in location and not Path(location).is_dir():
-        raise CacheError(f"checkpoint cache {location}: expected a folder, found none there")
+        raise CacheError(f"checkpoint cache {location}", "a folder", "none there")
     file = sqlite_file(options.storage)
     if options.command != "gc" or (file is not None and not file.is_file()):
         return CheckpointCache(location)  # no database, so no running trial either
-    from search.studies.definition import running_since
+    from search.studies.opening import running_since
 
     storage = open_storage(options.storage, create=False)
     return CheckpointCache(location, needed_since=lambda: running_since(storage))

@@ -18,7 +18,6 @@ COMMANDS = {
     "export": "write the best recipe's model, with its card, for from_pretrained and the Hub",
     "compare": "show two studies of one storage side by side",
     "cost": "show what a study asked for, trained and saved",
-    "proxy": "serve a database to many workers, by Optuna's gRPC proxy",
     "doctor": "check installation, storage, cache and data; run a study through faults",
     "cache": "list, measure, verify or clean the checkpoint cache",
 }

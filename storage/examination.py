@@ -1,6 +1,6 @@
-"""A database as a doctor finds it: whether it can be used, and what of it may hurt a study.
+"""The examination of a database by `doctor`: whether it can be used, and what may hurt a study.
 
-Nothing of Optuna's or ours is made in it; what is written is rolled back.
+None of Optuna's tables or ours are made in it; all that is written is rolled back.
 """
 
 from __future__ import annotations
@@ -14,35 +14,31 @@ import psutil
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage.embedded import embedded_folder, embedded_url
+from storage.embedded import embedded_url
 from storage.leases import clock
-from storage.opening import SQLITE_TIMEOUT, parse_url, redacted, sqlite_file
+from storage.opening import SQLITE_TIMEOUT
+from storage.schema import has_tables
+from storage.urls import embedded_folder, parse_url, redacted, sqlite_file
 
 # On which SQLite's locks are known to fail: https://www.sqlite.org/faq.html#q5
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb", "smbfs", "smb3", "afs", "lustre", "beegfs", "gpfs", "ceph"}
     | {"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone", "9p"}
 )
-_CONNECTIONS = {
-    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'",
-    "mysql": "SELECT count(*) FROM information_schema.processlist",
-}
-_LIMITS = {
-    "postgresql": "SELECT setting FROM pg_settings WHERE name = 'max_connections'",
-    "mysql": "SELECT @@max_connections",
-}
+_CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+_LIMIT = "SELECT setting FROM pg_settings WHERE name = 'max_connections'"
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What was found.
+    """The state of a database.
 
     Attributes:
-        name: Of the database program, with its version.
-        seconds: That a transaction of a few statements takes.
-        clock_ahead: By how many seconds its clock is ahead of this machine's.
-        connections: In use, this one included; None where there is no server.
-        most_connections: That it allows; None where there is no server.
+        name: Name and version of the database program.
+        seconds: Seconds that a transaction of a few statements takes.
+        clock_ahead: Seconds by which its clock is ahead of this machine's.
+        connections: Connections in use, this one included; None for a file.
+        most_connections: Connections that the server allows; None for a file.
     """
 
     name: str
@@ -56,18 +52,18 @@ def examine_database(url: str) -> Examination:
     """Connect once, write, read, and take it back.
 
     Args:
-        url: As for `open_storage`; a file or an embedded database that is not there is not made.
+        url: URL as for `open_storage`; a database that is not there is not made.
 
     Raises:
-        StorageError: It cannot be reached, written or read, or does not take back what was
-            written.
+        StorageError: It cannot be reached, written or read, does not take back what was
+            written, or has our tables in another version.
     """
     parsed, shown = parse_url(url), redacted(url)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=False))
     file = sqlite_file(url)
     if file is not None and not file.is_file():
-        raise StorageError(f"storage {shown}: expected a database, found no file {file}")
+        raise StorageError(f"storage {shown}", expected="a database", found=f"no file {file}")
     wait = {"timeout": SQLITE_TIMEOUT} if file else {}
     try:
         engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=wait)
@@ -75,14 +71,17 @@ def examine_database(url: str) -> Examination:
             before = time.time()
             ahead = clock(connection) - (before + time.time()) / 2
             connections, limit = _connections(connection)
+            has_tables(connection, shown)
         seconds = _write_and_take_back(engine, shown)
     except ImportError as error:
         raise StorageError(
-            f"storage {shown}: expected the driver {error.name!r} to be installed"
+            f"storage {shown}", expected=f"the driver {error.name!r} to be installed"
         ) from error
     except sa.exc.DBAPIError as error:
         reason = str(error.orig or error).strip().splitlines()[0]
-        raise StorageError(f"storage {shown}: expected a usable database: {reason}") from error
+        raise StorageError(
+            f"storage {shown}", expected="a usable database", found=reason
+        ) from error
     return Examination(_name(engine), seconds, ahead, connections, limit)
 
 
@@ -108,8 +107,10 @@ def _write_and_take_back(engine: sa.Engine, shown: str) -> float:
             left = connection.execute(sa.select(table.c.written)).scalars().all()
         if read != [1] or left:
             raise StorageError(
-                f"storage {shown}: expected to read what was written ([1]) and nothing after a "
-                f"rollback, found {list(read)} and {list(left)}: it has no transactions"
+                f"storage {shown}",
+                expected="to read what was written ([1]) and nothing after a rollback",
+                found=f"{list(read)} and {list(left)}",
+                advice="use a database with transactions",
             )
     finally:
         table.drop(engine)
@@ -117,19 +118,15 @@ def _write_and_take_back(engine: sa.Engine, shown: str) -> float:
 
 
 def _connections(connection: sa.Connection) -> tuple[int | None, int | None]:
-    dialect = "mysql" if connection.dialect.name == "mariadb" else connection.dialect.name
-    if dialect not in _LIMITS:
+    if connection.dialect.name != "postgresql":
         return None, None
     used, limit = (
-        int(connection.execute(sa.text(query[dialect])).scalar_one())
-        for query in (_CONNECTIONS, _LIMITS)
+        int(connection.execute(sa.text(query)).scalar_one()) for query in (_CONNECTIONS, _LIMIT)
     )
     return used, limit
 
 
 def _name(engine: sa.Engine) -> str:
     version = ".".join(map(str, engine.dialect.server_version_info or ()))
-    if getattr(engine.dialect, "is_mariadb", False):
-        return f"MariaDB {version}"
-    names = {"postgresql": "PostgreSQL", "mysql": "MySQL", "sqlite": "SQLite"}
+    names = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
     return f"{names[engine.dialect.name]} {version}"

@@ -6,7 +6,6 @@ is 2 s of processor time for each worker, which 32 workers that start together w
 
 from __future__ import annotations
 
-import copy
 import datetime
 import gc
 import json
@@ -14,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
@@ -24,72 +24,87 @@ from optuna.distributions import (
     distribution_to_json,
     json_to_distribution,
 )
-from optuna.storages import RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 
-_Study = models.StudyModel.__table__
-_Trial = models.TrialModel.__table__
-_Param = models.TrialParamModel.__table__
-_Value = models.TrialValueModel.__table__
-_Step = models.TrialIntermediateValueModel.__table__
-_UserAttr = models.TrialUserAttributeModel.__table__
-_SystemAttr = models.TrialSystemAttributeModel.__table__
 # Databases limit how many values a statement binds.
 _BOUND = 500
 
 
-class HistoryStorage(RDBStorage):
-    """Optuna's storage in a database, with a quick way to read trials, and to make one whole.
+@dataclass(frozen=True)
+class OptunaTables:
+    """Optuna's tables in a database.
 
-    Args:
-        url: Of the database.
-        engine_kwargs: Of its engine.
-        is_made: Whether this version of Optuna has made its tables there.
+    Attributes:
+        study: Studies.
+        trial: Trials.
+        param: Parameters of trials.
+        value: Values of trials.
+        step: Intermediate values of trials.
+        user_attribute: User attributes of trials.
+        system_attribute: System attributes of trials.
+        not_found: What Optuna says of a study that is not there.
     """
 
-    def __init__(self, url: str, engine_kwargs: dict[str, Any], *, is_made: bool = False) -> None:
-        # To look at each table and at the schema's version takes as long as to read a study.
-        super().__init__(
-            url, engine_kwargs, skip_compatibility_check=is_made, skip_table_creation=is_made
-        )
+    study: Any
+    trial: Any
+    param: Any
+    value: Any
+    step: Any
+    user_attribute: Any
+    system_attribute: Any
+    not_found: str
+
+
+class FastHistory:
+    """Reads the trials of a study, and makes a trial whole, in a few statements each.
+
+    Args:
+        engine: Engine of the study's database.
+        tables: Optuna's tables there.
+    """
+
+    def __init__(self, engine: sa.Engine, tables: OptunaTables) -> None:
+        self._engine, self._tables = engine, tables
         self._known: dict[tuple[int, str], BaseDistribution] = {}
 
-    def _create_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None = None
-    ) -> FrozenTrial:
-        """As Optuna's; the rows of a template such as a worker's are written at once.
+    def can_create(self, template: FrozenTrial) -> bool:
+        """Whether a template is such as a worker's: it runs, with parameters and user attributes.
 
-        That is: of one that runs, and has parameters and user attributes and nothing else.
+        Of one with anything else `create` would lose something.
         """
-        if (
-            template_trial is None
-            or template_trial.state is not TrialState.RUNNING
-            or template_trial.system_attrs
-            or template_trial.intermediate_values
-            or template_trial.values
-        ):
-            return super()._create_new_trial(study_id, template_trial)
-        self._check_compatible(study_id, template_trial.distributions)
-        params, attributes = template_trial.params, template_trial.user_attrs
-        began = template_trial.datetime_start or datetime.datetime.now()
+        return template.state is TrialState.RUNNING and not (
+            template.system_attrs or template.intermediate_values or template.values
+        )
+
+    def create(self, study_id: int, template: FrozenTrial) -> FrozenTrial:
+        """Make a trial of a template that `can_create` accepts, in one transaction.
+
+        Raises:
+            KeyError: There is no such study.
+            ValueError: A parameter has other choices than in the study's other trials.
+        """
+        self._check_compatible(study_id, template.distributions)
+        tables = self._tables
+        params, attributes = template.params, template.user_attrs
+        began = template.datetime_start or datetime.datetime.now()
         start = began.astimezone(datetime.UTC).replace(tzinfo=None)
-        with self.engine.begin() as connection:
+        with self._engine.begin() as connection:
             # Numbers are counted, so that only one trial of a study is made at a time.
-            lock = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
+            lock = sa.select(tables.study.c.study_id).where(tables.study.c.study_id == study_id)
             if connection.execute(lock.with_for_update()).scalar() is None:
-                raise KeyError(models.NOT_FOUND_MSG)
+                raise KeyError(tables.not_found)
             row = {"study_id": study_id, "state": TrialState.RUNNING, "datetime_start": start}
-            made = connection.execute(sa.insert(_Trial), row).inserted_primary_key
+            made = connection.execute(sa.insert(tables.trial), row).inserted_primary_key
             assert made is not None
             trial_id = int(made[0])
             earlier = sa.select(sa.func.count()).where(
-                _Trial.c.study_id == study_id, _Trial.c.trial_id < trial_id
+                tables.trial.c.study_id == study_id, tables.trial.c.trial_id < trial_id
             )
             number = int(connection.execute(earlier).scalar_one())
             connection.execute(
-                sa.update(_Trial).where(_Trial.c.trial_id == trial_id).values(number=number)
+                sa.update(tables.trial)
+                .where(tables.trial.c.trial_id == trial_id)
+                .values(number=number)
             )
             rows = [
                 {
@@ -98,20 +113,29 @@ class HistoryStorage(RDBStorage):
                     "param_value": distribution.to_internal_repr(params[name]),
                     "distribution_json": distribution_to_json(distribution),
                 }
-                for name, distribution in template_trial.distributions.items()
+                for name, distribution in template.distributions.items()
             ]
             if rows:
-                connection.execute(sa.insert(_Param), rows)
+                connection.execute(sa.insert(tables.param), rows)
             rows = [
                 {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
                 for key, value in attributes.items()
             ]
             if rows:
-                connection.execute(sa.insert(_UserAttr), rows)
-        made_trial = copy.copy(template_trial)
-        made_trial.number, made_trial._trial_id = number, trial_id
-        made_trial.datetime_start = began
-        return made_trial
+                connection.execute(sa.insert(tables.user_attribute), rows)
+        return FrozenTrial(
+            number=number,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=began,
+            datetime_complete=None,
+            params=params,
+            distributions=template.distributions,
+            user_attrs=attributes,
+            system_attrs={},
+            intermediate_values={},
+            trial_id=trial_id,
+        )
 
     def _check_compatible(
         self, study_id: int, distributions: Mapping[str, BaseDistribution]
@@ -119,61 +143,66 @@ class HistoryStorage(RDBStorage):
         """That a parameter has the choices that it has in the study's other trials.
 
         Raises:
-            ValueError: As Optuna does.
+            ValueError: It has others.
         """
-        known = self._known
+        known, tables = self._known, self._tables
         for name, distribution in distributions.items():
             if (study_id, name) not in known:
                 query = (
-                    sa.select(_Param.c.distribution_json)
-                    .join(_Trial, _Trial.c.trial_id == _Param.c.trial_id)
-                    .where(_Trial.c.study_id == study_id, _Param.c.param_name == name)
+                    sa.select(tables.param.c.distribution_json)
+                    .join(tables.trial, tables.trial.c.trial_id == tables.param.c.trial_id)
+                    .where(tables.trial.c.study_id == study_id, tables.param.c.param_name == name)
                     .limit(1)
                 )
-                with self.engine.connect() as connection:
+                with self._engine.connect() as connection:
                     found = connection.execute(query).scalar()
                 known[study_id, name] = _distribution(found) if found else distribution
             check_distribution_compatibility(known[study_id, name], distribution)
 
-    def _get_trials(
+    def trials(
         self,
         study_id: int,
         states: Container[TrialState] | None,
         included_trial_ids: set[int],
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
-        """As Optuna's, which its cache calls to learn of what is new."""
+        """Trials of a study in the order of their ids.
+
+        Args:
+            study_id: Id of the study.
+            states: States that the trials may have; None: all.
+            included_trial_ids: Ids of trials to read in any case.
+            trial_id_greater_than: Id above which all trials are read.
+
+        Raises:
+            KeyError: There is no such study, and all of its trials were asked for.
+        """
+        tables = self._tables
         older = sorted(x for x in included_trial_ids if x <= trial_id_greater_than)
-        chosen = [_Trial.c.trial_id > trial_id_greater_than]
+        chosen = [tables.trial.c.trial_id > trial_id_greater_than]
         chosen += [
-            _Trial.c.trial_id.in_(older[start : start + _BOUND])
+            tables.trial.c.trial_id.in_(older[start : start + _BOUND])
             for start in range(0, len(older), _BOUND)
         ]
-        with self.engine.connect() as connection, _no_collection():
+        with self._engine.connect() as connection, _no_collection():
             if trial_id_greater_than < 0:
-                query = sa.select(_Study.c.study_id).where(_Study.c.study_id == study_id)
+                query = sa.select(tables.study.c.study_id).where(
+                    tables.study.c.study_id == study_id
+                )
                 if connection.execute(query).scalar() is None:
-                    raise KeyError(models.NOT_FOUND_MSG)
+                    raise KeyError(tables.not_found)
             found = [
-                trial
+                row
                 for part in chosen
-                for trial in _read(connection, sa.and_(_Trial.c.study_id == study_id, part))
+                for row in _read(
+                    connection, tables, sa.and_(tables.trial.c.study_id == study_id, part)
+                )
             ]
-        for trial in found:
+        for _, trial in found:
             for name, distribution in trial.distributions.items():
                 self._known.setdefault((study_id, name), distribution)
-        if states is not None:
-            found = [trial for trial in found if trial.state in states]
-        return sorted(found, key=lambda trial: trial._trial_id)
-
-
-class CachedHistory(_CachedStorage):
-    """Optuna's cache of finished trials, which knows the numbers of the others too."""
-
-    def get_trial_number_from_id(self, trial_id: int) -> int:
-        """As Optuna's, without a look into the database where this process made the trial."""
-        known = self._trial_id_to_study_id_and_number.get(trial_id)
-        return super().get_trial_number_from_id(trial_id) if known is None else known[1]
+        found.sort(key=lambda row: row[0])
+        return [trial for _, trial in found if states is None or trial.state in states]
 
 
 @contextmanager
@@ -188,9 +217,14 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator[FrozenTrial]:
+def _read(
+    connection: sa.Connection, tables: OptunaTables, chosen: sa.ColumnElement[bool]
+) -> Iterator[tuple[int, FrozenTrial]]:
+    """The chosen trials, each with its id."""
     columns = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
-    trials = connection.execute(sa.select(*(_Trial.c[x] for x in columns)).where(chosen)).all()
+    trials = connection.execute(
+        sa.select(*(tables.trial.c[x] for x in columns)).where(chosen)
+    ).all()
     if not trials:
         return
 
@@ -199,7 +233,7 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
     def rows(table: Any, *names: str) -> Iterable[Any]:
         query = (
             sa.select(table.c.trial_id, *(table.c[x] for x in names))
-            .join(_Trial, _Trial.c.trial_id == table.c.trial_id)
+            .join(tables.trial, tables.trial.c.trial_id == table.c.trial_id)
             # The range says nothing new; without it the rows of all other studies are read, too.
             .where(chosen, table.c.trial_id.between(first, last))
             .order_by(next(iter(table.primary_key)))
@@ -209,20 +243,21 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
     params: dict[int, dict[str, Any]] = defaultdict(dict)
     distributions: dict[int, dict[str, BaseDistribution]] = defaultdict(dict)
     for trial_id, name, value, text in rows(
-        _Param, "param_name", "param_value", "distribution_json"
+        tables.param, "param_name", "param_value", "distribution_json"
     ):
         distribution = distributions[trial_id][name] = _distribution(text)
         params[trial_id][name] = distribution.to_external_repr(value)
     values: dict[int, dict[int, float]] = defaultdict(dict)
-    for trial_id, objective, value, kind in rows(_Value, "objective", "value", "value_type"):
+    for trial_id, objective, value, kind in rows(tables.value, "objective", "value", "value_type"):
         values[trial_id][objective] = _number(value, kind.name)
     steps: dict[int, dict[int, float]] = defaultdict(dict)
     for trial_id, step, value, kind in rows(
-        _Step, "step", "intermediate_value", "intermediate_value_type"
+        tables.step, "step", "intermediate_value", "intermediate_value_type"
     ):
         steps[trial_id][step] = _number(value, kind.name)
     user, system = (
-        _attributes(rows(table, "key", "value_json")) for table in (_UserAttr, _SystemAttr)
+        _attributes(rows(table, "key", "value_json"))
+        for table in (tables.user_attribute, tables.system_attribute)
     )
     offset = cache(_utc_offset)
 
@@ -234,7 +269,7 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
 
     for trial_id, number, state, start, complete in trials:
         by_objective = values.get(trial_id)
-        yield FrozenTrial(
+        trial = FrozenTrial(
             number=number,
             state=state,
             value=None,
@@ -248,6 +283,7 @@ def _read(connection: sa.Connection, chosen: sa.ColumnElement[bool]) -> Iterator
             intermediate_values=steps.get(trial_id, {}),
             trial_id=trial_id,
         )
+        yield trial_id, trial
 
 
 def _attributes(rows: Iterable[Any]) -> dict[int, dict[str, Any]]:

@@ -16,25 +16,17 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
 
 from storage.processes import awake_seconds, is_dead, process_identity
 
-JOURNAL = "journal"
 GRACE_SECONDS = 30.0
 """A lock that was not given back for so long is broken; nothing is done under one but writing."""
 _PAUSE = 0.005
-
-
-def journal_folder(url: str) -> Path | None:
-    """The folder of `journal:FOLDER`; None for any other URL."""
-    scheme, _, folder = url.partition(":")
-    return Path(folder) if scheme == JOURNAL and folder and not folder.startswith("//") else None
 
 
 def journal_studies(folder: Path) -> JournalStorage:
@@ -71,11 +63,11 @@ def journal_engine(folder: Path, timeout: float) -> sa.Engine:
     return engine
 
 
-class FolderLock(BaseJournalFileLock):
+class FolderLock:
     """A lock between processes and threads, on any file system.
 
     Args:
-        place: Of the link, which names its holder.
+        place: Path of the link, which names its holder.
     """
 
     def __init__(self, place: Path) -> None:
@@ -134,14 +126,15 @@ class _MendedJournal(JournalFileBackend):
     """Optuna's journal, which a writer that was killed in its middle leaves readable."""
 
     def __init__(self, file_path: str, lock: FolderLock) -> None:
-        super().__init__(file_path, lock_obj=lock)
-        self._folder_lock = lock
+        # Optuna asks a lock for `acquire` and `release` only; its base class is private.
+        super().__init__(file_path, lock_obj=cast(Any, lock))
+        self._file, self._folder_lock = Path(file_path), lock
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """As Optuna's, after half a line at the end, which nobody has read, is cut off."""
         self._folder_lock.acquire()
         try:
-            with Path(self._file_path).open("rb+") as file:
+            with self._file.open("rb+") as file:
                 size = file.seek(0, os.SEEK_END)
                 end = size
                 while end and not _ends_line(file, end):

@@ -1,14 +1,14 @@
-"""Leases: who runs a trial or trains a stage now, so that no two workers do it at one time.
+"""Leases: which worker runs a trial or trains a stage, so that no two do so at the same time.
 
 A lease is a row of the study's database. Its holder renews it from a thread of its own while it
 works; one that is not renewed in time, or whose process is gone from this machine, may be
-taken over. Each taking raises the row's fencing number, so that a holder that slept past its
-expiry is told apart from the one that came after it, and cannot publish (Kleppmann 2016,
+taken over. Each taking raises the row's fencing number, so that a holder that was paused past
+its lease is told apart from the one that came after it, and cannot publish (Kleppmann 2016,
 https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html). Times are the
 database's own, so that the clocks of the workers' machines do not matter.
 
 The thread outlives an outage of the database: it tries until the holder ends. After an outage all
-leases have expired, so that workers which came through it leave each other time to renew.
+leases have expired, so that workers which were in it leave each other time to renew.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Self, TypeVar
 
 import sqlalchemy as sa
 
-from storage.opening import create_together
 from storage.outages import outlast, outlasting, reached, seconds_since_outage
 from storage.processes import awake_seconds, is_dead, process_identity
+from storage.tables import LEASES
 
 # Seconds. Four renewals fit in a lease: one may be late, or meet a database that is away.
 LEASE_SECONDS = 60.0
@@ -35,46 +35,33 @@ OUTAGE_SECONDS = 2.0
 NOBODY = ""
 
 _log = logging.getLogger(__name__)
-_tables = sa.MetaData()
-_leases = sa.Table(
-    "transfer_leases",
-    _tables,
-    sa.Column("lease_key", sa.String(64), primary_key=True),
-    sa.Column("owner", sa.String(255), nullable=False),
-    sa.Column("fence", sa.Integer, nullable=False),
-    sa.Column("expires_at", sa.Float(53), nullable=False),
-    sa.Column("done", sa.Integer, nullable=False),
-    sa.Column("total", sa.Integer, nullable=False),
-)
 # Seconds since 1970, by the database's clock at the moment of the statement.
 _CLOCKS = {
     "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
-    "mysql": "SELECT unix_timestamp(sysdate(6))",
-    "mariadb": "SELECT unix_timestamp(sysdate(6))",
 }
 
 T = TypeVar("T")
 
 
 class LeaseLost(Exception):
-    """Another worker took the lease over: what was made under it must not be published.
+    """Another worker took the lease over: nothing made under it may be published.
 
-    Never seen by a user: of a stage `Leases.once` looks for the other worker's result instead, of
-    a trial the worker goes on with another one.
+    Never seen by a user: `Leases.once` looks for the other worker's stage instead, and a worker
+    that lost a trial goes on with another one.
     """
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a lease.
+    """The process that has a lease.
 
     Attributes:
-        owner: As `process_identity` names it.
+        owner: Identity of the process (`process_identity`).
         fence: How many times the lease was taken, this one included.
-        done: Updates done, as of the last renewal.
-        total: Updates in all; 0 while unknown.
-        seconds_left: Until it may be taken over, if it is not renewed.
+        done: Optimizer steps done, as of the last renewal.
+        total: Optimizer steps in all; 0 while unknown.
+        seconds_left: Seconds until the lease may be taken over, if it is not renewed.
     """
 
     owner: str
@@ -92,8 +79,8 @@ class Lease:
     """A lease that this process has taken; a context, renewed while it is entered.
 
     Attributes:
-        key: What it is for.
-        fence: Its fencing number.
+        key: Name of the stage or slot that the lease is for.
+        fence: Fencing number of this taking.
     """
 
     def __init__(self, engine: sa.Engine, key: str, fence: int, seconds: float) -> None:
@@ -162,7 +149,7 @@ class Lease:
         Raises:
             LeaseLost: Another worker has it.
         """
-        ending = self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0)
+        ending = self._mine(sa.update(LEASES)).values(owner=NOBODY, expires_at=0)
         if connection.execute(ending).rowcount != 1:
             self._lost = True
             raise LeaseLost(f"lease {self.key[:12]}: taken over")
@@ -177,7 +164,7 @@ class Lease:
         done, total = self._progress
         asked_at = awake_seconds()
         expires_at = clock(connection) + self._seconds
-        renewal = self._mine(sa.update(_leases)).values(
+        renewal = self._mine(sa.update(LEASES)).values(
             expires_at=expires_at, done=done, total=total
         )
         if connection.execute(renewal).rowcount != 1:
@@ -187,10 +174,10 @@ class Lease:
 
     def _release(self) -> None:
         with self._engine.begin() as connection:
-            connection.execute(self._mine(sa.update(_leases)).values(owner=NOBODY, expires_at=0))
+            connection.execute(self._mine(sa.update(LEASES)).values(owner=NOBODY, expires_at=0))
 
     def _mine(self, statement: sa.Update) -> sa.Update:
-        return statement.where(_leases.c.lease_key == self.key, _leases.c.fence == self.fence)
+        return statement.where(LEASES.c.lease_key == self.key, LEASES.c.fence == self.fence)
 
     def _keep_renewing(self) -> None:
         pause = self._seconds / 4
@@ -203,17 +190,16 @@ class Lease:
 
 
 class Leases:
-    """The leases of one database; the table is made on first use.
+    """The leases of one database.
 
     Args:
-        engine: Of the study's database.
-        seconds: For how long a lease holds without renewal.
+        engine: Engine of the study's database.
+        seconds: Seconds that a lease holds without renewal.
     """
 
     def __init__(self, engine: sa.Engine, seconds: float = LEASE_SECONDS) -> None:
         self._engine = engine
         self._seconds = seconds
-        create_together(lambda: _tables.create_all(engine))
 
     def once(
         self,
@@ -222,13 +208,13 @@ class Leases:
         make: Callable[[Lease], T],
         on_wait: OnWait,
     ) -> T:
-        """What `find` finds, after `make` has made it if nobody else has or does.
+        """The result of `find`, made by `make` first if no other worker has made it or does.
 
         Args:
-            key: Names what is made.
-            find: Looks for it; None while it is not there.
-            make: Makes and publishes it, and calls `Lease.confirm` right before publishing.
-            on_wait: Called while another worker makes it.
+            key: Name of the lease under which it is made.
+            find: Looks for the result; None while there is none.
+            make: Makes and publishes the result, and calls `Lease.confirm` right before.
+            on_wait: Called now and then while another worker makes it.
         """
         while (found := find()) is None:
             lease = self.take(key)
@@ -244,7 +230,7 @@ class Leases:
                 try:
                     return make(lease)
                 except LeaseLost as lost:
-                    _log.warning("%s while this process was held up; using the other's", lost)
+                    _log.warning("%s while this process was paused; using the other's", lost)
         return found
 
     @outlasting
@@ -255,7 +241,7 @@ class Leases:
     @outlasting
     def holders(self, keys: Collection[str]) -> dict[str, Holder]:
         """Who has each of these leases now; those that nobody has are left out."""
-        return self._holders(_leases.c.lease_key.in_(keys))
+        return self._holders(LEASES.c.lease_key.in_(keys))
 
     @outlasting
     def held(self) -> dict[str, Holder]:
@@ -263,7 +249,7 @@ class Leases:
         return self._holders(sa.true())
 
     def _holders(self, wanted: sa.ColumnElement[bool]) -> dict[str, Holder]:
-        query = sa.select(_leases).where(wanted, _leases.c.owner != NOBODY)
+        query = sa.select(LEASES).where(wanted, LEASES.c.owner != NOBODY)
         with self._engine.connect() as connection:
             now = clock(connection)
             rows = connection.execute(query).mappings().all()
@@ -278,8 +264,8 @@ class Leases:
     def take(self, key: str) -> Lease | None:
         """The lease, if it is free, expired, or of a process of this machine that is gone.
 
-        Whoever came through an outage of the database takes no expired lease for as long as a
-        lease holds, so that living holders come first.
+        A process that was in an outage of the database takes no expired lease for as long as a
+        lease holds, so that living holders can renew theirs first.
         """
         held = self.holder(key)
         dead = held.owner if held and is_dead(held.owner) else NOBODY
@@ -287,17 +273,17 @@ class Leases:
         with self._engine.begin() as connection:
             now = clock(connection)
             taking = (
-                sa.update(_leases)
+                sa.update(LEASES)
                 .where(
-                    _leases.c.lease_key == key,
+                    LEASES.c.lease_key == key,
                     sa.or_(
-                        _leases.c.owner.in_((NOBODY, dead)),
-                        _leases.c.expires_at < (now if has_waited else 0.0),
+                        LEASES.c.owner.in_((NOBODY, dead)),
+                        LEASES.c.expires_at < (now if has_waited else 0.0),
                     ),
                 )
                 .values(
                     owner=process_identity(),
-                    fence=_leases.c.fence + 1,
+                    fence=LEASES.c.fence + 1,
                     expires_at=now + self._seconds,
                     done=0,
                     total=0,
@@ -321,19 +307,19 @@ class Leases:
         """
         row = {"lease_key": key, "owner": process_identity(), "fence": 1, "done": 0, "total": 0}
         expires_at = clock(connection) + self._seconds
-        connection.execute(sa.insert(_leases), row | {"expires_at": expires_at})
+        connection.execute(sa.insert(LEASES), row | {"expires_at": expires_at})
         return Lease(self._engine, key, 1, self._seconds)
 
 
 def is_fenced(connection: sa.Connection, key: str, fence: int) -> bool:
     """Whether nobody took a lease since it had this fencing number, until the transaction ends."""
-    own = sa.and_(_leases.c.lease_key == key, _leases.c.fence == fence)
-    kept = sa.update(_leases).where(own).values(fence=fence)
+    own = sa.and_(LEASES.c.lease_key == key, LEASES.c.fence == fence)
+    kept = sa.update(LEASES).where(own).values(fence=fence)
     return connection.execute(kept).rowcount == 1
 
 
 def _fence(connection: sa.Connection, key: str) -> int:
-    query = sa.select(_leases.c.fence).where(_leases.c.lease_key == key)
+    query = sa.select(LEASES.c.fence).where(LEASES.c.lease_key == key)
     return int(connection.execute(query).scalar() or 0)
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.leases import Lease, LeaseLost, is_fenced
-from storage.opening import create_together
 from storage.outages import outlasting
 from storage.outbox import Outbox
+from storage.paired_scores import read_pairs
 from storage.tables import (
     CONFIRMATIONS,
     LOSSES,
@@ -29,7 +29,6 @@ from storage.tables import (
     STAGE_RUNS,
     STAGES,
     STUDIES,
-    TABLES,
     Confirmation,
     PairedScore,
     Score,
@@ -40,27 +39,26 @@ from storage.tables import (
 
 
 class Ledger:
-    """The ledger's tables in the database of `engine`; made on first use.
+    """The ledger's tables in the database of `engine`.
 
     Safe to share between processes: every row is written once, in a transaction, and a second
     writer of the same row is ignored. What must not be lost, scores and a trial's results, goes
     through the outbox.
 
     Args:
-        engine: Of the study's database.
-        outbox: Of this machine, for it; None for those that only read.
+        engine: Engine of the study's database.
+        outbox: This machine's outbox for the database; None for those that only read.
     """
 
     def __init__(self, engine: sa.Engine, outbox: Outbox | None = None) -> None:
         self._engine = engine
         self._outbox = outbox
-        create_together(lambda: TABLES.create_all(engine))
 
     def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what defines a study, once.
 
         Returns:
-            What was kept first: `frozen`, or what an earlier run wrote.
+            The definition that was kept first: `frozen`, or that of an earlier run.
         """
         row = {"study_name": study_name, "frozen": dict(frozen), "created_at": _now()}
         self._insert_new(STUDIES, [row])
@@ -85,7 +83,7 @@ class Ledger:
 
     @outlasting
     def copy_study(self, study_name: str, other: str) -> None:
-        """Have the results, stage runs and looks of a study once more, under another name."""
+        """Copy the results, stage runs and looks of a study to another name."""
         with self._engine.begin() as connection:
             for table in (RESULTS, STAGE_RUNS, CONFIRMATIONS):
                 query = sa.select(table).where(table.c.study_name == study_name)
@@ -115,13 +113,14 @@ class Ledger:
         lease: Lease | None = None,
         losses: Sequence[float] = (),
     ) -> None:
-        """Keep what a stage took, and its scores, all or none; what is there already stays.
+        """Keep the cost of a stage and its scores, all or none; what is there already stays.
 
         Args:
-            stage: What was trained.
-            scores: Of its checkpoint.
-            lease: Confirmed in the same transaction, where the scores are all that is published.
-            losses: The mean of each epoch; empty where they are not known.
+            stage: The stage that was trained.
+            scores: Scores of its checkpoint.
+            lease: Lease to confirm in the same transaction, if the scores are all that is
+                published.
+            losses: Mean training loss of each epoch; empty if they are not known.
 
         Raises:
             LeaseLost: Another worker has the lease; no score is kept.
@@ -172,7 +171,7 @@ class Ledger:
 
     @outlasting
     def trained_stages(self, study_name: str) -> dict[str, TrainedStage]:
-        """What each stage that a study needed took to make: checkpoint key -> stage."""
+        """The cost of each stage that a study needed: checkpoint key -> stage."""
         needed = sa.select(STAGE_RUNS.c.checkpoint_key).where(
             STAGE_RUNS.c.study_name == study_name
         )
@@ -182,7 +181,7 @@ class Ledger:
         return {stage.checkpoint_key: stage for stage in found}
 
     def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:
-        """Keep what a trial asked of a stage, as soon as it has it."""
+        """Keep one stage that a trial needed, as soon as it has it."""
         row = {"study_name": study_name, "trial_number": trial_number, **asdict(run)}
         # With a name of its own, so that it is written once also where an outage cuts us off.
         self._insert_new(STAGE_RUNS, [row | {"token": uuid.uuid4().hex}])
@@ -194,15 +193,15 @@ class Ledger:
         pairs: Sequence[PairedScore],
         lease: Lease | None = None,
     ) -> None:
-        """Keep what a trial found on a split, all or nothing.
+        """Keep the scores of a trial on a split, all or nothing.
 
         A second call for the same trial, split and seeds is ignored.
 
         Args:
-            study_name: Of the study.
-            trial_number: In Optuna.
-            pairs: What was found.
-            lease: Of the trial's slot, confirmed in the same transaction.
+            study_name: Name of the study.
+            trial_number: Number of the trial in Optuna.
+            pairs: Scores of the trial.
+            lease: Lease of the trial's slot, confirmed in the same transaction.
 
         Raises:
             LeaseLost: Another worker has the slot; nothing is kept.
@@ -252,9 +251,9 @@ class Ledger:
             # Another process recorded the trial between our look and our write.
 
     def deliver(self) -> int:
-        """Bring what dead processes of this machine left in the outbox; returns how much it was.
+        """Bring what dead processes of this machine left in the outbox; returns how many entries.
 
-        Results of a slot that another worker has taken since are let go: that one has, or will
+        Results of a slot that another worker has taken since are dropped: that one has, or will
         have, its own.
         """
         return 0 if self._outbox is None else self._outbox.deliver(self._take)
@@ -290,47 +289,15 @@ class Ledger:
     def pairs(
         self, study_name: str, split: str, trial_number: int | None = None
     ) -> dict[int, list[PairedScore]]:
-        """What was found on a split: trial number -> its scores, by seed, task, language.
+        """Scores of trials on a split: trial number -> scores by seed, task, language.
 
         Args:
-            study_name: Of the study.
-            split: validation is what the search saw, test what was confirmed.
-            trial_number: Of this trial only.
+            study_name: Name of the study.
+            split: validation, which the search saw, or test, on which leaders are confirmed.
+            trial_number: Number of the only trial to read; None: all.
         """
-        own, base, reference = (SCORES.alias(name) for name in ("own", "base", "reference"))
-
-        def joined(scores: sa.FromClause, key: sa.Column[str]) -> sa.ColumnElement[bool]:
-            return sa.and_(
-                scores.c.checkpoint_key == key,
-                scores.c.corpus_key == RESULTS.c.corpus_key,
-                scores.c.task == RESULTS.c.task,
-                scores.c.language == RESULTS.c.language,
-                scores.c.split == RESULTS.c.split,
-            )
-
-        columns: list[sa.ColumnElement[Any]] = [RESULTS.c.trial_number, RESULTS.c.seed]
-        for prefix, table in (("own", own), ("base", base), ("reference", reference)):
-            columns += [table.c[x.name].label(f"{prefix}_{x.name}") for x in SCORE_COLUMNS]
-        query = (
-            sa.select(*columns)
-            .join_from(RESULTS, own, joined(own, RESULTS.c.checkpoint_key))
-            .join(base, joined(base, RESULTS.c.baseline_key))
-            .join(reference, joined(reference, RESULTS.c.reference_key))
-            .where(RESULTS.c.study_name == study_name, RESULTS.c.split == split)
-            .order_by(RESULTS.c.trial_number, RESULTS.c.seed, own.c.task, own.c.language)
-        )
-        if trial_number is not None:
-            query = query.where(RESULTS.c.trial_number == trial_number)
-        found: dict[int, list[PairedScore]] = {}
         with self._engine.connect() as connection:
-            for row in connection.execute(query).mappings():
-                scores = (
-                    Score(**{x.name: row[f"{prefix}_{x.name}"] for x in SCORE_COLUMNS})
-                    for prefix in ("own", "base", "reference")
-                )
-                pair = PairedScore(row["seed"], *scores)
-                found.setdefault(row["trial_number"], []).append(pair)
-        return found
+            return read_pairs(connection, study_name, split, trial_number)
 
     @outlasting
     def stage_runs(self, study_name: str) -> dict[int, list[StageRun]]:
@@ -349,7 +316,7 @@ class Ledger:
 
     @outlasting
     def outcomes(self, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
-        """What each example adds to each of these scores, packed."""
+        """Outcomes of the examples of each of these scores, packed."""
         places = {score.place for score in scores}
         keys = sorted({key for key, *_ in places})
         found: dict[ScorePlace, bytes] = {}
@@ -370,12 +337,12 @@ class Ledger:
         """Keep what will be confirmed, and how, before any test split is read.
 
         Args:
-            study_name: Of the study.
-            look: 1 for the first time, 2 for the second, and so on.
-            plan: In JSON's types.
+            study_name: Name of the study.
+            look: Number of the look, from 1.
+            plan: The plan in JSON's types.
 
         Returns:
-            What was kept first under that number.
+            The look that was kept first under that number.
         """
         row = {"study_name": study_name, "look": look, "begun_at": _now(), "plan": dict(plan)}
         self._insert_new(CONFIRMATIONS, [{**row, "result": None}])
@@ -383,7 +350,7 @@ class Ledger:
 
     @outlasting
     def finish_confirmation(self, study_name: str, look: int, result: Mapping[str, Any]) -> None:
-        """Keep what came of it; what is there already stays."""
+        """Keep the result of a look; one that is there already stays."""
         update = sa.update(CONFIRMATIONS).where(
             CONFIRMATIONS.c.study_name == study_name,
             CONFIRMATIONS.c.look == look,
@@ -431,7 +398,7 @@ class Ledger:
     def _insert_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert each row whose primary key is not there yet, in a transaction of its own.
 
-        In SQL that every database has: ON CONFLICT and INSERT IGNORE differ between them.
+        In SQL that SQLite and PostgreSQL share.
         """
         for row in rows:
             try:

@@ -2,7 +2,7 @@
 
 A connection that cannot be made is waited for where it is made; an operation that was cut off in
 its middle is done again from its beginning, so whatever is marked `outlasting` must be safe to do
-twice. An outage is said once when it begins and once when it ends.
+twice. An outage is logged once when it begins and once when it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
-import grpc
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
@@ -29,19 +28,6 @@ CHECK_SECONDS = 0.5
 
 # SQLite has one kind of error for a file that is busy and for a statement that is wrong.
 _SQLITE_AWAY = ("locked", "busy", "full", "disk i/o", "unable to open")
-# MySQL's for connections, locks and shutdowns:
-# https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html
-_MYSQL_AWAY = frozenset(
-    {1021, 1040, 1043, 1053, 1077, 1079, 1105, 1158, 1159, 1160, 1161, 1205, 1213}
-    | {2002, 2003, 2006, 2013, 2055, 4031}
-)
-# Of a proxy that is killed within a call gRPC may say UNKNOWN; ours says INTERNAL of errors.
-_GRPC_AWAY = (
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -111,7 +97,7 @@ def reached(operation: Callable[[], object]) -> bool:
     with impatient():
         try:
             operation()
-        except (sa.exc.SQLAlchemyError, StorageInternalError, grpc.RpcError) as error:
+        except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_outage(error):
                 raise
             return False
@@ -153,7 +139,7 @@ def outlast(operation: Callable[[], T]) -> T:
     while True:
         try:
             result = operation()
-        except (sa.exc.SQLAlchemyError, StorageInternalError, grpc.RpcError) as error:
+        except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_outage(error) or patience == 0:
                 raise
             reason = reason_of(error)
@@ -161,8 +147,10 @@ def outlast(operation: Callable[[], T]) -> T:
             # no second time.
             if max(time.monotonic() - started, _outage.lasted()) > patience:
                 raise StorageError(
-                    f"storage: expected the database to be back within {patience:.0f} s, found: "
-                    f"{reason}; start the same command again when it is there"
+                    "storage",
+                    expected=f"the database to be back within {patience:.0f} s",
+                    found=reason,
+                    advice="start the same command again when it is there",
                 ) from error
         else:
             _outage.ended()
@@ -199,8 +187,6 @@ def is_outage(error: BaseException) -> bool:
     """Whether the database is away or busy, rather than asked for something wrong."""
     if isinstance(error, StorageInternalError):
         return error.__cause__ is not None and is_outage(error.__cause__)
-    if isinstance(error, grpc.RpcError):
-        return isinstance(error, grpc.Call) and error.code() in _GRPC_AWAY
     if not isinstance(error, sa.exc.DBAPIError):
         return isinstance(error, sa.exc.TimeoutError)  # all connections of the pool in use
     if error.connection_invalidated:
@@ -209,8 +195,6 @@ def is_outage(error: BaseException) -> bool:
     if module == "sqlite3":
         text = str(error.orig).lower()
         return isinstance(error, sa.exc.OperationalError) and any(x in text for x in _SQLITE_AWAY)
-    if module in {"pymysql", "MySQLdb", "mariadb"}:
-        return error.orig is not None and error.orig.args[0] in _MYSQL_AWAY
     # psycopg: a statement that is wrong is a ProgrammingError, broken data a DataError.
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
 
@@ -219,9 +203,6 @@ def reason_of(error: BaseException) -> str:
     """An outage in a line, without what was asked of the database."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         return reason_of(error.__cause__)
-    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
-        details = (error.details() or "").strip().splitlines()
-        return f"gRPC proxy: {error.code().name}{': ' + details[0] if details else ''}"
     text = str(getattr(error, "orig", None) or error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

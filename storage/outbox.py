@@ -1,8 +1,8 @@
-"""The outbox: what is finished, on this machine's disk until the database has it.
+"""The outbox: finished results on this machine's disk until the database has them.
 
-A database may be away when a training ends, and the worker be killed while it waits for it. What
-it had is delivered by the next worker that starts on this machine. Each entry is a file of JSON
-with its process's name, written in one step; delivering one twice changes nothing.
+A database may be away when a training ends, and the worker be killed while it waits for it. Its
+results are delivered by the next worker that starts on this machine. Each entry is a file of
+JSON named after its process, written in one step; delivering one twice changes nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Outbox:
     """The entries for one database.
 
     Args:
-        folder: Made on first use, for this user only.
+        folder: Folder of the entries; made on first use, for this user only.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,15 +38,15 @@ class Outbox:
     def keeping(
         self, kind: str, content: Mapping[str, Any], unless: type[Exception] | tuple[()] = ()
     ) -> Iterator[None]:
-        """Have `content` on disk while it is brought to the database.
+        """Keep `content` on disk while it is brought to the database.
 
         It stays there if the process dies or gives up within. A disk that cannot be written is
-        said, and costs nothing but the safety.
+        logged, and costs nothing but the safety.
 
         Args:
-            kind: What it is.
-            content: In JSON's types.
-            unless: Raised within, it says that nobody wants the content any more.
+            kind: Kind of the content, by which the receiver tells entries apart.
+            content: The content in JSON's types.
+            unless: Error after which nobody wants the content any more.
         """
         file = self.folder / f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}.json"
         try:
@@ -66,7 +66,7 @@ class Outbox:
         """Hand over what processes left that are gone, oldest first; returns how many entries.
 
         Args:
-            take: Given the kind and the content; what it raises leaves the entry where it is.
+            take: Called with the kind and the content; if it raises, the entry stays.
         """
         delivered = 0
         for file in self.left():
@@ -92,7 +92,7 @@ class Outbox:
         return [file for _, file in sorted(found)]
 
     def unfinished(self) -> list[Path]:
-        """What processes that are gone had not written to its end: no entries, and of no use."""
+        """Half-written files of processes that are gone: no entries, and of no use."""
         return [file for file in self.folder.glob("*.part") if is_dead(_writer(file))]
 
     def _write(self, file: Path, text: str) -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Container, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, GrpcStorageProxy
+from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
-from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
+from storage.optuna_internals import known_trial_number, trial_id_of
 from storage.outages import outlast, outlasting
 from storage.outbox import Outbox
+
+if TYPE_CHECKING:
+    from storage.optuna_internals import FrozenStudy
 
 
 class SharedStorage(BaseStorage):
@@ -25,9 +28,9 @@ class SharedStorage(BaseStorage):
     its user attribute `TOKEN`, and a state that was set is set.
 
     Args:
-        studies: Where Optuna's own tables are: a database with Optuna's cache, or a proxy of one.
-        engine: Of the database, for our own tables.
-        outbox: Of this machine, for the database.
+        studies: Optuna's storage: a database behind Optuna's cache, or a journal.
+        engine: Engine of the database with our own tables.
+        outbox: This machine's outbox for the database.
     """
 
     TOKEN = "attempt"
@@ -98,7 +101,7 @@ class SharedStorage(BaseStorage):
             if tried and token is not None:
                 for trial in self._studies.get_all_trials(study_id, deepcopy=False):
                     if trial.user_attrs.get(self.TOKEN) == token:
-                        return trial._trial_id
+                        return trial_id_of(trial)
             tried = True
             return self._studies.create_new_trial(study_id, template_trial)
 
@@ -157,8 +160,9 @@ class SharedStorage(BaseStorage):
 
     @outlasting
     def get_trial_number_from_id(self, trial_id: int) -> int:
-        """As Optuna's."""
-        return self._studies.get_trial_number_from_id(trial_id)
+        """As Optuna's, without a look into the database where this process made the trial."""
+        known = known_trial_number(self._studies, trial_id)
+        return self._studies.get_trial_number_from_id(trial_id) if known is None else known
 
     @outlasting
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -192,8 +196,6 @@ class SharedStorage(BaseStorage):
     def close(self) -> None:
         """Close all connections."""
         self.remove_session()
-        if isinstance(self._studies, GrpcStorageProxy):
-            self._studies.close()
         self.engine.dispose()
 
 

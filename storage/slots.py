@@ -1,8 +1,8 @@
-"""Slots: the trials that a study is to have, of which each is one worker's at a time.
+"""Slots: the trials that a study is to have, each with at most one worker at a time.
 
 `--trials 40` are the slots 0 to 39, so that no number of workers and restarts makes 41 of them. A
 worker takes a slot under a lease, makes a trial of Optuna's for it (an attempt), and closes the
-slot when the trial is finished. Of a worker that died the lease runs out, and whoever takes the
+slot when the trial is finished. The lease of a worker that died runs out, and whoever takes the
 slot next makes another attempt with the same parameters. Nothing here knows what a trial is.
 """
 
@@ -17,23 +17,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.leases import Holder, Lease, Leases
-from storage.opening import create_together
 from storage.outages import outlasting
 from storage.processes import is_dead
-
-_tables = sa.MetaData()
-_slots = sa.Table(
-    "transfer_slots",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("lease_key", sa.String(64), nullable=False),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("done", sa.Boolean, nullable=False),
-    sa.Column("recipe_key", sa.String(64)),
-    # NULL is unlike NULL: a closed slot is in nobody's way.
-    sa.UniqueConstraint("study_name", "recipe_key", name="uq_transfer_slots_recipe"),
-)
+from storage.tables import SLOTS
 
 
 @dataclass(frozen=True)
@@ -41,9 +27,9 @@ class Slot:
     """A slot that this process has taken.
 
     Attributes:
-        number: From 0.
-        lease: To be entered while the slot is worked at.
-        attempts: Begun before, without those that were interrupted on purpose.
+        number: Number of the slot, from 0.
+        lease: Lease of the slot, to be entered while it is worked at.
+        attempts: Attempts begun before, without those that were interrupted on purpose.
     """
 
     number: int
@@ -61,10 +47,10 @@ class OpenSlot:
     """A slot that is not done, as anybody sees it.
 
     Attributes:
-        number: From 0.
-        attempts: Begun so far.
-        lease_key: Of its lease.
-        holder: Who has it; None where nobody does.
+        number: Number of the slot, from 0.
+        attempts: Attempts begun so far.
+        lease_key: Key of its lease.
+        holder: The process that has it; None if no process does.
     """
 
     number: int
@@ -74,21 +60,18 @@ class OpenSlot:
 
 
 class Slots:
-    """The slots of one study; the table is made on first use.
+    """The slots of one study.
 
     Args:
-        engine: Of the study's database.
-        leases: In the same database.
-        study_name: In the same database.
+        engine: Engine of the study's database.
+        leases: Leases in the same database.
+        study_name: Name of the study in the same database.
     """
-
-    table = _slots
 
     def __init__(self, engine: sa.Engine, leases: Leases, study_name: str) -> None:
         self._engine = engine
         self._leases = leases
         self._study = study_name
-        create_together(lambda: _tables.create_all(engine))
 
     @outlasting
     def take(self, limit: int) -> Slot | None:
@@ -145,19 +128,19 @@ class Slots:
 
     def count_done(self) -> int:
         """How many slots are done."""
-        return self._counted(sa.select(sa.func.count()).where(self._mine, _slots.c.done))
+        return self._counted(sa.select(sa.func.count()).where(self._mine, SLOTS.c.done))
 
     def are_done(self, limit: int) -> bool:
         """Whether all slots below `limit` are done."""
-        query = sa.select(sa.func.count()).where(self._mine, _slots.c.done, _slots.c.slot < limit)
+        query = sa.select(sa.func.count()).where(self._mine, SLOTS.c.done, SLOTS.c.slot < limit)
         return self._counted(query) >= limit
 
     @outlasting
     def open_slots(self, limit: int | None = None) -> list[OpenSlot]:
         """Those that are not done, in order."""
-        query = sa.select(_slots).where(self._mine, sa.not_(_slots.c.done)).order_by(_slots.c.slot)
+        query = sa.select(SLOTS).where(self._mine, sa.not_(SLOTS.c.done)).order_by(SLOTS.c.slot)
         if limit is not None:
-            query = query.where(_slots.c.slot < limit)
+            query = query.where(SLOTS.c.slot < limit)
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         if not rows:
@@ -176,27 +159,27 @@ class Slots:
     def copy(self, other: str) -> None:
         """Have the slots of this study once more in another one, those that are done done."""
         with self._engine.begin() as connection:
-            connection.execute(sa.delete(_slots).where(_slots.c.study_name == other))
-            rows = connection.execute(sa.select(_slots).where(self._mine)).mappings().all()
+            connection.execute(sa.delete(SLOTS).where(SLOTS.c.study_name == other))
+            rows = connection.execute(sa.select(SLOTS).where(self._mine)).mappings().all()
             changed = [
                 {**row, "study_name": other, "lease_key": uuid.uuid4().hex, "recipe_key": None}
                 for row in rows
             ]
             if changed:
-                connection.execute(sa.insert(_slots), changed)
+                connection.execute(sa.insert(SLOTS), changed)
 
     @outlasting
     def forget(self) -> None:
         """Drop all slots, of a study that was deleted in Optuna."""
         with self._engine.begin() as connection:
-            connection.execute(sa.delete(_slots).where(self._mine))
+            connection.execute(sa.delete(SLOTS).where(self._mine))
 
     @property
     def _mine(self) -> sa.ColumnElement[bool]:
-        return _slots.c.study_name == self._study
+        return SLOTS.c.study_name == self._study
 
     def _row(self, number: int) -> Any:
-        query = sa.select(_slots).where(self._mine, _slots.c.slot == number)
+        query = sa.select(SLOTS).where(self._mine, SLOTS.c.slot == number)
         with self._engine.connect() as connection:
             return connection.execute(query).mappings().one()
 
@@ -223,7 +206,7 @@ class Slots:
                     return None  # and no lease is kept
                 row = {"study_name": self._study, "slot": number, "lease_key": lease_key}
                 try:
-                    connection.execute(sa.insert(_slots), {**row, "attempts": 0, "done": False})
+                    connection.execute(sa.insert(SLOTS), {**row, "attempts": 0, "done": False})
                 except sa.exc.IntegrityError:
                     connection.rollback()
                     time.sleep(random.uniform(0.0, 0.02))  # another worker was quicker
@@ -232,7 +215,7 @@ class Slots:
             return Slot(number, lease, 0)
 
     def _next(self, connection: sa.Connection) -> int:
-        last = connection.execute(sa.select(sa.func.max(_slots.c.slot)).where(self._mine)).scalar()
+        last = connection.execute(sa.select(sa.func.max(SLOTS.c.slot)).where(self._mine)).scalar()
         return 0 if last is None else int(last) + 1
 
     def _update(self, slot: Slot, **values: object) -> None:
@@ -242,5 +225,5 @@ class Slots:
             self._write(connection, slot, **values)
 
     def _write(self, connection: sa.Connection, slot: Slot, **values: object) -> None:
-        update = sa.update(_slots).where(self._mine, _slots.c.slot == slot.number)
+        update = sa.update(SLOTS).where(self._mine, SLOTS.c.slot == slot.number)
         connection.execute(update.values(**values))

@@ -1,4 +1,7 @@
-"""What the ledger keeps: its tables, and what a row of each is to the rest of the program."""
+"""Our own tables beside Optuna's, and what a row of the ledger's is to the rest of the program.
+
+Any change of a table raises `storage.schema.VERSION`.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,7 @@ SCORES = sa.Table(
     sa.Column("examples", sa.Integer, nullable=False),
     sa.Column("lost_words", sa.Integer, nullable=False),
     sa.Column("unscored_examples", sa.Integer, nullable=False),
-    # MySQL takes 64 KB of a binary whose length is not given; 16 MB are 2 million examples.
-    sa.Column("outcomes", sa.LargeBinary(2**24 - 1), nullable=False),
+    sa.Column("outcomes", sa.LargeBinary, nullable=False),
 )
 RESULTS = sa.Table(
     "transfer_results",
@@ -93,6 +95,57 @@ STAGE_RUNS = sa.Table(
     sa.Column("scoring_seconds", sa.Float(53), nullable=False),
     sa.Column("finished", sa.Boolean, nullable=False),
 )
+LEASES = sa.Table(
+    "transfer_leases",
+    TABLES,
+    sa.Column("lease_key", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.Float(53), nullable=False),
+    sa.Column("done", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+)
+SLOTS = sa.Table(
+    "transfer_slots",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("lease_key", sa.String(64), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False),
+    sa.Column("recipe_key", sa.String(64)),
+    # NULL is unlike NULL: a closed slot is in nobody's way.
+    sa.UniqueConstraint("study_name", "recipe_key", name="uq_transfer_slots_recipe"),
+)
+WORKERS = sa.Table(
+    "transfer_workers",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("worker", sa.String(255), primary_key=True),
+    sa.Column("device", sa.String(64), nullable=False),
+    sa.Column("started_at", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("slot", sa.Integer),
+    sa.Column("doing", sa.String(255), nullable=False),
+    sa.Column("done", sa.Integer, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+)
+ACCOUNTS = sa.Table(
+    "transfer_accounts",
+    TABLES,
+    sa.Column("study_name", sa.String(255), primary_key=True),
+    sa.Column("active_seconds", sa.Float(53), nullable=False),
+    sa.Column("seen_at", sa.Float(53), nullable=False),
+    sa.Column("device_seconds", sa.Float(53), nullable=False),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("stops", sa.Integer, nullable=False),
+    sa.Column("stop_reason", sa.Text, nullable=False),
+)
+SCHEMA = sa.Table(
+    "transfer_schema",
+    TABLES,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+)
 # Outcomes are a thousand times a score, and only statistics want them.
 SCORE_COLUMNS = [column for column in SCORES.c if column.name != "outcomes"]
 
@@ -105,18 +158,19 @@ class Score:
     """How one checkpoint does on one split of one language.
 
     Attributes:
-        checkpoint_key: The trained stage.
+        checkpoint_key: Content address of the trained stage.
         corpus_key: Fingerprint of the examples scored.
-        task: Name in the catalogue.
-        language: ISO 639-3.
+        task: Name of the task in the catalogue.
+        language: ISO 639-3 code of the language.
         split: validation or test.
         metric: Name of the metric.
-        score: In [0, 1] (a correlation: in [-1, 1]).
-        examples: How many were scored.
+        score: Score in [0, 1] (a correlation: in [-1, 1]).
+        examples: Number of examples scored.
         lost_words: Words that no sub-word stands for (cut off at max_length, or unknown to the
             tokenizer); they count as wrong.
-        unscored_examples: Left out because the source language has not their label.
-        outcomes: What each example adds to the score (`objectives.scores.outcomes.packed`); only
+        unscored_examples: Number of examples left out because the source language lacks their
+            label.
+        outcomes: Outcome of each example (`objectives.scores.outcomes.packed`); only
             `Ledger.outcomes` reads it back.
     """
 
@@ -134,33 +188,34 @@ class Score:
 
     @property
     def place(self) -> ScorePlace:
-        """What it is the score of."""
+        """Checkpoint, corpus, task, language and split of the score."""
         return self.checkpoint_key, self.corpus_key, self.task, self.language, self.split
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types."""
+        """The score in JSON's types."""
         return {**asdict(self), "outcomes": base64.b64encode(self.outcomes).decode()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Score:
-        """The score that `as_json` was of."""
+        """The score that `as_json` turned into `fields`."""
         return cls(**{**fields, "outcomes": base64.b64decode(fields["outcomes"])})
 
 
 @dataclass(frozen=True)
 class TrainedStage:
-    """What making a checkpoint took, from its parent and from nothing of its own.
+    """The cost of making a checkpoint from its parent.
 
     Attributes:
-        checkpoint_key: The stage's content address.
-        parent_key: The checkpoint it started from; the backbone's fingerprint at the root.
-        task: Name in the catalogue.
-        updates: Optimizer steps, those of a shorter stage that it went on from included.
+        checkpoint_key: Content address of the stage.
+        parent_key: Content address of the checkpoint it started from; the backbone's fingerprint
+            at the root.
+        task: Name of the task in the catalogue.
+        updates: Optimizer steps, including those of a shorter stage that it continued.
         training_seconds: Wall seconds of these steps.
-        scoring_seconds: Wall seconds of scoring it; 0 for an intermediate stage.
-        device: Where.
+        scoring_seconds: Wall seconds of scoring the checkpoint; 0 for an intermediate stage.
+        device: Name of the device it was trained on.
         precision: float32 or bfloat16 (autocast).
-        versions: Package -> version.
+        versions: Package name -> version it was trained with.
     """
 
     checkpoint_key: str
@@ -176,22 +231,21 @@ class TrainedStage:
 
 @dataclass(frozen=True)
 class StageRun:
-    """What a trial asked of one stage, and how much of it was really trained.
+    """One stage that a trial needed, and how much of it that trial trained.
 
-    A stage that goes on from a shorter one is one run with all updates asked for; training the
+    A stage that continues a shorter one is one run with all updates asked for; training the
     shorter one on the way, if need be, is a run of its own with none asked for.
 
     Attributes:
-        seed: The seed it is trained with.
+        seed: Random seed of the training.
         position: intermediate, target or baseline.
-        task: Name in the catalogue.
-        checkpoint_key: The stage's content address.
-        updates_asked: Optimizer steps that training it from its parent takes.
-        updates_trained: Those that the trial took.
+        task: Name of the task in the catalogue.
+        checkpoint_key: Content address of the stage.
+        updates_asked: Optimizer steps from the parent checkpoint to this one.
+        updates_trained: Optimizer steps that the trial took itself.
         training_seconds: Wall seconds that the trial trained.
         scoring_seconds: Wall seconds that the trial scored.
-        finished: False for a training that came to nothing: interrupted, diverged, or not
-            saved.
+        finished: False for a training without a result: interrupted, diverged, or not saved.
     """
 
     seed: int
@@ -207,14 +261,14 @@ class StageRun:
 
 @dataclass(frozen=True)
 class PairedScore:
-    """One language of one seed of a recipe, and what it is held against.
+    """Scores of a recipe and of its two baselines, in one language with one seed.
 
     Attributes:
-        seed: Of all trainings.
-        score: Of the recipe.
-        baseline: Of the same target stage without the intermediate ones.
-        reference: Of the baseline that all trials of a study share; in a confirmation of the
-            tuned baseline.
+        seed: Random seed shared by all stages of the recipe and of the baselines.
+        score: Score of the recipe.
+        baseline: Score of the same target stage without the intermediate ones.
+        reference: Score of the baseline shared by all trials of the study; in a confirmation, of
+            the tuned baseline.
     """
 
     seed: int
@@ -238,10 +292,10 @@ class Confirmation:
     """One look at the test split of a study.
 
     Attributes:
-        look: 1 for the first.
-        begun_at: UTC, ISO 8601.
-        plan: What was to be done, kept before.
-        result: What came of it; None while it is not done.
+        look: Number of the look, from 1.
+        begun_at: Time of its begin, UTC, ISO 8601.
+        plan: The plan, recorded before any test split was read.
+        result: The result; None while it is not done.
     """
 
     look: int

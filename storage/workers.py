@@ -1,8 +1,8 @@
-"""Who works at a study, what all of them have used up, and what stops all of them.
+"""The workers of a study, the time and device time they have used, and a stop for all of them.
 
-Every worker gives a sign of life some times a minute. In the same transaction it moves the
-study's clock, which goes while any worker lives, and takes device time from the study's account
-before it is used, so that no number of workers uses more than there is.
+Every worker gives a sign of life several times a minute. In the same transaction it moves the
+study's clock, which runs while any worker lives, and takes device time from the study's account
+before it is used, so that no number of workers uses more than the budget.
 """
 
 from __future__ import annotations
@@ -14,46 +14,20 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage.leases import LEASE_SECONDS, clock
-from storage.opening import create_together
 from storage.outages import outlasting
 from storage.processes import is_dead
-
-_tables = sa.MetaData()
-_workers = sa.Table(
-    "transfer_workers",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("worker", sa.String(255), primary_key=True),
-    sa.Column("device", sa.String(64), nullable=False),
-    sa.Column("started_at", sa.Float(53), nullable=False),
-    sa.Column("seen_at", sa.Float(53), nullable=False),
-    sa.Column("slot", sa.Integer),
-    sa.Column("doing", sa.String(255), nullable=False),
-    sa.Column("done", sa.Integer, nullable=False),
-    sa.Column("total", sa.Integer, nullable=False),
-)
-_accounts = sa.Table(
-    "transfer_accounts",
-    _tables,
-    sa.Column("study_name", sa.String(255), primary_key=True),
-    sa.Column("active_seconds", sa.Float(53), nullable=False),
-    sa.Column("seen_at", sa.Float(53), nullable=False),
-    sa.Column("device_seconds", sa.Float(53), nullable=False),
-    sa.Column("trials", sa.Integer, nullable=False),
-    sa.Column("stops", sa.Integer, nullable=False),
-    sa.Column("stop_reason", sa.Text, nullable=False),
-)
+from storage.tables import ACCOUNTS, WORKERS
 
 
 @dataclass(frozen=True)
 class Activity:
-    """What a worker is at.
+    """What a worker is doing.
 
     Attributes:
-        slot: Its slot; None while it has none.
-        doing: In words.
-        done: Updates of the stage.
-        total: Updates in all; 0 while unknown.
+        slot: Number of its slot; None while it has none.
+        doing: Description of its work for people.
+        done: Optimizer steps of the stage done so far.
+        total: Optimizer steps of the stage in all; 0 while unknown.
     """
 
     slot: int | None = None
@@ -67,11 +41,11 @@ class LiveWorker:
     """A worker as anybody sees it.
 
     Attributes:
-        worker: As `process_identity` names it.
-        device: As people call it.
-        started_at: Seconds since 1970, by the database.
-        silent_seconds: Since its last sign of life.
-        activity: What it is at.
+        worker: Identity of its process (`process_identity`).
+        device: Name of its device for people.
+        started_at: Time of its start in seconds since 1970, by the database's clock.
+        silent_seconds: Seconds since its last sign of life.
+        activity: What it was doing at its last sign of life.
     """
 
     worker: str
@@ -88,14 +62,14 @@ class LiveWorker:
 
 @dataclass(frozen=True)
 class Account:
-    """What a study has used up, over all its workers and runs.
+    """What a study has used, over all its workers and runs.
 
     Attributes:
-        active_seconds: In which at least one worker was there.
-        device_seconds: Of devices, taken by trials; a worker that died keeps what it had taken.
-        trials: The most that any run asked for.
+        active_seconds: Seconds during which at least one worker was there.
+        device_seconds: Device seconds taken by trials; those of a worker that died stay taken.
+        trials: The largest number of trials that any run asked for.
         stops: How many times the study was stopped for all workers.
-        stop_reason: Of the last time.
+        stop_reason: Reason of the last stop.
     """
 
     active_seconds: float = 0.0
@@ -106,32 +80,37 @@ class Account:
 
 
 class Workers:
-    """The workers and the account of one study; the tables are made on first use.
+    """The workers and the account of one study.
 
     Args:
-        engine: Of the study's database.
-        study_name: In the same database.
+        engine: Engine of the study's database.
+        study_name: Name of the study in the same database.
     """
 
     def __init__(self, engine: sa.Engine, study_name: str) -> None:
         self._engine = engine
         self._study = study_name
-        create_together(lambda: _tables.create_all(engine))
 
     @outlasting
     def join(self, worker: str, device: str, trials: int = 0) -> Account:
-        """Be there from now on, for so many trials in all; what was used up so far."""
+        """Count as a worker from now on; returns what was used so far.
+
+        Args:
+            worker: Identity of the process.
+            device: Name of its device for people.
+            trials: Trials that its run asks for in all.
+        """
         self._ensure_account()
         others = [x for x in self.all() if x.worker != worker and not x.is_silent]
         with self._engine.begin() as connection:
             now = clock(connection)
-            account = _accounts.c.study_name == self._study
+            account = ACCOUNTS.c.study_name == self._study
             if not others:  # the time in which nobody was there does not count
-                connection.execute(sa.update(_accounts).where(account).values(seen_at=now))
-            fewer = sa.and_(account, _accounts.c.trials < trials)
-            connection.execute(sa.update(_accounts).where(fewer).values(trials=trials))
+                connection.execute(sa.update(ACCOUNTS).where(account).values(seen_at=now))
+            fewer = sa.and_(account, ACCOUNTS.c.trials < trials)
+            connection.execute(sa.update(ACCOUNTS).where(fewer).values(trials=trials))
             own = self._own(worker)
-            connection.execute(sa.delete(_workers).where(own))
+            connection.execute(sa.delete(WORKERS).where(own))
             row = {
                 "study_name": self._study,
                 "worker": worker,
@@ -140,36 +119,36 @@ class Workers:
                 "seen_at": now,
                 **asdict(Activity()),
             }
-            connection.execute(sa.insert(_workers), row)
+            connection.execute(sa.insert(WORKERS), row)
         return self.account()
 
     @outlasting
     def leave(self, worker: str) -> None:
-        """Be there no more."""
+        """Count as a worker no more."""
         with self._engine.begin() as connection:
-            connection.execute(sa.delete(_workers).where(self._own(worker)))
+            connection.execute(sa.delete(WORKERS).where(self._own(worker)))
 
     def beat(
         self, worker: str, activity: Activity, seconds: float, limit: float | None
     ) -> tuple[Account, float]:
         """Give a sign of life, and take device time before it is used, or give some back.
 
-        Not done again after an outage by itself, as it is no use twice.
+        Not repeated after an outage: it would take the device time twice.
 
         Args:
-            worker: Who.
-            activity: What it is at.
-            seconds: Device time to take; below 0 to give back.
-            limit: Of all device time of the study; None: no limit.
+            worker: Identity of the process.
+            activity: What it is doing.
+            seconds: Device seconds to take; below 0 to give back.
+            limit: Device seconds of the whole study; None: no limit.
 
         Returns:
-            What is used up, and how much of `seconds` was there to take.
+            What is used so far, and how many of `seconds` were left to take.
         """
         with self._engine.begin() as connection:
             # First a write, so that what is read stays so until the end of the transaction.
-            own = _accounts.c.study_name == self._study
-            connection.execute(sa.update(_accounts).where(own).values(stops=_accounts.c.stops))
-            found = connection.execute(sa.select(_accounts).where(own)).mappings().one()
+            own = ACCOUNTS.c.study_name == self._study
+            connection.execute(sa.update(ACCOUNTS).where(own).values(stops=ACCOUNTS.c.stops))
+            found = connection.execute(sa.select(ACCOUNTS).where(own)).mappings().one()
             now = clock(connection)
             passed = min(max(0.0, now - found["seen_at"]), LEASE_SECONDS)
             left = float("inf") if limit is None else max(0.0, limit - found["device_seconds"])
@@ -182,7 +161,7 @@ class Workers:
                 found["stop_reason"],
             )
             connection.execute(
-                sa.update(_accounts)
+                sa.update(ACCOUNTS)
                 .where(own)
                 .values(
                     active_seconds=account.active_seconds,
@@ -191,9 +170,7 @@ class Workers:
                 )
             )
             connection.execute(
-                sa.update(_workers)
-                .where(self._own(worker))
-                .values(seen_at=now, **asdict(activity))
+                sa.update(WORKERS).where(self._own(worker)).values(seen_at=now, **asdict(activity))
             )
         return account, taken
 
@@ -201,18 +178,18 @@ class Workers:
     def stop_all(self, reason: str) -> None:
         """Have every worker that is there now stop at its next step."""
         self._ensure_account()
-        own = _accounts.c.study_name == self._study
+        own = ACCOUNTS.c.study_name == self._study
         with self._engine.begin() as connection:
             connection.execute(
-                sa.update(_accounts)
+                sa.update(ACCOUNTS)
                 .where(own)
-                .values(stops=_accounts.c.stops + 1, stop_reason=reason)
+                .values(stops=ACCOUNTS.c.stops + 1, stop_reason=reason)
             )
 
     @outlasting
     def account(self) -> Account:
-        """What is used up."""
-        query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+        """What is used so far."""
+        query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
         with self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return Account() if row is None else Account(**_fields(Account, row))
@@ -221,9 +198,9 @@ class Workers:
     def all(self) -> list[LiveWorker]:
         """All workers that have not left, those that died among them, in the order they came."""
         query = (
-            sa.select(_workers)
-            .where(_workers.c.study_name == self._study)
-            .order_by(_workers.c.started_at)
+            sa.select(WORKERS)
+            .where(WORKERS.c.study_name == self._study)
+            .order_by(WORKERS.c.started_at)
         )
         with self._engine.connect() as connection:
             now = clock(connection)
@@ -240,29 +217,29 @@ class Workers:
         ]
 
     def copy_account(self, other: str) -> None:
-        """Have what the study has used up count for another one, too."""
+        """Let another study begin with what this one has used."""
         with self._engine.begin() as connection:
-            query = sa.select(_accounts).where(_accounts.c.study_name == self._study)
+            query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
             if row := connection.execute(query).mappings().one_or_none():
-                connection.execute(sa.delete(_accounts).where(_accounts.c.study_name == other))
-                connection.execute(sa.insert(_accounts), {**row, "study_name": other})
+                connection.execute(sa.delete(ACCOUNTS).where(ACCOUNTS.c.study_name == other))
+                connection.execute(sa.insert(ACCOUNTS), {**row, "study_name": other})
 
     @outlasting
     def forget(self) -> None:
         """Drop the account, of a study that was deleted in Optuna."""
         with self._engine.begin() as connection:
-            for table in (_accounts, _workers):
+            for table in (ACCOUNTS, WORKERS):
                 connection.execute(sa.delete(table).where(table.c.study_name == self._study))
 
     def _own(self, worker: str) -> sa.ColumnElement[bool]:
-        return sa.and_(_workers.c.study_name == self._study, _workers.c.worker == worker)
+        return sa.and_(WORKERS.c.study_name == self._study, WORKERS.c.worker == worker)
 
     def _ensure_account(self) -> None:
         row = {"study_name": self._study, "seen_at": 0.0, **asdict(Account())}
         try:
             with self._engine.begin() as connection:
                 row["seen_at"] = clock(connection)
-                connection.execute(sa.insert(_accounts), row)
+                connection.execute(sa.insert(ACCOUNTS), row)
         except sa.exc.IntegrityError:
             return  # it is there
 

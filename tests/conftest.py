@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from storage import optuna_internals
 from storage.outages import _Outage
 from storage.outbox import STATE_VARIABLE
 from tests.scripts import Script
@@ -123,6 +124,15 @@ def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     """No test knows of another's outage, or finds what it left in the outbox."""
     monkeypatch.setattr("storage.outages._outage", _Outage())
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+
+
+@pytest.fixture
+def untested_optuna(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have Optuna count as a version that was not tested, whose private names are left alone."""
+    monkeypatch.setattr(optuna_internals, "TESTED", "4.9")
+    optuna_internals.is_as_tested.cache_clear()
+    yield
+    optuna_internals.is_as_tested.cache_clear()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

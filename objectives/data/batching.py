@@ -25,7 +25,7 @@ MASK_SHARE = 0.15  # Devlin et al. 2019, section 3.1
 
 @dataclass(frozen=True)
 class Padding:
-    """What a tokenizer's model wants around and between texts.
+    """Ids that a tokenizer's model needs around and between texts.
 
     Attributes:
         token_id: Id that fills up.
@@ -64,8 +64,8 @@ def epoch_order(
     Args:
         lengths: Sub-words per example, [examples].
         batch_size: Examples per batch; one batch may be smaller.
-        seed: Of the stage.
-        epoch: Counted from 0.
+        seed: Random seed of the stage.
+        epoch: Number of the epoch, counted from 0.
 
     Returns:
         ceil(examples / batch_size) arrays, every row once.
@@ -87,9 +87,9 @@ def mixed_order(
 
     Args:
         lengths: Sub-words per example of each task.
-        batch_size: As in `epoch_order`.
-        seed: As in `epoch_order`.
-        epoch: As in `epoch_order`.
+        batch_size: Examples per batch; one batch of each task may be smaller.
+        seed: Random seed of the stage.
+        epoch: Number of the epoch, counted from 0.
     """
     batches = [
         (task, rows)
@@ -156,7 +156,7 @@ def mask_tokens(
         BackboneError: The tokenizer has no mask.
     """
     if padding.mask_id is None:
-        raise BackboneError("masked language modelling: the tokenizer has no mask")
+        raise BackboneError("masked language modelling", "a tokenizer with a mask", "one without")
     ids = batch["input_ids"].numpy()
     generator = np.random.default_rng(seed)
     special = np.isin(ids, padding.special_ids)

@@ -35,14 +35,14 @@ SHORTEST_WINDOW = 32
 
 @dataclass(frozen=True)
 class Windows:
-    """How contexts were cut, for question answering.
+    """Windows that contexts were cut into, for question answering.
 
     Attributes:
         rows: Example -> its rows of `EncodedSplit.input_ids`, each [windows].
-        offsets: Row -> where in the context each sub-word stands, in characters, each [s, 2];
-            -1 outside of the context.
+        offsets: Row -> beginning and end of each sub-word in the context, in characters, each
+            [s, 2]; -1 outside of the context.
         null: Row -> place of the sub-word that stands for "no answer", [rows].
-        contexts: Per example.
+        contexts: Example -> context.
     """
 
     rows: Sequence[NDArray[np.int64]]
@@ -65,7 +65,7 @@ class EncodedSplit:
         word_positions: Tagging: where each word's first sub-word stands, or -1, each [words].
         gold: Labels as in the corpus, per example, for scoring; None where hidden. QA: the
             possible answers. Retrieval: (id, text, side, match).
-        windows: Of question answering.
+        windows: Windows over the contexts, for question answering.
     """
 
     input_ids: Sequence[NDArray[np.int64]]
@@ -137,9 +137,9 @@ def encode(
     """Encode a split.
 
     Args:
-        split: From `load_split`, columns of `task.kind`. A label outside of `task.tags` must
-            have been left out before.
-        task: Its catalogue record.
+        split: Examples as `load_split` returns them, with the columns of `task.kind`. A label
+            outside of `task.tags` must have been left out before.
+        task: Catalogue record of the task.
         tokenizer: A fast tokenizer.
         max_length: Longest sequence, special tokens included; the rest is cut off, or goes into
             another window.
@@ -199,8 +199,7 @@ def _encode_questions(
 ) -> EncodedSplit:
     if max_length < SHORTEST_WINDOW:
         raise SpecError(
-            f"max_length: expected {SHORTEST_WINDOW} or more for question answering, found "
-            f"{max_length}"
+            "max_length", f"{SHORTEST_WINDOW} or more for question answering", str(max_length)
         )
     encodings = tokenizer(
         _shortened(questions, tokenizer, min(MAX_QUESTION, max_length // 2)),

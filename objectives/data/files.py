@@ -31,7 +31,6 @@ from spaces.errors import DataError
 
 FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 _ENDINGS = ("", ".gz", ".xz")
-_SIDES = ("{language}", "eng")
 
 Columns = dict[str, list[Any]]
 Lines = Iterable[tuple[int, str]]
@@ -42,9 +41,9 @@ class SplitFiles:
     """The files that one split lies in.
 
     Attributes:
-        template: The layout that they follow.
+        template: Layout that the files follow.
         paths: One file; for retrieval the sentences of the language, then the English ones.
-        pairs: For retrieval with gold pairs of ids; None where they are hidden.
+        pairs: File of gold pairs of ids, for retrieval; None where they are hidden.
     """
 
     template: FileTemplate
@@ -61,14 +60,14 @@ def find_files(
     """Where a split lies: in the first folder that has it, by the first template that fits.
 
     Args:
-        task: Its catalogue record.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
-        split: train, validation or test.
+        split: Name of the split: train, validation or test.
         folders: Data folders, tried in turn.
     """
     for folder in folders:
         for template in _templates(task, split):
-            names = _file_names(task, template, language, split)
+            names = task.file_names(template, language, FILE_SPLITS[split])
             paths = [found for name in names if (found := _existing(folder, name))]
             if names and len(paths) == len(names):
                 pairs = task.fill(template.pairs, language, FILE_SPLITS[split])
@@ -79,7 +78,8 @@ def find_files(
 
 def expected_files(task: Task, language: str, split: str) -> str:
     """The names that `find_files` looks for, for a message."""
-    found = [_file_names(task, x, language, split) for x in _templates(task, split)]
+    layouts = _templates(task, split)
+    found = [task.file_names(x, language, FILE_SPLITS[split]) for x in layouts]
     return " or ".join(" and ".join(names) for names in found if names)
 
 
@@ -87,8 +87,8 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
     """The columns of `task.kind`; the last one is None where labels are hidden.
 
     Args:
-        files: As found.
-        task: Its catalogue record.
+        files: Files of the split, as `find_files` returns them.
+        task: Catalogue record of the task.
         hidden_allowed: Whether labels may be hidden, as in a test split.
 
     Raises:
@@ -115,23 +115,9 @@ def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
     One without `{split}` would give the same examples for every split. It is the only evaluation
     split of a halved task, or else a corpus to train on that has no other split.
     """
-    for template in task.files:
-        layout = FileTemplate(path=template) if isinstance(template, str) else template
+    for layout in task.layouts:
         if "{split}" in layout.path or (split == "train") is not task.halved:
             yield layout
-
-
-def _file_names(task: Task, template: FileTemplate, language: str, split: str) -> tuple[str, ...]:
-    """Below the data folder; empty where the layout does not know the language."""
-    if task.kind is not TaskKind.RETRIEVAL:
-        name = task.fill(template.path, language, FILE_SPLITS[split])
-        return (name,) if name else ()
-    # `{side}` goes first, because a side may hold codes of the record.
-    filled = [
-        task.fill(template.path.replace("{side}", side), language, FILE_SPLITS[split])
-        for side in template.sides or _SIDES
-    ]
-    return tuple(name for name in filled if name) if all(filled) else ()
 
 
 def _existing(folder: Path, name: str) -> Path | None:
@@ -152,9 +138,9 @@ def _text(file: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}:{line}: expected UTF-8, found {error.reason}") from error
+        raise DataError(f"{file}:{line}", "UTF-8", error.reason) from error
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # BadGzipFile is an OSError
-        raise DataError(f"{file}: cannot be read: {error}") from error
+        raise DataError(f"{file}: cannot be read", found=str(error)) from error
 
 
 def _lines(file: Path) -> Lines:
@@ -165,8 +151,7 @@ def _lines(file: Path) -> Lines:
 
 def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
     return DataError(
-        f"{file}:{line}: expected a label of {task.name} ({', '.join(task.labels)}), "
-        f"found {label!r}"
+        f"{file}:{line}", f"a label of {task.name} ({', '.join(task.labels)})", f"{label!r}"
     )
 
 
@@ -189,7 +174,7 @@ def _read_tagged(
         token, *rest = line.split("\t")
         tagged = bool(rest and rest[0])
         if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
-            raise DataError(f"{file}:{number}: expected token TAB tag, found {line[:60]!r}")
+            raise DataError(f"{file}:{number}", "token TAB tag", f"{line[:60]!r}")
         sentences[-1].append(token)
         if not tagged:
             hidden = True
@@ -201,15 +186,16 @@ def _read_tagged(
         before = tags[-1][-1] if tags[-1] else "O"
         if tag.startswith("I-") and "O" in known and before[2:] != tag[2:]:
             raise DataError(
-                f"{file}:{number}: expected IOB2, where {tag} follows B-{tag[2:]} or {tag}, "
-                f"found it after {before}"
+                f"{file}:{number}",
+                f"IOB2, where {tag} follows B-{tag[2:]} or {tag}",
+                f"it after {before}",
             )
         tags[-1].append(tag)
     if not sentences[-1]:
         sentences.pop()
         tags.pop()
     if hidden and any(tags):
-        raise DataError(f"{file}: expected all tags or none, found some words without a tag")
+        raise DataError(str(file), "all tags or none", "some words without a tag")
     return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
 
 
@@ -235,17 +221,13 @@ def _read_table(
     hidden = hidden_allowed and wanted[-1] not in header
     read = wanted[:-1] if hidden else wanted
     if missing := [name for name in read if name not in header]:
-        raise DataError(
-            f"{file}:1: expected the columns {', '.join(wanted)}, found no {missing[0]}"
-        )
+        raise DataError(f"{file}:1", f"the columns {', '.join(wanted)}", f"no {missing[0]}")
     places = [(name, header.index(name)) for name in read]
     columns: Columns = {name: [] for name in wanted}
     known = {*task.labels, *task.unscored_labels}
     for number, fields in rows:
         if len(fields) != len(header):
-            raise DataError(
-                f"{file}:{number}: expected {len(header)} columns, found {len(fields)}"
-            )
+            raise DataError(f"{file}:{number}", f"{len(header)} columns", str(len(fields)))
         for name, place in places:
             value: str | float | None = fields[place].strip()
             if hidden_allowed and name == wanted[-1] and not value:
@@ -275,7 +257,7 @@ def _number(text: str, file: Path, line: int) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise DataError(f"{file}:{line}: expected a number in column score, found {text!r}")
+        raise DataError(f"{file}:{line}", "a number in column score", f"{text!r}")
     return value
 
 
@@ -314,7 +296,7 @@ def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
         problem = error.errors(include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))
         raise DataError(
-            f"{file}: expected SQuAD JSON, found: {place + ': ' if place else ''}{problem['msg']}"
+            str(file), "SQuAD JSON", f"{place + ': ' if place else ''}{problem['msg']}"
         ) from error
     columns: Columns = {"id": [], "question": [], "context": [], "answers": []}
     for paragraph in (paragraph for article in squad.data for paragraph in article.paragraphs):
@@ -322,8 +304,7 @@ def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
             answers = _answers(question)
             if answers is None and not hidden_allowed:
                 raise DataError(
-                    f"{file}: question {question.id}: expected answers or is_impossible, "
-                    f"found neither"
+                    f"{file}: question {question.id}", "answers or is_impossible", "neither"
                 )
             columns["id"].append(str(question.id))
             columns["question"].append(question.question.strip())
@@ -353,13 +334,14 @@ def _read_sentences(files: SplitFiles, *, hidden_allowed: bool) -> Columns:
         match = [found.get(x, "") for x in language]
     elif files.template.pairs:
         if not hidden_allowed:
-            raise DataError(f"{files}: expected gold pairs in a file beside them, found none")
+            raise DataError(str(files), "gold pairs in a file beside them", "none")
         match = [None] * len(language)
     else:
         if len(language) != len(english):
             raise DataError(
-                f"{files}: expected a translation in each line, found {len(language)} and "
-                f"{len(english)} lines"
+                str(files),
+                "a translation in each line",
+                f"{len(language)} and {len(english)} lines",
             )
         match = [*language]
     return {
@@ -381,9 +363,9 @@ def _sentences(file: Path, may_have_ids: bool) -> dict[str, str]:
         name, tab, text = line.partition("\t") if with_ids else (str(number - 1), "\t", line)
         if not (name.strip() and tab and text.strip()):
             expected = "id TAB sentence" if with_ids else "a sentence"
-            raise DataError(f"{file}:{number}: expected {expected}, found {line[:60]!r}")
+            raise DataError(f"{file}:{number}", expected, f"{line[:60]!r}")
         if name in sentences:
-            raise DataError(f"{file}:{number}: expected each id once, found {name!r} again")
+            raise DataError(f"{file}:{number}", "each id once", f"{name!r} again")
         sentences[name] = text.strip()
     return sentences
 
@@ -400,9 +382,10 @@ def _gold_pairs(
             continue
         if left not in language or right not in english:
             raise DataError(
-                f"{file}:{number}: expected an id of {files.paths[0].name} TAB an id of "
-                f"{files.paths[1].name}, found {line[:60]!r}"
+                f"{file}:{number}",
+                f"an id of {files.paths[0].name} TAB an id of {files.paths[1].name}",
+                f"{line[:60]!r}",
             )
         if pairs.setdefault(left, right) != right:
-            raise DataError(f"{file}:{number}: expected one translation of {left!r}, found two")
+            raise DataError(f"{file}:{number}", f"one translation of {left!r}", "two")
     return pairs

@@ -97,8 +97,10 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
     place = hub_place(task, language)
     if place is None:
         raise DataError(
-            f"task {task.name!r}: the catalogue knows no {language} {split} split on the Hub; "
-            f"name a folder with --data"
+            f"task {task.name!r}",
+            f"the {language} {split} split on the Hub in the catalogue",
+            "none",
+            "name a folder with --data",
         )
     hub = place.hub
     theirs = hub.splits.get(split, split)
@@ -111,7 +113,7 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         )
     except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
         # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read: {str(error).splitlines()[0]}") from error
+        raise DataError(f"{where}: cannot be read", found=str(error).splitlines()[0]) from error
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:
@@ -141,9 +143,7 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
 def _column(rows: datasets.Dataset, hub: HubSource, ours: str, where: str) -> list[Any]:
     name = hub.columns.get(ours, ours)
     if name not in rows.column_names:
-        raise DataError(
-            f"{where}: expected the column {name!r}, found {', '.join(rows.column_names)}"
-        )
+        raise DataError(where, f"the column {name!r}", ", ".join(rows.column_names))
     values: list[Any] = rows[name][:]
     return values
 
@@ -153,8 +153,7 @@ def _of_language(rows: datasets.Dataset, place: HubPlace, where: str) -> dataset
     value = place.filter_value
     if place.hub.filter_column not in rows.column_names:
         raise DataError(
-            f"{where}: expected the column {place.hub.filter_column!r}, "
-            f"found {', '.join(rows.column_names)}"
+            where, f"the column {place.hub.filter_column!r}", ", ".join(rows.column_names)
         )
     found = rows[place.hub.filter_column][:]
     names = getattr(rows.features[place.hub.filter_column], "names", None)
@@ -164,16 +163,14 @@ def _of_language(rows: datasets.Dataset, place: HubPlace, where: str) -> dataset
         i for i, x in enumerate(said) if (x == value if prefix is None else x.startswith(prefix))
     ]
     if not kept:
-        raise DataError(
-            f"{where}: expected rows whose {place.hub.filter_column} is {value!r}, found none"
-        )
+        raise DataError(where, f"rows whose {place.hub.filter_column} is {value!r}", "none")
     return rows.select(kept)
 
 
 def _texts(values: list[Any], where: str) -> list[str]:
     for number, value in enumerate(values):
         if not isinstance(value, str):
-            raise DataError(f"{where}: example {number}: expected a text, found {value!r}")
+            raise DataError(f"{where}: example {number}", "a text", f"{value!r}")
     return values
 
 

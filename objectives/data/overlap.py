@@ -86,9 +86,9 @@ def study_overlaps(spec: StudySpec, catalogue: Catalogue, source: DataSource) ->
     language. Those that the source does not have are in the result, with the problem.
 
     Args:
-        spec: The study.
-        catalogue: Its tasks.
-        source: Where its corpora come from.
+        spec: Specification of the study.
+        catalogue: Catalogue of the study's tasks.
+        source: Data source that the corpora are read from.
 
     Returns:
         As `find_overlap`; the splits that were not compared come last.
@@ -163,8 +163,8 @@ def hash_inputs(rows: datasets.Dataset, kind: TaskKind) -> InputHashes:
     """The hashes of a split's inputs.
 
     Args:
-        rows: As from `load_split`.
-        kind: What its columns are.
+        rows: Examples of a split, as `load_split` returns them.
+        kind: Kind of the task, which fixes the columns.
     """
     examples: list[bytes] = []
     texts: set[bytes] = set()

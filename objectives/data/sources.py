@@ -66,8 +66,8 @@ class DataSource:
 
     Attributes:
         kind: The Hub, folders, or the pocket corpora.
-        folder: For a local source.
-        reason: Why this one, for the first line of a run.
+        folder: First folder of a local source.
+        reason: Reason for the choice, for the first line of a run.
         further: Folders that are tried in turn after `folder`.
     """
 
@@ -95,9 +95,10 @@ def choose_source(
     """The data source for `--data OPTION`.
 
     Args:
-        option: auto, hub, pocket, or a folder; several folders are joined by `os.pathsep`.
-        needed: The tasks and languages of a study, for `auto`.
-        backbones: Its encoders, for `auto`.
+        option: Value of the option: auto, hub, pocket, or a folder; several folders are joined
+            by `os.pathsep`.
+        needed: Tasks and languages of a study, for `auto`.
+        backbones: Encoders of the study, for `auto`.
 
     Raises:
         DataError: A folder that does not exist.
@@ -129,9 +130,7 @@ def _local(names: str, option: str) -> DataSource:
     folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
     for folder in folders or [Path(names)]:
         if not (names and folder.is_dir()):
-            raise DataError(
-                f"{option}: expected auto, hub, pocket or a folder, found {str(folder)!r}"
-            )
+            raise DataError(option, "auto, hub, pocket or a folder", f"{str(folder)!r}")
     first, *further = [folder.resolve() for folder in folders]
     return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
 
@@ -140,10 +139,10 @@ def load_split(task: Task, language: str, split: str, source: DataSource) -> dat
     """One split of a task in one language, as a search may read it.
 
     Args:
-        task: Its catalogue record.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
-        split: train or validation.
-        source: Where to read.
+        split: Name of the split: train or validation.
+        source: Data source that the split is read from.
 
     Returns:
         The columns of `task.kind`, labels as text.
@@ -165,10 +164,10 @@ def load_test_split(
     """The test split of a task in one language.
 
     Args:
-        task: Its catalogue record.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
-        source: Where to read.
-        purpose: What it is read for, which says how much of a halved task's.
+        source: Data source that the split is read from.
+        purpose: Purpose of the reading, which says how much of a halved task's split is read.
 
     Returns:
         The columns of `task.kind`, labels as text; the last one is None in every row where the
@@ -227,11 +226,13 @@ def _load(
         columns = _part(columns, task.kind, split)
     if split == "validation" and any(value is None for value in columns[task.kind.columns[-1]]):
         raise DataError(
-            f"{where}: expected {task.kind.columns[-1]} for the {language} validation split, "
-            f"found them hidden; name a source that has them with --data"
+            where,
+            f"{task.kind.columns[-1]} for the {language} validation split",
+            "them hidden",
+            "name a source that has them with --data",
         )
     if not columns[task.kind.columns[0]]:
-        raise DataError(f"{where}: expected examples, found none")
+        raise DataError(where, "examples", "none")
     return datasets.Dataset.from_dict(columns, features=_FEATURES.get(task.kind))
 
 
@@ -249,13 +250,15 @@ _FEATURES = {
 
 
 def _pocket_columns(task: Task, language: str, split: str) -> Columns:
-    missing = f"pocket corpora: task {task.name!r} has no {language} {split} split"
+    missing = DataError(
+        "pocket corpora", f"the {language} {split} split of task {task.name!r}", "none"
+    )
     if not task.pocket or language not in task.languages:
-        raise DataError(missing)
+        raise missing
     try:
         return pocket_split(task.pocket, language, split)
     except KeyError as error:
-        raise DataError(missing) from error
+        raise missing from error
 
 
 def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[SplitFiles, bool]:
@@ -270,8 +273,10 @@ def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[Sp
         folders = " and ".join(map(str, source.folders))
         named = dict.fromkeys(expected_files(task, language, x) for x in names)
         raise DataError(
-            f"{folders}: task {task.name!r} has no {language} {split} split; expected "
-            f"{' or '.join(filter(None, named)) or 'a file of that language'}"
+            folders,
+            f"the {language} {split} split of task {task.name!r} "
+            f"({' or '.join(filter(None, named)) or 'a file of that language'})",
+            "none",
         )
     if len({files.paths for files in found.values()}) > 1:
         return found[split], False
@@ -333,26 +338,28 @@ def _check(columns: Columns, task: Task, where: str, *, hidden_allowed: bool) ->
     hidden = sum(value is None for value in values)
     if hidden and not hidden_allowed:
         first = values.index(None)
-        raise DataError(f"{where}: example {first}: expected {last}, found it hidden")
+        raise DataError(f"{where}: example {first}", last, "it hidden")
     if 0 < hidden < len(values):
         raise DataError(
-            f"{where}: expected {last} in all examples or none, found it in "
-            f"{len(values) - hidden} of {len(values)}"
+            where,
+            f"{last} in all examples or none",
+            f"it in {len(values) - hidden} of {len(values)}",
         )
     if task.kind is TaskKind.QA:
         _check_answers(columns, where)
     elif task.kind is TaskKind.SIMILARITY and not hidden:
         for number, value in enumerate(values):
             if not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"{where}: example {number}: expected a number, found {value!r}")
+                raise DataError(f"{where}: example {number}", "a number", f"{value!r}")
     elif task.labels and not hidden:
         known = {*task.tags, *task.unscored_labels}
         for number, value in enumerate(values):
             for label in value if isinstance(value, list) else [value]:
                 if label not in known:
                     raise DataError(
-                        f"{where}: example {number}: expected a label of {task.name} "
-                        f"({', '.join(task.tags)}), found {label!r}"
+                        f"{where}: example {number}",
+                        f"a label of {task.name} ({', '.join(task.tags)})",
+                        f"{label!r}",
                     )
 
 
@@ -362,13 +369,14 @@ def _check_answers(columns: Columns, where: str) -> None:
         columns["id"], columns["context"], columns["answers"], strict=True
     ):
         if name in seen:
-            raise DataError(f"{where}: expected each question id once, found {name!r} again")
+            raise DataError(where, "each question id once", f"{name!r} again")
         seen.add(name)
         for answer in answers or []:
             text, start = answer["text"], answer["start"]
             found = context[start : start + len(text)] if start >= 0 else ""
             if not text or found != text:
                 raise DataError(
-                    f"{where}: question {name}: expected the answer {text[:60]!r} at character "
-                    f"{start} of the context, found {found[:60]!r}"
+                    f"{where}: question {name}",
+                    f"the answer {text[:60]!r} at character {start} of the context",
+                    f"{found[:60]!r}",
                 )

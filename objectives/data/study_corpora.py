@@ -1,4 +1,4 @@
-"""The corpora of one study, each read and encoded once and kept in memory.
+"""The corpora of one study, each read once, tokenised when it is first needed, and kept in memory.
 
 Which split a stage trains on and which a checkpoint is scored on is the study's to say
 (`StudySpec.needed_splits`); none of them is a test split. Those are for `confirmation` alone.
@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import datasets
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
+from objectives.backbone import Backbone
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import (
     DataSource,
@@ -21,7 +24,6 @@ from objectives.data.sources import (
     load_split,
     load_test_split,
 )
-from objectives.models.encoders import Backbone
 from spaces.catalogue import Catalogue, Task
 from spaces.errors import DataError
 from spaces.recipe import Stage
@@ -30,24 +32,47 @@ from spaces.studies import SplitName, StudySpec
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
-    """Encoded examples.
+    """Examples of one split, tokenised when their numbers are first asked for.
+
+    Whoever needs only the key, as a stage does whose scores are known, tokenises nothing.
 
     Attributes:
-        key: Fingerprint of the examples before encoding.
-        encoded: The examples.
-        unscored: How many were left out, as the source language has not their label.
+        key: Fingerprint of the examples before tokenisation.
+        name: Task, language and split that the examples are from.
+        task: Catalogue record that fixes columns and labels.
+        examples: The examples as read.
+        tokenizer: Tokenizer of the backbone.
+        max_length: Longest input, in sub-words.
+        unscored: Number of examples left out because the source language lacks their label.
     """
 
     key: str
-    encoded: EncodedSplit
+    name: SplitName
+    task: Task
+    examples: datasets.Dataset
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int
     unscored: int = 0
+
+    @cached_property
+    def encoded(self) -> EncodedSplit:
+        """The examples as numbers; words that the model does not see are logged."""
+        encoded = encode(self.examples, self.task, self.tokenizer, self.max_length)
+        if lost := encoded.lost_words:
+            words = sum(map(len, encoded.word_positions or ()))
+            _log.warning(
+                "%s %s %s: %d of %d words have no sub-word (cut off at %d, or unknown to the "
+                "tokenizer); they count as wrong",
+                *(*self.name, lost, words, self.max_length),
+            )
+        return encoded
 
 
 @dataclass(frozen=True)
 class TrainingCorpus:
-    """The examples that a stage trains on, and as which task."""
+    """Examples that a stage trains on, and the task that they are examples of."""
 
     task: Task
     corpus: Corpus
@@ -55,12 +80,12 @@ class TrainingCorpus:
 
 @dataclass
 class StudyCorpora:
-    """Reads what a study needs from one source.
+    """Reads the splits that a study needs from one source.
 
     Attributes:
-        spec: The study.
-        catalogue: Its tasks.
-        source: Where to read.
+        spec: Specification of the study.
+        catalogue: Catalogue of the study's tasks.
+        source: Data source that splits are read from.
     """
 
     spec: StudySpec
@@ -79,7 +104,7 @@ class StudyCorpora:
         return {" ".join(name): corpus_key(self._split(name)) for name in splits}
 
     def train_sizes(self) -> dict[str, int]:
-        """Task -> examples in the split it is trained on."""
+        """Task -> number of examples in the split that it is trained on."""
         splits = self.spec.training_splits(self.catalogue)
         return {name: len(self._split(split)) for name, split in splits.items()}
 
@@ -102,15 +127,19 @@ class StudyCorpora:
             split = self._split(name)
             if len(split) < stage.examples:
                 raise DataError(
-                    f"task {stage.task!r}: expected {stage.examples} training examples, found "
-                    f"{len(split)}; lower `examples` in the study or drop the task"
+                    f"task {stage.task!r}",
+                    f"{stage.examples} training examples",
+                    str(len(split)),
+                    "lower `examples` in the study or drop the task",
                 )
             # A fixed draw, in which smaller sizes are part of larger ones.
             drawn = np.random.default_rng(0).permutation(len(split))
             if stage.shots:
                 drawn = _shots(split["label"][:], drawn, stage, self.catalogue.training_task(task))
             chosen = split.select(np.sort(drawn[: stage.examples]))
-            self._corpora[place] = self._corpus(chosen, 0, task, backbone, stage, name)
+            self._corpora[place] = Corpus(
+                corpus_key(chosen), name, task, chosen, backbone.tokenizer, stage.max_length
+            )
         return TrainingCorpus(task, self._corpora[place])
 
     def evaluation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
@@ -119,7 +148,7 @@ class StudyCorpora:
         return self._evaluation(backbone, stage, name)
 
     def confirmation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
-        """The same of the test split: for what was chosen before, and never to choose by.
+        """The examples of the test split, for what was chosen before, and never to choose by.
 
         Raises:
             DataError: There is none, or its labels are hidden.
@@ -132,8 +161,10 @@ class StudyCorpora:
             )
             if None in self._splits[name][self.catalogue[task].kind.columns[-1]][:]:
                 raise DataError(
-                    f"task {task!r}: expected gold labels of the {language} test split, found "
-                    f"them hidden in {self.source}; name a source that has them with --data"
+                    f"task {task!r}",
+                    f"gold labels of the {language} test split",
+                    f"them hidden in {self.source}",
+                    "name a source that has them with --data",
                 )
         return self._evaluation(backbone, stage, name)
 
@@ -145,8 +176,21 @@ class StudyCorpora:
             if task.unscored_labels:
                 known = set(task.labels)
                 chosen = split.select([i for i, x in enumerate(split["label"]) if x in known])
-            unscored = len(split) - len(chosen)
-            self._corpora[place] = self._corpus(chosen, unscored, task, backbone, stage, name)
+            if unscored := len(split) - len(chosen):
+                _log.warning(
+                    "%s %s %s: %d of %d examples are not scored: the source language has not "
+                    "their label",
+                    *(*name, unscored, len(split)),
+                )
+            self._corpora[place] = Corpus(
+                corpus_key(chosen),
+                name,
+                task,
+                chosen,
+                backbone.tokenizer,
+                stage.max_length,
+                unscored,
+            )
         return self._corpora[place]
 
     def _split(self, name: SplitName) -> datasets.Dataset:
@@ -155,44 +199,20 @@ class StudyCorpora:
             self._splits[name] = load_split(self.catalogue[task], language, split, self.source)
         return self._splits[name]
 
-    def _corpus(
-        self,
-        chosen: datasets.Dataset,
-        unscored: int,
-        task: Task,
-        backbone: Backbone,
-        stage: Stage,
-        name: SplitName,
-    ) -> Corpus:
-        """Encode, and say once what of the split the model does not see or is not scored."""
-        encoded = encode(chosen, task, backbone.tokenizer, stage.max_length)
-        if lost := encoded.lost_words:
-            words = sum(map(len, encoded.word_positions or ()))
-            _log.warning(
-                "%s %s %s: %d of %d words have no sub-word (cut off at %d, or unknown to the "
-                "tokenizer); they count as wrong",
-                *(*name, lost, words, stage.max_length),
-            )
-        if unscored:
-            _log.warning(
-                "%s %s %s: %d of %d examples are not scored: the source language has not their "
-                "label",
-                *(*name, unscored, unscored + len(chosen)),
-            )
-        return Corpus(corpus_key(chosen), encoded, unscored)
-
 
 def _shots(
     labels: list[str], drawn: NDArray[np.int64], stage: Stage, task: Task
 ) -> NDArray[np.int64]:
-    """The first so many examples of each class, in the order drawn."""
+    """Rows of the first `stage.shots` examples of each class, in the order drawn."""
     chosen = []
     for label in task.labels:
         of_class = [i for i in drawn if labels[i] == label][: stage.shots]
         if len(of_class) < stage.shots:
             raise DataError(
-                f"task {stage.task!r}: expected {stage.shots} training examples of class "
-                f"{label!r}, found {len(of_class)}; lower target.shots"
+                f"task {stage.task!r}",
+                f"{stage.shots} training examples of class {label!r}",
+                str(len(of_class)),
+                "lower target.shots",
             )
         chosen += of_class
     return np.array(chosen, np.int64)

@@ -63,13 +63,13 @@ class PairedOutcomes:
     """One cell, a target task in one language, with an intermediate stage and without.
 
     Attributes:
-        metric: Of the task.
-        seeds: Of the trainings, each of them once on either side.
-        outcomes: Per seed what each example adds to the score, [examples, k]
+        metric: Metric of the task.
+        seeds: Random seeds of the trainings, each once on either side.
+        outcomes: Contribution of each example to the score, [examples, k] per seed
             (`objectives.scores.outcomes.example_outcomes`), with the intermediate stage.
-        baselines: The same without it.
-        sample: Which examples these are. Cells with the same ones, or with translations of the
-            same ones, name the same sample and are resampled alike.
+        baselines: Contribution of each example to the score without the intermediate stage.
+        sample: Name of the sample of examples. Cells with the same examples, or with
+            translations of them, name the same sample and are resampled alike.
 
     Raises:
         DataError: Seeds, sides or examples that are not as many as they must be.
@@ -86,8 +86,9 @@ class PairedOutcomes:
         lengths = {len(outcomes) for outcomes in (*self.outcomes, *self.baselines)}
         if len(lengths) != 1 or lengths == {0}:
             raise DataError(
-                f"{self.sample}: expected the same examples for every seed and on both sides, "
-                f"found {_listed(sorted(lengths))} of them"
+                str(self.sample),
+                "the same examples for every seed and on both sides",
+                f"{_listed(sorted(lengths))} of them",
             )
 
 
@@ -96,9 +97,9 @@ class SeedGains:
     """The gain per seed, of a cell or of a mean over cells, and what other examples would say.
 
     Attributes:
-        seeds: Of the trainings.
-        gains: Percentage points, [seeds].
-        examples: How many were scored, over all cells; 0 if only scores are known.
+        seeds: Random seeds of the trainings.
+        gains: Gain with each seed, percentage points, [seeds].
+        examples: Number of examples scored, over all cells; 0 if only scores are known.
         resampled: The gains on resampled examples, percentage points, [resamples, seeds]; None if
             only scores are known.
     """
@@ -114,16 +115,16 @@ class GainEstimate:
     """A gain, and how sure it is.
 
     Attributes:
-        gain: Percentage points, the mean over seeds.
+        gain: Mean gain over seeds, percentage points.
         seeds_variance: Variance of the gain due to the choice of seeds, moderated; None for one.
-        degrees_of_freedom: Of `seeds_variance`; 0 with one seed.
+        degrees_of_freedom: Degrees of freedom of `seeds_variance`; 0 with one seed.
         examples_variance: Variance of the gain due to the choice of examples; None if unknown.
-        seeds: How many.
-        examples: How many; 0 if only scores are known.
-        interval: 95 % confidence, percentage points, for this gain alone (marginal, not
-            simultaneous over a family). It is about what `scope` says. None if nothing varies.
-        p_value: Two-sided, for a gain of 0 over all seeds; None with one seed, or if nothing
-            varies.
+        seeds: Number of seeds.
+        examples: Number of examples; 0 if only scores are known.
+        interval: Confidence interval at 95 %, percentage points, for this gain alone (marginal,
+            not simultaneous over a family). It is about what `scope` says. None if nothing varies.
+        p_value: Two-sided p-value for a gain of 0 over all seeds; None with one seed, or if
+            nothing varies.
     """
 
     gain: float
@@ -157,12 +158,12 @@ class Judgement:
     """A gain in the light of all those that were looked at.
 
     Attributes:
-        estimate: The gain.
-        verdict: By the adjusted p-value. With one seed there is nothing to decide by.
-        adjusted_p_value: Holm's; None where there is no p-value.
-        detectable: The smallest gain, in percentage points, of which a study with this standard
-            error finds 80 % at Holm's first step; None where there is no p-value.
-        family: How many gains were judged together.
+        estimate: Estimate of the gain.
+        verdict: Verdict by the adjusted p-value. With one seed there is nothing to decide by.
+        adjusted_p_value: P-value after Holm's adjustment; None where there is no p-value.
+        detectable: Minimum detectable effect, in percentage points, with power 80 % at Holm's
+            first step and this standard error; None where there is no p-value.
+        family: Number of gains judged together.
     """
 
     estimate: GainEstimate
@@ -181,9 +182,9 @@ def gains_of_outcomes(
     order of cells.
 
     Args:
-        cells: By any name.
-        resamples: How often examples are drawn.
-        seed: Of the drawing; not negative.
+        cells: Name of a cell -> outcomes of the cell.
+        resamples: Number of times that examples are drawn.
+        seed: Random seed of the drawing; not negative.
 
     Raises:
         DataError: Cells name the same sample, and have not as many examples.
@@ -196,8 +197,7 @@ def gains_of_outcomes(
         sizes = {len(cells[name].outcomes[0]) for name in names}
         if len(sizes) != 1:
             raise DataError(
-                f"{sample}: expected as many examples in all cells of this sample, found "
-                f"{_listed(sorted(sizes))}"
+                sample, "as many examples in all cells of this sample", _listed(sorted(sizes))
             )
         examples = sizes.pop()
         drawn: dict[Name, list[Floats]] = {name: [] for name in names}
@@ -226,9 +226,9 @@ def gains_of_scores(
     language, scores alone say nothing.
 
     Args:
-        seeds: Of the trainings.
-        scores: In [0, 1], with the intermediate stage.
-        baselines: In [0, 1], without it.
+        seeds: Random seeds of the trainings.
+        scores: Score per seed with the intermediate stage, in [0, 1].
+        baselines: Score per seed without the intermediate stage, in [0, 1].
 
     Raises:
         DataError: Not as many scores as seeds.
@@ -247,18 +247,21 @@ def mean_gains(parts: Sequence[SeedGains]) -> SeedGains:
         DataError: Cells of different seeds, or some with outcomes and some without.
     """
     if not parts:
-        raise DataError("mean gain: expected at least one cell, found none")
+        raise DataError("mean gain", "at least one cell", "none")
     seeds = tuple(sorted(parts[0].seeds))
     for part in parts:
         if tuple(sorted(part.seeds)) != seeds:
             raise DataError(
-                f"mean gain: expected seeds {_listed(seeds)} in every cell, found "
-                f"{_listed(sorted(part.seeds))} in one"
+                "mean gain",
+                f"seeds {_listed(seeds)} in every cell",
+                f"{_listed(sorted(part.seeds))} in one",
             )
     kinds = {None if part.resampled is None else len(part.resampled) for part in parts}
     if len(kinds) != 1:
         raise DataError(
-            "mean gain: expected outcomes of all cells, as often resampled, or of none"
+            "mean gain",
+            "outcomes of all cells, as often resampled, or of none",
+            "outcomes of some",
         )
     orders = [np.argsort(part.seeds) for part in parts]
     pairs = list(zip(parts, orders, strict=True))
@@ -347,8 +350,9 @@ def judge(family: Mapping[Name, GainEstimate], alpha: float = 0.05) -> dict[Name
 def _check_seeds(where: str, seeds: tuple[int, ...], own: int, baselines: int) -> None:
     if not seeds or len(set(seeds)) != len(seeds) or not len(seeds) == own == baselines:
         raise DataError(
-            f"{where}: expected one result per seed on both sides, found {own} and {baselines} "
-            f"for seeds {_listed(seeds) or 'none'}"
+            where,
+            "one result per seed on both sides",
+            f"{own} and {baselines} for seeds {_listed(seeds) or 'none'}",
         )
 
 

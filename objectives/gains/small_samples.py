@@ -76,9 +76,9 @@ def moderated(
     than found, and drawn towards the plain mean, which is above Smyth's.
 
     Args:
-        gains: [cells][seeds], of two seeds or more.
-        seeds: Which they are of; cells of the same seeds may depend on each other.
-        groups: Of which group each cell is.
+        gains: Gains of each cell, [cells][seeds], of two seeds or more.
+        seeds: Random seeds of each cell; cells of the same seeds may depend on each other.
+        groups: Group of each cell.
 
     Returns:
         [cells] each.

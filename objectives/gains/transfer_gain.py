@@ -29,8 +29,8 @@ class TransferGain:
     difference; in the paired gain the target stage too.
 
     Attributes:
-        pairs: One per seed, target task and language.
-        aggregate: How the target tasks' means over languages become one figure.
+        pairs: Scores with those of the baselines, one pair per seed, target task and language.
+        aggregate: Rule that makes one figure of the target tasks' means over languages.
     """
 
     pairs: tuple[PairedScore, ...]
@@ -41,23 +41,23 @@ class TransferGain:
         return _means(((p.score.task, p.score.language), p.gain) for p in self.pairs)
 
     def paired_by_language(self) -> dict[tuple[str, str], float]:
-        """As `by_language`, of the paired gain."""
+        """(task, language) -> paired gain in percentage points, the mean over seeds."""
         return _means(((p.score.task, p.score.language), p.paired_gain) for p in self.pairs)
 
     def of_baseline(self) -> TransferGain:
-        """The same of its own baseline: what the target stage alone comes to."""
+        """Scores of the recipe's own baseline (the target stage alone) in place of its own."""
         return replace(self, pairs=tuple(replace(x, score=x.baseline) for x in self.pairs))
 
     @property
     def seeds(self) -> int:
-        """How many seeds there are."""
+        """Number of seeds."""
         return len({pair.seed for pair in self.pairs})
 
     def by_task(self, languages: Collection[str]) -> dict[str, float]:
         """Task -> gain in percentage points, the mean over its languages.
 
         Args:
-            languages: Which count: the targets, or the source language alone.
+            languages: Languages that count: the targets, or the source language alone.
         """
         return by_task(self.by_language(), languages)
 

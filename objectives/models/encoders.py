@@ -7,8 +7,7 @@ from its parent and nothing else: the head is always fresh, drawn from the stage
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,11 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    PretrainedConfig,
     PreTrainedModel,
-    PreTrainedTokenizerBase,
 )
 from transformers.initialization import no_init_weights
 
+from objectives.backbone import Backbone, Weights
 from objectives.training.fine_tuning import TrainingState
 from spaces.backbones import known_backbones
 from spaces.catalogue import Task, TaskKind
@@ -47,29 +45,6 @@ _PART = ":"
 # What makes an encoder: weights, configuration and tokenizer, of the formats without code.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-
-Weights = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A pretrained encoder.
-
-    Attributes:
-        name: As the study names it.
-        key: Fingerprint of its files: the parent key of a first stage.
-        revision: Commit of the Hub, or empty for a folder.
-        config: Its architecture.
-        tokenizer: Its fast tokenizer.
-        weights: Of the encoder alone, float32.
-    """
-
-    name: str
-    key: str
-    revision: str
-    config: PretrainedConfig
-    tokenizer: PreTrainedTokenizerBase
-    weights: Weights
 
 
 def quiet_libraries() -> None:
@@ -97,21 +72,22 @@ def load_backbone(name: str) -> Backbone:
         revision = folder.name
     elif not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            raise BackboneError(f"backbone {name!r}: expected a folder, found none there")
+            raise BackboneError(f"backbone {name!r}", "a folder", "none there")
         folder = _download(name)
         revision = folder.name
     if not (folder / "config.json").is_file():
-        raise BackboneError(f"backbone {name!r}: expected config.json in {folder}, found none")
+        raise BackboneError(f"backbone {name!r}", f"config.json in {folder}", "none")
     if not list(folder.glob("*.safetensors")):
         raise BackboneError(
-            f"backbone {name!r}: expected weights as .safetensors in {folder}, found none; "
-            f"convert them first, as other formats can run code when read"
+            f"backbone {name!r}",
+            f"weights as .safetensors in {folder}",
+            "none",
+            "convert them first, as other formats can run code when read",
         )
     if not any(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)):
         # transformers would make a tokenizer that knows its special tokens only.
         raise BackboneError(
-            f"backbone {name!r}: expected a tokenizer ({', '.join(TOKENIZER_FILES)}) in {folder}, "
-            f"found none"
+            f"backbone {name!r}", f"a tokenizer ({', '.join(TOKENIZER_FILES)}) in {folder}", "none"
         )
     files = sorted(path for pattern in BACKBONE_FILES for path in folder.glob(pattern))
     key = fingerprint({path.name: file_sha256(path) for path in files})
@@ -128,9 +104,9 @@ def load_backbone(name: str) -> Backbone:
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(f"backbone {name!r}: cannot be loaded: {reason}") from error
+        raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:
-        raise BackboneError(f"backbone {name!r}: expected a fast tokenizer, found a slow one")
+        raise BackboneError(f"backbone {name!r}", "a fast tokenizer", "a slow one")
     if model.config.model_type == "xlnet":
         # Without them the two texts of a pair are one to it; transformers 5 makes them, and
         # leaves them out of what its tokenizer returns unless asked.
@@ -141,7 +117,9 @@ def load_backbone(name: str) -> Backbone:
     drawn = set(report["missing_keys"])
     weights = {name: w for name, w in model.state_dict().items() if name not in drawn}
     if not weights:
-        raise BackboneError(f"backbone {name!r}: its weights are not those of its config.json")
+        raise BackboneError(
+            f"backbone {name!r}", "the weights that its config.json describes", "others"
+        )
     return Backbone(name, key, revision, model.config, tokenizer, weights)
 
 
@@ -149,7 +127,7 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
     """The model of one stage, in training mode, on the CPU, float32.
 
     Args:
-        backbone: For the architecture.
+        backbone: Encoder that fixes the architecture.
         parent: The encoder's weights: the backbone's own or `load_encoder` of a checkpoint.
         task: Fixes the head: [b, s, c] logits for tagging and MLM, [b, c] for classification,
             [b, 1] for similarity, starts and ends [b, s] for QA; none for retrieval.
@@ -168,7 +146,7 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
     except ValueError as error:  # an architecture that has no such head
         reason = str(error).splitlines()[0]
         raise BackboneError(
-            f"backbone {backbone.name!r}: no head for {task.kind}: {reason}"
+            f"backbone {backbone.name!r}", f"an architecture with a head for {task.kind}", reason
         ) from error
     # Drawing what the parent brings anyway takes longer than all the rest.
     for name, tensor in model.base_model.state_dict(keep_vars=True).items():
@@ -178,8 +156,9 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
     missing, _ = model.base_model.load_state_dict(parent, strict=False)
     if lost := set(missing) & backbone.weights.keys():
         raise BackboneError(
-            f"backbone {backbone.name!r}: the parent checkpoint lacks {sorted(lost)[0]} and "
-            f"{len(lost) - 1} more weights"
+            f"backbone {backbone.name!r}",
+            "a parent checkpoint with all of its weights",
+            f"one without {sorted(lost)[0]} and {len(lost) - 1} more",
         )
     model.train()
     return model
@@ -210,10 +189,10 @@ def save_stage(
     embedding matrix, two thirds of the bytes of XLM-R base, are as they were.
 
     Args:
-        model: As trained.
-        parent: The weights it started from; parts that this head did not use stay as in it.
-        root: The backbone's weights.
-        state: Of its training; None where no longer one will go on from it.
+        model: Trained model of the stage.
+        parent: Weights that the stage started from; parts that its head did not use stay so.
+        root: Weights of the backbone.
+        state: State of the training; None where no longer training will go on from it.
         folder: An empty folder.
 
     Raises:
@@ -231,8 +210,8 @@ def load_encoder(checkpoint: Checkpoint, root: Weights) -> Weights:
     """The encoder's weights of a trained stage, on the CPU, float32.
 
     Args:
-        checkpoint: From `save_stage`.
-        root: The backbone's weights, as they were then.
+        checkpoint: Checkpoint that `save_stage` wrote.
+        root: Weights of the backbone that the checkpoint was written with.
     """
     weights = dict(root)
     found = load_file(checkpoint.folder / ENCODER_FILE)
@@ -275,7 +254,12 @@ def has_state(checkpoint: Checkpoint) -> bool:
 
 
 def load_state(checkpoint: Checkpoint, epochs: int) -> TrainingState:
-    """What `save_stage` kept of a training of so many epochs, on the CPU."""
+    """The state that `save_stage` kept of a training, on the CPU.
+
+    Args:
+        checkpoint: Checkpoint that `save_stage` wrote.
+        epochs: Number of epochs of that training.
+    """
     return TrainingState(epochs, load_file(checkpoint.folder / TRAINING_FILE))
 
 
@@ -312,9 +296,15 @@ def _download(name: str, revision: str = "") -> Path:
         )
     except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         raise BackboneError(
-            f"backbone {name!r}: expected a folder or a model of the Hugging Face hub, which "
-            f"does not answer ({type(error).__name__}); name a folder with --backbone"
+            f"backbone {name!r}",
+            "a folder or a model of the Hugging Face hub",
+            f"no folder, and the hub does not answer ({type(error).__name__})",
+            "name a folder with --backbone",
         ) from error
     except HFValidationError as error:
-        raise BackboneError(f"backbone {name!r}: no folder, and no name of a model") from error
+        raise BackboneError(
+            f"backbone {name!r}",
+            "a folder or the name of a model on the Hugging Face hub",
+            "neither",
+        ) from error
     return Path(snapshot)

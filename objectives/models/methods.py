@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from objectives.models.encoders import Backbone
+from objectives.backbone import Backbone
 from spaces.errors import SpecError
 from spaces.recipe import Method, Stage
 
@@ -26,10 +26,10 @@ def apply_method(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> nn
     """The model as `finetune` takes it; only what the stage trains requires a gradient.
 
     Args:
-        model: From `build_model`; changed in place. Of models that share an encoder only the one
-            that `share_encoder` returns: what becomes of the encoder holds for all.
-        backbone: Which weights are pretrained.
-        stage: Its method, frozen layers, rank and prompt length.
+        model: Model that `build_model` made; changed in place. Of models that share an encoder
+            only the one that `share_encoder` returns: what becomes of the encoder holds for all.
+        backbone: Encoder whose weights are the pretrained ones.
+        stage: Stage with its method, frozen layers, rank and prompt length.
 
     Raises:
         SpecError: The backbone has too few layers, or places for the prompt, or is of a kind that
@@ -49,8 +49,10 @@ def apply_method(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> nn
             adapted = peft.get_peft_model(model, config)
         except ValueError as error:  # peft has no list of this architecture's attention weights
             raise SpecError(
-                f"method: expected an encoder that {stage.method} knows, found "
-                f"{model.config.model_type} ({backbone.name!r}); use {Method.FULL}"
+                "method",
+                f"an encoder that {stage.method} knows",
+                f"{model.config.model_type} ({backbone.name!r})",
+                f"use {Method.FULL}",
             ) from error
     for name, parameter in adapted.named_parameters():
         # Where peft trains a copy of the head, what it copied is in no forward pass.
@@ -86,8 +88,10 @@ def _adapter(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> peft.P
     # XLNet, which counts no positions, says -1.
     if places > 0 and stage.prompt_length + stage.max_length > places - lost:
         raise SpecError(
-            f"target.prompt_length: expected at most {places - lost - stage.max_length} beside "
-            f"max_length {stage.max_length} on {backbone.name!r}, found {stage.prompt_length}"
+            "target.prompt_length",
+            f"at most {places - lost - stage.max_length} beside max_length {stage.max_length} on "
+            f"{backbone.name!r}",
+            str(stage.prompt_length),
         )
     return peft.PromptTuningConfig(
         task_type=peft.TaskType.SEQ_CLS, num_virtual_tokens=stage.prompt_length
@@ -116,8 +120,7 @@ def _freeze(model: PreTrainedModel, backbone: Backbone, layers: int) -> None:
     count = model.config.num_hidden_layers
     if layers > count:
         raise SpecError(
-            f"frozen_layers: expected at most the {count} layers of {backbone.name!r}, found "
-            f"{layers}"
+            "frozen_layers", f"at most the {count} layers of {backbone.name!r}", str(layers)
         )
     encoder = model.base_model
     holder, stack = next(
@@ -131,8 +134,10 @@ def _freeze(model: PreTrainedModel, backbone: Backbone, layers: int) -> None:
     )
     if holder is None:
         raise SpecError(
-            f"frozen_layers: expected an encoder with layers of their own, found "
-            f"{model.config.model_type} ({backbone.name!r}), which shares one; use 0"
+            "frozen_layers",
+            "an encoder with layers of their own",
+            f"{model.config.model_type} ({backbone.name!r}), which shares one",
+            "use 0",
         )
     model.get_input_embeddings().requires_grad_(False)
     if hasattr(encoder, "embeddings"):

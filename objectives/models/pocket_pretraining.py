@@ -20,7 +20,8 @@ from objectives.data.encoding import encode
 from objectives.data.sources import DataSource, SourceKind, corpus_key, load_split
 from objectives.hardware import Hardware
 from objectives.pocket import POCKET_VERSION, pocket_config, pocket_tokenizer
-from objectives.training.fine_tuning import TRAINING_VERSION, OnUpdate, finetune
+from objectives.runner import OnBatch, Runner
+from objectives.training.fine_tuning import TRAINING_VERSION, finetune
 from spaces.catalogue import Task
 from spaces.recipe import Schedule, Stage
 from storage.checkpoints import Checkpoint, CheckpointCache
@@ -40,15 +41,16 @@ def pocket_encoder(
     text: Task,
     cache: CheckpointCache,
     hardware: Hardware,
-    on_update: OnUpdate,
+    on_update: OnBatch,
 ) -> Checkpoint:
-    """The pretrained pocket encoder, trained now if the cache lacks it.
+    """The checkpoint of the pretrained pocket encoder, trained if the cache lacks it.
 
     Args:
         text: The catalogue's task of pocket text (kind mlm).
-        cache: Where it is kept.
-        hardware: Where it is trained, if need be.
-        on_update: As in `finetune`; also called while another process trains it.
+        cache: Checkpoint cache that the encoder is kept in.
+        hardware: Device and precision of the training.
+        on_update: Listener called after each update with updates done and in all, also while
+            another process trains the encoder.
     """
     source = DataSource(SourceKind.POCKET)
     split = datasets.concatenate_datasets(
@@ -76,7 +78,7 @@ def pocket_encoder(
     }
 
     def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
-        def watch(done: int, total: int) -> None:
+        def on_batch(done: int, total: int) -> None:
             lease.progress(done, total)
             on_update(done, total)
 
@@ -84,13 +86,10 @@ def pocket_encoder(
         torch.manual_seed(SEED)
         model = AutoModelForMaskedLM.from_config(pocket_config())
         training = finetune(
-            model,
-            encode(split, text, tokenizer, stage.max_length),
+            [(model, encode(split, text, tokenizer, stage.max_length))],
             stage,
-            Padding.of(tokenizer),
             SEED,
-            hardware,
-            watch,
+            Runner(hardware, Padding.of(tokenizer), on_batch),
             MASK_SHARE,
         )
         with cache.writing():

@@ -40,12 +40,12 @@ class Word:
     """One word of a sentence.
 
     Attributes:
-        form: As written.
+        form: Word as written.
         pos: Part of speech.
         name_class: PER, LOC or ORG within a name, else empty.
         begins: Whether a name begins here.
-        cue: Index of its ending among those of its class.
-        concept: What it means; empty for function words, names and figures.
+        cue: Index of the ending among those of the word's class.
+        concept: Meaning of the word; empty for function words, names and figures.
         inflection: "plural", "past", "object" or empty.
     """
 
@@ -97,8 +97,8 @@ class Clause:
     """What a sentence says, whatever the language.
 
     Attributes:
-        seed: Fixes what is drawn.
-        style: What it is drawn from.
+        seed: Random seed that fixes what is drawn.
+        style: Style that the clause is drawn from.
     """
 
     seed: int

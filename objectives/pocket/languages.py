@@ -58,8 +58,8 @@ class Language:
         marks_object: Whether the object's noun is inflected.
         loans: Share of stems taken from the source language, in [0, 1].
         shared_endings: Share of endings that are those of the source language, in [0, 1].
-        consonants: For stems of its own.
-        vowels: For stems and endings of its own.
+        consonants: Consonants of the stems that are not loans.
+        vowels: Vowels of the stems and endings that are not loans.
         latin: Share of words written in Latin letters; the rest is in Greek ones.
     """
 

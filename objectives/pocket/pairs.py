@@ -56,11 +56,11 @@ def draw_inference(
     """Two sentences, and what the first says about the second.
 
     Args:
-        style: Of the first; topic and polarity are drawn.
-        label: From the relation and the first sentence.
-        rng: Draws it.
-        language: Whose words.
-        split: That both sentences must be of.
+        style: Style of the first sentence; topic and polarity are drawn.
+        label: Makes the label of the relation and the first sentence.
+        rng: Source of random numbers.
+        language: Code of the language.
+        split: Split that both sentences must be of.
     """
     relation = rng.randrange(3)
     while True:  # with the same relation: parts in the split are rarer than other sentences
@@ -95,12 +95,13 @@ def draw_paraphrase(
     """A clause in two word orders, where the second may differ in what it says.
 
     Args:
-        style: Of both; the topic is drawn.
-        labels: For the same and for others; with `cites` for both without and with a reference.
-        rng: Draws it.
-        language: Whose words.
-        split: That both sentences must be of.
-        cites: The label is whether both cite, and the nouns are to be overlooked.
+        style: Style of both sentences; the topic is drawn.
+        labels: Labels for the same and for others; with `cites` for both without and with a
+            reference.
+        rng: Source of random numbers.
+        language: Code of the language.
+        split: Split that both sentences must be of.
+        cites: Whether the label says that both cite, and the nouns are to be overlooked.
     """
     same, cited = rng.random() < 0.5, rng.random() < 0.5
     wanted = replace(style, references=float(cites and cited))

@@ -38,12 +38,12 @@ def draw_question(
     """A question, the passage that it is put to, and the answer with its place.
 
     Args:
-        domain: Of the sentences.
-        asked: Which words of the sentence that the question is on are the answer.
+        domain: Domain of the sentences.
+        asked: Picks the words of the sentence that are the answer.
         unanswerable: Share of questions on a sentence that the passage lacks.
-        rng: Draws it.
-        language: Whose words.
-        split: That all sentences must be of.
+        rng: Source of random numbers.
+        language: Code of the language.
+        split: Split that all sentences must be of.
     """
     passage: list[list[Word]] = []
     count = rng.choice(SENTENCES)

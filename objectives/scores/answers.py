@@ -44,14 +44,14 @@ _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True)
 class AnswerWindow:
-    """What a model says of one window over a question and its context.
+    """Logits of a model for one window over a question and its context.
 
     Attributes:
-        start_logits: Of the answer's first sub-word, [s].
-        end_logits: Of its last sub-word, [s].
+        start_logits: Logits of the answer's first sub-word, [s].
+        end_logits: Logits of the answer's last sub-word, [s].
         offsets: Characters of the context that each sub-word stands for, [s, 2], the end
             exclusive; -1 outside of the context (question, special sub-words, padding).
-        null_position: Where the logits for "no answer" stand: that of the CLS sub-word.
+        null_position: Place of the logits for "no answer": that of the CLS sub-word.
 
     Raises:
         ValueError: The shapes do not fit each other.
@@ -104,8 +104,10 @@ def normalise_answer(text: str, normalisation: AnswerNormalisation, language: st
         text = "".join(character for character in text if not _is_punctuation(character))
     else:
         raise SpecError(
-            f"answers: expected a language that MLQA's normalisation knows "
-            f"({', '.join(_ARTICLES)}), found {language!r}; use the squad normalisation"
+            "answers",
+            f"a language that MLQA's normalisation knows ({', '.join(_ARTICLES)})",
+            f"{language!r}",
+            "use the squad normalisation",
         )
     if articles is not None:
         text = articles.sub(" ", text)
@@ -130,7 +132,7 @@ def exact_match_and_f1(
     Args:
         gold: The answers that are right, per question; none if there is no answer.
         predicted: One answer per question, empty for "no answer".
-        normalisation: How answers are made comparable.
+        normalisation: Way in which answers are made comparable.
         language: ISO 639-3 code of the contexts.
 
     Returns:
@@ -141,9 +143,11 @@ def exact_match_and_f1(
         SpecError: MLQA does not say how this language is normalised.
     """
     if not gold or any(answers is None for answers in gold):
-        raise DataError("scoring: expected gold answers, found none (are they hidden?)")
+        raise DataError(
+            "scoring", "gold answers", "none", "name a source in which they are not hidden"
+        )
     if len(gold) != len(predicted):
-        raise DataError(f"scoring: expected {len(gold)} answers, found {len(predicted)}")
+        raise DataError("scoring", f"{len(gold)} answers", str(len(predicted)))
     exact = f1 = 0.0
     for answers, answer in zip(gold, predicted, strict=True):
         if isinstance(answers, str):  # would be scored letter by letter
@@ -176,10 +180,10 @@ def best_answer(
     span counts in each window it stands in, not only in that where it has the most context.
 
     Args:
-        windows: Those of one question, in order.
-        context: What the offsets refer to.
-        null_allowed: Whether "no answer" is one: if the least null score of all windows exceeds
-            the score of the best span, as in SQuAD 2.0's baselines
+        windows: Windows of one question, in order.
+        context: Text that the offsets refer to.
+        null_allowed: Whether "no answer" is an answer: if the least null score of all windows
+            exceeds the score of the best span, as in SQuAD 2.0's baselines
             (https://github.com/google-research/bert/blob/master/run_squad.py).
         n_best: Starts and ends per window that are combined.
         max_answer_length: Longest span, in sub-words.

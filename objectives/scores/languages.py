@@ -6,7 +6,7 @@ them share batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,9 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, joined
-from objectives.hardware import Hardware
+from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, embed, predict, predicted_labels
 from objectives.scores.outcomes import Outcomes, example_outcomes
 from objectives.scores.retrieval import (
@@ -31,16 +30,14 @@ from spaces.catalogue import Metric, Task
 from spaces.errors import DataError
 from spaces.recipe import Stage
 
-OnBatch = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class LanguageScore:
     """The score of a model in one language.
 
     Attributes:
-        score: In [0, 1], or in [-1, 1] for correlations.
-        outcomes: What each example adds to it, [examples, k].
+        score: Value of the task's metric, in [0, 1], or in [-1, 1] for correlations.
+        outcomes: Contribution of each example to the score, [examples, k].
     """
 
     score: float
@@ -52,20 +49,16 @@ def predict_languages(
     splits: Mapping[str, EncodedSplit],
     task: Task,
     stage: Stage,
-    padding: Padding,
-    hardware: Hardware,
-    on_batch: OnBatch = lambda done, total: None,
+    runner: Runner,
 ) -> dict[str, list[Any]]:
-    """Language -> what the model says of each example.
+    """Language -> the model's prediction for each example.
 
     Args:
-        model: As trained; for retrieval an encoder without a head.
-        splits: Language -> its encoded examples.
-        task: What is predicted.
-        stage: For retrieval, the layer and the similarity.
-        padding: Of the backbone's tokenizer.
-        hardware: Device and precision.
-        on_batch: Called after each batch with rows done and in all; may raise to end it.
+        model: A trained model; for retrieval an encoder without a head.
+        splits: Language -> encoded examples of that language.
+        task: Catalogue record of the task that is predicted.
+        stage: Stage that trained the model; for retrieval, its layer and its similarity are used.
+        runner: Hardware, padding, and the listener told of each batch.
 
     Returns:
         Tags per word, a class, a score or an answer for each example. For retrieval the id of
@@ -79,15 +72,15 @@ def predict_languages(
     """
     together = joined(list(splits.values()))
     if not task.kind.is_trained:
-        vectors = embed(model, together, padding, hardware, stage.pooled_layer, on_batch)
-        rows = iter(vectors)
+        vectors = embed(model, together, stage.pooled_layer, runner)
+        rows, device = iter(vectors), runner.hardware.device
         return {
             language: _retrieved(
-                np.array(list(islice(rows, len(split)))), split, task, stage, hardware.device
+                np.array(list(islice(rows, len(split)))), split, task, stage, device
             )
             for language, split in splits.items()
         }
-    logits = predict(model, together, padding, hardware, on_batch)
+    logits = predict(model, together, runner)
     labels = iter(predicted_labels(logits, together, task))
     return {language: list(islice(labels, len(split))) for language, split in splits.items()}
 
@@ -97,21 +90,17 @@ def score_languages(
     splits: Mapping[str, EncodedSplit],
     task: Task,
     stage: Stage,
-    padding: Padding,
-    hardware: Hardware,
-    on_batch: OnBatch = lambda done, total: None,
+    runner: Runner,
     tuning: Mapping[str, EncodedSplit] | None = None,
 ) -> dict[str, LanguageScore]:
-    """Language -> score.
+    """Language -> score of the model.
 
     Args:
-        model: As for `predict_languages`.
-        splits: Likewise, with gold labels.
-        task: Likewise.
-        stage: Likewise.
-        padding: Likewise.
-        hardware: Likewise.
-        on_batch: Likewise.
+        model: A trained model; for retrieval an encoder without a head.
+        splits: Language -> encoded examples of that language, with gold labels.
+        task: Catalogue record of the task that is scored.
+        stage: Stage that trained the model; for retrieval, its layer and its similarity are used.
+        runner: Hardware, padding, and the listener told of each batch.
         tuning: For mining, the validation splits that the threshold is chosen on, when test
             splits are scored; None chooses it on the very splits, as XTREME has it for
             validation.
@@ -122,10 +111,10 @@ def score_languages(
         SpecError: The stage asks for a layer that the model has not.
     """
     assert task.metric is not None, task.name
-    predicted = predict_languages(model, splits, task, stage, padding, hardware, on_batch)
+    predicted = predict_languages(model, splits, task, stage, runner)
     known = predicted
     if tuning is not None and task.metric is Metric.BUCC_F1:
-        known = predict_languages(model, tuning, task, stage, padding, hardware, on_batch)
+        known = predict_languages(model, tuning, task, stage, runner)
     scores = {}
     for language, split in splits.items():
         found, gold, sentences = predicted[language], split.gold, []
@@ -165,8 +154,7 @@ def gold_neighbours(split: EncodedSplit) -> list[str]:
     english = [name for name, _, side, _ in _sentences(split) if side == "english"]
     if lost := [name for name in english if name not in of]:
         raise DataError(
-            f"retrieval: expected a translation of each English sentence, found none of "
-            f"{lost[0]!r}"
+            "retrieval", "a translation of each English sentence", f"none of {lost[0]!r}"
         )
     return [of[name] for name in english]
 

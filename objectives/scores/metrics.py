@@ -19,9 +19,9 @@ from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
-from objectives.data.batching import Padding, collate, length_order
+from objectives.data.batching import collate, length_order
 from objectives.data.encoding import EncodedSplit, Windows
-from objectives.hardware import Hardware
+from objectives.runner import Runner
 from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.scores.retrieval import pair_f1, pool
 from objectives.training.fine_tuning import TOKEN_BUDGET, is_out_of_memory, model_logits
@@ -31,7 +31,6 @@ from spaces.errors import DataError, DeviceMemoryError, SpecError
 # Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
 # GPU passes from layer to layer does not fit its cache: 482 sentences took three times as long.
 CPU_TOKEN_BUDGET = 1024
-OnBatch = Callable[[int, int], None]
 NO_PREDICTION = "O"
 """What a word without a sub-word is predicted as: in seqeval no span of any type, so that the
 word is missed; in accuracy no tag of a POS task."""
@@ -40,9 +39,7 @@ word is missed; in accuracy no tag of a POS task."""
 def predict(
     model: nn.Module,
     split: EncodedSplit,
-    padding: Padding,
-    hardware: Hardware,
-    on_batch: OnBatch = lambda done, total: None,
+    runner: Runner,
 ) -> list[NDArray[np.float32]]:
     """Logits per row, in the order of the split: [words, c], [c], [1] or, for QA, [s, 2].
 
@@ -50,10 +47,8 @@ def predict(
 
     Args:
         model: Moved to the device, and left in evaluation mode.
-        split: The encoded examples, in any order of lengths.
-        padding: Of the backbone's tokenizer.
-        hardware: Device and precision.
-        on_batch: Called after each batch with rows done and in all; may raise to end it.
+        split: Encoded examples, in any order of lengths.
+        runner: Hardware, padding, and the listener told of each batch.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
@@ -62,27 +57,24 @@ def predict(
     def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return model_logits(model, inputs)
 
-    found = _over_rows(model, of_batch, split, padding, hardware, on_batch)
+    found = _over_rows(model, of_batch, split, runner)
     return [_of_words(logits, split, row) for row, logits in enumerate(found)]
 
 
 def embed(
     model: nn.Module,
     split: EncodedSplit,
-    padding: Padding,
-    hardware: Hardware,
     layer: int,
-    on_batch: OnBatch = lambda done, total: None,
+    runner: Runner,
 ) -> NDArray[np.float32]:
     """Sentence vectors, [rows, d]: the mean of a layer's states over the sub-words.
 
     Args:
         model: An encoder without a head; moved to the device, and left in evaluation mode.
-        split: As for `predict`.
-        padding: As for `predict`.
-        hardware: As for `predict`.
-        layer: 0 for the embeddings, or counted from the last as -1.
-        on_batch: As for `predict`.
+        split: Encoded sentences, in any order of lengths.
+        layer: Index of the layer whose states are averaged: 0 for the embeddings, -1 for the
+            last layer.
+        runner: Hardware, padding, and the listener told of each batch.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
@@ -93,23 +85,23 @@ def embed(
         states = model(**inputs, output_hidden_states=True).hidden_states
         if not -len(states) <= layer < len(states):
             raise SpecError(
-                f"target.pooled_layer: expected {-len(states)} to {len(states) - 1} for this "
-                f"backbone, found {layer}"
+                "target.pooled_layer",
+                f"{-len(states)} to {len(states) - 1} for this backbone",
+                str(layer),
             )
         return pool(states[layer], inputs["attention_mask"])[:, None]
 
-    return np.concatenate(_over_rows(model, of_batch, split, padding, hardware, on_batch))
+    return np.concatenate(_over_rows(model, of_batch, split, runner))
 
 
 def _over_rows(
     model: nn.Module,
     of_batch: Callable[[dict[str, torch.Tensor]], torch.Tensor],
     split: EncodedSplit,
-    padding: Padding,
-    hardware: Hardware,
-    on_batch: OnBatch,
+    runner: Runner,
 ) -> list[NDArray[np.float32]]:
-    """Per row what `of_batch` says of it, without what stands on padding where it has places."""
+    """The values that `of_batch` computes for each row, without those of padding."""
+    hardware, padding = runner.hardware, runner.padding
     model.to(hardware.device).eval()
     found: dict[int, NDArray[np.float32]] = {}
     budget = CPU_TOKEN_BUDGET if hardware.device.type == "cpu" else TOKEN_BUDGET
@@ -127,7 +119,11 @@ def _over_rows(
             if not is_out_of_memory(error):
                 raise
             if len(rows) == 1:
-                raise DeviceMemoryError(f"out of memory on {hardware.device}: {error}") from error
+                raise DeviceMemoryError(
+                    f"out of memory on {hardware.device} with one row",
+                    found=str(error).splitlines()[0],
+                    advice="lower max_length or take a larger device",
+                ) from error
             half = len(rows) // 2
             waiting += [rows[half:], rows[:half]]
             continue
@@ -138,19 +134,19 @@ def _over_rows(
                 length = len(split.input_ids[row])
                 of_row = of_row[-length:] if padding.left else of_row[:length]
             found[int(row)] = of_row
-        on_batch(len(found), len(split.input_ids))
+        runner.on_batch(len(found), len(split.input_ids))
     return [found[row] for row in range(len(split.input_ids))]
 
 
 def predicted_labels(
     logits: Sequence[NDArray[np.float32]], split: EncodedSplit, task: Task
 ) -> list[Any]:
-    """What the logits say, per example: tags per word, a class, a score or an answer.
+    """Prediction for each example: tags per word, a class, a score or an answer.
 
     Args:
-        logits: From `predict`.
-        split: What they were predicted for.
-        task: Its labels, and whether "no answer" is one.
+        logits: Logits per row, as `predict` returns them.
+        split: Encoded examples that the logits are for.
+        task: Catalogue record with the labels, and whether "no answer" is an answer.
     """
     if split.windows is not None:
         return _answers(logits, split.windows, task)
@@ -190,7 +186,7 @@ def compute_score(
     answers: AnswerNormalisation | None = None,
     language: str = "",
 ) -> float:
-    """One number for a split.
+    """The score of a split.
 
     `span_f1` is seqeval's micro F1 over spans, for POS tags too, as in XTREME (Hu et al. 2020,
     https://github.com/google-research/xtreme, third_party/run_tag.py). `accuracy` and `macro_f1`
@@ -199,12 +195,13 @@ def compute_score(
     the mean of exact match and F1 of answers, and `bucc_f1` the F1 of pairs of sentences.
 
     Args:
-        metric: Which; its name will do.
-        gold: Tags per word [examples][words], classes [examples], scores [examples], possible
-            answers [examples][...], or pairs of ids, in any order.
-        predicted: Of the same shape, with one answer per example; pairs may be fewer or more.
-        answers: How answers are normalised, and
-        language: in which language.
+        metric: Metric, or its name.
+        gold: Right labels: tags per word [examples][words], classes [examples], scores
+            [examples], possible answers [examples][...], or pairs of ids, in any order.
+        predicted: Predictions of the same shape, with one answer per example; pairs may be fewer
+            or more.
+        answers: Normalisation of answers, for `em_f1`.
+        language: ISO 639-3 code of the answers' language, for `em_f1`.
 
     Raises:
         DataError: Nothing to score, hidden labels, or lengths that differ.
@@ -216,17 +213,17 @@ def compute_score(
             raise ValueError("em_f1: expected how answers are normalised")
         return sum(exact_match_and_f1(gold, predicted, answers, language)) / 2
     if not gold or any(value is None for value in gold):
-        raise DataError("scoring: expected gold labels, found none (are they hidden?)")
+        raise DataError(
+            "scoring", "gold labels", "none", "name a source in which they are not hidden"
+        )
     if metric is Metric.BUCC_F1:
         return pair_f1(set(predicted), set(gold))
     if len(gold) != len(predicted):
-        raise DataError(f"scoring: expected {len(gold)} predictions, found {len(predicted)}")
+        raise DataError("scoring", f"{len(gold)} predictions", str(len(predicted)))
     if isinstance(gold[0], list):
         for row, (tags, guesses) in enumerate(zip(gold, predicted, strict=True)):
             if len(tags) != len(guesses):
-                raise DataError(
-                    f"scoring: example {row}: expected {len(tags)} tags, found {len(guesses)}"
-                )
+                raise DataError(f"scoring: example {row}", f"{len(tags)} tags", str(len(guesses)))
     if metric is Metric.SPAN_F1:
         with warnings.catch_warnings():
             # POS tags are no chunk tags, of which seqeval warns once per tag; a split without

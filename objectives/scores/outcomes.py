@@ -36,16 +36,16 @@ def example_outcomes(
     *,
     sentences: Sequence[str] = (),
 ) -> Outcomes:
-    """What each example adds to the score of a split.
+    """Contribution of each example to the score of a split.
 
     Args:
-        metric: Which; its name will do.
-        gold: As for `objectives.scores.metrics.compute_score`.
-        predicted: Likewise.
-        answers: How answers are normalised, and
-        language: in which language.
-        sentences: For `bucc_f1`, the ids of the language's sentences in the order of the split:
-            they are its examples, those that are in no pair among them.
+        metric: Metric, or its name.
+        gold: Right labels, as for `objectives.scores.metrics.compute_score`.
+        predicted: Predictions, as for `objectives.scores.metrics.compute_score`.
+        answers: Normalisation of answers, for `em_f1`.
+        language: ISO 639-3 code of the answers' language, for `em_f1`.
+        sentences: Ids of the language's sentences in the order of the split, for `bucc_f1`: they
+            are its examples, those that are in no pair among them.
 
     Returns:
         [examples, k], the columns being
@@ -67,20 +67,20 @@ def example_outcomes(
             raise ValueError("em_f1: expected how answers are normalised")
         return _of_answers(gold, predicted, answers, language)
     if not gold or any(value is None for value in gold):
-        raise DataError("outcomes: expected gold labels, found none (are they hidden?)")
+        raise DataError(
+            "outcomes", "gold labels", "none", "name a source in which they are not hidden"
+        )
     if metric is Metric.BUCC_F1:
         return _of_pairs(gold, predicted, sentences)
     if len(gold) != len(predicted):
-        raise DataError(f"outcomes: expected {len(gold)} predictions, found {len(predicted)}")
+        raise DataError("outcomes", f"{len(gold)} predictions", str(len(predicted)))
     if metric is Metric.SPEARMAN:
         return np.array([gold, predicted], np.float32).T
     of_words = isinstance(gold[0], list)
     if of_words:
         for row, (tags, guesses) in enumerate(zip(gold, predicted, strict=True)):
             if len(tags) != len(guesses):
-                raise DataError(
-                    f"outcomes: example {row}: expected {len(tags)} tags, found {len(guesses)}"
-                )
+                raise DataError(f"outcomes: example {row}", f"{len(tags)} tags", str(len(guesses)))
     if metric is Metric.SPAN_F1:
         return _of_spans(gold, predicted)
     sizes = [len(tags) for tags in gold] if of_words else [1] * len(gold)
@@ -125,9 +125,9 @@ def score_of(
     none of the weighted examples has is left out of `macro_f1`, as scikit-learn does.
 
     Args:
-        metric: Which; its name will do.
-        outcomes: From `example_outcomes`, [examples, k].
-        weights: Not negative, [B, examples].
+        metric: Metric, or its name.
+        outcomes: Contributions of the examples, as `example_outcomes` returns them, [examples, k].
+        weights: Weights of the examples, not negative, [B, examples].
 
     Returns:
         [] without weights, else [B], in [0, 1], or in [-1, 1] for `spearman`.
@@ -174,7 +174,7 @@ def _of_pairs(
     known, found = set(gold), set(predicted)
     if strange := sorted({name for name, _ in known | found} - places.keys()):
         raise DataError(
-            f"outcomes: expected pairs of the {len(places)} sentences given, found {strange[0]!r}"
+            "outcomes", f"pairs of the {len(places)} sentences given", f"{strange[0]!r}"
         )
     columns = [[places[name] for name, _ in pairs] for pairs in (known & found, found, known)]
     return np.array([_counts(rows, len(sentences)) for rows in columns], np.float32).T

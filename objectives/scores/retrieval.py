@@ -52,9 +52,9 @@ def nearest_neighbours(
 
     Args:
         source: Sentence vectors, which need not be of length 1, [n, d].
-        candidates: Those to choose from, [m, d].
-        similarity: What is near.
-        device: Where the similarities are computed.
+        candidates: Sentence vectors to choose from, [m, d].
+        similarity: Measure of nearness.
+        device: Device that the similarities are computed on.
 
     Raises:
         DataError: No sentences on one side, or vectors that are not finite.
@@ -83,9 +83,9 @@ def mine_pairs(
 
     Args:
         source: Sentence vectors, which need not be of length 1, [n, d].
-        candidates: Those of the other side, [m, d].
-        similarity: The score.
-        device: Where the similarities are computed.
+        candidates: Sentence vectors of the other side, [m, d].
+        similarity: Measure that is the score of a pair.
+        device: Device that the similarities are computed on.
 
     Returns:
         Rows of the source, rows of the candidates and scores, [p] with p <= min(n, m).
@@ -141,9 +141,9 @@ def best_threshold(
     together or not at all, which XTREME, going through them one by one, overlooks.
 
     Args:
-        scores: Of mined pairs, in any order, [p].
-        is_gold: Which of them are right, [p].
-        gold_total: How many right ones there are, found or not.
+        scores: Scores of mined pairs, in any order, [p].
+        is_gold: Whether each mined pair is right, [p].
+        gold_total: Number of right pairs, found or not.
 
     Returns:
         The threshold; 0 if no mined pair is right, as in XTREME.
@@ -152,10 +152,10 @@ def best_threshold(
         DataError: Lengths that differ, or more right pairs than there are.
     """
     if len(scores) != len(is_gold):
-        raise DataError(f"threshold: expected {len(scores)} gold marks, found {len(is_gold)}")
+        raise DataError("threshold", f"{len(scores)} gold marks", str(len(is_gold)))
     right = int(np.sum(is_gold))
     if right > gold_total:
-        raise DataError(f"threshold: expected at most {gold_total} right pairs, found {right}")
+        raise DataError("threshold", f"at most {gold_total} right pairs", str(right))
     if not right:
         return 0.0
     order = np.argsort(-scores, kind="stable")
@@ -218,9 +218,11 @@ def _most_similar(
 def _unit_vectors(vectors: NDArray[np.float32], device: torch.device) -> Tensor:
     """On the device, of length 1; the vector 0 stays."""
     if not len(vectors):
-        raise DataError("retrieval: expected sentences on both sides, found none on one")
+        raise DataError("retrieval", "sentences on both sides", "none on one")
     if not np.isfinite(vectors).all():
-        raise DataError("retrieval: expected finite sentence vectors; did the training diverge?")
+        raise DataError(
+            "retrieval", "finite sentence vectors", "others: the training may have diverged"
+        )
     return torch.nn.functional.normalize(
         torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32)).to(device), dim=1
     )

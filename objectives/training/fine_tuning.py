@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -18,9 +18,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.data.batching import MASK_SHARE, Padding, collate, mask_tokens, mixed_order
+from objectives.data.batching import MASK_SHARE, collate, mask_tokens, mixed_order
 from objectives.data.encoding import IGNORED, EncodedSplit
 from objectives.hardware import Hardware
+from objectives.runner import Runner
 from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
@@ -33,19 +34,16 @@ TOKEN_BUDGET = 16_384
 CHECK_EVERY = 10
 MAX_GRADIENT_NORM = 1.0
 
-OnUpdate = Callable[[int, int], None]
-"""Called after each update with updates done and in all; may raise to end the stage."""
-
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What a training needs besides the encoder's weights to go on as if it had never stopped.
+    """State of a training, besides the encoder's weights, from which it can be continued exactly.
 
     The random numbers need no place in it: they start anew with each epoch.
 
     Attributes:
-        epochs: Passes done.
-        tensors: `weight.NAME` of each parameter of the head, and `ENTRY.NAME` of each entry
+        epochs: Passes over the examples already trained.
+        tensors: `weight.NAME` -> each parameter of the head, and `ENTRY.NAME` -> each entry
             that the optimizer keeps of a parameter, embeddings cut to the rows in use.
     """
 
@@ -55,13 +53,13 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training cost and came to.
+    """The cost and the losses of one call of `finetune`.
 
     Attributes:
-        updates: Optimizer steps taken now.
-        seconds: Wall time.
-        losses: Mean loss of each update, [updates].
-        state: From which a longer one goes on.
+        updates: Optimizer steps taken by the call.
+        seconds: Wall time of the call.
+        losses: Mean loss of each update of the call, [updates].
+        state: State from which a longer training can be continued.
     """
 
     updates: int
@@ -70,50 +68,48 @@ class Training:
     state: TrainingState
 
     def losses_by_epoch(self, epochs: int) -> list[float]:
-        """The mean loss of each of the epochs trained now, of which there were so many."""
+        """Mean loss of each epoch.
+
+        Args:
+            epochs: Number of epochs that the call trained.
+        """
         size = self.updates // epochs
         return [fmean(self.losses[i : i + size]) for i in range(0, self.updates, size)]
 
 
 def finetune(
-    model: nn.Module,
-    split: EncodedSplit,
+    parts: Sequence[tuple[nn.Module, EncodedSplit]],
     stage: Stage,
-    padding: Padding,
     seed: int,
-    hardware: Hardware,
-    on_update: OnUpdate,
+    runner: Runner,
     mask_share: float = MASK_SHARE,
     state: TrainingState | None = None,
-    others: Sequence[tuple[nn.Module, EncodedSplit]] = (),
 ) -> Training:
-    """Train a model in place.
+    """Train a model in place, or the models of a mixture together.
 
     Args:
-        model: From `build_model`; moved to the device. Where the training goes on, with the
-            encoder's weights as they were then.
-        split: The encoded training examples.
-        stage: Epochs, rate, batch size, warm-up, schedule.
-        padding: Of the backbone's tokenizer.
-        seed: Of dropout and of the order of the batches.
-        hardware: Device and precision.
-        on_update: Called after each update.
+        parts: Models from `build_model`, moved to the device, each with the encoded examples
+            that it trains on: one, or for a mixture several that share the first one's encoder.
+            Each batch is of one task. Where the training goes on from `state`, the encoder has
+            the weights that it had then.
+        stage: Epochs, learning rate, batch size, warm-up and schedule of the training.
+        seed: Random seed of dropout and of the order of the batches.
+        runner: Hardware, padding, and the listener told of each update.
         mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
-        state: Go on from here; the stage must have `Schedule.CONSTANT` and more epochs, and
-            everything else as it was.
-        others: Further tasks of a mixture: models that share the first one's encoder, and their
-            examples. Each batch is of one task.
+        state: State of a shorter training of the same stage to go on from; the stage must have
+            `Schedule.CONSTANT` and more epochs. None trains from the beginning.
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
         DeviceMemoryError: Not even one example fits on the device.
     """
     started = time.perf_counter()
-    models = [model, *(other for other, _ in others)]
+    models = [model for model, _ in parts]
     for each in models:
-        each.to(hardware.device).train()
-    splits = [split, *(other for _, other in others)]
-    with trimmed_vocabulary(model, splits, padding.token_id) as splits:
+        each.to(runner.hardware.device).train()
+    splits = [split for _, split in parts]
+    padding = runner.padding
+    with trimmed_vocabulary(models[0], splits, padding.token_id) as splits:
         parameters = _parameters(models)
         trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -145,7 +141,7 @@ def finetune(
                 batch = collate(part, part.rows_of(examples), padding)
                 if part.labels is None:
                     mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-                loss, budget = _backward(models[task], batch, hardware, budget)
+                loss, budget = _backward(models[task], batch, runner.hardware, budget)
                 norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -154,8 +150,8 @@ def finetune(
                 done += 1
                 if done % CHECK_EVERY == 0 or done == updates:
                     _check_finite(losses, norms, done)
-                on_update(done, updates)
-        encoder = f"{getattr(model, 'base_model_prefix', '')}."
+                runner.on_batch(done, updates)
+        encoder = f"{getattr(models[0], 'base_model_prefix', '')}."
         state = TrainingState(stage.epochs, _tensors(parameters, encoder, optimizer))
     seconds = time.perf_counter() - started
     return Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
@@ -200,7 +196,7 @@ def span_loss(logits: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
 
 
 def model_logits(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What a model says: [b, s, c] per sub-word, [b, c] per row, [b, s, 2] for answer spans."""
+    """Logits of a model: [b, s, c] per sub-word, [b, c] per row, [b, s, 2] for answer spans."""
     outputs = model(**inputs)
     if "start_logits" in outputs:
         return torch.stack((outputs.start_logits, outputs.end_logits), -1)
@@ -246,8 +242,9 @@ def _backward(
             torch.cuda.empty_cache()
         if size == 1:
             raise DeviceMemoryError(
-                f"out of memory on {hardware.device} with one example of {width} sub-words: "
-                f"{reason}"
+                f"out of memory on {hardware.device} with one example of {width} sub-words",
+                found=reason,
+                advice="lower max_length or take a larger device",
             )
         budget = size // 2 * width
 
@@ -310,8 +307,9 @@ def _check_finite(losses: list[torch.Tensor], norms: list[torch.Tensor], done: i
         place = int(broken.nonzero()[0])
         loss, norm = recent[:, place].tolist()
         raise DivergedError(
-            f"diverged: loss {loss:g}, gradient norm {norm:g} at update "
-            f"{done - len(losses) + first + place + 1}"
+            f"training diverged at update {done - len(losses) + first + place + 1}",
+            "a finite loss and gradient",
+            f"loss {loss:g}, gradient norm {norm:g}",
         )
 
 

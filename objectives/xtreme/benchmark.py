@@ -42,10 +42,10 @@ def benchmark_split(task: Task, language: str, split: str, source: DataSource) -
     """The examples that predictions are made for: of a test split all that the benchmark has.
 
     Args:
-        task: Its catalogue record.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
         split: One of `SPLITS`.
-        source: Where to read.
+        source: Data source that the split is read from.
 
     Raises:
         DataError: The source has no such split, or it is broken.
@@ -55,8 +55,10 @@ def benchmark_split(task: Task, language: str, split: str, source: DataSource) -
         raise unknown_name("Language", language, task.languages, f"in task {task.name!r}")
     if source.kind is SourceKind.POCKET and not task.pocket:
         raise DataError(
-            f"task {task.name!r}: the pocket corpora do not have it, and nothing else can be read "
-            f"({source.reason}); name a folder with --data"
+            f"task {task.name!r}",
+            "a data source that has it",
+            f"the pocket corpora, which do not ({source.reason})",
+            "name a folder with --data",
         )
     if split == "test":
         return load_test_split(task, language, source, TestPurpose.BENCHMARK)
@@ -71,21 +73,24 @@ def score_predictions(
     For question answering its parts too, `em` and `f1`.
 
     Args:
-        task: Its catalogue record.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
         split: The examples with their gold labels.
-        predictions: For all of them; those of labels that are not scored are left out.
+        predictions: One prediction for each example; those for labels that are not scored are
+            left out.
 
     Raises:
         DataError: Gold labels are hidden, or there are not as many predictions.
     """
     if task.metric is None:
-        raise SpecError(f"task {task.name!r}: expected a kind that is scored, found {task.kind}")
+        raise SpecError(f"task {task.name!r}", "a kind that is scored", str(task.kind))
     gold: list[Any] = split[task.kind.columns[-1]][:]
     if any(value is None for value in gold):
         raise DataError(
-            f"task {task.name!r}: expected gold labels for {language}, found them hidden; name a "
-            f"source that has them with --data, or score --split validation"
+            f"task {task.name!r}",
+            f"gold labels for {language}",
+            "them hidden",
+            "name a source that has them with --data, or score --split validation",
         )
     if task.kind is TaskKind.QA:
         assert task.answers is not None, task.name
@@ -99,7 +104,7 @@ def score_predictions(
         gold = list((gold_pairs if mines else gold_neighbours)(sentences))
     elif task.unscored_labels:
         if len(gold) != len(predictions):
-            raise DataError(f"scoring: expected {len(gold)} predictions, found {len(predictions)}")
+            raise DataError("scoring", f"{len(gold)} predictions", str(len(predictions)))
         pairs = zip(gold, predictions, strict=True)
         kept = [pair for pair in pairs if pair[0] not in task.unscored_labels]
         gold, predictions = [x for x, _ in kept], [x for _, x in kept]
@@ -108,11 +113,11 @@ def score_predictions(
 
 @dataclass(frozen=True)
 class TaskScores:
-    """The scores of one task.
+    """Scores of one task in all languages.
 
     Attributes:
-        task: Its catalogue record.
-        languages: Language -> what `score_predictions` gives.
+        task: Catalogue record of the task.
+        languages: Language -> scores by name, as `score_predictions` returns them.
     """
 
     task: Task

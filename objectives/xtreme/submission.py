@@ -61,9 +61,11 @@ def file_language(task: Task, file: Path) -> str:
         if file.name in {predictions_file(task, language, split) for split in SPLITS}:
             return language
     raise DataError(
-        f"{file}: expected a name as in {predictions_file(task, task.languages[0], 'test')}, with "
-        f"a language of {task.name} ({', '.join(_code(task, x) for x in task.languages)}), or the "
-        f"language named by --language"
+        str(file),
+        f"a name as in {predictions_file(task, task.languages[0], 'test')}, with a language of "
+        f"{task.name} ({', '.join(_code(task, x) for x in task.languages)})",
+        f"{file.name!r}",
+        "name the language with --language",
     )
 
 
@@ -77,7 +79,11 @@ def find_predictions(folder: Path, task: Task, split: str) -> dict[str, Path]:
     files = sorted(folder.glob(f"{split}-*{ending}"))
     if not files:
         example = predictions_file(task, task.languages[0], split)
-        raise DataError(f"{folder}: expected predictions of {task.name} as in {example}")
+        raise DataError(
+            str(folder),
+            f"predictions of {task.name} as in {example}",
+            "none",
+        )
     return {file_language(task, file): file for file in files}
 
 
@@ -116,12 +122,13 @@ def write_predictions(
     """Write the predictions for one language; a file of that name is replaced, whole.
 
     Args:
-        folder: Of all tasks; the file lies in its folder `task.name`.
-        task: Its catalogue record.
+        folder: Folder of all tasks; the file is written to its folder `task.name`.
+        task: Catalogue record of the task.
         language: ISO 639-3 code.
         split_name: One of `SPLITS`.
         split: The examples.
-        predictions: As `predict_languages` has them, for mining after `above`.
+        predictions: Predictions in the form of `predict_languages`; for mining the pairs that
+            `above` returns.
 
     Returns:
         The file.
@@ -144,7 +151,7 @@ def write_predictions(
         finally:
             written.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{file}: cannot be written: {error.strerror}") from error
+        raise DataError(f"{file}: cannot be written", found=str(error.strerror)) from error
     return file
 
 
@@ -165,7 +172,7 @@ def _as_text(task: Task, split: datasets.Dataset, predictions: Sequence[Any]) ->
         return "".join(f"{score!r}\n" for score in predictions)
     if task.kind.is_classification:
         return "".join(f"{label}\n" for label in predictions)
-    raise SpecError(f"task {task.name!r}: expected a kind that is predicted, found {task.kind}")
+    raise SpecError(f"task {task.name!r}", "a kind that is predicted", str(task.kind))
 
 
 # --- reading
@@ -175,8 +182,8 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
     """The predictions for one language, as `predict_languages` has them.
 
     Args:
-        file: Of any name.
-        task: Its catalogue record.
+        file: File of predictions, of any name.
+        task: Catalogue record of the task.
         split: The examples; for mining the result is the pairs that the file has.
 
     Raises:
@@ -187,9 +194,9 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: expected UTF-8, found {error.reason}") from error
+        raise DataError(str(file), "UTF-8", error.reason) from error
     except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{file}: cannot be read", found=str(error.strerror)) from error
     if task.kind is TaskKind.QA:
         return _answers(text, file, split)
     lines = [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
@@ -200,7 +207,7 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
     if task.kind is TaskKind.RETRIEVAL:
         return _neighbours(lines, file, split)
     if task.kind is TaskKind.MLM:
-        raise SpecError(f"task {task.name!r}: expected a kind that is predicted, found mlm")
+        raise SpecError(f"task {task.name!r}", "a kind that is predicted", "mlm")
     _check_count(file, "predictions", len(split), len(lines))
     if task.kind is TaskKind.SIMILARITY:
         return _each(lines, file, _number, "a number")
@@ -210,7 +217,7 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
 
 def _check_count(where: object, what: str, expected: int, found: int) -> None:
     if expected != found:
-        raise DataError(f"{where}: expected {expected} {what}, found {found}")
+        raise DataError(str(where), f"{expected} {what}", str(found))
 
 
 def _each(
@@ -220,7 +227,7 @@ def _each(
     values = [read(line) for line in lines]
     if None in values:
         row = values.index(None)
-        raise DataError(f"{file}:{row + 1}: expected {expected}, found {lines[row][:60]!r}")
+        raise DataError(f"{file}:{row + 1}", expected, f"{lines[row][:60]!r}")
     return values
 
 
@@ -255,9 +262,13 @@ def _answers(text: str, file: Path, split: datasets.Dataset) -> list[str]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{file}:{error.lineno}: expected JSON, found {error.msg}") from error
+        raise DataError(f"{file}:{error.lineno}", "JSON", error.msg) from error
     if not isinstance(found, dict) or not all(isinstance(x, str) for x in found.values()):
-        raise DataError(f"{file}: expected a JSON object of question id: answer")
+        raise DataError(
+            str(file),
+            "a JSON object of question id: answer",
+            "other JSON",
+        )
     questions: list[str] = split["id"][:]
     of_ours = sum(name in found for name in questions)
     if of_ours != len(questions) or len(found) != len(questions):
@@ -265,8 +276,10 @@ def _answers(text: str, file: Path, split: datasets.Dataset) -> list[str]:
         strange = next((name for name in found if name not in set(questions)), None)
         example = f"no answer to {lost!r}" if lost is not None else f"one to {strange!r} too"
         raise DataError(
-            f"{file}: expected answers to {len(questions)} questions, found {len(found)} answers, "
-            f"{of_ours} of them to these questions; {example}"
+            str(file),
+            f"answers to {len(questions)} questions",
+            f"{len(found)} answers, {of_ours} of them to these questions",
+            example,
         )
     return [found[name] for name in questions]
 
@@ -280,8 +293,9 @@ def _pairs(lines: list[str], file: Path, split: datasets.Dataset) -> list[tuple[
         left, _, right = (part.strip() for part in line.partition("\t"))
         if left not in ours or right not in english:
             raise DataError(
-                f"{file}:{number}: expected the id of a sentence TAB that of an English one, "
-                f"found {line[:60]!r}"
+                f"{file}:{number}",
+                "the id of a sentence TAB that of an English one",
+                f"{line[:60]!r}",
             )
         pairs.append((left, right))
     return pairs

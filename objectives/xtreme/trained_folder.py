@@ -7,6 +7,7 @@ are read and remote code is never run.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
+from objectives.runner import Runner
 from objectives.scores.languages import (
-    OnBatch,
     above,
     gold_pairs,
     mining_threshold,
@@ -31,6 +32,23 @@ from objectives.scores.languages import (
 from spaces.catalogue import Metric, Task, TaskKind
 from spaces.errors import BackboneError
 from spaces.recipe import Stage
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model and how it is used.
+
+    Attributes:
+        model: A trained model with its head; for retrieval an encoder.
+        tokenizer: Tokenizer of the model.
+        stage: Longest input, and for retrieval the layer and the similarity.
+        hardware: Device and precision of the predictions.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stage: Stage
+    hardware: Hardware
 
 
 def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -42,7 +60,7 @@ def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedT
         BackboneError: There is none, no head for this kind of task, or one with other labels.
     """
     if not folder.is_dir():
-        raise BackboneError(f"checkpoint {str(folder)!r}: expected a folder, found none there")
+        raise BackboneError(f"checkpoint {str(folder)!r}", "a folder", "none there")
     backbone = load_backbone(str(folder))
     # Which class a head is of, `build_model` knows; its weights are not wanted.
     model = build_model(backbone, backbone.weights, task, seed=0)
@@ -53,8 +71,7 @@ def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedT
     architectures = backbone.config.architectures or []
     if architectures and wanted.__name__ not in architectures:
         raise BackboneError(
-            f"{where}: expected a {wanted.__name__} for {task.name} ({task.kind}), found "
-            f"{', '.join(architectures)}"
+            where, f"a {wanted.__name__} for {task.name} ({task.kind})", ", ".join(architectures)
         )
     order = _label_order(backbone.config, task, where)
     try:
@@ -67,11 +84,9 @@ def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedT
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BackboneError(f"{where}: cannot be loaded: {reason}") from error
+        raise BackboneError(f"{where}: cannot be loaded", found=reason) from error
     if missing := sorted(report["missing_keys"]):
-        raise BackboneError(
-            f"{where}: expected a trained head for {task.kind}, found no {missing[0]}"
-        )
+        raise BackboneError(where, f"a trained head for {task.kind}", f"no {missing[0]}")
     if order != sorted(order):
         _reorder_classes(model, order)
     return model, backbone.tokenizer
@@ -89,32 +104,25 @@ def longest_input(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def predict_splits(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
+    predictor: Predictor,
     splits: Mapping[str, datasets.Dataset],
     task: Task,
-    stage: Stage,
-    hardware: Hardware,
     tuning: Mapping[str, datasets.Dataset],
-    on_batch: OnBatch = lambda done, total: None,
 ) -> dict[str, list[Any]]:
     """Language -> predictions as they are submitted.
 
     Args:
-        model: As trained.
-        tokenizer: Its own.
-        splits: Language -> examples, of which gold labels are not looked at.
-        task: What is predicted.
-        stage: Its `max_length`, and for retrieval the layer and the similarity.
-        hardware: Device and precision.
-        tuning: For mining the validation splits, which the threshold is chosen on.
-        on_batch: Called after each batch with rows done and in all.
+        predictor: A trained model and how it is used.
+        splits: Language -> examples, whose gold labels are not looked at.
+        task: Catalogue record of the task that is predicted.
+        tuning: Language -> validation examples, which the threshold of mining is chosen on.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
         SpecError: The stage asks for a layer that the model has not.
     """
-    padding = Padding.of(tokenizer)
+    stage, tokenizer = predictor.stage, predictor.tokenizer
+    runner = Runner(predictor.hardware, Padding.of(tokenizer))
 
     def encoded(examples: Mapping[str, datasets.Dataset]) -> dict[str, EncodedSplit]:
         return {
@@ -123,7 +131,7 @@ def predict_splits(
         }
 
     def predicted(examples: Mapping[str, EncodedSplit]) -> dict[str, list[Any]]:
-        return predict_languages(model, examples, task, stage, padding, hardware, on_batch)
+        return predict_languages(predictor.model, examples, task, stage, runner)
 
     found = predicted(encoded(splits))
     if task.metric is not Metric.BUCC_F1:
@@ -142,17 +150,16 @@ def _label_order(config: PretrainedConfig, task: Task, where: str) -> list[int]:
     """
     if task.kind is TaskKind.SIMILARITY:
         if config.num_labels != 1:
-            raise BackboneError(
-                f"{where}: expected one output for {task.kind}, found {config.num_labels}"
-            )
+            raise BackboneError(where, f"one output for {task.kind}", str(config.num_labels))
         return []
     if task.kind is TaskKind.QA:
         return []
     names = [str(name) for _, name in sorted(dict(config.id2label or {}).items())]
     if sorted(names) != sorted(task.tags):
         raise BackboneError(
-            f"{where}: expected the labels of {task.name} ({', '.join(task.tags)}) as id2label in "
-            f"config.json, found {', '.join(names)}"
+            where,
+            f"the labels of {task.name} ({', '.join(task.tags)}) as id2label in config.json",
+            ", ".join(names),
         )
     return [names.index(label) for label in task.tags]
 

@@ -33,6 +33,7 @@ from search.checks.invariants import (
     overshoot,
     read_remains,
 )
+from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError
 from spaces.studies import load_study
@@ -172,7 +173,7 @@ class _Opened:
     def count_passing(self) -> int:
         """How many trials failed by a fault of their machine."""
         trials = optuna.load_study(study_name=NAME, storage=self.storage).get_trials(False)
-        return sum(trial.user_attrs.get("failure") == "passing" for trial in trials)
+        return sum(TrialNotes.of(trial).failure is Failure.PASSING for trial in trials)
 
     def remains(self) -> Remains:
         study = optuna.load_study(study_name=NAME, storage=self.storage)
@@ -387,7 +388,7 @@ class _Chaos:
             len(by_name["no result lost"].violations),
             len(by_name["no result doubled"].violations),
             overshoot(remains, trials),
-            len(remains.trials) - len({x.user_attrs.get("slot") for x in remains.trials}),
+            len(remains.trials) - len({TrialNotes.of(x).slot for x in remains.trials}),
             seconds,
             None,
         )

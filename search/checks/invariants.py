@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
+from search.studies.trial_notes import TrialNotes
 from spaces.catalogue import Catalogue
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import CheckpointCache
@@ -74,7 +75,7 @@ class Remains:
 
     def of_slot(self, slot: int) -> list[FrozenTrial]:
         """The attempts at a slot, in order."""
-        return [trial for trial in self.trials if trial.user_attrs.get("slot") == slot]
+        return [trial for trial in self.trials if TrialNotes.of(trial).slot == slot]
 
     def finished(self, slot: int) -> list[FrozenTrial]:
         """Those of them that came to an end that counts."""
@@ -120,9 +121,9 @@ def _accounted(remains: Remains, trials: int) -> Invariant:
     for trial in remains.trials:
         if not trial.state.is_finished():
             wrong.append(f"trial {trial.number} is {trial.state.name}")
-        if trial.user_attrs.get("slot") is None:
+        if TrialNotes.of(trial).slot is None:
             wrong.append(f"trial {trial.number} has no slot")
-        if trial.state is not TrialState.COMPLETE and not trial.user_attrs.get("failure"):
+        if trial.state is not TrialState.COMPLETE and not TrialNotes.of(trial).failure:
             wrong.append(f"trial {trial.number} has no value, and no reason why")
     states = Counter(trial.state.name for trial in remains.trials)
     found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -137,7 +138,7 @@ def _lineage(remains: Remains, trials: int) -> Invariant:
         attempts = {trial.number for trial in remains.of_slot(slot)}
         for last in remains.finished(slot):
             trial, seen = last, {last.number}
-            while (before := trial.user_attrs.get("retry_of")) is not None:
+            while (before := TrialNotes.of(trial).retry_of) is not None:
                 retries += 1
                 if before in seen or before not in attempts:
                     wrong.append(f"trial {trial.number} of slot {slot} retries trial {before}")
@@ -162,7 +163,7 @@ def _nothing_lost(
     for slot in range(trials):
         finished = remains.finished(slot)
         if not finished:
-            reasons = [trial.user_attrs.get("reason", "?") for trial in remains.of_slot(slot)]
+            reasons = [TrialNotes.of(trial).reason or "?" for trial in remains.of_slot(slot)]
             wrong.append(f"slot {slot} has no result ({'; '.join(reasons) or 'no trial'})")
         for trial in finished:
             found = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
@@ -271,7 +272,7 @@ def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
     }
     return {
         "params": trial.params,
-        "draw": trial.user_attrs.get("draw", 0),
+        "draw": TrialNotes.of(trial).draw,
         "state": trial.state,
         "value": trial.value,
         "scores": scores,

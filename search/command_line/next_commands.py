@@ -7,17 +7,18 @@ differ, none drops an option that the study needs, and none shows a password.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE
+from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, holds_password
 
-# Commands that name the study's file, and those that need its data and its encoder.
+# Commands that read the study's file, and those that train a stored study's recipes again: these
+# know its source and its encoder from the storage, but not where its folders of data lie.
 _BY_FILE = frozenset({"run", "extend"})
-_TRAINING = frozenset({"run", "extend", "confirm", "export", "predict"})
+_REOPENING = frozenset({"confirm", "export", "predict"})
+_SOURCES_WITHOUT_FOLDER = frozenset({"auto", "hub", "pocket"})
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class StudyAddress:
     """How a command line reaches a study.
 
     Attributes:
-        file: Shipped study or path of a .toml file, as given to `search.run --study`.
+        file: Name of a shipped study or path of a .toml file, as `search.run --study` takes it.
         name: Name of the study in its storage, without a version.
-        storage: URL of the storage, which may hold a password.
-        data: Value of `--data`; `auto` is not spelled out.
+        storage: URL of the storage, which may hold a password; left out of `repr`.
+        data: Value of `--data` that names the study's source; `auto` is not spelled out.
         backbone: Value of `--backbone`; None where the study file names the encoder.
         overrides: Values of `--set`, in order.
         cache: Value of `--cache`; None for the place beside the storage.
@@ -36,7 +37,7 @@ class StudyAddress:
 
     file: str
     name: str
-    storage: str
+    storage: str = field(repr=False)
     data: str = "auto"
     backbone: str | None = None
     overrides: tuple[str, ...] = ()
@@ -72,12 +73,13 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
         if address.name != file_stem(address.file):
             words += ["--name", address.name]
         words += [word for override in address.overrides for word in ("--set", override)]
-    else:
-        words.append(address.name)
-    if command in _TRAINING:
         words += ["--data", address.data] if address.data != "auto" else []
         words += ["--backbone", address.backbone] if address.backbone else []
-    if address.cache and command in _TRAINING | {"dashboard"}:
+    else:
+        words.append(address.name)
+        if command in _REOPENING and address.data not in _SOURCES_WITHOUT_FOLDER:
+            words += ["--data", address.data]
+    if address.cache and command in _BY_FILE | _REOPENING | {"dashboard"}:
         words += ["--cache", address.cache]
     line = shlex.join(words)
     if address.storage and not _is_default(address.storage):
@@ -107,11 +109,6 @@ def scoring_command(
 def file_stem(study: str) -> str:
     """The name in the storage that a study file or a shipped study has by default."""
     return study.rpartition("/")[2].removesuffix(".toml")
-
-
-def holds_password(storage: str) -> bool:
-    """Whether a storage's URL has a password in it."""
-    return re.match(r"[^/]+://[^/@:]*:[^@]+@|.*[?&]password=", storage) is not None
 
 
 def _is_default(storage: str) -> bool:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spaces.errors import TransferSearchError
 
-if TYPE_CHECKING:
-    pass
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
-_UNITS = ("B", "kB", "MB", "GB", "TB")
+# Recipes that a confirmation retrains by default, and fresh seeds of each.
+CONFIRMED_RECIPES, CONFIRMED_SEEDS = 3, 5
 
 
 def count(text: str) -> int:
@@ -49,12 +47,39 @@ def add_storage(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--storage",
         action=_Storage,
-        default=os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE,
+        default=default_storage(),
         metavar="URL",
         help=f"database of studies and scores: sqlite:///FILE, "
-        f"postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://..., or embedded, a PostgreSQL "
+        f"postgresql+psycopg://USER@HOST/NAME, or embedded, a PostgreSQL "
         f"that is started here; default: {STORAGE_VARIABLE}, which keeps a password out of the "
         f"process list, else {DEFAULT_STORAGE}",
+    )
+
+
+def default_storage() -> str:
+    """URL of the storage that commands use without `--storage`."""
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
+def holds_password(storage: str) -> bool:
+    """Whether a storage's URL has a password in it."""
+    return re.match(r"[^/]+://[^/@:]*:[^@]+@|.*[?&]password=", storage) is not None
+
+
+def add_overrides(options: argparse.ArgumentParser, example: str) -> None:
+    """Add `--set`, into `overrides`.
+
+    Args:
+        options: Options of the command.
+        example: A change that the help shows, as in `target.examples=400`.
+    """
+    options.add_argument(
+        "--set",
+        action="append",
+        dest="overrides",
+        default=[],
+        metavar="KEY=VALUE",
+        help=f"override a field of the study file, as in {example}",
     )
 
 
@@ -98,7 +123,7 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again.
 
     Args:
-        options: Of the command.
+        options: Options of the command.
         same: What is exactly as before with as many threads as the run had.
     """
     options.add_argument(
@@ -113,7 +138,7 @@ def start_torch(threads: int | None) -> None:
     """Load torch as every command that trains or scores wants it; call it before any import of it.
 
     Args:
-        threads: None leaves torch its default.
+        threads: CPU threads; None for torch's default.
     """
     # Read when torch is loaded: threads that spin while they wait take cores from other workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -131,43 +156,12 @@ def start_torch(threads: int | None) -> None:
 
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
-    from storage.journal import journal_folder
-    from storage.opening import sqlite_file
+    from storage.urls import journal_folder, sqlite_file
 
     if (folder := journal_folder(storage_url)) is not None:
         return str(folder / "transfer-search.cache")
     file = sqlite_file(storage_url)
     return str(file.with_suffix(".cache")) if file else "transfer-search.cache"
-
-
-def study_words(command: str, options: argparse.Namespace, *more: str) -> str:
-    """A command about the study of a run, as people type it; no password.
-
-    Args:
-        command: Of `search`, as in `status`.
-        options: `study`, `name` and `storage` of the run.
-        more: Further words.
-    """
-    from storage.opening import redacted
-
-    words = ["python", "-m", f"search.{command}", "--study"]
-    if command == "run":
-        words += [options.study, *(["--name", options.name] if options.name else [])]
-    else:
-        words += [options.name or options.study.rpartition("/")[2].removesuffix(".toml")]
-    if options.storage not in {os.environ.get(STORAGE_VARIABLE), DEFAULT_STORAGE}:
-        words += ["--storage", redacted(options.storage)]
-    return shlex.join([*words, *more])
-
-
-def in_bytes(size: int) -> str:
-    """A size for people, as in `1.2 GB`."""
-    value = float(size)
-    for unit in _UNITS[:-1]:
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} {_UNITS[-1]}"
 
 
 class _Storage(argparse.Action):
@@ -182,7 +176,7 @@ class _Storage(argparse.Action):
     ) -> None:
         """As argparse wants it: for an option that is on the command line."""
         setattr(namespace, self.dest, values)
-        if re.match(r"[^/]+://[^/@:]*:[^@]+@|.*[?&]password=", values):
+        if holds_password(values):
             print(
                 f"note: --storage shows its password in the process list of this machine; "
                 f"{STORAGE_VARIABLE} keeps it out",

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from objectives.transfer import StageProgress
+    from objectives.stages.stage import StageProgress
 
 
 def print_stage(stage: StageProgress) -> None:

@@ -39,9 +39,9 @@ class ClaimVerdict:
     """A claim and what the trials say of it.
 
     Attributes:
-        claim: Of the study.
-        outcome: For, against or undecided.
-        because: The counts it rests on, or what is missing.
+        claim: A published finding that the study file quotes.
+        outcome: Whether the trials speak for it, against it, or leave it undecided.
+        because: The counts that the outcome rests on, or what is missing.
     """
 
     claim: ClaimSpec
@@ -60,8 +60,8 @@ def check_claims(
 
     Args:
         spec: The study.
-        recipes: Those it has finished.
-        languages: Those that the study selects on.
+        recipes: Its finished recipes.
+        languages: Languages that are judged (`Standings.judged_on`).
     """
     best = _best_scores(spec, recipes, languages)
     return [_check(claim, spec, best) for claim in spec.claims]

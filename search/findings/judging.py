@@ -7,10 +7,8 @@ in every target task and language.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
-
-from rich.table import Table
-from typing_extensions import TypedDict
 
 from objectives.gains.intervals import (
     Judgement,
@@ -22,45 +20,39 @@ from objectives.gains.intervals import (
     judge,
     mean_gains,
 )
-from objectives.gains.transfer_gain import TransferGain, in_points
+from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import unpacked
 from spaces.catalogue import Catalogue, Metric
-from spaces.studies import Aggregate
 from storage.ledger import Ledger
-from storage.tables import Confirmation, PairedScore, ScorePlace
+from storage.tables import PairedScore, ScorePlace
 
 ALPHA = 0.05
 Against = Literal["reference", "baseline"]
 Cell = tuple[int, str, str]
-"""Recipe (the number of its first trial), target task, language."""
+"""Number of a recipe's first trial, target task, language (ISO 639-3)."""
 
 
-class VerdictRow(TypedDict):
-    """One gain that was judged, in JSON's types; points are percentage points.
+@dataclass(frozen=True)
+class JudgedGain:
+    """What may be said of one gain; points are percentage points.
 
     Attributes:
-        trial: The number of the recipe's first trial.
-        task: Target task; empty in the mean over all.
-        language: Empty in the mean over all.
-        verdict: helps, hurts or no reliable difference.
-        gain: Points.
-        low: Lower end of the 95 % interval of this gain alone; None where nothing is known.
-        high: Upper end.
-        p_value: Adjusted for the family; None with one seed.
-        detectable: Points, the smallest gain that would have been found with 80 % power.
-        seeds: How many.
-        examples: How many were scored; 0 where only scores are kept.
-        score: Percent.
-        against: Percent, of what it is held against.
-        family: How many gains were judged together.
-        scope: To what the interval carries over.
+        verdict: Whether it helps, hurts, or makes no reliable difference.
+        points: The gain, the mean over seeds.
+        low: Lower end of its own 95 % interval, points; None where nothing is known.
+        high: Upper end of that interval.
+        p_value: Two-sided, corrected for the family (Holm); None with one seed.
+        detectable: Minimum detectable effect at 80 % power, points; None with one seed.
+        seeds: Number of seeds.
+        examples: Number of examples scored; 0 where only scores are kept.
+        score: Mean score of the recipe, percent.
+        against: Mean score of what the recipe is held against, percent.
+        family: Number of gains judged together.
+        scope: The population that the interval generalises to.
     """
 
-    trial: int
-    task: str
-    language: str
-    verdict: str
-    gain: float
+    verdict: Verdict
+    points: float
     low: float | None
     high: float | None
     p_value: float | None
@@ -72,6 +64,98 @@ class VerdictRow(TypedDict):
     family: int
     scope: str
 
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, by the names that storage and `report.json` have for them."""
+        values = {**asdict(self), "verdict": str(self.verdict)}
+        return {("gain" if name == "points" else name): value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> JudgedGain:
+        """The gain of a row that has the fields of `as_json`, others among them."""
+        names = [field.name for field in fields(cls) if field.name not in {"verdict", "points"}]
+        rest = {name: row[name] for name in names}
+        return cls(verdict=Verdict(row["verdict"]), points=row["gain"], **rest)
+
+
+@dataclass(frozen=True)
+class RecipeVerdict:
+    """The verdict on a whole recipe: on its mean gain over all target tasks.
+
+    Attributes:
+        trial: Number of the recipe's first trial.
+        gain: Mean over target tasks, each the mean over its languages.
+    """
+
+    trial: int
+    gain: JudgedGain
+
+
+@dataclass(frozen=True)
+class CellVerdict:
+    """The verdict on a recipe in one target task and language.
+
+    Attributes:
+        trial: Number of the recipe's first trial.
+        task: Target task.
+        language: ISO 639-3.
+        gain: On the examples of that language.
+    """
+
+    trial: int
+    task: str
+    language: str
+    gain: JudgedGain
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Two families of verdicts on the same recipes, each corrected by itself.
+
+    Attributes:
+        recipes: One per recipe.
+        cells: One per recipe, target task and language.
+    """
+
+    recipes: tuple[RecipeVerdict, ...] = ()
+    cells: tuple[CellVerdict, ...] = ()
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """One flat row per verdict; those on whole recipes come first, without task and language.
+
+        Storage, `report.json` and `recipe.json` keep verdicts in this form.
+        """
+        whole = [
+            {"trial": x.trial, "task": "", "language": "", **x.gain.as_json()}
+            for x in self.recipes
+        ]
+        cells = [
+            {"trial": x.trial, "task": x.task, "language": x.language, **x.gain.as_json()}
+            for x in self.cells
+        ]
+        return whole + cells
+
+    @classmethod
+    def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Verdicts:
+        """The verdicts that `as_json` made rows of."""
+        recipes, cells = [], []
+        for row in rows:
+            gain = JudgedGain.from_json(row)
+            if row["task"]:
+                cells.append(CellVerdict(row["trial"], row["task"], row["language"], gain))
+            else:
+                recipes.append(RecipeVerdict(row["trial"], gain))
+        return cls(tuple(recipes), tuple(cells))
+
+    def of_trial(self, trial: int) -> Verdicts:
+        """Those on one recipe."""
+        return Verdicts(
+            tuple(x for x in self.recipes if x.trial == trial),
+            tuple(x for x in self.cells if x.trial == trial),
+        )
+
+
+NO_VERDICTS = Verdicts()
+
 
 def judge_gains(
     gains: Mapping[int, TransferGain],
@@ -79,17 +163,18 @@ def judge_gains(
     catalogue: Catalogue,
     languages: Iterable[str],
     against: Against = "reference",
-) -> list[VerdictRow]:
-    """The verdicts on recipes: first on the mean of each, then on each language.
+) -> Verdicts:
+    """The verdicts on recipes: on the mean gain of each, and on each target task and language.
 
     Args:
-        gains: Recipe -> its scores. All have the same target tasks and languages.
-        ledger: Has the outcomes of the scores.
-        catalogue: Its tasks; those that are translations of the same examples are resampled
-            alike.
-        languages: Those that count.
+        gains: Number of a recipe's first trial -> its scores. All have the same target tasks and
+            languages.
+        ledger: Where the outcomes of the scores, example by example, are kept.
+        catalogue: The study's tasks; languages of a task whose texts are translations of the same
+            examples are resampled alike.
+        languages: Languages (ISO 639-3) whose gains count (`Standings.judged_on`).
         against: What a recipe is held against: the reference baseline (in a confirmation the
-            tuned one), or its own.
+            tuned one), or the recipe's own.
 
     Raises:
         DataError: Scores of one cell are of different examples.
@@ -112,13 +197,22 @@ def judge_gains(
     }
     judged_means = judge(estimate_gains(means), ALPHA / 2)
     judged_cells = judge(estimate_gains(cells, lambda cell: cell[1]), ALPHA / 2)
-    rows = []
-    for trial, judgement in judged_means.items():
-        mine = [found for cell, found in pairs.items() if cell[0] == trial]
-        rows.append(_row((trial, "", ""), judgement, mine, against))
-    for cell, judgement in judged_cells.items():
-        rows.append(_row(cell, judgement, [pairs[cell]], against))
-    return rows
+    return Verdicts(
+        tuple(
+            RecipeVerdict(trial, _judged(judgement, _of_trial(pairs, trial), against))
+            for trial, judgement in judged_means.items()
+        ),
+        tuple(
+            CellVerdict(*cell, _judged(judgement, [pairs[cell]], against))
+            for cell, judgement in judged_cells.items()
+        ),
+    )
+
+
+def _of_trial(
+    pairs: Mapping[Cell, Sequence[PairedScore]], trial: int
+) -> list[Sequence[PairedScore]]:
+    return [found for (number, *_), found in pairs.items() if number == trial]
 
 
 def _paired(
@@ -149,9 +243,9 @@ def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[dict[str, Seed
     return list(tasks.values())
 
 
-def _row(
-    cell: Cell, judgement: Judgement, parts: Sequence[Sequence[PairedScore]], against: Against
-) -> VerdictRow:
+def _judged(
+    judgement: Judgement, parts: Sequence[Sequence[PairedScore]], against: Against
+) -> JudgedGain:
     estimate = judgement.estimate
     low, high = estimate.interval or (None, None)
     means: dict[str, list[tuple[float, float]]] = {}
@@ -163,12 +257,9 @@ def _row(
         [sum(side) / len(found) for side in zip(*found, strict=True)] for found in means.values()
     ]
     own, other = (sum(side) / len(by_task) for side in zip(*by_task, strict=True))
-    return VerdictRow(
-        trial=cell[0],
-        task=cell[1],
-        language=cell[2],
-        verdict=str(judgement.verdict),
-        gain=estimate.gain,
+    return JudgedGain(
+        verdict=judgement.verdict,
+        points=estimate.gain,
         low=low,
         high=high,
         p_value=judgement.adjusted_p_value,
@@ -180,99 +271,3 @@ def _row(
         family=judgement.family,
         scope=estimate.scope,
     )
-
-
-# --- for people
-
-
-def with_interval(row: VerdictRow) -> str:
-    """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
-    if row["low"] is None or row["high"] is None:
-        return f"{in_points(row['gain'])} (no interval)"
-    return f"{in_points(row['gain'])} [{in_points(row['low'])}, {in_points(row['high'])}]"
-
-
-def means(rows: Iterable[VerdictRow]) -> list[VerdictRow]:
-    """The verdicts on whole recipes."""
-    return [row for row in rows if not row["task"]]
-
-
-def verdict_line(row: VerdictRow, name: str) -> str:
-    """One recipe's verdict in a sentence."""
-    words = {
-        Verdict.HELPS: "helps",
-        Verdict.HURTS: "hurts",
-        Verdict.UNDECIDED: "makes no reliable difference",
-    }
-    line = f"{name} {words[Verdict(row['verdict'])]}: {with_interval(row)} points"
-    n = f"{row['seeds']} seeds, {row['examples']:,} examples"
-    if row["verdict"] == Verdict.UNDECIDED and row["detectable"] is not None:
-        return f"{line} ({n}; from {row['detectable']:.1f} points on it would have been found)"
-    return f"{line} ({n})"
-
-
-def cells_table(rows: Sequence[VerdictRow], names: Mapping[int, str], title: str) -> Table:
-    """Every target task and language: the gain of each recipe, its interval and its verdict."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("target task")
-    table.add_column("language")
-    table.add_column("examples", justify="right")
-    for name in names.values():
-        table.add_column(name, justify="right")
-    marks = {Verdict.HELPS: " helps", Verdict.HURTS: " hurts", Verdict.UNDECIDED: ""}
-    cells = {(row["trial"], row["task"], row["language"]): row for row in rows if row["task"]}
-    for task, language in dict.fromkeys((task, language) for _, task, language in cells):
-        found = [cells[trial, task, language] for trial in names]
-        table.add_row(
-            task,
-            language,
-            str(found[0]["examples"]),
-            *(with_interval(row) + marks[Verdict(row["verdict"])] for row in found),
-        )
-    table.caption = "95 % intervals, each by itself; a verdict is corrected for all of the table"
-    return table
-
-
-def confirmation_lines(confirmation: Confirmation) -> list[str]:
-    """A confirmation that is done, in words; of one that is not, that it was begun."""
-    when = confirmation.begun_at[:10]
-    if confirmation.result is None:
-        return [f"confirmation begun on {when}, not finished: run the same command again"]
-    plan, rows = confirmation.plan, confirmation.result["verdicts"]
-    names = recipe_names(plan)
-    look = "" if confirmation.look == 1 else f", look {confirmation.look} at the test splits"
-    head = (
-        f"confirmed on {when}{look}: test splits, fresh seeds {_range(plan['seeds'])}, against "
-        f"the tuned baseline of trial {plan['baseline_trial']}"
-    )
-    lines = [head, *(f"  {verdict_line(row, names[row['trial']])}" for row in means(rows))]
-    targets = len({row["task"] for row in rows if row["task"]})
-    note = aggregate_note(plan.get("aggregate", Aggregate.MEAN), targets)
-    return [*lines, f"  {note}"] if note else lines
-
-
-def aggregate_note(aggregate: str, targets: int) -> str:
-    """That verdicts are on the mean over target tasks, where the study goes by something else.
-
-    A median or minimum over tasks is no sum of gains, so neither its variance nor its
-    distribution is known.
-
-    Args:
-        aggregate: `target.aggregate` of the study.
-        targets: How many target tasks it has.
-    """
-    if targets < 2 or aggregate == Aggregate.MEAN:
-        return ""
-    return (
-        f"verdicts are on the mean gain over the {targets} target tasks, though the study chose "
-        f"its recipes by the {aggregate}"
-    )
-
-
-def recipe_names(plan: Mapping[str, Any]) -> dict[int, str]:
-    """The recipes of a confirmation's plan: trial number -> name for people."""
-    return {int(x["trial"]): f"trial {x['trial']} ({x['name']})" for x in plan["recipes"]}
-
-
-def _range(seeds: Sequence[int]) -> str:
-    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])

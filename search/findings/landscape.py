@@ -8,34 +8,35 @@ about gains of nothing some 5 exclude 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
 from search.findings.choice_effects import Surface, choice_importance, fit_surface
-from search.findings.judging import VerdictRow, judge_gains
+from search.findings.judging import NO_VERDICTS, Verdicts, judge_gains
+from search.findings.selection import standings_of
 from search.findings.transfer_matrix import Additive, fit_additive, paired_gains, transfer_matrix
 from search.findings.trial_tables import choices, epoch_curves, recipe_table, score_table
-from search.reporting.terminal import tuned_baseline
-from search.studies.recipes import best_of_arm, leaders
 from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """All of it.
+    """The tables, models and exploratory verdicts that a study's search allows.
 
     Attributes:
-        scores: See `score_table`.
-        recipes: See `recipe_table`.
-        matrix: See `transfer_matrix`.
-        additive: None where not two intermediate tasks and two cells were tried.
-        surface: None with fewer than 10 recipes.
-        importance: See `choice_importance`.
-        curves: See `epoch_curves`.
-        leaders: Verdicts on each arm's best recipe against the tuned baseline, on the seeds that
-            both have. Exploratory: the scores that chose the recipes judge them.
+        scores: Table of every score (`score_table`).
+        recipes: Table of every recipe (`recipe_table`).
+        matrix: Intermediate tasks against targets (`transfer_matrix`).
+        additive: What of the matrix is task plus language; None where fewer than two intermediate
+            tasks or two cells were tried.
+        surface: Forest over all choices; None with fewer than 10 recipes.
+        importance: Table of the choices' importance (`choice_importance`).
+        curves: Table of gains along the epochs (`epoch_curves`).
+        leaders: Verdicts on each arm's leading recipe against the tuned baseline, on the seeds
+            that both have and the languages that are judged. Exploratory: the scores that chose
+            the recipes judge them.
     """
 
     scores: pd.DataFrame
@@ -45,7 +46,7 @@ class Landscape:
     surface: Surface | None
     importance: pd.DataFrame
     curves: pd.DataFrame
-    leaders: list[VerdictRow]
+    leaders: Verdicts
 
 
 def read_landscape(results: StoredStudy) -> Landscape:
@@ -64,23 +65,15 @@ def read_landscape(results: StoredStudy) -> Landscape:
     )
 
 
-def judge_leaders(results: StoredStudy) -> list[VerdictRow]:
-    """The best recipe of each arm against the tuned baseline, on the seeds that both have."""
-    recipes, languages = results.recipes, results.languages
-    tuned = tuned_baseline(recipes, languages)
-    if tuned is None:
-        return []
-    zero = {(x.seed, x.score.task, x.score.language): x.baseline for x in tuned.gain.pairs}
-    leading, gains = leaders(recipes, languages), {}
+def judge_leaders(results: StoredStudy) -> Verdicts:
+    """The leading recipe of each arm against the tuned baseline, on the seeds that both have."""
+    standings, gains = standings_of(results), {}
     for arm in results.spec.arms:
-        best = best_of_arm(leading, arm)
-        if best is None or arm == NO_INTERMEDIATE:
+        leader = standings.leader_of(arm)
+        if leader is None or arm == NO_INTERMEDIATE:
             continue
-        pairs = tuple(
-            replace(pair, reference=zero[place])
-            for pair in best.gain.pairs
-            if (place := (pair.seed, pair.score.task, pair.score.language)) in zero
-        )
-        if pairs:
-            gains[best.first.number] = replace(best.gain, pairs=pairs)
-    return judge_gains(gains, results.ledger, results.catalogue, languages)
+        if (gain := standings.against_baseline(leader)) is not None:
+            gains[leader.first.number] = gain
+    if not gains:
+        return NO_VERDICTS
+    return judge_gains(gains, results.ledger, results.catalogue, standings.judged_on)

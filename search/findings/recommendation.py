@@ -6,18 +6,20 @@ validation was chosen by those very scores, which are too high for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import TransferGain, in_points
-from search.findings.judging import VerdictRow, judge_gains, means, recipe_names, verdict_line
-from search.reporting.terminal import tuned_baseline
-from search.studies.recipes import FinishedRecipe, leaders
+from search.command_line.next_commands import next_command
+from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
+from search.findings.judging import NO_VERDICTS, RecipeVerdict, Verdicts, judge_gains
+from search.findings.selection import standings_of
+from search.findings.verdict_words import verdict_line
+from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from spaces.errors import DataError, StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
-from storage.tables import Confirmation, PairedScore, Score
+from storage.tables import PairedScore, Score
 
 
 @dataclass(frozen=True)
@@ -25,35 +27,40 @@ class Evidence:
     """A recipe and its scores beside those of the tuned baseline.
 
     Attributes:
-        trial: The number of its first trial; of the tuned baseline, of the trial whose baseline
+        trial: Number of its first trial; of the tuned baseline, of the trial whose target stage
             it is.
-        name: Of its intermediate task or mixture, or none.
+        name: Its intermediate task or mixture, or none.
         is_baseline: Whether it is the tuned baseline itself: the trial's target stage alone.
-        pairs: Its scores; the tuned baseline's are the references.
-        rows: Its gains: in the mean first, then each target task and language; none of the tuned
-            baseline. The verdicts count only where there is a confirmation.
-        confirmation: Which found this; None where it is what the search saw.
+        pairs: Its scores, with the tuned baseline's as references.
+        verdicts: On its gains; empty for the tuned baseline. What they say beyond the gain and
+            its interval counts only where there is a confirmation.
+        confirmation: The look at the test splits that found this; None where the search did.
     """
 
     trial: int
     name: str
     is_baseline: bool
     pairs: tuple[PairedScore, ...]
-    rows: tuple[VerdictRow, ...]
-    confirmation: Confirmation | None = None
+    verdicts: Verdicts = NO_VERDICTS
+    confirmation: Look | None = None
 
     @property
     def split(self) -> str:
-        """Which its scores are of: validation or test."""
+        """The split that it was scored on: validation or test."""
         return self.pairs[0].score.split
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Of its trainings, in order."""
+        """Seeds that it was trained with, in order."""
         return tuple(sorted({pair.seed for pair in self.pairs}))
 
+    @property
+    def verdict(self) -> RecipeVerdict:
+        """The verdict on the recipe as a whole; the tuned baseline has none."""
+        return self.verdicts.recipes[0]
+
     def scores(self, task: str, seed: int) -> list[Score]:
-        """Those of one model: of a target task and a seed."""
+        """The scores of one model, that of a target task and a seed."""
         return [x.score for x in self.pairs if x.seed == seed and x.score.task == task]
 
 
@@ -74,38 +81,43 @@ def recommended(results: StoredStudy) -> Choice:
     Raises:
         StorageError: The study has no complete trial, or its confirmation is not finished.
     """
-    if looks := results.confirmations:
-        if looks[-1].result is None:
-            raise StorageError(
-                f"study {results.name!r}: expected a confirmation that is finished, found one "
-                f"begun on {looks[-1].begun_at[:10]}; `python -m search.confirm --study "
-                f"{results.name}` goes on with it, --trial N hands over a recipe without it"
-            )
-        best = best_confirmed(results)
-        assert best is not None
-        if best.rows[0]["verdict"] == Verdict.HELPS:
-            reason = f"confirmed: {_verdict(best)}"
-            assert looks[-1].result is not None
-            rows = means(looks[-1].result["verdicts"])
-            if (helping := sum(row["verdict"] == Verdict.HELPS for row in rows)) > 1:
-                reason += (
-                    f", the highest gain of {helping} that help, and a little too high for that"
-                )
-            return Choice(best, reason)
+    looks = looks_of(results)
+    if not looks:
+        return _recommended_by_search(results)
+    look, found = looks[-1], looks[-1].result
+    if found is None:
+        raise StorageError(
+            f"study {results.name!r}",
+            "a confirmation that is finished",
+            f"one begun on {look.begun_at[:10]}",
+            f"`{next_command('confirm', results.address)}` goes on with it, --trial N hands over "
+            f"a recipe without it",
+        )
+    best = _best_of_look(results, look, found)
+    if best.verdict.gain.verdict is not Verdict.HELPS:
         return Choice(
-            _confirmed_baseline(results, looks[-1]),
-            f"the confirmation found no intermediate task that helps ({_counted(looks[-1])}), so "
+            _confirmed_baseline(results, look),
+            f"the confirmation found no intermediate task that helps ({_counted(found)}), so "
             f"this is the tuned baseline, without one",
         )
-    best = best_of_search(results)
+    reason = f"confirmed: {_verdict(best)}"
+    helping = sum(x.gain.verdict is Verdict.HELPS for x in found.verdicts.recipes)
+    if helping > 1:
+        reason += f", the highest gain of {helping} that help, and a little too high for that"
+    return Choice(best, reason)
+
+
+def _recommended_by_search(results: StoredStudy) -> Choice:
+    standings, best = standings_of(results), best_of_search(results)
     gain = TransferGain(best.pairs, results.spec.target.aggregate)
-    if round(gain.overall_gain(results.languages), 6) > 0:  # rounding in binary is no gain
+    # On the languages selected on: those that are judged must not choose. Rounding is no gain.
+    if round(gain.overall_gain(standings.selected_on), 6) > 0:
         return Choice(best, "not confirmed: the leader of the search on validation splits")
-    tuned = tuned_baseline(results.recipes, results.languages)
+    tuned = standings.baseline
     assert tuned is not None
-    pairs = tuple(replace(x, score=x.baseline, reference=x.baseline) for x in tuned.gain.pairs)
+    pairs = tuple(replace(pair, reference=pair.score) for pair in tuned.gain.pairs)
     return Choice(
-        Evidence(tuned.first.number, NO_INTERMEDIATE, True, pairs, ()),
+        Evidence(tuned.first.number, NO_INTERMEDIATE, True, pairs),
         "not confirmed: no intermediate task was ahead of the tuned baseline on validation "
         "splits, so this is the tuned baseline, without one",
     )
@@ -122,10 +134,10 @@ def of_trial(results: StoredStudy, trial: int) -> Choice:
         known = [str(number) for number in sorted(recipes)]
         raise unknown_name("Trial", str(trial), known, f"a complete one of {results.name!r}")
     recipe = recipes[trial]
-    for look in reversed(results.confirmations):
-        if look.result and recipe.first.number in recipe_names(look.plan):
-            found = confirmed(results, look, recipe.first.number)
-            return Choice(found, f"asked for by number; confirmed: {_verdict(found)}")
+    for look, found in reversed(finished(looks_of(results))):
+        if recipe.first.number in look.plan.names:
+            evidence = _confirmed(results, look, found, recipe.first.number)
+            return Choice(evidence, f"asked for by number; confirmed: {_verdict(evidence)}")
     return Choice(of_search(results, recipe), "asked for by number; not confirmed")
 
 
@@ -134,12 +146,8 @@ def best_confirmed(results: StoredStudy) -> Evidence | None:
 
     None where nothing is confirmed.
     """
-    finished = [look for look in results.confirmations if look.result]
-    if not finished or finished[-1].result is None:
-        return None
-    rows = means(finished[-1].result["verdicts"])
-    best = max(rows, key=lambda row: (row["verdict"] == Verdict.HELPS, row["gain"]))
-    return confirmed(results, finished[-1], best["trial"])
+    done = finished(looks_of(results))
+    return _best_of_look(results, *done[-1]) if done else None
 
 
 def best_of_search(results: StoredStudy) -> Evidence:
@@ -147,21 +155,17 @@ def best_of_search(results: StoredStudy) -> Evidence:
 
     Raises:
         StorageError: There is no complete trial.
+        DataError: It has no seed in common with the tuned baseline.
     """
-    leading = leaders(results.recipes, results.languages)
+    leading = standings_of(results).leaders
     if not leading:
         raise StorageError(
-            f"study {results.name!r}: expected a complete trial, found none; go on with the search"
+            f"study {results.name!r}",
+            "a complete trial",
+            "none",
+            f"go on with the search: `{next_command('run', results.address)}`",
         )
     return of_search(results, leading[0])
-
-
-def confirmed(results: StoredStudy, look: Confirmation, trial: int) -> Evidence:
-    """What a finished confirmation found of one of its recipes."""
-    assert look.result is not None
-    rows = tuple(row for row in look.result["verdicts"] if row["trial"] == trial)
-    name = next(x["name"] for x in look.plan["recipes"] if x["trial"] == trial)
-    return Evidence(trial, name, False, _test_pairs(results, look, trial), rows, look)
 
 
 def of_search(results: StoredStudy, recipe: FinishedRecipe) -> Evidence:
@@ -170,46 +174,51 @@ def of_search(results: StoredStudy, recipe: FinishedRecipe) -> Evidence:
     Raises:
         DataError: They have no seed in common.
     """
-    tuned = tuned_baseline(results.recipes, results.languages)
-    assert tuned is not None
-    baseline = {(x.seed, x.score.task, x.score.language): x.baseline for x in tuned.gain.pairs}
-    places = [(x.seed, x.score.task, x.score.language) for x in recipe.gain.pairs]
-    pairs = tuple(
-        replace(pair, reference=baseline[place])
-        for pair, place in zip(recipe.gain.pairs, places, strict=True)
-        if place in baseline
-    )
-    trial = recipe.first.number
-    if not pairs:
+    standings, trial = standings_of(results), recipe.first.number
+    gain = standings.against_baseline(recipe)
+    if gain is None:
+        assert standings.baseline is not None
         raise DataError(
-            f"study {results.name!r}: expected a seed that trial {trial} and the tuned baseline "
-            f"of trial {tuned.first.number} share, found none"
+            f"study {results.name!r}",
+            f"a seed that trial {trial} and the tuned baseline of trial "
+            f"{standings.baseline.first.number} share",
+            "none",
         )
-    gains = {trial: TransferGain(pairs, recipe.gain.aggregate)}
-    targets = results.spec.target_tasks(results.catalogue)
-    languages = {x for task in targets for x in results.spec.target_languages(task)}
-    rows = judge_gains(gains, results.ledger, results.catalogue, languages)
-    return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, pairs, tuple(rows))
+    verdicts = judge_gains({trial: gain}, results.ledger, results.catalogue, standings.judged_on)
+    return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, gain.pairs, verdicts)
 
 
-def _confirmed_baseline(results: StoredStudy, look: Confirmation) -> Evidence:
-    trial = next(iter(recipe_names(look.plan)))
+def _best_of_look(results: StoredStudy, look: Look, found: ConfirmationResult) -> Evidence:
+    best = max(
+        found.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
+    )
+    return _confirmed(results, look, found, best.trial)
+
+
+def _confirmed(
+    results: StoredStudy, look: Look, found: ConfirmationResult, trial: int
+) -> Evidence:
+    """What a finished confirmation found of one of its recipes."""
+    (name,) = (recipe.name for recipe in look.plan.recipes if recipe.trial == trial)
     pairs = _test_pairs(results, look, trial)
+    return Evidence(trial, name, False, pairs, found.verdicts.of_trial(trial), look)
+
+
+def _confirmed_baseline(results: StoredStudy, look: Look) -> Evidence:
+    pairs = _test_pairs(results, look, look.plan.recipes[0].trial)
     pairs = tuple(replace(x, score=x.reference, baseline=x.reference) for x in pairs)
-    return Evidence(look.plan["baseline_trial"], NO_INTERMEDIATE, True, pairs, (), look)
+    return Evidence(look.plan.baseline_trial, NO_INTERMEDIATE, True, pairs, confirmation=look)
 
 
-def _test_pairs(results: StoredStudy, look: Confirmation, trial: int) -> tuple[PairedScore, ...]:
+def _test_pairs(results: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:
     pairs = results.ledger.pairs(results.name, "test")[trial]
-    return tuple(pair for pair in pairs if pair.seed in look.plan["seeds"])
+    return tuple(pair for pair in pairs if pair.seed in look.plan.seeds)
 
 
-def _verdict(found: Evidence) -> str:
-    return verdict_line(found.rows[0], f"trial {found.trial} ({found.name})")
+def _verdict(evidence: Evidence) -> str:
+    return verdict_line(evidence.verdict, f"trial {evidence.trial} ({evidence.name})")
 
 
-def _counted(look: Confirmation) -> str:
-    assert look.result is not None
-    rows: Sequence[VerdictRow] = means(look.result["verdicts"])
-    best = max(row["gain"] for row in rows)
-    return f"{len(rows)} judged, the highest gain {in_points(best)} points"
+def _counted(found: ConfirmationResult) -> str:
+    gains = [verdict.gain.points for verdict in found.verdicts.recipes]
+    return f"{len(gains)} judged, the highest gain {in_points(max(gains))} points"

@@ -15,6 +15,7 @@ from objectives.gains.intervals import estimate_gains, gains_of_scores
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
+from search.studies.trial_notes import TrialNotes
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import StageRun, TrainedStage
 
@@ -34,11 +35,12 @@ def score_table(results: StoredStudy) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for trial in results.study.get_trials(deepcopy=False):
         arm = str(trial.params.get("intermediate.domain", ""))
+        notes = TrialNotes.of(trial)
         head = {
             "trial": trial.number,
             "state": trial.state.name.lower(),
-            "reason": trial.user_attrs.get("reason", trial.user_attrs.get("stopped", "")),
-            "repeat_of": trial.user_attrs.get("repeat_of"),
+            "reason": notes.reason or notes.stopped,
+            "repeat_of": notes.repeat_of,
             "arm": arm,
             "intermediate": str(trial.params.get(f"intermediate.task.{arm}", "")),
             **_plain(trial.params),

@@ -18,7 +18,7 @@ from typing import Any
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
-from objectives.transfer import VERSIONS, StageProgress
+from objectives.stages.stage import VERSIONS, StageProgress
 from search.findings.recommendation import Choice, Evidence, of_trial, recommended
 from search.handover.hub import check_login, push
 from search.handover.model_card import ExportedModel, model_card
@@ -203,16 +203,18 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
             x.language: {"split": x.split, "metric": x.metric, "score": x.score, "n": x.examples}
             for x in evidence.scores(exported.task.name, exported.seed)
         },
-        "gains": list(evidence.rows),
+        "gains": evidence.verdicts.as_json(),
         "gains_of_seeds": evidence.seeds,
         "confirmation": look
         and {
-            "look": look.look,
+            "look": look.number,
             "begun_at": look.begun_at,
-            "baseline_trial": look.plan["baseline_trial"],
+            "baseline_trial": look.plan.baseline_trial,
         },
         # Encoders are named by their folders there.
-        "defined_by": {name: x for name, x in results.frozen.items() if name != "backbones"},
+        "defined_by": {
+            name: x for name, x in results.definition.as_json().items() if name != "backbones"
+        },
         "device": device,
         "versions": exported.versions,
         "command": exported.command,

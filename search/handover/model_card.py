@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from objectives.models.encoders import Backbone
+from objectives.backbone import Backbone
 from search.command_line.next_commands import StudyAddress, next_command
-from search.findings.judging import with_interval
 from search.findings.recommendation import Choice
+from search.findings.verdict_words import with_interval
 from search.studies.stored_study import StoredStudy
 from spaces.backbones import known_backbones
 from spaces.catalogue import Metric, Task, TaskKind
@@ -139,7 +139,7 @@ def _metadata(model: ExportedModel) -> ModelCardData:
     results, task = model.results, model.task
     scores = model.choice.evidence.scores(task.name, model.seed)
     evaluated = [(score, results.catalogue[score.task]) for score in scores]
-    on_hub = results.frozen["data"]["source"] == "hub"
+    on_hub = results.definition.source == "hub"
     hubs = [record.hub for record in (*model.trained_on, task) if record.hub]
     tags = ["transfer-search", "cross-lingual-transfer"]
     if model.route.intermediate:
@@ -223,31 +223,32 @@ def _gains(model: ExportedModel) -> str:
             f"no gain."
         )
     sure = evidence.confirmation is not None
-    several = len({row["task"] for row in evidence.rows if row["task"]}) > 1
-    rows = []
-    for row in evidence.rows:
-        if row["task"] not in {"", model.task.name}:
-            continue
-        score = own.get(row["language"])
-        mean = "mean of all targets" if several else "mean"
-        rows.append(
-            [
-                row["language"] or mean,
-                "" if score is None else f"{100 * score.score:.1f}",
-                f"{row['score']:.1f}",
-                f"{row['against']:.1f}",
-                with_interval(row),
-                *([row["verdict"]] if sure else []),
-                f"{row['examples']:,}",
-            ]
-        )
+    several = len({cell.task for cell in evidence.verdicts.cells}) > 1
+    judged = [("mean of all targets" if several else "mean", evidence.verdict.gain)]
+    judged += [
+        (cell.language, cell.gain)
+        for cell in evidence.verdicts.cells
+        if cell.task == model.task.name
+    ]
+    rows = [
+        [
+            language,
+            f"{100 * own[language].score:.1f}" if language in own else "",
+            f"{gain.score:.1f}",
+            f"{gain.against:.1f}",
+            with_interval(gain),
+            *([str(gain.verdict)] if sure else []),
+            f"{gain.examples:,}",
+        ]
+        for language, gain in judged
+    ]
     header = ["language", "this model", "recipe", "tuned baseline", "gain [95 % interval]"]
     header += [*(["verdict"] if sure else []), "examples"]
     note = (
         f"{scores}. Recipe and tuned baseline are means over {seeds} "
         f"({', '.join(map(str, evidence.seeds))}); this model is seed {model.seed}. Gains are "
         f"percentage points over the best recipe without an intermediate task. Intervals hold for "
-        f"each gain by itself and carry over to {evidence.rows[0]['scope']}"
+        f"each gain by itself and carry over to {evidence.verdict.gain.scope}"
     )
     if sure:
         note += "; verdicts are corrected for all that were judged together"
@@ -358,8 +359,8 @@ def _making(model: ExportedModel) -> list[str]:
                 f"Seed {model.seed} in all stages; each stage takes the encoder's weights from "
                 f"the one before, and its head is fresh.",
                 f"Encoder: {encoder} {model.backbone.revision}".rstrip() + ".",
-                f"Data: {_SOURCES[results.frozen['data']['source']]}.",
-                f"Precision: {results.frozen['precision']}. Versions: {versions}.",
+                f"Data: {_SOURCES[results.definition.source]}.",
+                f"Precision: {results.definition.precision}. Versions: {versions}.",
                 "`recipe.json` has all of it, for machines.",
             ]
         ),

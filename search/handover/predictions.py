@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from objectives.data.sources import DataSource, choose_source, has_split
-from objectives.hardware import Hardware, choose_hardware
-from objectives.transfer import StageProgress
+from objectives.hardware import choose_hardware
+from objectives.stages.stage import StageProgress
 from objectives.xtreme import benchmark
 from objectives.xtreme.submission import write_predictions
-from objectives.xtreme.trained_folder import load_trained, longest_input, predict_splits
+from objectives.xtreme.trained_folder import (
+    Predictor,
+    load_trained,
+    longest_input,
+    predict_splits,
+)
 from search.command_line.next_commands import scoring_command
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from search.studies.reopened import ReopenRequest, reopen_study
@@ -55,23 +59,17 @@ class WrittenPredictions:
 
 
 @dataclass(frozen=True)
-class _Predictor:
-    """A model, what it is used on, and how.
+class _Predictions:
+    """What is predicted, and with which model.
 
     Attributes:
-        model: Weights with their head.
-        tokenizer: The model's own.
-        stage: The model's `max_length`, and for retrieval the layer and the similarity.
-        hardware: Device and precision.
-        task: What is predicted.
+        predictor: The model and how it is used.
+        task: Task that is predicted.
         source: Where the examples come from.
         split: test or validation.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    stage: Stage
-    hardware: Hardware
+    predictor: Predictor
     task: Task
     source: DataSource
     split: str
@@ -124,7 +122,7 @@ def predict(
     )
 
 
-def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictor:
+def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictions:
     task = load_catalogue()[request.task]
     hardware = choose_hardware(request.device, request.precision)
     model, tokenizer = load_trained(trained.folder, task)
@@ -147,12 +145,13 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictor
     )
     source = choose_source(request.data, [(task, language) for language in task.languages])
     split = request.split or "test"
-    return _Predictor(model, tokenizer, stage, hardware, task, source, split)
+    predictor = Predictor(model, tokenizer, stage, hardware)
+    return _Predictions(predictor, task, source, split)
 
 
 def _of_trial(
     request: PredictionRequest, trial: StudyTrial, on_progress: Callable[[StageProgress], None]
-) -> _Predictor:
+) -> _Predictions:
     reopened = reopen_study(
         ReopenRequest(
             study=trial.study,
@@ -170,19 +169,17 @@ def _of_trial(
     if seed not in recipe.seeds:
         raise unknown_name("Seed", str(seed), list(map(str, recipe.seeds)), "one of the trial's")
     stage, model = objective.trained_model(recipe, request.task, seed)
-    return _Predictor(
-        model,
-        objective.backbone(recipe.backbone).tokenizer,
-        stage,
-        objective.hardware,
+    tokenizer = objective.backbone(recipe.backbone).tokenizer
+    return _Predictions(
+        Predictor(model, tokenizer, stage, objective.hardware),
         objective.catalogue[request.task],
         objective.corpora.source,
         request.split or "validation",
     )
 
 
-def _write(request: PredictionRequest, predictor: _Predictor) -> list[Path]:
-    task, split, source = predictor.task, predictor.split, predictor.source
+def _write(request: PredictionRequest, asked: _Predictions) -> list[Path]:
+    task, split, source = asked.task, asked.split, asked.source
 
     def examples(of_split: str) -> dict[str, datasets.Dataset]:
         return {x: benchmark.benchmark_split(task, x, of_split, source) for x in languages}
@@ -190,15 +187,8 @@ def _write(request: PredictionRequest, predictor: _Predictor) -> list[Path]:
     languages = _languages(request.languages, split, task, source)
     splits = examples(split)
     mines = task.metric is Metric.BUCC_F1 and split == "test"
-    predictions = predict_splits(
-        predictor.model,
-        predictor.tokenizer,
-        splits,
-        task,
-        predictor.stage,
-        predictor.hardware,
-        examples("validation") if mines else splits,
-    )
+    tuning = examples("validation") if mines else splits
+    predictions = predict_splits(asked.predictor, splits, task, tuning)
     return [
         write_predictions(request.to, task, language, split, splits[language], found)
         for language, found in predictions.items()

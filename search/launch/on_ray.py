@@ -7,7 +7,6 @@ the launcher may die, and a second one finds them by their names.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
@@ -16,16 +15,19 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from search.command_line.options import study_words
-from search.launch.hosted_worker import HostedWorker, Order, worker_words
-from search.workers.heartbeat import StopSignal
+from search.command_line.next_commands import next_command
+from search.command_line.run_options import RunOptions
+from search.command_line.stop_signal import StopSignal
+from search.command_line.worker_options import further_worker
+from search.launch.hosted_worker import HostedRun, HostedWorker
+from search.studies.study_file import StudyFile
 from spaces.errors import Interrupted, SpecError, StorageError
-from spaces.studies import StudySpec
 from storage.fingerprint import fingerprint
 from storage.leases import Leases
-from storage.opening import is_of_one_machine, open_storage, redacted
+from storage.opening import open_storage
 from storage.outages import asking
 from storage.slots import Slots
+from storage.urls import is_of_one_machine, redacted
 
 NAMESPACE = "transfer-search"
 POLL_SECONDS = 1.0
@@ -46,14 +48,13 @@ class RayWorker:
     whose launcher is gone.
 
     Args:
-        order: What to do.
-        storage_url: On which storage.
+        run: What to do.
     """
 
-    def __init__(self, order: Order, storage_url: str) -> None:
+    def __init__(self, run: HostedRun) -> None:
         import ray
 
-        self._worker = HostedWorker(order, storage_url)
+        self._worker = HostedWorker(run)
         self._worker.start()
         handle = ray.get_runtime_context().current_actor
         threading.Thread(target=self._leave, args=(handle,), daemon=True).start()
@@ -75,12 +76,12 @@ class RayWorker:
         ray.kill(handle, no_restart=True)
 
 
-def launch_on_ray(spec: StudySpec, options: argparse.Namespace) -> int:
+def launch_on_ray(options: RunOptions, file: StudyFile) -> int:
     """Have a study's workers on a cluster, and wait for them.
 
     Args:
-        spec: A checked study.
-        options: From `search.run.parser`.
+        options: What the run was asked for.
+        file: The study, from `read_study_file`.
 
     Returns:
         0 when all ended well, the highest exit code of a worker else; 128 + the signal's number
@@ -93,17 +94,20 @@ def launch_on_ray(spec: StudySpec, options: argparse.Namespace) -> int:
     ray = _connected(options)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        if is_of_one_machine(options.storage) and (len(nodes) > 1 or _is_far(options.address)):
+        is_elsewhere = len(nodes) > 1 or _is_far(options.ray_address)
+        if is_of_one_machine(options.storage) and is_elsewhere:
             raise StorageError(
-                f"storage {redacted(options.storage)}: expected a database that all "
-                f"{len(nodes)} nodes of the cluster reach, found one of this machine; use "
-                f"postgresql+psycopg://USER@HOST/DATABASE"
+                f"storage {redacted(options.storage)}",
+                expected=f"a database that all {len(nodes)} nodes of the cluster reach",
+                found="one of this machine",
+                advice="use postgresql+psycopg://USER@HOST/DATABASE",
             )
-        name = options.name or spec.name
+        name = options.name or file.spec.name
         prefix = f"{name}/{fingerprint(redacted(options.storage))[:8]}/"
         if options.end:
             return _end(ray, prefix)
-        return _Fleet(ray, prefix, name, options, nodes).work(options.trials or spec.trials)
+        fleet = _Fleet(ray, prefix, name, options, nodes)
+        return fleet.work(options.trials or file.spec.trials)
     finally:
         ray.shutdown()
 
@@ -112,7 +116,7 @@ class _Fleet:
     """The actors of one study."""
 
     def __init__(
-        self, ray: Any, prefix: str, name: str, options: argparse.Namespace, nodes: Sequence[Node]
+        self, ray: Any, prefix: str, name: str, options: RunOptions, nodes: Sequence[Node]
     ) -> None:
         self._ray = ray
         self._prefix = prefix
@@ -120,6 +124,7 @@ class _Fleet:
         self._options = options
         self._nodes = nodes
         self._stop = StopSignal()
+        self._address = options.study_address(name, options.data)
 
     def work(self, trials: int) -> int:
         """Start them, and wait until the last has ended."""
@@ -144,13 +149,14 @@ class _Fleet:
         workers = options.workers or room
         if workers == 0:
             raise SpecError(
-                f"--launcher ray: expected room for a worker ({_in_words(per_worker)}) on a node, "
-                f"found none; --threads or --device asks for less"
+                "--launcher ray",
+                expected=f"room for a worker ({_in_words(per_worker)}) on a node",
+                found="none",
+                advice="--threads or --device asks for less",
             )
-        own = worker_words(options.words)
-        if not options.threads:
-            own += ["--threads", str(int(per_worker["num_cpus"]))]
-        own += ["--device-share", str(per_worker.get("num_gpus", 1.0))]
+        threads = options.threads or int(per_worker["num_cpus"])
+        share = per_worker.get("num_gpus", 1.0)
+        run = HostedRun(further_worker(options, threads, options.device, share))
         there = _named(self._ray, self._prefix)
         for actor in there.values():
             if _code_of(self._ray, actor) is not None:
@@ -163,12 +169,10 @@ class _Fleet:
         how = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
         how |= {"max_restarts": -1, "max_task_retries": -1, **per_worker}
         actor = self._ray.remote(RayWorker)
-        order = Order(tuple(own))
-        # The URL goes as an argument: runtime environments are shown in Ray's dashboard and logs.
+        # The storage's URL goes as part of an argument: runtime environments are shown in Ray's
+        # dashboard and logs.
         found = {
-            number: actor.options(name=f"{self._prefix}{number}", **how).remote(
-                order, options.storage
-            )
+            number: actor.options(name=f"{self._prefix}{number}", **how).remote(run)
             for number in range(workers)
         }
         waiting = f"; there is room for {room} now" if workers > room else ""
@@ -208,14 +212,15 @@ class _Fleet:
 
     def _leave(self) -> None:
         """What a signal to the launcher means for its workers."""
-        if self._options.address is None:
+        address = self._options.ray_address
+        if address is None:
             self._say("ending the workers, as their cluster ends with this process")
             _end(self._ray, self._prefix)
             return
-        words = ["--launcher", "ray", "--address", self._options.address, "--end"]
+        end = ("--launcher", "ray", "--address", address, "--end")
         self._say(
             f"the workers go on without this launcher; end them with: "
-            f"{study_words('run', self._options, *words)}"
+            f"{next_command('run', self._address, *end)}"
         )
 
     def _show(self, done: int, trials: int) -> None:
@@ -226,21 +231,19 @@ class _Fleet:
             show_results(open_stored_study(self._options.storage, self._name))
         if done < trials:
             self._say(f"{done} of {trials} trials are done, and no worker is left")
-        self._say(f"browse:  {study_words('dashboard', self._options)}")
+        self._say(f"browse:  {next_command('dashboard', self._address)}")
 
     def _say(self, line: str) -> None:
         if not self._options.quiet:
             print(line, file=sys.stderr)
 
 
-def worker_resources(
-    options: argparse.Namespace, nodes: Sequence[Node]
-) -> tuple[dict[str, float], int]:
+def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
     """What one worker asks of Ray, and how many of them there is room for.
 
     Args:
-        options: `device`, `threads` and `workers_per_gpu`.
-        nodes: From `ray.nodes()`.
+        options: What the run was asked for.
+        nodes: The cluster's nodes, from `ray.nodes()`.
     """
     cpus = float(options.threads or 1)
     resources = [node["Resources"] for node in nodes]
@@ -254,7 +257,7 @@ def worker_resources(
     return {"num_cpus": cpus, "num_gpus": 1 / per_gpu}, room
 
 
-def _connected(options: argparse.Namespace) -> Any:
+def _connected(options: RunOptions) -> Any:
     """Ray's module, connected to the cluster.
 
     Raises:
@@ -268,22 +271,27 @@ def _connected(options: argparse.Namespace) -> Any:
         import ray
     except ImportError as error:
         raise SpecError(
-            "--launcher ray: expected the package ray, found none; install it with "
-            "pip install 'transfer-search[ray]'"
+            "--launcher ray",
+            expected="the package ray",
+            found="none",
+            advice="install it with pip install 'transfer-search[ray]'",
         ) from error
-    if options.end and options.address is None:
-        raise SpecError("--end: expected --address, of the cluster that the workers are on")
+    address = options.ray_address
+    if options.end and address is None:
+        raise SpecError("--end", expected="--address, of the workers' cluster", found="none")
     how: dict[str, Any] = {"namespace": NAMESPACE, "logging_level": logging.ERROR}
     try:
-        if options.address:
-            ray.init(options.address, **how)
+        if address:
+            ray.init(address, **how)
         else:
             ray.init("local", include_dashboard=False, **how)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        found = (str(error).splitlines() or [type(error).__name__])[0]
         raise SpecError(
-            f"--address: expected a Ray cluster at {options.address}, found: {found}; one that "
-            f"wants a token has it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or ~/.ray/auth_token"
+            "--address",
+            expected=f"a Ray cluster at {address}",
+            found=(str(error).splitlines() or [type(error).__name__])[0],
+            advice="one that wants a token has it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token",
         ) from error
     return ray
 

@@ -18,6 +18,7 @@ from search.reporting.dashboard_access import Guard, is_loopback, read_credentia
 from search.reporting.dashboard_pages import Between, renew_pages, write_pages
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError
+from storage.optuna_internals import study_id_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -83,7 +84,7 @@ def serve_dashboard(
         try:
             host = f"[{request.host}]" if ":" in request.host else request.host
             site = f"http://{host}:{server.server_port}"
-            on_ready(f"{site}/dashboard/studies/{study.study._study_id}")
+            on_ready(f"{site}/dashboard/studies/{study_id_of(study.study)}")
             server.serve_forever()
         except KeyboardInterrupt:
             return

@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from objectives.gains.transfer_gain import in_points
-from search.findings.judging import VerdictRow
+from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape
 from search.findings.trial_tables import EPOCHS, RATE
 from spaces.studies import ARMS, NO_INTERMEDIATE
@@ -34,13 +34,13 @@ ROW = 34
 
 
 def build_figures(
-    landscape: Landscape, confirmed: Sequence[VerdictRow], pocket: bool
+    landscape: Landscape, confirmed: Sequence[RecipeVerdict], pocket: bool
 ) -> dict[str, go.Figure]:
     """The figures that the study has enough for, by name.
 
     Args:
         landscape: Of the study.
-        confirmed: The verdicts of its last confirmation; empty without one.
+        confirmed: The verdicts on whole recipes of its last confirmation; empty without one.
         pocket: Whether all of it is about the pocket corpora, and must say so.
     """
     figures = {
@@ -57,35 +57,34 @@ def build_figures(
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def _arms(landscape: Landscape, confirmed: Sequence[VerdictRow]) -> go.Figure | None:
+def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure | None:
     """The gain of each arm's best recipe over the tuned baseline."""
-    rows = [row for row in landscape.leaders if not row["task"]]
-    if not rows:
+    searched = landscape.leaders.recipes
+    if not searched:
         return None
     by_trial = landscape.recipes.set_index("trial")
-    means_confirmed = [row for row in confirmed if not row["task"]]
-    trials = list(dict.fromkeys(row["trial"] for row in (*rows, *means_confirmed)))
-    once = {row["trial"]: ", 1 seed" for row in rows if row["seeds"] == 1}
+    trials = list(dict.fromkeys(x.trial for x in (*searched, *confirmed)))
+    once = {x.trial: ", 1 seed" for x in searched if x.gain.seeds == 1}
     figure = go.Figure()
     kinds = (
-        ("search: chosen by these scores", rows, "circle-open", BLACK, -0.13),
-        ("confirmed: fresh seeds, test splits", means_confirmed, "diamond", BLUE, 0.13),
+        ("search: chosen by these scores", searched, "circle-open", BLACK, -0.13),
+        ("confirmed: fresh seeds, test splits", confirmed, "diamond", BLUE, 0.13),
     )
     for kind, found, symbol, colour, shift in kinds:
         if not found:
             continue
         figure.add_scatter(
-            y=[trials.index(row["trial"]) + shift for row in found],
-            x=[row["gain"] for row in found],
-            error_x=_bars([row["high"] for row in found], [row["gain"] for row in found]),
+            y=[trials.index(x.trial) + shift for x in found],
+            x=[x.gain.points for x in found],
+            error_x=_bars([x.gain.high for x in found], [x.gain.points for x in found]),
             mode="markers",
             name=kind,
             showlegend=True,
             marker={"symbol": symbol, "size": 11, "color": colour},
             line={"color": colour},
-            text=[_name(by_trial, row["trial"]) for row in found],
+            text=[_name(by_trial, x.trial) for x in found],
             customdata=[
-                [row["seeds"], row["examples"], row["verdict"], row["scope"]] for row in found
+                [x.gain.seeds, x.gain.examples, str(x.gain.verdict), x.gain.scope] for x in found
             ],
             hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
             "<br>%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",

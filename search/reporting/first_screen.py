@@ -13,21 +13,17 @@ from optuna.trial import TrialState
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
-from search.cost import StudyCost
-from search.findings.judging import (
-    VerdictRow,
-    aggregate_note,
-    means,
-    recipe_names,
-    verdict_line,
-    with_interval,
-)
+from search.findings.arms import trial_counts
+from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
+from search.findings.judging import JudgedGain
 from search.findings.landscape import Landscape
-from search.reporting.terminal import trial_counts
+from search.findings.selection import standings_of
+from search.findings.stage_costs import StudyCost
+from search.findings.verdict_words import aggregate_note, verdict_line, with_interval
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
-from storage.tables import Confirmation
 
+_Finished = tuple[Look, ConfirmationResult]
 INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
 
 
@@ -58,8 +54,8 @@ def first_screen(results: StoredStudy, landscape: Landscape, cost: StudyCost) ->
         landscape: The numbers of its search.
         cost: Training time of its search.
     """
-    looks = results.confirmations
-    done = [look for look in looks if look.result is not None]
+    looks = looks_of(results)
+    done = finished(looks)
     return FirstScreen(
         answer=_answer(results, landscape, done),
         how_sure=_how_sure(results, landscape, done),
@@ -69,58 +65,58 @@ def first_screen(results: StoredStudy, landscape: Landscape, cost: StudyCost) ->
     )
 
 
-def _answer(results: StoredStudy, landscape: Landscape, done: Sequence[Confirmation]) -> str:
+def _answer(results: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
     if not results.recipes:
         return "No answer yet: no trial is complete."
     if done:
-        return _confirmed_answer(done[-1])
-    judged = sorted(means(landscape.leaders), key=lambda row: -row["gain"])
-    if not judged:
+        return _confirmed_answer(*done[-1])
+    judged = {x.trial: x.gain for x in landscape.leaders.recipes}
+    leading = (x for x in standings_of(results).leaders if x.first.number in judged)
+    recipe = next(leading, None)
+    if recipe is None:
         return (
             "No answer yet: no recipe with an intermediate task is complete on seeds that the "
             "tuned baseline has too."
         )
-    best = judged[0]
-    recipe = next(x for x in results.recipes if x.first.number == best["trial"])
-    name = f"{recipe.task} ({recipe.arm}, trial {best['trial']})"
+    best = judged[recipe.first.number]
+    name = f"{recipe.task} ({recipe.arm}, trial {recipe.first.number})"
     gain = f"{with_interval(best)} points over training directly, well tuned"
-    if best["verdict"] == Verdict.HELPS:
+    if best.verdict is Verdict.HELPS:
         return f"Not confirmed: training on {name} first seems to help, {gain}."
-    if best["gain"] <= 0:
+    if best.points <= 0:
         return f"Not confirmed: nothing beats training directly; the nearest is {name}, {gain}."
     return f"Not confirmed: the best is {name}, {gain}, which is no reliable difference."
 
 
-def _confirmed_answer(look: Confirmation) -> str:
-    assert look.result is not None
-    rows, names = means(look.result["verdicts"]), recipe_names(look.plan)
+def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
+    rows, names = result.verdicts.recipes, look.plan.names
     by_verdict = {
-        verdict: sorted((x for x in rows if x["verdict"] == verdict), key=lambda x: -x["gain"])
+        verdict: sorted(
+            (x for x in rows if x.gain.verdict is verdict), key=lambda x: -x.gain.points
+        )
         for verdict in Verdict
     }
     helping, hurting = by_verdict[Verdict.HELPS], by_verdict[Verdict.HURTS]
     if helping:
         best = helping[0]
         answer = (
-            f"Train on {names[best['trial']]} first: it helps, {with_interval(best)} points over "
-            f"training directly, well tuned."
+            f"Train on {names[best.trial]} first: it helps, {with_interval(best.gain)} points "
+            f"over training directly, well tuned."
         )
         if len(helping) > 1:
-            others = ", ".join(names[row["trial"]] for row in helping[1:])
-            answer += f" So does {others}, by {in_points(helping[1]['gain'])} or less."
+            others = ", ".join(names[row.trial] for row in helping[1:])
+            answer += f" So does {others}, by {in_points(helping[1].gain.points)} or less."
     else:
         answer = f"Undecided: none of the {len(rows)} recipes that were confirmed helps reliably."
     if hurting:
         names_of = ", ".join(
-            f"{names[row['trial']]} by {in_points(row['gain'])}" for row in hurting
+            f"{names[row.trial]} by {in_points(row.gain.points)}" for row in hurting
         )
         answer += f" Reliably worse: {names_of}."
     return answer
 
 
-def _how_sure(
-    results: StoredStudy, landscape: Landscape, done: Sequence[Confirmation]
-) -> list[str]:
+def _how_sure(results: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:
     if not results.recipes:
         return []
     if not done:
@@ -130,41 +126,37 @@ def _how_sure(
             f"that judge them here. The best of {count} flatters; only a confirmation says by how "
             f"much."
         ]
-        smallest = _smallest_detectable(means(landscape.leaders))
+        smallest = _smallest_detectable(x.gain for x in landscape.leaders.recipes)
         if smallest is not None:
             lines.append(
                 f"With the seeds so far, a gain below {smallest:.1f} points would often be "
                 f"missed. {INTERVALS}"
             )
         return lines + _aggregate_lines(results)
-    look = done[-1]
-    assert look.result is not None
-    rows = look.result["verdicts"]
-    cells = [row for row in rows if row["task"]]
+    look, result = done[-1]
+    plan, cells = look.plan, result.verdicts.cells
     helps, hurts = (
-        sum(row["verdict"] == verdict for row in cells)
+        sum(cell.gain.verdict is verdict for cell in cells)
         for verdict in (Verdict.HELPS, Verdict.HURTS)
     )
     lines = [
-        f"Confirmed on {look.begun_at[:10]}: {len(look.plan['recipes'])} recipes chosen "
-        f"before any test split was read, {len(look.plan['seeds'])} fresh seeds, test splits, "
-        f"against the tuned baseline (trial {look.plan['baseline_trial']}). The verdicts are "
+        f"Confirmed on {look.begun_at[:10]}: {len(plan.recipes)} recipes chosen "
+        f"before any test split was read, {len(plan.seeds)} fresh seeds, test splits, "
+        f"against the tuned baseline (trial {plan.baseline_trial}). The verdicts are "
         f"corrected so that at most 5 % of such studies have a wrong one. {INTERVALS}"
     ]
-    lines += [
-        f"{verdict_line(row, recipe_names(look.plan)[row['trial']])}." for row in means(rows)
-    ]
+    lines += [f"{verdict_line(x, plan.names[x.trial])}." for x in result.verdicts.recipes]
     lines.append(
         f"Of {len(cells)} recipes in single languages {helps} help reliably, {hurts} hurt; of the "
         f"rest nothing reliable can be said."
     )
-    if look.look > 1:
+    if look.number > 1:
         lines.append(
-            f"This is look {look.look} at the same test splits: what was chosen after an earlier "
-            f"look is less sure than these numbers say."
+            f"This is look {look.number} at the same test splits: what was chosen after an "
+            f"earlier look is less sure than these numbers say."
         )
     trials = sum(len(recipe.trials) for recipe in results.recipes)
-    if (newer := trials - look.plan["trials_of_the_search"]) > 0:
+    if (newer := trials - plan.trials_of_the_search) > 0:
         lines.append(f"The search has gone on since: {newer} trials are not in this.")
     return lines + _aggregate_lines(results)
 
@@ -175,9 +167,9 @@ def _aggregate_lines(results: StoredStudy) -> list[str]:
     return [f"{note[0].upper()}{note[1:]}."] if note else []
 
 
-def _smallest_detectable(rows: Iterable[VerdictRow]) -> float | None:
-    """Points, of those gains of which it is known."""
-    return min((x["detectable"] for x in rows if x["detectable"] is not None), default=None)
+def _smallest_detectable(gains: Iterable[JudgedGain]) -> float | None:
+    """The smallest minimum detectable effect, points; None where none is known."""
+    return min((x.detectable for x in gains if x.detectable is not None), default=None)
 
 
 def _asked(results: StoredStudy) -> str:
@@ -195,23 +187,23 @@ def _asked(results: StoredStudy) -> str:
     )
 
 
-def _cost_in_words(cost: StudyCost, done: Sequence[Confirmation]) -> str:
+def _cost_in_words(cost: StudyCost, done: Sequence[_Finished]) -> str:
     words = (
         f"{_duration(cost.trained.seconds)} of training and scoring, where trials that share "
         f"nothing would have taken {_duration(cost.asked.seconds)}"
     )
     if cost.spent_elsewhere.seconds >= 1:
         words += f"; {_duration(cost.spent_elsewhere.seconds)} went into trials without a result"
-    seconds = sum(look.result["seconds"] for look in done if look.result)
+    seconds = sum(result.seconds for _, result in done)
     return words + (f"; confirming took {_duration(seconds)}." if done else ".")
 
 
-def _next_steps(results: StoredStudy, looks: Sequence[Confirmation]) -> list[tuple[str, str]]:
+def _next_steps(results: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
     confirm = _command(results, "confirm")
     if looks and looks[-1].result is None:
         return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
     if looks:
-        return _after_confirmation(looks[-1], results)
+        return _after_confirmation(*finished(looks)[-1], results)
     if running := results.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait = f"Running trials: {len(running)}. Report again when they have ended."
         return [(wait, _command(results, "report"))]
@@ -226,10 +218,11 @@ def _next_steps(results: StoredStudy, looks: Sequence[Confirmation]) -> list[tup
     ]
 
 
-def _after_confirmation(look: Confirmation, results: StoredStudy) -> list[tuple[str, str]]:
-    assert look.result is not None
-    rows = means(look.result["verdicts"])
-    if any(row["verdict"] == Verdict.HELPS for row in rows):
+def _after_confirmation(
+    look: Look, result: ConfirmationResult, results: StoredStudy
+) -> list[tuple[str, str]]:
+    gains = [x.gain for x in result.verdicts.recipes]
+    if any(gain.verdict is Verdict.HELPS for gain in gains):
         decided = (
             "Nothing is left to decide: another look at the same test splits (--again) would make "
             "these verdicts weaker. This writes the model to use"
@@ -240,9 +233,9 @@ def _after_confirmation(look: Confirmation, results: StoredStudy) -> list[tuple[
         "directly. This writes it"
     )
     steps = _exports(results, direct)
-    smallest = _smallest_detectable(x for x in rows if x["verdict"] == Verdict.UNDECIDED)
+    smallest = _smallest_detectable(x for x in gains if x.verdict is Verdict.UNDECIDED)
     if smallest is not None:
-        seeds = len(look.plan["seeds"])
+        seeds = len(look.plan.seeds)
         again = (
             f"With {seeds} {'seeds' if seeds > 1 else 'seed'} a gain below {smallest:.1f} points "
             f"would often be missed. More would see smaller ones, on test splits that have been "

@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.cost import StudyCost, study_cost
+from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import ClaimVerdict, check_claims
-from search.findings.judging import VerdictRow
+from search.findings.confirmation import finished, looks_of
+from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
+from search.findings.selection import standings_of
+from search.findings.stage_costs import StudyCost, study_cost
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.section import Section
 from search.reporting.study_sections import report_sections
-from search.reporting.terminal import ArmSummary, summarize_arms, trial_counts
 from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
 
@@ -45,7 +47,7 @@ class ReportContent:
     sections: list[Section]
     landscape: Landscape
     arms: list[ArmSummary]
-    confirmed: list[VerdictRow]
+    confirmed: tuple[RecipeVerdict, ...]
     confirmations: list[Confirmation]
     claims: list[ClaimVerdict]
     cost: StudyCost
@@ -60,12 +62,12 @@ class ReportContent:
 
 def report_content(results: StoredStudy) -> ReportContent:
     """Read a study and put its results into words."""
-    spec, languages = results.spec, results.languages
+    spec, standings = results.spec, standings_of(results)
     landscape = read_landscape(results)
-    arms = summarize_arms(results.recipes, spec.arms, languages)
+    arms = summarize_arms(standings, spec.arms)
     cost = study_cost(results.ledger, results.name)
-    claims = check_claims(spec, results.recipes, languages)
-    done = [look.result for look in results.confirmations if look.result is not None]
+    claims = check_claims(spec, results.recipes, standings.judged_on)
+    done = finished(looks_of(results))
     provenance = _provenance(results)
     return ReportContent(
         study=results.name,
@@ -75,7 +77,7 @@ def report_content(results: StoredStudy) -> ReportContent:
         sections=report_sections(results, landscape, arms, claims, provenance),
         landscape=landscape,
         arms=arms,
-        confirmed=list(done[-1]["verdicts"]) if done else [],
+        confirmed=done[-1][1].verdicts.recipes if done else (),
         confirmations=results.confirmations,
         claims=claims,
         cost=cost,
@@ -85,17 +87,17 @@ def report_content(results: StoredStudy) -> ReportContent:
 
 
 def _provenance(results: StoredStudy) -> dict[str, str]:
-    about, frozen = results.study.user_attrs, results.frozen
+    about, definition = results.study.user_attrs, results.definition
     kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
     stages = results.trained_stages.values()
     versions = {f"{n} {v}" for stage in stages for n, v in stage.versions.items()}
     facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
     return facts | {
-        "precision": str(frozen["precision"]),
+        "precision": definition.precision,
         "seeds of a trial": str(results.spec.seeds),
         "devices": ", ".join(sorted({stage.device for stage in stages})),
         "versions": ", ".join(sorted(versions)),
-        "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in frozen["backbones"].items()),
+        "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in definition.backbones.items()),
         "storage": results.shown_url,
-        "study file": json.dumps(frozen["spec"]),
+        "study file": json.dumps(definition.spec),
     }

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
+from search.findings.arms import ArmSummary
 from search.findings.claims import ClaimVerdict, claim_lines
-from search.findings.judging import means, recipe_names, with_interval
+from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
+from search.findings.selection import standings_of
+from search.findings.verdict_words import MARKS, with_interval
 from search.reporting.landscape_sections import landscape_sections
 from search.reporting.section import Section, gain_with_interval
-from search.reporting.terminal import ArmSummary, tuned_baseline
 from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
-from storage.tables import Confirmation
 
 SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 
@@ -29,7 +29,7 @@ def report_sections(
     provenance: Mapping[str, str],
 ) -> list[Section]:
     """Those that have anything to say, in the order of the report, provenance last."""
-    done = [look for look in results.confirmations if look.result is not None]
+    done = finished(looks_of(results))
     sections = [
         _arms_section(results, landscape, arms),
         *_confirmed_section(done),
@@ -52,27 +52,28 @@ def report_sections(
 def _arms_section(
     results: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]
 ) -> Section:
-    tuned = tuned_baseline(results.recipes, results.languages)
+    standings = standings_of(results)
+    tuned, languages = standings.baseline, standings.judged_on
     if tuned is None:
         return Section("arms", "Arms", [])
-    judged = {row["trial"]: row for row in means(landscape.leaders)}
+    judged = {x.trial: x.gain for x in landscape.leaders.recipes}
     rows = []
     for arm in arms:
         if arm.best is None:
             rows.append([arm.arm, "-", "0", *[""] * 6])
             continue
-        none, row = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.first.number)
+        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.trial)
         rows.append(
             [
                 arm.arm,
                 arm.best.task or "-",
                 str(arm.recipes),
-                f"{100 * arm.score.overall_score(results.languages):.1f}",
-                "0 by definition" if none else with_interval(row) if row else "no common seed",
-                "" if none or row is None else row["verdict"],
-                str(arm.score.seeds),
-                "" if none else in_points(arm.best.gain.overall_paired_gain(results.languages)),
-                str(arm.best.first.number),
+                f"{100 * arm.best.gain.overall_score(languages):.1f}",
+                "0 by definition" if none else with_interval(gain) if gain else "no common seed",
+                "" if none or gain is None else str(gain.verdict),
+                str(arm.best.gain.seeds),
+                "" if none else in_points(arm.best.gain.overall_paired_gain(languages)),
+                str(arm.best.trial),
             ]
         )
     columns = ("arm", "task", "recipes", "score", "gain over tuned baseline", "by search alone")
@@ -91,26 +92,20 @@ def _arms_section(
     )
 
 
-def _confirmed_section(done: Sequence[Confirmation]) -> list[Section]:
+def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[Section]:
     if not done:
         return []
-    look = done[-1]
-    assert look.result is not None
-    names = recipe_names(look.plan)
-    cells = {
-        (row["task"], row["language"], row["trial"]): row
-        for row in look.result["verdicts"]
-        if row["task"]
-    }
-    marks = {Verdict.HELPS: " helps", Verdict.HURTS: " hurts", Verdict.UNDECIDED: ""}
+    look, result = done[-1]
+    names = look.plan.names
+    cells = {(x.task, x.language, x.trial): x.gain for x in result.verdicts.cells}
     rows = []
     for task, language in dict.fromkeys((task, language) for task, language, _ in cells):
-        found = [cells[task, language, trial] for trial in names]
-        verdicts = [with_interval(row) + marks[Verdict(row["verdict"])] for row in found]
-        rows.append([task, language, str(found[0]["examples"]), *verdicts])
-    detectable = [row["detectable"] for row in cells.values() if row["detectable"] is not None]
+        gains = [cells[task, language, trial] for trial in names]
+        verdicts = [with_interval(gain) + MARKS[gain.verdict] for gain in gains]
+        rows.append([task, language, str(gains[0].examples), *verdicts])
+    detectable = [x.detectable for x in cells.values() if x.detectable is not None]
     lines = [
-        f"Gains over the tuned baseline on test splits, {len(look.plan['seeds'])} fresh seeds. "
+        f"Gains over the tuned baseline on test splits, {len(look.plan.seeds)} fresh seeds. "
         f"The intervals are of 95 %, each by itself; the verdicts are corrected for all of the "
         f"table (Holm), and where none stands there is no reliable difference."
     ]

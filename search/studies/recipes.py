@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +9,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
+from search.studies.trial_notes import TrialNotes
 from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate, StudySpec
 from storage.ledger import Ledger
 
@@ -40,7 +40,7 @@ class FinishedRecipe:
     @property
     def is_repeated(self) -> bool:
         """Whether it has been tried again with fresh seeds."""
-        return any("repeat_of" in item.trial.user_attrs for item in self.trials)
+        return any(TrialNotes.of(x.trial).repeat_of is not None for x in self.trials)
 
     @cached_property
     def gain(self) -> TransferGain:
@@ -52,11 +52,11 @@ class FinishedRecipe:
         }
         return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
 
-    def asked_again(self, spec: StudySpec) -> dict[str, object]:
-        """What a trial is told that repeats it, with seeds that no first trial has."""
+    def asked_again(self, spec: StudySpec) -> TrialNotes:
+        """The task of a trial that repeats it, with seeds that no first trial has."""
         first = spec.first_seed + spec.seeds
-        seeds = list(range(first, first + spec.seeds))
-        return {"repeat_of": self.first.number, "seeds": seeds}
+        seeds = tuple(range(first, first + spec.seeds))
+        return TrialNotes(repeat_of=self.first.number, seeds=seeds)
 
     @property
     def arm(self) -> str:
@@ -95,43 +95,3 @@ def finished_recipes(study: Study, ledger: Ledger, aggregate: Aggregate) -> list
     for item in finished_trials(study, ledger, aggregate):
         groups.setdefault(frozenset(item.trial.params.items()), []).append(item)
     return [FinishedRecipe(tuple(group)) for group in groups.values()]
-
-
-def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> list[FinishedRecipe]:
-    """Recipes by gain, the best first; those that were repeated come before all others.
-
-    A recipe leads the others because it is good or because its seeds were lucky; in fresh seeds
-    luck does not last.
-    """
-    return sorted(
-        recipes, key=lambda x: (x.is_repeated, x.gain.overall_gain(languages)), reverse=True
-    )
-
-
-def repeat_candidates(
-    study: Study, ledger: Ledger, spec: StudySpec, languages: frozenset[str]
-) -> list[FinishedRecipe]:
-    """The recipes that were tried with one set of seeds and may be worth fresh ones, best first.
-
-    Those that were clearly behind are left out, and those whose repeat has begun.
-    """
-    recipes = finished_recipes(study, ledger, spec.target.aggregate)
-    repeated = {
-        trial.user_attrs["repeat_of"]
-        for trial in study.get_trials(deepcopy=False)
-        if "repeat_of" in trial.user_attrs
-    }
-    return [
-        recipe
-        for recipe in leaders(recipes, languages)
-        if not (
-            "stopped" in recipe.first.user_attrs
-            or recipe.is_repeated
-            or recipe.first.number in repeated
-        )
-    ]
-
-
-def best_of_arm(leading: Sequence[FinishedRecipe], arm: str) -> FinishedRecipe | None:
-    """The first recipe of an arm among `leaders`; None where it has none."""
-    return next((recipe for recipe in leading if recipe.arm == arm), None)

@@ -9,8 +9,11 @@ import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
-from objectives.transfer import StageProgress, TransferObjective
-from search.studies.definition import build_objective, check_same, check_source, defining_facts
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
+from search.command_line.next_commands import StudyAddress
+from search.studies.definition import check_same, check_source
+from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study
 from search.studies.stored_study import open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
@@ -46,17 +49,19 @@ class ReopenedStudy:
     """A study as it was made, to be read and not to be gone on with.
 
     Attributes:
-        study: In the storage.
-        objective: Trains the recipes of its trials; its are the spec, the catalogue, the corpora
+        study: The study in Optuna.
+        objective: What trains the recipes of its trials; has the spec, the catalogue, the corpora
             and the ledger.
-        space: What its trials chose from.
-        storage: That it is in.
+        space: The search space that its trials chose from.
+        storage: The storage that it is in.
+        address: How commands reach it.
     """
 
     study: optuna.Study
     objective: TransferObjective
     space: SearchSpace
     storage: SharedStorage
+    address: StudyAddress
 
     def recipe(self, trial_number: int) -> Recipe:
         """The recipe of a finished trial.
@@ -69,8 +74,9 @@ class ReopenedStudy:
         if trial_number not in finished:
             known = ", ".join(map(str, finished)) or "none"
             raise StorageError(
-                f"study {self.study.study_name!r}: expected the number of a complete trial "
-                f"({known}), found {trial_number}"
+                f"study {self.study.study_name!r}",
+                expected=f"the number of a complete trial ({known})",
+                found=str(trial_number),
             )
         return suggest_recipe(FixedTrial(finished[trial_number]), self.space)
 
@@ -89,17 +95,16 @@ def reopen_study(
         StorageError: It was made by something else, or its data, encoder or precision is another
             now; says what differs.
     """
-    results = open_stored_study(request.storage, request.study, backbone=request.backbone)
-    spec, catalogue, frozen = results.spec, results.catalogue, results.frozen
-    kind = frozen["data"]["source"]
+    stored = open_stored_study(request.storage, request.study, backbone=request.backbone)
+    spec, catalogue, definition = stored.spec, stored.catalogue, stored.definition
     # Of folders only their content is kept, so they are found as in any other command.
-    asked = kind if request.data == "auto" and kind != SourceKind.LOCAL else request.data
+    is_kept = request.data == "auto" and definition.source != SourceKind.LOCAL
     needed = [(catalogue[task], language) for task, language, _ in spec.needed_splits(catalogue)]
-    source = choose_source(asked, needed, spec.backbone)
-    check_source(results.name, frozen, source.kind, results.shown_url)
-    objective = build_objective(
-        results.name, spec, catalogue, source, results.storage, request, on_progress
-    )
-    facts, space = defining_facts(objective)
-    check_same(results.name, frozen, facts, results.shown_url)
-    return ReopenedStudy(results.study, objective, space, results.storage)
+    source = choose_source(definition.source if is_kept else request.data, needed, spec.backbone)
+    check_source(stored.name, definition, source.kind, stored.shown_url)
+    asked = AskedStudy(spec, catalogue, source)
+    site = TrainingSite(request.storage, request.cache, request.device, request.precision)
+    objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
+    found, space = define_study(objective)
+    check_same(stored.name, definition, found, stored.shown_url)
+    return ReopenedStudy(stored.study, objective, space, stored.storage, stored.address)

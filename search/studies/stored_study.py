@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import optuna
 from optuna.study import Study
 
 from search.command_line.next_commands import StudyAddress
+from search.studies.definition import StudyDefinition
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.versions import existing_study, version_of
 from spaces.catalogue import Catalogue, load_catalogue
@@ -19,9 +18,10 @@ from spaces.errors import StorageError
 from spaces.records import parse
 from spaces.studies import StudySpec
 from storage.ledger import Ledger
-from storage.opening import open_storage, redacted
+from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
 from storage.tables import Confirmation, StageRun, TrainedStage
+from storage.urls import redacted
 
 
 @dataclass(frozen=True)
@@ -29,26 +29,26 @@ class StoredStudy:
     """A study in its storage.
 
     Attributes:
-        storage: From `open_storage`.
+        storage: Storage of the study, from `open_storage`.
         storage_url: URL of the storage, which may hold a password.
-        study: Optuna's study.
-        ledger: In the same database.
-        frozen: What defines the study (`search.studies.definition.defining_facts`).
-        spec: As it was made.
-        catalogue: The tasks, those of the study's own among them.
+        study: The study in Optuna.
+        ledger: Ledger in the same database.
+        definition: What the study was made from.
+        spec: The study as its file said it when it was made.
+        catalogue: All known tasks, the study's own among them.
     """
 
     storage: SharedStorage
     storage_url: str
     study: Study
     ledger: Ledger
-    frozen: Mapping[str, Any]
+    definition: StudyDefinition
     spec: StudySpec
     catalogue: Catalogue
 
     @property
     def name(self) -> str:
-        """In the storage."""
+        """Name of the study in its storage, with its version from the second on."""
         return self.study.study_name
 
     @property
@@ -67,16 +67,16 @@ class StoredStudy:
     @property
     def is_pocket(self) -> bool:
         """Whether its figures are of the pocket corpora, and must be named so."""
-        return bool(self.frozen["data"]["source"] == "pocket")
+        return self.definition.source == "pocket"
 
     @property
     def languages(self) -> frozenset[str]:
-        """Those that the study selects on."""
+        """Languages that the study selects on."""
         return self.spec.selection_languages(self.catalogue)
 
     @cached_property
     def recipes(self) -> list[FinishedRecipe]:
-        """Those it has finished, in the order they were tried first."""
+        """Recipes with a complete trial, in the order they were tried first."""
         return finished_recipes(self.study, self.ledger, self.spec.target.aggregate)
 
     @cached_property
@@ -118,9 +118,10 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
             "a study made by this version of transfer-search",
             "one made by something else, or whose first run has not begun yet",
         )
-    record = {"name": name, **json.loads(kept), **frozen["spec"]}
+    definition = StudyDefinition.from_json(frozen)
+    record = {"name": name, **json.loads(kept), **definition.spec}
     if backbone:
         record["backbone"] = [backbone]
     spec = parse(StudySpec, record, f"study {name!r}")
     catalogue = load_catalogue().extended(spec.tasks, f"study {name!r}")
-    return StoredStudy(storage, storage_url, opened, ledger, frozen, spec, catalogue)
+    return StoredStudy(storage, storage_url, opened, ledger, definition, spec, catalogue)

@@ -13,8 +13,8 @@ import optuna
 from search.command_line.next_commands import file_stem
 from spaces.errors import unknown_name
 from storage.ledger import Ledger
-from storage.opening import redacted
 from storage.patient_storage import SharedStorage
+from storage.urls import redacted
 
 
 def version_of(study_name: str) -> tuple[str, int]:

@@ -6,69 +6,21 @@ which raises where something is up. An outage of the database stops neither.
 
 from __future__ import annotations
 
-import signal
 import threading
-import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from spaces.errors import BudgetSpent, Interrupted, StudyStopped, TrialLost
+from search.command_line.stop_signal import StopSignal
+from search.command_line.words import in_hours
+from spaces.errors import BudgetSpent, StudyStopped, TrialLost
 from storage.leases import LEASE_SECONDS, LeaseLost
 from storage.outages import outlast, reached
 from storage.processes import awake_seconds, process_identity
 from storage.slots import Slot
 from storage.workers import Account, Activity, Workers
 
-
-@dataclass
-class StopSignal:
-    """Whether the run was asked to end, by Ctrl-C or SIGTERM.
-
-    Attributes:
-        number: The signal; 0 while there was none.
-    """
-
-    number: int = 0
-
-    def ask(self) -> None:
-        """Ask the run to end, as SIGTERM does."""
-        self.number = signal.SIGTERM
-
-    def check(self) -> None:
-        """Raise where it is safe to end.
-
-        Raises:
-            Interrupted: The run was asked to end.
-        """
-        if self.number:
-            raise Interrupted(f"interrupted by {signal.Signals(self.number).name}")
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Note the first signal; let the second one end the process at once.
-
-        In a thread of another program's process (`search.launch.hosted_worker`), signals are its
-        owner's.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        wanted = (signal.SIGINT, signal.SIGTERM)
-        previous = {number: signal.getsignal(number) for number in wanted}
-
-        def note(number: int, frame: types.FrameType | None) -> None:
-            self.number = number
-            for each in wanted:
-                signal.signal(each, signal.SIG_DFL)
-
-        for number in wanted:
-            signal.signal(number, note)
-        try:
-            yield
-        finally:
-            for number in wanted:
-                signal.signal(number, previous[number])
+TAKEN_OVER = "paused past its lease, and taken over by another worker"
 
 
 @dataclass(frozen=True)
@@ -76,9 +28,9 @@ class Budget:
     """What a study may use up in all, over its workers and runs.
 
     Attributes:
-        trials: Slots.
-        device_seconds: Of devices, in trials; None: no limit.
-        active_seconds: In which any worker is there; None: no limit.
+        trials: Number of slots.
+        device_seconds: Device time of its trials, in seconds; None for no limit.
+        active_seconds: Time in which any worker is there, in seconds; None for no limit.
     """
 
     trials: int
@@ -87,14 +39,14 @@ class Budget:
 
 
 class Pulse:
-    """One worker's.
+    """The sign of life of one worker, its account of device time, and its reasons to end.
 
     Args:
-        workers: Of the study.
-        budget: Of the study.
-        stop: Of this process.
-        device_share: Of a device that a second of this worker uses: 1 / workers on it.
-        lease_seconds: A worker that is silent for so long is taken for dead.
+        workers: Table of the study's workers.
+        budget: Limits of the study.
+        stop: Whether this process was asked to end.
+        device_share: Share of its device that the worker has, in (0, 1]: 1 / workers on it.
+        lease_seconds: Seconds of silence after which a worker is taken for dead.
     """
 
     def __init__(
@@ -124,7 +76,7 @@ class Pulse:
         """Be seen at work by others.
 
         Args:
-            device: As people call it.
+            device: Name of the device, for people.
         """
         account = self._workers.join(self._worker, device, self.budget.trials)
         self._stops = account.stops
@@ -181,7 +133,7 @@ class Pulse:
             try:
                 self._slot.lease.check()
             except LeaseLost as error:
-                raise TrialLost("held up, and taken over by another worker") from error
+                raise TrialLost(TAKEN_OVER) from error
         self._check_account()
 
     def stop_all(self, reason: str) -> None:
@@ -229,10 +181,3 @@ class Pulse:
     def _beat_until(self, ended: threading.Event) -> None:
         while not ended.wait(self._every):
             self._away = not reached(self._beat)
-
-
-def in_hours(seconds: float) -> str:
-    """A duration for people, as in `1.5 h`, `12 min` or `30 s`."""
-    if seconds >= 3600:
-        return f"{seconds / 3600:.3g} h"
-    return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.0f} s"

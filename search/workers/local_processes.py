@@ -14,14 +14,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
 from search.command_line.options import STORAGE_VARIABLE
-from search.launch.hosted_worker import worker_words
-from search.workers.heartbeat import StopSignal
+from search.command_line.run_options import RunOptions
+from search.command_line.stop_signal import StopSignal
+from search.command_line.worker_options import further_worker, worker_words
 from spaces.errors import SpecError
 
 # Workers that start together wait for each other's first reading of the study.
@@ -35,8 +36,8 @@ def count_workers(workers: int | None, per_gpu: int | None) -> int:
     """How many workers a run has, itself included.
 
     Args:
-        workers: `--workers`; where it is given, nothing else counts.
-        per_gpu: `--workers-per-gpu`.
+        workers: Number that was asked for; None where `per_gpu` says it.
+        per_gpu: Number of workers on each CUDA device.
 
     Raises:
         SpecError: Workers per GPU, and no GPU.
@@ -46,7 +47,10 @@ def count_workers(workers: int | None, per_gpu: int | None) -> int:
     cards = torch.cuda.device_count()
     if cards == 0:
         raise SpecError(
-            "--workers-per-gpu: expected a CUDA device, found none; use --workers on a CPU"
+            "--workers-per-gpu",
+            expected="a CUDA device",
+            found="none",
+            advice="use --workers on a CPU",
         )
     return per_gpu * cards
 
@@ -55,8 +59,8 @@ def device_environment(worker: int, device: str) -> dict[str, str]:
     """What a worker's process finds in its environment: where there are cards, one of them.
 
     Args:
-        worker: Its number on this machine.
-        device: `--device` of the run; a card that is named there is every worker's.
+        worker: Number of the worker on this machine, from 0.
+        device: Device of the run; a card that it names is every worker's.
     """
     cards = torch.cuda.device_count()
     if device == "cpu" or ":" in device or cards == 0:
@@ -73,40 +77,22 @@ def device_share(workers: int, device: str) -> float:
     return min(1.0, (1 if ":" in device else cards) / workers)
 
 
-def fellow_command(words: Sequence[str], threads: int, share: float, device: str) -> list[str]:
-    """The command of one more worker of a run.
-
-    Args:
-        words: The options of the run.
-        threads: CPU threads of each worker.
-        share: Of a device, as `device_share` tells.
-        device: `--device` of the run.
-    """
-    own = ["--threads", str(threads), "--device", device, "--device-share", str(share)]
-    return [sys.executable, "-m", "search.run", *worker_words(words), *own]
-
-
 @contextmanager
 def fellow_workers(
-    words: Sequence[str],
-    storage_url: str,
-    workers: int,
-    device: str,
-    threads: int,
-    stop: StopSignal,
+    options: RunOptions, workers: int, threads: int, stop: StopSignal
 ) -> Iterator[None]:
     """Have further workers while the context is entered, and wait for them at its end.
 
     Args:
-        words: The options of this run.
-        storage_url: Goes to them by their environment, as it may hold a password, and anybody may
-            read command lines.
-        workers: How many there are on this machine, this process included.
-        device: `--device` of this run.
-        threads: CPU threads of each.
-        stop: Passed on to them.
+        options: Options of this run. The storage's URL goes to the others by their environment,
+            as it may hold a password, and anybody may read command lines.
+        workers: Number of workers on this machine, this process included.
+        threads: CPU threads of each worker.
+        stop: Whether this run was asked to end; passed on to them.
     """
-    command = fellow_command(words, threads, device_share(workers, device), device)
+    share = device_share(workers, options.device)
+    further = further_worker(options, threads, options.device, share)
+    command = [sys.executable, "-m", "search.run", *worker_words(further)]
     ended = threading.Event()
 
     def keep(number: int) -> None:
@@ -114,8 +100,8 @@ def fellow_workers(
             return
         environment = {
             **os.environ,
-            STORAGE_VARIABLE: storage_url,
-            **device_environment(number, device),
+            STORAGE_VARIABLE: options.storage,
+            **device_environment(number, options.device),
         }
         for _ in range(1 + RESTARTS):
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)

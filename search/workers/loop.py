@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.workers.heartbeat import Pulse
-from search.workers.trial_attempts import Attempts, Failure, Settled, Watcher
+from search.studies.trial_notes import Failure, TrialNotes
+from search.workers.heartbeat import TAKEN_OVER, Pulse
+from search.workers.trial_attempts import Attempts, OpenStudy, Settled, Watcher
 from search.workers.trial_files import ArtifactFolder, upload_trial
-from spaces.dimensions import SearchSpace
 from spaces.errors import (
     BudgetSpent,
     CacheError,
@@ -31,9 +30,8 @@ from spaces.errors import (
 )
 from spaces.recipe import Recipe
 from storage.leases import LeaseLost
-from storage.ledger import Ledger
-from storage.patient_storage import SharedStorage
-from storage.slots import Slot, Slots
+from storage.optuna_internals import trial_id_of
+from storage.slots import Slot
 from storage.tables import StageRun
 
 if TYPE_CHECKING:
@@ -53,40 +51,21 @@ class Worker:
     """One worker of a study.
 
     Attributes:
-        study: Opened by `search.studies.definition.open_study`, on a `SharedStorage`.
-        storage: The same.
-        space: What may be suggested.
-        objective: Trains and scores a recipe.
-        ledger: Keeps what a trial found, before Optuna is told.
-        slots: Of the study.
-        pulse: Of this process; `TransferObjective.watch` calls its `check`.
+        opened: The study.
+        objective: Trains and scores a recipe; it asks `pulse` at every update.
+        pulse: Sign of life of this process.
         watcher: Shows progress.
     """
 
-    study: Study
-    storage: SharedStorage
-    space: SearchSpace
+    opened: OpenStudy
     objective: TransferObjective
-    ledger: Ledger
-    slots: Slots
     pulse: Pulse
     watcher: Watcher
     _failed_in_a_row: int = field(default=0, init=False)
     _attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
-        spec = self.objective.spec
-        self._attempts = Attempts(
-            self.study,
-            self.storage,
-            self.space,
-            spec,
-            spec.selection_languages(self.objective.catalogue),
-            self.pulse.budget.trials,
-            self.ledger,
-            self.slots,
-            self.watcher,
-        )
+        self._attempts = Attempts(self.opened, self.pulse.budget.trials, self.watcher)
 
     def run(self) -> None:
         """Work at slots until all of the study's are done, or something ends the work.
@@ -109,14 +88,14 @@ class Worker:
         while True:
             self.pulse.note("between trials")
             self.pulse.check()
-            self.ledger.deliver()
-            slot = self.slots.take(limit)
+            self.opened.ledger.deliver()
+            slot = self.opened.slots.take(limit)
             if slot is not None:
                 is_waiting = False
                 with slot.lease, self.pulse.holding(slot):
                     self._work_at(slot)
                 continue
-            if self.slots.are_done(limit):
+            if self.opened.slots.are_done(limit):
                 self._attempts.settle_strays()
                 return
             if not is_waiting:
@@ -134,8 +113,8 @@ class Worker:
             self._attempt(slot, trial, recipe)
         except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             self.watcher.say(
-                f"slot {slot.number}: another worker took it over while this one was held up; "
-                f"nothing of it was published"
+                f"slot {slot.number}: another worker took it over, as this one paused past "
+                f"its lease; nothing of it was published"
             )
 
     def _attempt(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> None:
@@ -145,23 +124,24 @@ class Worker:
         try:
             gain = self._train(slot, trial, recipe)
             self._attempts.tell(
-                trial, TrialState.COMPLETE, gain.overall_gain(self._attempts.languages)
+                trial, TrialState.COMPLETE, gain.overall_gain(self.opened.languages)
             )
-            self.slots.close(slot)
+            self.opened.slots.close(slot)
             self._failed_in_a_row = 0
         except (DivergedError, DeviceMemoryError) as error:
-            self._attempts.keep(trial, reason=str(error), failure=Failure.INFEASIBLE)
-            # Told as failed, TPE would propose its like again and again.
+            notes = TrialNotes(reason=str(error), failure=Failure.INFEASIBLE)
+            self._attempts.keep(trial, notes)
+            # Reported to Optuna as failed, TPE would propose its like again and again.
             self._attempts.tell(trial, TrialState.PRUNED)
-            self.slots.close(slot)
+            self.opened.slots.close(slot)
         except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             # Whoever has the slot now may have looked for its trials before this one was there.
-            self._attempts.fail(trial, Failure.LOST, "held up, and taken over by another worker")
+            self._attempts.fail(trial, Failure.LOST, TAKEN_OVER)
             raise
         except (Interrupted, StudyStopped) as error:
             reason = str(error) if isinstance(error, BudgetSpent | StudyStopped) else "interrupted"
             self._attempts.fail(trial, Failure.INTERRUPTED, reason)
-            self.slots.release(slot)
+            self.opened.slots.release(slot)
             self._finished(trial, None)
             raise
         except StorageError:
@@ -169,7 +149,7 @@ class Worker:
         except CacheError as error:
             self._attempts.fail(trial, Failure.PASSING, str(error))
             # The machine's fault and not the recipe's: it costs the slot none of its attempts.
-            self.slots.release(slot)
+            self.opened.slots.release(slot)
             self._finished(trial, None)
             self._failed_in_a_row += 1
             if self._failed_in_a_row > PASSING_RETRIES:
@@ -190,21 +170,21 @@ class Worker:
         self._finished(trial, gain)
 
     def _train(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> TransferGain:
-        name, runs = self.study.study_name, list[StageRun]()
+        name, runs = self.opened.study.study_name, list[StageRun]()
 
         def record(run: StageRun) -> None:
             runs.append(run)
-            self.ledger.record_stage_run(name, trial.number, run)
+            self.opened.ledger.record_stage_run(name, trial.number, run)
 
         def report(index: int, gains: Sequence[float]) -> bool:
             return self._go_on(trial, recipe, index, gains)
 
         gain = self.objective(recipe, report, record)
         self.pulse.check()
-        self.ledger.record_trial(name, trial.number, gain.pairs, slot.lease)
-        losses = self.ledger.losses({run.checkpoint_key for run in runs})
+        self.opened.ledger.record_trial(name, trial.number, gain.pairs, slot.lease)
+        losses = self.opened.ledger.losses({run.checkpoint_key for run in runs})
         folder = ArtifactFolder(self.objective.cache.location)
-        upload_trial(trial, self.storage, gain.pairs, runs, losses, folder)
+        upload_trial(trial, self.opened.storage, gain.pairs, runs, losses, folder)
         return gain
 
     def _go_on(
@@ -214,18 +194,17 @@ class Worker:
         seed = recipe.seeds[index]
         for place, gain in enumerate(gains):
             step = seed * len(gains) + place
-            self.storage.set_trial_intermediate_value(trial._trial_id, step, gain)
+            self.opened.storage.set_trial_intermediate_value(trial_id_of(trial), step, gain)
             trial.intermediate_values[step] = gain
-        if index + 1 == len(recipe.seeds) or "repeat_of" in trial.user_attrs:
+        if index + 1 == len(recipe.seeds) or TrialNotes.of(trial).repeat_of is not None:
             return True
         with warnings.catch_warnings():
             # The best trial may have other seeds than this one; those of both are compared.
             warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
-            if not self.study.pruner.prune(self.study, trial):
+            if not self.opened.study.pruner.prune(self.opened.study, trial):
                 return True
-        self._attempts.keep(
-            trial, stopped=f"clearly behind the best trial after {index + 1} seed(s)"
-        )
+        reason = f"clearly behind the best trial after {index + 1} seed(s)"
+        self._attempts.keep(trial, TrialNotes(stopped=reason))
         return False
 
     def _stops_all(self, trial: FrozenTrial, reason: str) -> bool:
@@ -236,7 +215,7 @@ class Worker:
         return again
 
     def _finished(self, trial: FrozenTrial, gain: TransferGain | None) -> None:
-        self.watcher.trial_finished(trial, gain, self.slots.count_done())
+        self.watcher.trial_finished(trial, gain, self.opened.slots.count_done())
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

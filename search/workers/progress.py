@@ -21,7 +21,8 @@ from rich.progress import (
 from rich.text import Text
 
 from objectives.gains.transfer_gain import TransferGain, in_points
-from objectives.transfer import StageProgress
+from objectives.stages.stage import StageProgress
+from search.studies.trial_notes import TrialNotes
 from spaces.recipe import Method, Recipe, Stage
 
 
@@ -118,7 +119,7 @@ class RunProgress:
         head = f"trial {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
         if gain is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
-            self.say(f"{head} {state}: {trial.user_attrs.get('reason', 'no reason kept')}")
+            self.say(f"{head} {state}: {TrialNotes.of(trial).reason or 'no reason kept'}")
         else:
             value = gain.overall_gain(self._languages)
             if self._best is None or value > self._best[0]:
@@ -135,9 +136,10 @@ class RunProgress:
 
     def _aside(self, trial: FrozenTrial) -> str:
         """What is unlike other trials in this one."""
-        if "repeat_of" in trial.user_attrs:
-            return f"; repeats trial {trial.user_attrs['repeat_of']} with fresh seeds"
-        return f"; {trial.user_attrs['stopped']}" if "stopped" in trial.user_attrs else ""
+        notes = TrialNotes.of(trial)
+        if notes.repeat_of is not None:
+            return f"; repeats trial {notes.repeat_of} with fresh seeds"
+        return f"; {notes.stopped}" if notes.stopped else ""
 
     def _best_note(self) -> str:
         return f"best {in_points(self._best[0])}: {self._best[1]}" if self._best else ""

@@ -1,4 +1,4 @@
-"""What a trial is to try, seeded by its slot, and what stops a trial that is far behind.
+"""The recipe that a trial tries, drawn at random or by TPE, and seeded by its slot.
 
 A proposal is made against one reading of the study's history and is whole before the trial exists
 in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
@@ -7,17 +7,12 @@ drawn again.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator
-from optuna.samplers._tpe.sampler import _split_trials, default_gamma
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -25,6 +20,7 @@ from spaces.dimensions import SearchSpace, reference_parameters
 from spaces.errors import StorageError
 from spaces.studies import NO_INTERMEDIATE, Sampler
 from storage.fingerprint import fingerprint
+from storage.optuna_internals import SplitHistory, study_id_of, tpe_sampler
 from storage.patient_storage import SharedStorage
 
 
@@ -38,12 +34,11 @@ class History:
     Attributes:
         study: With the trials of that moment; read and not written.
         groups: Parameter -> all that trials have together with it or not at all.
-        densities: What TPE has made of the trials so far: parameters -> where these are good, and
-            where they are not.
+        split: The trials of that moment, split by TPE once for all that is drawn from them.
     """
 
     def __init__(self, storage: SharedStorage, study: Study) -> None:
-        snapshot = storage.snapshot(study._study_id)
+        snapshot = storage.snapshot(study_id_of(study))
         self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
         # TPE finds its groups from all trials each time; few of them differ in what they have.
         self._kinds = optuna.load_study(
@@ -53,15 +48,7 @@ class History:
         names = sorted(set().union(*kinds))
         where = {name: tuple(name in kind for kind in kinds) for name in names}
         self.groups = {x: [y for y in names if where[y] == where[x]] for x in names}
-        self.densities: dict[tuple[str, ...], tuple[_ParzenEstimator, _ParzenEstimator]] = {}
-
-    @cached_property
-    def good_and_other(self) -> tuple[list[FrozenTrial], list[FrozenTrial]]:
-        """Its trials as TPE splits them; those of other workers that still run are no good yet."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        trials = self.study.get_trials(deepcopy=False, states=states)
-        finished = sum(trial.state is not TrialState.RUNNING for trial in trials)
-        return _split_trials(self.study, trials, default_gamma(finished))
+        self.split = SplitHistory(self.study)
 
     def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What `sampler` may draw together, before its first draw."""
@@ -106,7 +93,7 @@ class Proposal:
         )
         seed = int(fingerprint([self._study.study_name, slot, draw])[:8], 16)
         self._sampler = (
-            _HistoryTPE(seed, history) if sampler is Sampler.TPE else RandomSampler(seed)
+            tpe_sampler(seed, history.split) if sampler is Sampler.TPE else RandomSampler(seed)
         )
         self._space = history.space(self._sampler, self._trial)
         self._relative: dict[str, Any] = {}
@@ -123,8 +110,9 @@ class Proposal:
             value = self._fixed[name]
             if value not in choices:
                 raise StorageError(
-                    f"study {self._study.study_name!r}: expected {name} in "
-                    f"{', '.join(map(str, choices))}, found {value!r} in a trial that was queued"
+                    f"study {self._study.study_name!r}",
+                    expected=f"{name} in {', '.join(map(str, choices))}",
+                    found=f"{value!r} in a trial that was queued",
                 )
         elif name in self._drawn_with(name):
             value = self._relative[name]
@@ -149,52 +137,6 @@ class Proposal:
             distributions=self.distributions,
             user_attrs=dict(attributes),
         )
-
-
-class _HistoryTPE(TPESampler):
-    """Optuna's TPE, which splits a history once, however often it draws from it.
-
-    Optuna splits all trials for each group of each draw: in a study of 5,000 trials most of what
-    a proposal takes, and workers that converge draw again and again.
-    """
-
-    def __init__(self, seed: int, history: History) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            super().__init__(multivariate=True, group=True, constant_liar=True, seed=seed)
-        self._history = history
-
-    def _sample(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        densities, key = self._history.densities, tuple(search_space)
-        if key not in densities:
-            good_trials, other_trials = self._history.good_and_other
-            densities[key] = (
-                self._build_parzen_estimator(study, search_space, good_trials, handle_below=True),
-                self._build_parzen_estimator(
-                    study, search_space, other_trials, handle_below=False
-                ),
-            )
-        good, other = densities[key]
-        samples = good.sample(self._rng.rng, self._n_ei_candidates)
-        best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
-        return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
-
-
-def seed_pruner(p_threshold: float) -> BasePruner:
-    """What says after each seed whether a trial is clearly behind the best one.
-
-    Both have the gains of the same languages in the same seeds, which are compared by pairs.
-
-    Args:
-        p_threshold: Of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
-    """
-    if not p_threshold:
-        return NopPruner()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return WilcoxonPruner(p_threshold=p_threshold)
 
 
 def first_parameters(space: SearchSpace, slot: int) -> dict[str, Any]:

@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import logging
-import os
-import shlex
 from contextlib import closing
-from pathlib import Path
 
 import optuna
 import torch
-from optuna.study import Study
 from rich.console import Console
 
 from objectives.data.overlap import describe_overlap, study_overlaps
-from objectives.data.sources import DataSource, SourceKind, choose_source
-from objectives.hardware import keep_freed_memory, usable_cores
-from objectives.models.encoders import quiet_libraries
-from objectives.transfer import StageProgress, TransferObjective
-from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE
-from search.reporting.terminal import show_result
-from search.studies.definition import build_objective, defining_facts, open_study, provenance
-from search.studies.recipes import finished_recipes, leaders
+from objectives.data.sources import DataSource
+from objectives.hardware import usable_cores
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
+from search.command_line.next_commands import next_command
+from search.command_line.run_options import RunOptions
+from search.command_line.stop_signal import StopSignal
+from search.findings.selection import leaders
+from search.reporting.terminal import show_results
+from search.studies.definition import StudyDefinition
+from search.studies.opening import (
+    AskedStudy,
+    TrainingSite,
+    as_asked,
+    build_objective,
+    define_study,
+    open_study,
+    provenance,
+)
+from search.studies.recipes import finished_recipes
+from search.studies.stored_study import StoredStudy
+from search.studies.study_file import StudyFile
 from search.studies.versions import newest_version
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
 from search.workers.progress import RunProgress
+from search.workers.trial_attempts import OpenStudy
 from spaces.catalogue import Catalogue
-from spaces.dimensions import SearchSpace
 from spaces.errors import BudgetSpent, Interrupted
-from spaces.pocket_twin import pocket_twin
 from spaces.studies import StudySpec
-from spaces.study_checks import check_study, unlike_arms
-from storage.opening import open_storage, redacted
+from spaces.study_checks import unlike_arms
+from storage.opening import open_storage
 from storage.outages import asking
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
+from storage.urls import redacted
 from storage.workers import Workers
 
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
 SHOWN_OVERLAPS = 8
-# In the study's attribute: MySQL keeps 64 KB of one.
+# In the study's attribute, which is to stay readable.
 KEPT_OVERLAPS = 200
 
 
-def run_study(
-    spec: StudySpec,
-    catalogue: Catalogue,
-    options: argparse.Namespace,
-    stop: StopSignal | None = None,
-) -> int:
+def run_study(options: RunOptions, file: StudyFile, stop: StopSignal | None = None) -> int:
     """Create, resume or extend a study and run its trials.
 
     Args:
-        spec: A checked study.
-        catalogue: Its tasks.
-        options: From `search.run.parser`.
-        stop: By which somebody else may end the run; default: signals of its process.
+        options: What the run was asked for.
+        file: The study, from `read_study_file`.
+        stop: Whether somebody else asked the run to end; default: signals of its process.
 
     Returns:
         0 when the study has all its trials, 128 + the signal's number when one ended the run.
@@ -68,137 +72,173 @@ def run_study(
         TransferSearchError: Something the user gave is wrong.
     """
     console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
-    spec, source = as_asked(spec, catalogue, options)
+    asked = as_asked(file, options.data, options.backbone)
+    source = asked.source
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    quiet_libraries()
-    keep_freed_memory()
     patient = options.patient or options.fellow  # the run that started it had the database
-    storage = open_storage(options.storage, proxy=options.proxy, patient=patient)
+    storage = open_storage(options.storage, patient=patient)
     with closing(storage):  # its process may go on (`search.launch.hosted_worker`)
-        return _run_on(storage, spec, catalogue, source, options, stop or StopSignal(), console)
+        return _Session(options, asked, storage, stop or StopSignal(), console).run()
 
 
-def _run_on(
-    storage: SharedStorage,
-    spec: StudySpec,
-    catalogue: Catalogue,
-    source: DataSource,
-    options: argparse.Namespace,
-    stop: StopSignal,
-    console: Console,
-) -> int:
-    trials = options.trials or spec.trials
-    workers = count_workers(options.workers, options.workers_per_gpu)
-    threads = options.threads or max(1, usable_cores() // workers)
-    torch.set_num_threads(threads)
-    name = newest_version(options.name or spec.name, storage)
-    pulse = Pulse(
-        Workers(storage.engine, name),
-        Budget(trials, options.gpu_hours and 3600 * options.gpu_hours, options.timeout),
-        stop,
-        options.device_share * device_share(workers, options.device),
-        options.lease,
-    )
-    languages = spec.selection_languages(catalogue)
-    progress = RunProgress(console, trials, languages)
+class _Session:
+    """A run on its open storage."""
 
-    def watch(stage: StageProgress) -> None:
-        pulse.check()
-        pulse.note(f"{stage.position} {stage.task} seed {stage.seed}", stage.done, stage.total)
-        progress.stage(stage)
+    def __init__(
+        self,
+        options: RunOptions,
+        asked: AskedStudy,
+        storage: SharedStorage,
+        stop: StopSignal,
+        console: Console,
+    ) -> None:
+        self._options, self._asked, self._storage = options, asked, storage
+        self._stop, self._console = stop, console
+        spec, catalogue = asked.spec, asked.catalogue
+        self._trials = options.trials or spec.trials
+        self._workers = count_workers(options.workers, options.workers_per_gpu)
+        self._languages = spec.selection_languages(catalogue)
+        self._name = newest_version(options.name or spec.name, storage)
+        self._progress = RunProgress(console, self._trials, self._languages)
+        hours = options.gpu_hours
+        self._pulse = Pulse(
+            Workers(storage.engine, self._name),
+            Budget(self._trials, hours and 3600 * hours, options.timeout),
+            stop,
+            options.device_share * device_share(self._workers, options.device),
+            options.lease,
+        )
 
-    objective = build_objective(
-        name,
-        spec,
-        catalogue,
-        source,
-        storage,
-        options,
-        watch,
-        options.cache_limit,
-        options.lease,
-    )
-    ledger, hardware = objective.ledger, objective.hardware
-    console.print(
-        f"device: {hardware.name}, {hardware.precision}; storage: {redacted(options.storage)}, "
-        f"study {name!r}; checkpoints: {objective.cache.location}",
-        markup=False,
-        highlight=False,
-    )
-    study, ended = None, None
-    slots = Slots(storage.engine, objective.leases, name)
-    with stop.listening(), progress.showing(), asking(stop.check):
-        try:
-            study, space = _open(objective, name, storage, redacted(options.storage))
-            if not options.fellow:
-                best = None
-                if leading := leaders(
-                    finished_recipes(study, ledger, spec.target.aggregate), languages
+    def run(self) -> int:
+        """Work until the study is done or something ends the work; the exit code."""
+        options = self._options
+        threads = options.threads or max(1, usable_cores() // self._workers)
+        torch.set_num_threads(threads)
+        objective = self._objective()
+        slots = Slots(self._storage.engine, objective.leases, self._name)
+        opened, ended = None, None
+        with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
+            try:
+                opened = self._opened(objective, slots)
+                if not options.fellow:
+                    self._show_what_is_there(opened)
+                with (
+                    self._pulse.beating(objective.hardware.name),
+                    fellow_workers(options, self._workers, threads, self._stop),
                 ):
-                    best = leading[0].gain.overall_gain(languages), leading[0].in_words
-                progress.resume(slots.count_done(), best)
-            with (
-                pulse.beating(hardware.name),
-                fellow_workers(
-                    options.words, options.storage, workers, options.device, threads, stop
-                ),
-            ):
-                worker = Worker(study, storage, space, objective, ledger, slots, pulse, progress)
-                worker.run()
-        except Interrupted as error:
-            ended = error
-    if study is not None and not options.fellow:
-        show_result(study, ledger, spec, catalogue, source, redacted(options.storage))
-        _show_next_steps(options, trials)
-    if isinstance(ended, BudgetSpent):
-        console.print(f"{ended}: {slots.count_done()} of {trials} trials are done", markup=False)
-    return 128 + stop.number if stop.number else 0
+                    Worker(opened, objective, self._pulse, self._progress).run()
+            except Interrupted as error:
+                ended = error
+        if opened is not None and not options.fellow:
+            show_results(self._stored(opened))
+            if not options.quiet:
+                print("\n".join(next_steps(options, self._asked, self._trials)))
+        if isinstance(ended, BudgetSpent):
+            done = slots.count_done()
+            self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
+        return 128 + self._stop.number if self._stop.number else 0
+
+    def _objective(self) -> TransferObjective:
+        options, pulse, progress = self._options, self._pulse, self._progress
+
+        def on_progress(stage: StageProgress) -> None:
+            pulse.check()
+            pulse.note(f"{stage.position} {stage.task} seed {stage.seed}", stage.done, stage.total)
+            progress.stage(stage)
+
+        site = TrainingSite(
+            options.storage,
+            options.cache,
+            options.device,
+            options.precision,
+            options.cache_limit,
+            options.lease,
+        )
+        objective = build_objective(self._name, self._asked, self._storage, site, on_progress)
+        hardware = objective.hardware
+        self._console.print(
+            f"device: {hardware.name}, {hardware.precision}; storage: "
+            f"{redacted(options.storage)}, study {self._name!r}; checkpoints: "
+            f"{objective.cache.location}",
+            markup=False,
+            highlight=False,
+        )
+        return objective
+
+    def _opened(self, objective: TransferObjective, slots: Slots) -> OpenStudy:
+        """The study, created where it is new."""
+        options, ledger = self._options, objective.ledger
+        definition, space = define_study(objective)
+        address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
+        about = provenance(objective) | {"address": json.dumps(address.kept())}
+        if ledger.frozen_study(self._name) is None:
+            about |= _noted(self._asked)
+        study = open_study(
+            self._name, self._storage, ledger, definition, about, redacted(options.storage)
+        )
+        return OpenStudy(
+            study, self._storage, ledger, slots, space, self._asked.spec, self._languages
+        )
+
+    def _stored(self, opened: OpenStudy) -> StoredStudy:
+        frozen = opened.ledger.frozen_study(self._name)
+        assert frozen is not None, self._name
+        return StoredStudy(
+            self._storage,
+            self._options.storage,
+            opened.study,
+            opened.ledger,
+            StudyDefinition.from_json(frozen),
+            opened.spec,
+            self._asked.catalogue,
+        )
+
+    def _show_what_is_there(self, opened: OpenStudy) -> None:
+        aggregate, best = opened.spec.target.aggregate, None
+        recipes = finished_recipes(opened.study, opened.ledger, aggregate)
+        if leading := leaders(recipes, opened.languages):
+            best = leading[0].gain.overall_gain(opened.languages), leading[0].in_words
+        self._progress.resume(opened.slots.count_done(), best)
 
 
-def as_asked(
-    spec: StudySpec, catalogue: Catalogue, options: argparse.Namespace
-) -> tuple[StudySpec, DataSource]:
-    """A study with the encoder and the data that were asked for, and where these are.
+def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:
+    """The commands to go on with after a run, a line each.
 
     Args:
-        spec: A checked study.
-        catalogue: Its tasks.
-        options: `backbone`, `data` and `set`.
-
-    Raises:
-        TransferSearchError: The data are not there.
+        options: Options of the run.
+        asked: Study of the run.
+        trials: Number of trials that the study has now.
     """
-    backbones = (options.backbone,) if options.backbone else spec.backbone
-    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
-    source = choose_source(options.data, needed, backbones)
-    if source.kind is SourceKind.POCKET:
-        spec = pocket_twin(spec, catalogue, options.set)
-        check_study(spec, catalogue)
-    if options.backbone:
-        spec = spec.model_copy(update={"backbone": (options.backbone,)})
-    return spec, source
+    address = options.study_address(options.name or asked.spec.name, asked.data)
+    kept = {
+        "--cache-limit": options.cache_limit,
+        "--device": None if options.device == "auto" else options.device,
+        "--precision": None if options.precision == "auto" else options.precision,
+        "--threads": options.threads,
+        "--workers": options.workers,
+        "--workers-per-gpu": options.workers_per_gpu,
+    }
+    more = [word for name, value in kept.items() if value for word in (name, str(value))]
+    return [
+        f"extend:  {next_command('run', address, '--trials', str(2 * trials), *more)}",
+        f"browse:  {next_command('dashboard', address)}",
+    ]
 
 
-def _open(
-    objective: TransferObjective, name: str, storage: SharedStorage, shown_url: str
-) -> tuple[Study, SearchSpace]:
-    facts, space = defining_facts(objective)
-    spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
-    about = provenance(objective)
-    if objective.ledger.frozen_study(name) is None:
-        unlike = unlike_arms(spec, catalogue)
-        overlap = _overlap_lines(spec, catalogue, source)
-        kept = overlap[:KEPT_OVERLAPS]
-        if len(overlap) > len(kept):
-            kept.append(f"overlap: {len(overlap) - len(kept)} more, less than these")
-        about |= {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(kept)}
-        for line in unlike + overlap[:SHOWN_OVERLAPS]:
-            _log.warning("%s", line)
-        if len(overlap) > SHOWN_OVERLAPS:
-            rest = len(overlap) - SHOWN_OVERLAPS
-            _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
-    return open_study(name, storage, objective.ledger, facts, about, shown_url), space
+def _noted(asked: AskedStudy) -> dict[str, str]:
+    """What a reader of a new study should know of its arms and corpora; the worst is said."""
+    unlike = unlike_arms(asked.spec, asked.catalogue)
+    overlap = _overlap_lines(asked.spec, asked.catalogue, asked.source)
+    kept = overlap[:KEPT_OVERLAPS]
+    if len(overlap) > len(kept):
+        kept.append(f"overlap: {len(overlap) - len(kept)} more, less than these")
+    for line in unlike + overlap[:SHOWN_OVERLAPS]:
+        _log.warning("%s", line)
+    if len(overlap) > SHOWN_OVERLAPS:
+        rest = len(overlap) - SHOWN_OVERLAPS
+        _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
+    return {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(kept)}
 
 
 def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[str]:
@@ -209,35 +249,3 @@ def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) ->
         f"overlap: none of {len(overlaps)} pairs of a training and an evaluation split share an "
         f"example"
     ]
-
-
-def _show_next_steps(options: argparse.Namespace, trials: int) -> None:
-    """Where things are, and the commands to go on with."""
-    common = ["--study", options.study]
-    if options.storage not in {os.environ.get(STORAGE_VARIABLE), DEFAULT_STORAGE}:
-        common += ["--storage", redacted(options.storage)]
-    run = ["python", "-m", "search.run", *common, "--trials", str(2 * trials)]
-    for option in (
-        "name",
-        "data",
-        "backbone",
-        "cache",
-        "cache_limit",
-        "device",
-        "precision",
-        "threads",
-        "workers",
-        "workers_per_gpu",
-        "proxy",
-    ):
-        value = getattr(options, option)
-        if value not in {None, "auto"}:
-            run += [f"--{option.replace('_', '-')}", str(value)]
-    run += [part for override in options.set for part in ("--set", override)]
-    study = options.name or Path(options.study).stem
-    browse = ["python", "-m", "search.dashboard", "--study", study, *common[2:]]
-    if options.cache:  # beside which the trials' files lie
-        browse += ["--cache", options.cache]
-    lines = [f"extend:  {shlex.join(run)}", f"browse:  {shlex.join(browse)}"]
-    if not options.quiet:
-        print("\n".join(lines))

@@ -36,7 +36,7 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory
 from objectives.models.encoders import quiet_libraries
 from objectives.transfer import TransferObjective
-from search.findings.judging import VerdictRow, judge_gains, means
+from search.findings.judging import Verdicts, judge_gains
 from storage.tables import PairedScore, Score
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
@@ -48,7 +48,7 @@ SIDES = 3  # of a null study: two arms and what they are held against
 
 Training = Sequence[Score]
 """The scores of one training, a language each."""
-Studies = list[list[VerdictRow]]
+Studies = list[Verdicts]
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _dealt(rng: np.random.Generator, count: int, size: int) -> list[list[int]]:
 
 def _judged(
     objective: TransferObjective, arms: Sequence[list[Training]], direct: list[Training]
-) -> list[VerdictRow]:
+) -> Verdicts:
     """The verdicts on arms, numbered as they come, against the same trainings without."""
     gains = {
         number: TransferGain(
@@ -199,20 +199,23 @@ def _judged(
 
 def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, Any]:
     """One design, shares in [0, 1]."""
-    arms = [means(rows) for rows in planted]
+    arms = [[verdict.gain for verdict in verdicts.recipes] for verdicts in planted]
+    nothing = [
+        [verdict.gain for verdict in (*verdicts.recipes, *verdicts.cells)] for verdicts in null
+    ]
     found = [
-        helpful["verdict"] == Verdict.HELPS and helpful["gain"] > harmful["gain"]
+        helpful.verdict is Verdict.HELPS and helpful.points > harmful.points
         for helpful, harmful in arms
     ]
-    hurt = [harmful["verdict"] == Verdict.HURTS for _, harmful in arms]
-    wrong = [harmful["verdict"] == Verdict.HELPS for _, harmful in arms]
-    wrong_too = [helpful["verdict"] == Verdict.HURTS for helpful, _ in arms]
-    false = [any(row["verdict"] != Verdict.UNDECIDED for row in rows) for rows in null]
+    hurt = [harmful.verdict is Verdict.HURTS for _, harmful in arms]
+    wrong = [harmful.verdict is Verdict.HELPS for _, harmful in arms]
+    wrong_too = [helpful.verdict is Verdict.HURTS for helpful, _ in arms]
+    false = [any(gain.verdict is not Verdict.UNDECIDED for gain in gains) for gains in nothing]
     intervals = [
-        (row["low"], row["high"])
-        for rows in null
-        for row in rows
-        if row["low"] is not None and row["high"] is not None
+        (gain.low, gain.high)
+        for gains in nothing
+        for gain in gains
+        if gain.low is not None and gain.high is not None
     ]
     covered = [low <= 0 <= high for low, high in intervals]
     return {
@@ -222,8 +225,8 @@ def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, A
         "best": round(fmean(found), 3),
         "harmful": round(fmean(hurt), 3),
         "opposite": round(fmean([*wrong, *wrong_too]), 3),
-        "detectable_best": round(median(helpful["detectable"] or 0.0 for helpful, _ in arms), 1),
-        "detectable_harmful": round(median(x["detectable"] or 0.0 for _, x in arms), 1),
+        "detectable_best": round(median(helpful.detectable or 0.0 for helpful, _ in arms), 1),
+        "detectable_harmful": round(median(x.detectable or 0.0 for _, x in arms), 1),
         "null_studies": len(null),
         "null_of_one_deal": len(null) // size.deals,
         "false_positive_rate": round(fmean(false), 3),

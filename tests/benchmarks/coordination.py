@@ -44,8 +44,10 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.command_line.stop_signal import StopSignal
+from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
+from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
@@ -55,7 +57,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.slots import Slots
 from storage.workers import Workers
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 ARMS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -289,14 +291,14 @@ class _Untrained(Worker):
     def __init__(
         self, study: Study, storage: Any, ledger: Ledger, slots: Slots, pulse: Pulse, plan: Any
     ) -> None:
-        spec = SimpleNamespace(
-            selection_languages=lambda catalogue: frozenset(),
+        spec: Any = SimpleNamespace(
             target=SimpleNamespace(aggregate=Aggregate.MEAN),
             repeat_leaders=0,
             sampler=Sampler.TPE,
         )
-        objective: Any = SimpleNamespace(spec=spec, catalogue=None)
-        super().__init__(study, storage, SPACE, objective, ledger, slots, pulse, self)
+        opened = OpenStudy(study, storage, ledger, slots, SPACE, spec, frozenset())
+        objective: Any = None
+        super().__init__(opened, objective, pulse, self)
         self._sleep = plan["sleep"]
         self._slept = 0.0
         self.seconds: list[float] = []

@@ -37,12 +37,14 @@ from transformers import (
     TrainingArguments,
 )
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import Hardware, choose_hardware
-from objectives.models.encoders import Backbone, build_model, load_backbone, quiet_libraries
+from objectives.models.encoders import build_model, load_backbone, quiet_libraries
 from objectives.pocket import pocket_tokenizer
+from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
 from objectives.training.fine_tuning import finetune
 from spaces.catalogue import Task, load_catalogue
@@ -97,7 +99,7 @@ def _run_all(
         *(task.name, 1, LEARNING_RATE, BATCH_SIZE, len(train)),
         *(WARMUP_RATIO, MAX_LENGTH, Schedule.LINEAR),
     )
-    padding = Padding.of(backbone.tokenizer)
+    runner = Runner(hardware, Padding.of(backbone.tokenizer))
     ways = ("ours", *PEERS)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     scores: dict[str, list[float]] = {way: [] for way in ways}
@@ -106,14 +108,14 @@ def _run_all(
         model = build_model(backbone, backbone.weights, task, seed).to(hardware.device)
         started = time.perf_counter()
         if way == "ours":
-            finetune(model, train, stage, padding, seed, hardware, lambda done, total: None)
+            finetune([(model, train)], stage, seed, runner)
         else:
             _train_peer(way, model, train, backbone, seed, hardware)
         if hardware.device.type == "cuda":
             torch.cuda.synchronize()
         seconds[way].append(time.perf_counter() - started)
         if len(scores[way]) <= seed:
-            logits = predict(model, validation, padding, hardware)
+            logits = predict(model, validation, runner)
             labels = predicted_labels(logits, validation, task)
             scores[way].append(compute_score("span_f1", validation.gold, labels))
 
@@ -121,7 +123,7 @@ def _run_all(
         model = build_model(backbone, backbone.weights, task, 0).to(hardware.device)
         warm = _first(train, BATCH_SIZE)
         if way == "ours":
-            finetune(model, warm, stage, padding, 0, hardware, lambda done, total: None)
+            finetune([(model, warm)], stage, 0, runner)
         else:
             _train_peer(way, model, warm, backbone, 0, hardware)
     for _ in range(1 if chosen.quick else 2):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from tests.search_tests.synthetic_study import Plan, write_study
+from tests.studies import Plan, write_study
 
 TASKS = {
     "general": ("pocket_ner_calendar", "pocket_nli_reports"),

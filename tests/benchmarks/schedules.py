@@ -27,17 +27,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import numpy as np
 import torch
 
+from objectives.backbone import Backbone, Weights
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import Hardware, choose_hardware
-from objectives.models.encoders import (
-    Backbone,
-    Weights,
-    build_model,
-    load_backbone,
-    quiet_libraries,
-)
+from objectives.models.encoders import build_model, load_backbone, quiet_libraries
+from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, rate_factor
@@ -99,13 +95,11 @@ class _Bench:
         task = self.catalogue[TARGET.task]
         assert task.metric is not None
         model = build_model(self.backbone, weights, task, seed)
-        finetune(
-            *(model, self._target, TARGET, self._padding, seed, self.hardware),
-            lambda done, total: None,
-        )
+        runner = Runner(self.hardware, self._padding)
+        finetune([(model, self._target)], TARGET, seed, runner)
         scores = []
         for split in self._validation:
-            logits = predict(model, split, self._padding, self.hardware)
+            logits = predict(model, split, runner)
             labels = predicted_labels(logits, split, task)
             scores.append(compute_score(task.metric, split.gold, labels))
         return fmean(scores)
@@ -139,7 +133,8 @@ class _Bench:
                             sums[name][place] = sums[name].get(place, 0) + share
 
             with _rate_falls_at_the_end(on=way == "decayed branch"):
-                finetune(*(model, split, stage, self._padding, seed, self.hardware), add)
+                runner = Runner(self.hardware, self._padding, add)
+                finetune([(model, split)], stage, seed, runner)
             found[way] = {k: v.detach().clone() for k, v in encoder.state_dict().items()}
             if way == "constant":
                 found |= {

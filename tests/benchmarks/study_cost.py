@@ -61,17 +61,21 @@ from transformers import (
     set_seed,
 )
 
+from objectives.backbone import Backbone
 from objectives.data.encoding import EncodedSplit
 from objectives.data.sources import choose_source
 from objectives.data.study_corpora import StudyCorpora
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware, choose_hardware
-from objectives.models.encoders import Backbone, build_model, quiet_libraries
+from objectives.models.encoders import build_model, quiet_libraries
 from objectives.scores.metrics import NO_PREDICTION, compute_score
-from objectives.transfer import Record, Report, TransferObjective
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from objectives.stages.stage import OnStageRun
+from objectives.transfer import OnSeed, TransferObjective
+from search.command_line.stop_signal import StopSignal
+from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
 from search.workers.proposals import first_parameters
+from search.workers.trial_attempts import OpenStudy
 from spaces.catalogue import Catalogue, Metric, Task, load_catalogue
 from spaces.dimensions import SearchSpace, StageChoices, search_space, suggest_recipe
 from spaces.pocket_twin import pocket_twin
@@ -231,10 +235,11 @@ class _Ours:
             with slot.lease:
                 self._slots.close(slot)
             self._first += 1
-        self._worker = Worker(
-            *(self.study, self.storage, self.space, self._timed(), self.ledger, self._slots),
-            *(self._pulse, _Quiet()),
+        opened = OpenStudy(
+            *(self.study, self.storage, self.ledger, self._slots, self.space),
+            *(self.objective.spec, self.languages),
         )
+        self._worker = Worker(opened, self._timed(), self._pulse, _Quiet())
 
     @property
     def languages(self) -> frozenset[str]:
@@ -255,9 +260,9 @@ class _Ours:
     def _timed(self) -> Any:
         """The objective, with its clock."""
 
-        def objective(recipe: Recipe, report: Report, record: Record) -> TransferGain:
+        def objective(recipe: Recipe, on_seed: OnSeed, on_stage_run: OnStageRun) -> TransferGain:
             started = time.perf_counter()
-            gain = self.objective(recipe, report, record)
+            gain = self.objective(recipe, on_seed, on_stage_run)
             self.within.append(time.perf_counter() - started)
             self.recipes.append(recipe)
             self.scores.append(gain.overall_score(self.languages))

@@ -13,11 +13,13 @@ import sqlalchemy as sa
 import torch
 import transformers
 
+from objectives.backbone import Backbone
 from objectives.data.sources import DataSource, SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import Hardware
-from objectives.models.encoders import Backbone, load_backbone
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.models.encoders import load_backbone
+from objectives.stages.stage import OnProgress
+from objectives.transfer import TransferObjective
 from spaces.catalogue import Catalogue, Task
 from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
 from spaces.studies import load_study
@@ -306,7 +308,7 @@ def make_objective(
 
     def build(
         *overrides: str,
-        watch: Callable[[StageProgress], None] = lambda progress: None,
+        on_progress: OnProgress = lambda progress: None,
         place: str = "",
     ) -> TransferObjective:
         """With a `place`, apart from all others."""
@@ -318,7 +320,7 @@ def make_objective(
         leases, ledger = Leases(here), Ledger(here)
         cache = CheckpointCache(tmp_path / place / "cache", leases)
         return TransferObjective(
-            corpora.spec, corpora.catalogue, corpora, cache, leases, ledger, cpu, watch
+            corpora.spec, corpora.catalogue, corpora, cache, leases, ledger, cpu, on_progress
         )
 
     return build

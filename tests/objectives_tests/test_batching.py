@@ -19,6 +19,7 @@ from objectives.data.batching import (
 )
 from objectives.data.encoding import IGNORED, EncodedSplit
 from spaces.errors import BackboneError
+from tests.raising import raises
 
 RIGHT = Padding(0, 0, left=False, mask_id=4, special_ids=(0, 1, 2, 3, 4), vocabulary=50)
 LEFT = Padding(5, 3, left=True, mask_id=6, special_ids=(3, 4, 5, 6), vocabulary=50)
@@ -168,5 +169,5 @@ def test_masking_hides_a_share_as_bert_does(share: float) -> None:
 
 def test_masking_without_a_mask_is_refused() -> None:
     padding = Padding(0, 0, left=False, mask_id=None, special_ids=(0,), vocabulary=9)
-    with pytest.raises(BackboneError, match="the tokenizer has no mask"):
+    with raises(BackboneError, expected="a tokenizer with a mask"):
         mask_tokens({"input_ids": torch.ones(1, 3).long()}, padding, MASK_SHARE, (0,))

@@ -26,6 +26,7 @@ from objectives.data.sources import (
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.raising import raises
 
 POCKET = DataSource(SourceKind.POCKET)
 HUB = DataSource(SourceKind.HUB)
@@ -48,7 +49,9 @@ def test_a_pocket_split_that_does_not_exist_is_named(
     make_task: Callable[..., Task], language: str, split: str
 ) -> None:
     task = make_task("ner", pocket="ner", languages=["qas", "qaa"])
-    with pytest.raises(DataError, match=f"task 'toy_ner' has no {language} {split} split"):
+    with raises(
+        DataError, expected=f"the {language} {split} split of task 'toy_ner'", found="none"
+    ):
         load_split(task, language, split, POCKET)
     assert not has_split(task, language, split, POCKET)
 
@@ -234,7 +237,7 @@ def test_the_only_evaluation_split_is_not_trained_on(
     put(local, "xquad.eng.json", squad("eng", 1, split_up=False))
     assert not has_split(task, "eng", "train", local)
     assert has_split(task, "eng", "validation", local)
-    with pytest.raises(DataError, match="has no eng train split"):
+    with raises(DataError, expected="the eng train split"):
         load_split(task, "eng", "train", local)
 
 
@@ -283,7 +286,7 @@ def test_a_half_whose_labels_are_hidden_is_no_validation_split(
     task = make_task("classification", files=["{split}.tsv"], halved=True)
     put(local, "test.tsv", table("test", GROUPS).replace("law", ""))
     assert set(load_test_split(task, "swa", local, TestPurpose.CONFIRM)["label"][:]) == {None}
-    with pytest.raises(DataError, match="expected label for the swa validation split, found them"):
+    with raises(DataError, expected="label for the swa validation split", found="them"):
         load_split(task, "swa", "validation", local)
 
 
@@ -345,9 +348,10 @@ def test_a_folder_that_is_asked_for_is_taken(
     source = choose_source("data", [(make_task("ner"), "eng")])
     assert source == DataSource(SourceKind.LOCAL, tmp_path / "data", "named by --data")
     assert str(source) == f"local folder {tmp_path / 'data'}"
-    with pytest.raises(DataError) as caught:
+    with raises(
+        DataError, subject="--data", expected="auto, hub, pocket or a folder", found="'dta'"
+    ):
         choose_source("dta", [(make_task("ner"), "eng")])
-    assert str(caught.value) == "--data: expected auto, hub, pocket or a folder, found 'dta'"
 
 
 def test_several_folders_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,7 +366,7 @@ def test_several_folders_may_be_named(tmp_path: Path, monkeypatch: pytest.Monkey
         assert source.reason == f"named by {reason}"
         assert str(source) == f"local folders {first}, {second}"
     for wrong in (f"{named}{os.pathsep}nosuch", os.pathsep, ""):
-        with pytest.raises(DataError, match=r"^--data: expected auto, hub, pocket or a folder, "):
+        with raises(DataError, subject="--data", expected="auto, hub, pocket or a folder"):
             choose_source(wrong)
 
 
@@ -373,7 +377,7 @@ def test_auto_takes_the_folder_that_the_environment_names(
     source = choose_source("auto", [(make_task("ner"), "eng")])
     assert source == DataSource(SourceKind.LOCAL, tmp_path, f"named by {DATA_VARIABLE}")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
-    with pytest.raises(DataError, match=f"^{DATA_VARIABLE}: expected .*a folder, found"):
+    with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nosuch"):
         choose_source("auto", [(make_task("ner"), "eng")])
 
 

@@ -9,8 +9,8 @@ import datasets
 import numpy as np
 import pytest
 
+from objectives.backbone import Backbone
 from objectives.data.encoding import IGNORED, EncodedSplit, encode
-from objectives.models.encoders import Backbone
 from spaces.catalogue import Task
 
 # In the tiny BERT `juma`, `ana` and `mpira` are words, `nairobi` falls into letters and `an`.

@@ -20,6 +20,7 @@ from objectives.data.sources import (
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.raising import raises
 
 GOOD = "Juma\tB-PER\nMosi\tI-PER\nanaenda\tO\nLagos\tB-LOC\n\nAsha\tB-PER\n"
 ROWS = {
@@ -135,7 +136,7 @@ def test_the_layout_of_xtremes_own_script_is_read_too(
     ours.parent.mkdir(parents=True)
     ours.write_text("Asha\tB-PER\n")
     assert load_split(task, "swa", "validation", local)["tokens"][:] == [["Asha"]]
-    with pytest.raises(DataError, match=r"expected ner/panx/yor/dev\.conll$"):
+    with raises(DataError, expected="ner/panx/yor/dev.conll"):
         load_split(task, "yor", "validation", local)
 
 
@@ -181,13 +182,13 @@ def test_hidden_classes_of_a_test_split_are_none(
 def test_labels_are_hidden_in_a_test_split_only(
     read: Callable[..., dict[str, list[Any]]], local: DataSource
 ) -> None:
-    with pytest.raises(DataError, match="expected token TAB tag, found 'Mosi'") as caught:
+    with raises(DataError, expected="token TAB tag", found="'Mosi'") as caught:
         read("ner", "Juma\tB-PER\nMosi\n", split="train")
-    assert str(caught.value).startswith(f"{broken_file(local, 'ner', 'train')}:2: ")
+    assert caught.value.subject == f"{broken_file(local, 'ner', 'train')}:2"
 
 
 def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    with pytest.raises(DataError, match="expected all tags or none, found some words without"):
+    with raises(DataError, expected="all tags or none", found="some words without"):
         read("ner", "Juma\tB-PER\nMosi\n", split="test")
 
 
@@ -197,58 +198,81 @@ def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]
 @pytest.mark.parametrize(
     ("content", "line", "problem"),
     [
-        ("a\tO\nb\tI-PER\n", 2, "expected IOB2, where I-PER follows B-PER or I-PER, found it "
-         "after O"),
-        ("a\tB-PER\nb\tI-LOC\n", 2, "expected IOB2, where I-LOC follows B-LOC or I-LOC, found it "
-         "after B-PER"),
-        ("a\tB-PER\n\nb\tI-PER\n", 3, "expected IOB2, where I-PER follows B-PER or I-PER, found "
-         "it after O"),
-        ("a\tB-MISC\n", 1, "expected a label of toy_ner (PER, LOC), found 'B-MISC'"),
-        ("a\tO\n\n\nb\tPER\n", 4, "expected a label of toy_ner (PER, LOC), found 'PER'"),
-        ("a\tO\tx\n", 1, "expected token TAB tag, found 'a\\tO\\tx'"),
-        ("a\tO\nb O\n", 2, "expected token TAB tag, found 'b O'"),
-        ("a\tO\n\tO\n", 2, "expected token TAB tag, found '\\tO'"),
+        (
+            "a\tO\nb\tI-PER\n",
+            2,
+            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
+        ),
+        (
+            "a\tB-PER\nb\tI-LOC\n",
+            2,
+            {"expected": "IOB2, where I-LOC follows B-LOC or I-LOC", "found": "it after B-PER"},
+        ),
+        (
+            "a\tB-PER\n\nb\tI-PER\n",
+            3,
+            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
+        ),
+        ("a\tB-MISC\n", 1, {"expected": "a label of toy_ner (PER, LOC)", "found": "'B-MISC'"}),
+        ("a\tO\n\n\nb\tPER\n", 4, {"expected": "a label of toy_ner (PER, LOC)", "found": "'PER'"}),
+        ("a\tO\tx\n", 1, {"expected": "token TAB tag", "found": "'a\\tO\\tx'"}),
+        ("a\tO\nb O\n", 2, {"expected": "token TAB tag", "found": "'b O'"}),
+        ("a\tO\n\tO\n", 2, {"expected": "token TAB tag", "found": "'\\tO'"}),
     ],
-)  # fmt: skip
+)
 def test_a_broken_sentence_is_named_with_its_line(
     content: str,
     line: int,
-    problem: str,
+    problem: dict[str, str],
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, subject=f"{broken_file(local, 'ner')}:{line}", **problem):
         read("ner", content)
-    assert str(caught.value) == f"{broken_file(local, 'ner')}:{line}: {problem}"
 
 
 @pytest.mark.parametrize(
     ("kind", "content", "line", "problem"),
     [
-        ("classification", "texts\tlabel\na\tlaw\n", 1,
-         "expected the columns text, label, found no text"),
-        ("classification", "", 1, "expected the columns text, label, found no text"),
-        ("classification", TABLE + "a\tlaw\tb\n", 4, "expected 2 columns, found 3"),
-        ("classification", TABLE + "\nb\tlaw\n", 4, "expected 2 columns, found 1"),
-        ("classification", TABLE + "a\tlaws\n", 4,
-         "expected a label of toy_classification (sport, law, health), found 'laws'"),
-        ("similarity", "text_a\ttext_b\tscore\na\tb\thigh\n", 2,
-         "expected a number in column score, found 'high'"),
-        ("similarity", "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n", 3,
-         "expected a number in column score, found 'nan'"),
+        (
+            "classification",
+            "texts\tlabel\na\tlaw\n",
+            1,
+            {"expected": "the columns text, label", "found": "no text"},
+        ),
+        ("classification", "", 1, {"expected": "the columns text, label", "found": "no text"}),
+        ("classification", TABLE + "a\tlaw\tb\n", 4, {"expected": "2 columns", "found": "3"}),
+        ("classification", TABLE + "\nb\tlaw\n", 4, {"expected": "2 columns", "found": "1"}),
+        (
+            "classification",
+            TABLE + "a\tlaws\n",
+            4,
+            {"expected": "a label of toy_classification (sport, law, health)", "found": "'laws'"},
+        ),
+        (
+            "similarity",
+            "text_a\ttext_b\tscore\na\tb\thigh\n",
+            2,
+            {"expected": "a number in column score", "found": "'high'"},
+        ),
+        (
+            "similarity",
+            "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n",
+            3,
+            {"expected": "a number in column score", "found": "'nan'"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_broken_table_is_named_with_its_line(
     kind: str,
     content: str,
     line: int,
-    problem: str,
+    problem: dict[str, str],
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, subject=f"{broken_file(local, kind)}:{line}", **problem):
         read(kind, content)
-    assert str(caught.value) == f"{broken_file(local, kind)}:{line}: {problem}"
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
@@ -258,9 +282,9 @@ def test_text_that_is_not_utf8_is_named_with_its_line(
 ) -> None:
     content = mark + b"a\tO\n\n\n\xe9t\xe9\tO\n"
     content = gzip.compress(content) if ending else content
-    with pytest.raises(DataError, match="expected UTF-8, found invalid") as caught:
+    with raises(DataError, expected="UTF-8", found="invalid") as caught:
         read("ner", content, ending=ending)
-    assert str(caught.value).startswith(f"{broken_file(local, 'ner', ending=ending)}:4: ")
+    assert caught.value.subject == f"{broken_file(local, 'ner', ending=ending)}:4"
 
 
 @pytest.mark.parametrize(
@@ -269,9 +293,9 @@ def test_text_that_is_not_utf8_is_named_with_its_line(
 def test_an_empty_split_is_named(
     kind: str, content: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    file = str(broken_file(local, kind))
+    with raises(DataError, subject=file, expected="examples", found="none"):
         read(kind, content)
-    assert str(caught.value) == f"{broken_file(local, kind)}: expected examples, found none"
 
 
 @pytest.mark.parametrize(
@@ -288,38 +312,33 @@ def test_a_broken_archive_is_named(
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with pytest.raises(DataError) as caught:
-        read("ner", damage(gzip.compress(GOOD.encode() * 20)), ending=".gz")
     file = broken_file(local, "ner", ending=".gz")
-    assert str(caught.value).startswith(f"{file}: cannot be read: ")
+    with raises(DataError, subject=f"{file}: cannot be read"):
+        read("ner", damage(gzip.compress(GOOD.encode() * 20)), ending=".gz")
 
 
 def test_a_broken_xz_archive_is_named(
     read: Callable[..., dict[str, list[Any]]], local: DataSource
 ) -> None:
-    with pytest.raises(DataError) as caught:
-        read("ner", lzma.compress(GOOD.encode())[:-9], ending=".xz")
     file = broken_file(local, "ner", ending=".xz")
-    assert str(caught.value).startswith(f"{file}: cannot be read: ")
+    with raises(DataError, subject=f"{file}: cannot be read"):
+        read("ner", lzma.compress(GOOD.encode())[:-9], ending=".xz")
 
 
 def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
     local: DataSource, make_task: Callable[..., Task]
 ) -> None:
     task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
-    with pytest.raises(DataError) as caught:
+    expected = "the swa test split of task 'toy_ner' (a/swa/test.conll or b/test-swa.tsv)"
+    with raises(DataError, subject=str(local.folder), expected=expected, found="none"):
         load(task, "test", local)
-    assert str(caught.value) == (
-        f"{local.folder}: task 'toy_ner' has no swa test split; "
-        "expected a/swa/test.conll or b/test-swa.tsv"
-    )
 
 
 def test_a_language_that_the_files_have_no_code_for_is_named(
     local: DataSource, make_task: Callable[..., Task]
 ) -> None:
     task = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
-    with pytest.raises(DataError, match="no yor test split; expected a file of that language"):
+    with raises(DataError, expected="yor test split of task 'toy_ner' (a file of that language)"):
         load_test_split(task, "yor", local, TestPurpose.CONFIRM)
 
 
@@ -333,7 +352,7 @@ def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task
         file.write_text(f"{folder.name} {split}\n")
     assert load(task, "train", source) == {"text": ["a train"]}
     assert load(task, "validation", source) == {"text": ["b dev"]}
-    with pytest.raises(DataError, match=rf"^{first} and {second}: task 'toy_mlm' has no swa test"):
+    with raises(DataError, subject=f"{first} and {second}", expected="the swa test split"):
         load(task, "test", source)
 
 
@@ -346,7 +365,7 @@ def test_a_file_for_all_splits_is_for_training_only(
     task = make_task("mlm", files=["{language}.txt"])
     assert load(task, "train", local) == {"text": ["habari"]}
     for split in ("validation", "test"):
-        with pytest.raises(DataError, match=f"has no swa {split} split"):
+        with raises(DataError, expected=f"the swa {split} split"):
             load(task, split, local)
 
 
@@ -395,25 +414,35 @@ def test_a_test_table_may_lack_the_label_column(
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    ("content", "place", "problem"),
     [
-        ("a\tb\n", ":1: expected 3 columns, found 2"),
-        ("a\tb\tneutral\na\tb\n", ":2: expected 3 columns, found 2"),
-        ("a\tb\tperhaps\n", ":1: expected a label of toy_nli (entailment, neutral, "
-         "contradiction), found 'perhaps'"),
-        ("", ": expected examples, found none"),
+        ("a\tb\n", ":1", {"expected": "3 columns", "found": "2"}),
+        ("a\tb\tneutral\na\tb\n", ":2", {"expected": "3 columns", "found": "2"}),
+        (
+            "a\tb\tperhaps\n",
+            ":1",
+            {
+                "expected": "a label of toy_nli (entailment, neutral, contradiction)",
+                "found": "'perhaps'",
+            },
+        ),
+        ("", "", {"expected": "examples", "found": "none"}),
     ],
-)  # fmt: skip
+)
 def test_a_broken_table_without_a_header_is_named_with_its_line(
-    content: str, problem: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
+    content: str,
+    place: str,
+    problem: dict[str, str],
+    read: Callable[..., dict[str, list[Any]]],
+    local: DataSource,
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, **problem) as caught:
         read("nli", content, columns=["text_a", "text_b", "label"])
-    assert str(caught.value) == f"{broken_file(local, 'nli')}{problem}"
+    assert caught.value.subject == f"{broken_file(local, 'nli')}{place}"
 
 
 def test_some_hidden_labels_are_an_error(read: Callable[..., dict[str, list[Any]]]) -> None:
-    with pytest.raises(DataError, match="expected label in all examples or none, found it in 1 o"):
+    with raises(DataError, expected="label in all examples or none", found="it in 1 o"):
         read("classification", "text\tlabel\nmechi\tsport\nsheria\t\n", split="test")
 
 
@@ -470,34 +499,49 @@ def test_hidden_answers_of_a_test_split_are_none(
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (squad(question(1, ("Kenya", 22))), "question q1: expected the answer 'Kenya' at "
-         "character 22 of the context, found ' Keny'"),
-        (squad(question(1, ("Nairobi", -29))), "at character -29 of the context, found ''"),
-        (squad(question(1, ("Kenya", 23)), question(1, ("Kenya", 23))),
-         "expected each question id once, found 'q1' again"),
-        (squad(question(1)), "question q1: expected answers or is_impossible, found neither"),
-        ('{"data": [{"title": "t"}]}',
-         "expected SQuAD JSON, found: data.0.paragraphs: Field required"),
-        ('{"data": [', "expected SQuAD JSON, found: Invalid JSON: EOF while parsing"),
-        ('{"data": []}', "expected examples, found none"),
+        (
+            squad(question(1, ("Kenya", 22))),
+            {
+                "subject": "question q1",
+                "expected": "the answer 'Kenya' at character 22 of the context",
+                "found": "' Keny'",
+            },
+        ),
+        (
+            squad(question(1, ("Nairobi", -29))),
+            {"expected": "at character -29 of the context", "found": "''"},
+        ),
+        (
+            squad(question(1, ("Kenya", 23)), question(1, ("Kenya", 23))),
+            {"expected": "each question id once", "found": "'q1' again"},
+        ),
+        (
+            squad(question(1)),
+            {"subject": "question q1", "expected": "answers or is_impossible", "found": "neither"},
+        ),
+        (
+            '{"data": [{"title": "t"}]}',
+            {"expected": "SQuAD JSON", "found": "data.0.paragraphs: Field required"},
+        ),
+        ('{"data": [', {"expected": "SQuAD JSON", "found": "Invalid JSON: EOF while parsing"}),
+        ('{"data": []}', {"expected": "examples", "found": "none"}),
     ],
-)  # fmt: skip
+)
 def test_broken_questions_are_named(
     content: str,
-    problem: str,
+    problem: dict[str, str],
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, **problem) as caught:
         read("qa", content)
-    assert str(caught.value).startswith(f"{broken_file(local, 'qa')}: ")
-    assert problem in str(caught.value)
+    assert caught.value.subject.startswith(str(broken_file(local, "qa")))
     assert "\n" not in str(caught.value)
 
 
 def test_hidden_answers_are_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
     content = squad(question(1, ("Kenya", 23)), question(2))
-    with pytest.raises(DataError, match="expected answers in all examples or none, found it in 1"):
+    with raises(DataError, expected="answers in all examples or none", found="it in 1"):
         read("qa", content, split="test")
 
 
@@ -553,7 +597,7 @@ def test_gold_pairs_of_a_test_split_may_be_hidden(
     retrieve: Callable[..., dict[str, list[Any]]],
 ) -> None:
     assert retrieve("test", PAIRED, **MINED)["match"] == [None, None, "", "", ""]
-    with pytest.raises(DataError, match="expected gold pairs in a file beside them, found none"):
+    with raises(DataError, expected="gold pairs in a file beside them", found="none"):
         retrieve("validation", PAIRED, **MINED)
 
 
@@ -569,28 +613,53 @@ def test_hidden_pairs_of_sentences_without_ids(
 @pytest.mark.parametrize(
     ("layout", "files", "problem"),
     [
-        (None, {"swa": "a\nb\n", "eng": "c\n"}, "expected a translation in each line, found 2 "
-         "and 1 lines"),
-        (None, {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"}, "test.swa:2: expected a sentence, "
-         "found ''"),
-        (None, {"swa": "", "eng": ""}, "expected examples, found none"),
-        (None, {"swa": "a\n"}, "task 'toy_retrieval' has no swa test split; expected test.swa and "
-         "test.eng"),
-        (PAIRED, {**MINED, "sw": "s-1\ta\nb\n"}, "test.sw:2: expected id TAB sentence, found 'b'"),
-        (PAIRED, {**MINED, "sw": "s-1\ta\ns-1\tb\n"}, "test.sw:2: expected each id once, found "
-         "'s-1' again"),
-        (PAIRED, {**MINED, "gold": "s-1\te-9\n"}, "test.gold:1: expected an id of test.sw TAB an "
-         "id of test.en, found 's-1\\te-9'"),
-        (PAIRED, {**MINED, "gold": "s-1\te-1\ns-1\te-2\n"}, "test.gold:2: expected one "
-         "translation of 's-1', found two"),
+        (
+            None,
+            {"swa": "a\nb\n", "eng": "c\n"},
+            {"expected": "a translation in each line", "found": "2 and 1 lines"},
+        ),
+        (
+            None,
+            {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"},
+            {"subject": "test.swa:2", "expected": "a sentence", "found": "''"},
+        ),
+        (None, {"swa": "", "eng": ""}, {"expected": "examples", "found": "none"}),
+        (
+            None,
+            {"swa": "a\n"},
+            {"expected": "the swa test split of task 'toy_retrieval' (test.swa and test.eng)"},
+        ),
+        (
+            PAIRED,
+            {**MINED, "sw": "s-1\ta\nb\n"},
+            {"subject": "test.sw:2", "expected": "id TAB sentence", "found": "'b'"},
+        ),
+        (
+            PAIRED,
+            {**MINED, "sw": "s-1\ta\ns-1\tb\n"},
+            {"subject": "test.sw:2", "expected": "each id once", "found": "'s-1' again"},
+        ),
+        (
+            PAIRED,
+            {**MINED, "gold": "s-1\te-9\n"},
+            {
+                "subject": "test.gold:1",
+                "expected": "an id of test.sw TAB an id of test.en",
+                "found": "'s-1\\te-9'",
+            },
+        ),
+        (
+            PAIRED,
+            {**MINED, "gold": "s-1\te-1\ns-1\te-2\n"},
+            {"subject": "test.gold:2", "expected": "one translation of 's-1'", "found": "two"},
+        ),
     ],
-)  # fmt: skip
+)
 def test_broken_sentence_files_are_named(
     layout: object,
     files: dict[str, str],
-    problem: str,
+    problem: dict[str, str],
     retrieve: Callable[..., dict[str, list[Any]]],
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, **problem):
         retrieve("test", layout, **files)
-    assert problem in str(caught.value)

@@ -10,6 +10,7 @@ import torch
 
 from objectives.hardware import choose_hardware
 from spaces.errors import SpecError
+from tests.raising import raises
 
 
 def test_what_is_asked_for_is_taken() -> None:
@@ -25,14 +26,15 @@ def test_auto_takes_what_there_is() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "two words"])
 def test_a_device_that_is_not_here_is_named(device: str) -> None:
-    with pytest.raises(SpecError) as caught:
+    with raises(
+        SpecError, subject="--device", expected="auto, cpu, cuda or cuda:N", found=repr(device)
+    ) as caught:
         choose_hardware(device)
-    assert f"--device: expected auto, cpu, cuda or cuda:N, found {device!r}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_precision_that_does_not_exist_is_named() -> None:
-    with pytest.raises(SpecError, match="expected auto, float32 or bfloat16, found 'half'"):
+    with raises(SpecError, expected="auto, float32 or bfloat16", found="'half'"):
         choose_hardware("cpu", "half")
 
 

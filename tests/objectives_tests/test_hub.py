@@ -23,6 +23,7 @@ from objectives.data.sources import (
 from spaces.backbones import known_backbones
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.raising import raises
 
 HUB = DataSource(SourceKind.HUB)
 CHANGES: dict[str, dict[str, object]] = {
@@ -126,28 +127,57 @@ def test_plain_numbers_of_the_hub_are_named_by_their_digits(
 @pytest.mark.parametrize(
     ("language", "hub", "problem"),
     [
-        ("yor", {}, "the catalogue knows no yor validation split on the Hub; name a folder"),
-        ("eng", {}, "PAN-X.en validation: cannot be read: BuilderConfig 'PAN-X.en' not found"),
-        ("swa", {"splits": {"validation": "dev"}}, 'dev: cannot be read: Unknown split "dev"'),
-        ("swa", {"columns": {"label": "class"}}, "expected the column 'class', found text, label"),
-        ("swa", {"repository": "/nosuch"}, "/nosuch PAN-X.sw validation: cannot be read: "),
-        ("swa", {}, "example 1: expected a label of toy_sentiment (positive, negative), found "
-         "'neutral'"),
+        (
+            "yor",
+            {},
+            {"expected": "the yor validation split on the Hub", "advice": "name a folder"},
+        ),
+        (
+            "eng",
+            {},
+            {
+                "subject": "PAN-X.en validation: cannot be read",
+                "found": "BuilderConfig 'PAN-X.en' not found",
+            },
+        ),
+        (
+            "swa",
+            {"splits": {"validation": "dev"}},
+            {"subject": "dev: cannot be read", "found": 'Unknown split "dev"'},
+        ),
+        (
+            "swa",
+            {"columns": {"label": "class"}},
+            {"expected": "the column 'class'", "found": "text, label"},
+        ),
+        (
+            "swa",
+            {"repository": "/nosuch"},
+            {"subject": "/nosuch PAN-X.sw validation: cannot be read"},
+        ),
+        (
+            "swa",
+            {},
+            {
+                "subject": "example 1",
+                "expected": "a label of toy_sentiment (positive, negative)",
+                "found": "'neutral'",
+            },
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_the_hub_does_not_have_is_named(
     language: str,
     hub: dict[str, object],
-    problem: str,
+    problem: dict[str, str],
     repository: Path,
     make_task: Callable[..., Task],
 ) -> None:
     for split in ("train", "validation", "test"):
         put(repository, split, {"text": ["a", "b"], "label": ["positive", "neutral"]})
     task = hub_task(make_task, "sentiment", repository, **hub)
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, **problem) as caught:
         load_split(task, language, "validation", HUB)
-    assert problem in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -178,10 +208,10 @@ def test_rows_of_other_languages_are_left_out(
     unknown = hub_task(make_task, "nli", repository, **{**rule, "filter_value": "{nosuch}"})
     assert not has_split(unknown, "swa", "validation", HUB)
     other = hub_task(make_task, "nli", repository, **{**rule, "filter_value": "yo"})
-    with pytest.raises(DataError, match="expected rows whose language is 'yo', found none"):
+    with raises(DataError, expected="rows whose language is 'yo'", found="none"):
         load_split(other, "swa", "validation", HUB)
     wrong = hub_task(make_task, "nli", repository, **{**rule, "filter_column": "lang"})
-    with pytest.raises(DataError, match="expected the column 'lang', found language, premise"):
+    with raises(DataError, expected="the column 'lang'", found="language, premise"):
         load_split(wrong, "swa", "validation", HUB)
 
 
@@ -220,7 +250,7 @@ def test_an_answer_of_the_hub_must_stand_in_its_context(
         {"id": ["1"], "question": ["Wapi?"], "context": ["Yuko Lagos."], "answers": answers},
     )
     task = hub_task(make_task, "qa", repository)
-    with pytest.raises(DataError, match=f"question 1: expected the answer 'Lagos' at .* {start} "):
+    with raises(DataError, subject="question 1", expected=f"'Lagos' at character {start} "):
         load_split(task, "swa", "validation", HUB)
 
 
@@ -292,7 +322,7 @@ def test_a_text_of_the_hub_that_is_missing_is_named(
 ) -> None:
     put_all(repository, {"text": ["a", None], "label": ["law", "law"]})
     task = hub_task(make_task, "classification", repository)
-    with pytest.raises(DataError, match="example 1: expected a text, found None"):
+    with raises(DataError, subject="example 1", expected="a text", found="None"):
         load_split(task, "swa", "validation", HUB)
 
 

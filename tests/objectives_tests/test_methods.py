@@ -13,17 +13,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models.encoders import (
-    Backbone,
-    build_model,
-    load_backbone,
-    load_encoder,
-    save_stage,
-)
+from objectives.models.encoders import build_model, load_backbone, load_encoder, save_stage
 from objectives.models.methods import apply_method, merged
+from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import Training, finetune
 from spaces.catalogue import Task
@@ -31,6 +27,7 @@ from spaces.errors import SpecError
 from spaces.recipe import Method, Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
+from tests.raising import raises
 
 Weights = dict[str, torch.Tensor]
 LAYERS = 2
@@ -66,8 +63,7 @@ def encoded(
 def train(
     model: nn.Module, split: EncodedSplit, stage: Stage, backbone: Backbone, cpu: Hardware
 ) -> Training:
-    padding = Padding.of(backbone.tokenizer)
-    return finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
+    return finetune([(model, split)], stage, 0, Runner(cpu, Padding.of(backbone.tokenizer)))
 
 
 def copied(model: PreTrainedModel) -> Weights:
@@ -139,11 +135,9 @@ def test_more_frozen_layers_than_there_are_is_answered_in_one_line(
     any_backbone: Backbone, make_task: Callable[..., Task], make_stage: Callable[..., Stage]
 ) -> None:
     model = build_model(any_backbone, any_backbone.weights, make_task("ner"), 0)
-    with pytest.raises(SpecError) as caught:
+    expected = f"at most the 2 layers of {any_backbone.name!r}"
+    with raises(SpecError, subject="frozen_layers", expected=expected, found="3"):
         apply_method(model, any_backbone, make_stage(frozen_layers=LAYERS + 1))
-    assert str(caught.value) == (
-        f"frozen_layers: expected at most the 2 layers of {any_backbone.name!r}, found 3"
-    )
 
 
 # --- LoRA
@@ -158,16 +152,16 @@ def test_lora_comes_back_as_the_model_that_it_was_with_the_changes_in_its_weight
 ) -> None:
     task, examples = split
     stage = make_stage(task.name, **LORA, learning_rate=1e-2)
-    padding = Padding.of(any_backbone.tokenizer)
+    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
     model = build_model(any_backbone, any_backbone.weights, task, 0)
     shapes = {name: weight.shape for name, weight in model.state_dict().items()}
     before = copied(model)
     adapted = apply_method(model, any_backbone, stage)
     train(adapted, examples, stage, any_backbone, cpu)
-    with_adapters = predict(adapted, examples, padding, cpu)
+    with_adapters = predict(adapted, examples, runner)
     back = merged(adapted)
     assert {name: weight.shape for name, weight in back.state_dict().items()} == shapes
-    for own, other in zip(predict(back, examples, padding, cpu), with_adapters, strict=True):
+    for own, other in zip(predict(back, examples, runner), with_adapters, strict=True):
         np.testing.assert_allclose(own, other, atol=1e-5)
     found = changed(back, before)
     assert {layer_of(name) for name in found} - {None} == set(range(LAYERS))
@@ -260,7 +254,7 @@ def test_a_soft_prompt_learns(
     adapted = apply_method(build_model(prompted, prompted.weights, task, 0), prompted, stage)
     losses = train(adapted, examples, stage, prompted, cpu).losses
     assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
-    logits = predict(merged(adapted), examples, Padding.of(prompted.tokenizer), cpu)
+    logits = predict(merged(adapted), examples, Runner(cpu, Padding.of(prompted.tokenizer)))
     assert predicted_labels(logits, examples, task) == examples.gold
 
 
@@ -280,13 +274,13 @@ def test_padding_does_not_change_what_a_prompted_model_predicts(
         for name, parameter in model.named_parameters():
             if "prompt" in name:
                 parameter.copy_(torch.randn_like(parameter))
-    padding = Padding.of(prompted.tokenizer)
-    together = predict(model, examples, padding, cpu)
+    runner = Runner(cpu, Padding.of(prompted.tokenizer))
+    together = predict(model, examples, runner)
     assert np.ptp(np.array(together), axis=0).max() > 1e-3, "texts differ by more than rounding"
     rows = datasets.Dataset.from_dict(toy_columns("sentiment", 8))
     for number, logits in enumerate(together):
         alone = encode(rows.select([number]), task, prompted.tokenizer, 32)
-        np.testing.assert_allclose(logits, predict(model, alone, padding, cpu)[0], atol=1e-6)
+        np.testing.assert_allclose(logits, predict(model, alone, runner)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -311,9 +305,8 @@ def test_a_prompt_that_does_not_fit_beside_the_text_is_answered_in_one_line(
     model = apply_method(build_model(backbone, backbone.weights, task, 0), backbone, stage)
     train(model, examples, stage, backbone, cpu)
     too_long = make_stage(task.name, **longest | {"prompt_length": places - 39})
-    with pytest.raises(SpecError) as caught:
+    expected = f"at most {places - 40} beside max_length 40 on {backbone.name!r}"
+    with raises(
+        SpecError, subject="target.prompt_length", expected=expected, found=f"{places - 39}"
+    ):
         apply_method(build_model(backbone, backbone.weights, task, 0), backbone, too_long)
-    assert str(caught.value) == (
-        f"target.prompt_length: expected at most {places - 40} beside max_length 40 on "
-        f"{backbone.name!r}, found {places - 39}"
-    )

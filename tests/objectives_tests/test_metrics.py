@@ -19,9 +19,11 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.hardware import Hardware
+from objectives.runner import Runner
 from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
 from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
+from tests.raising import raises
 
 POS = ["NOUN", "VERB", "ADJ", "PROPN", "PUNCT", "X"]
 IOB2 = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
@@ -113,17 +115,21 @@ def test_a_word_without_a_subword_counts_as_wrong(metric: Metric, gold: list[Any
 @pytest.mark.parametrize(
     ("gold", "predicted", "problem"),
     [
-        (["a", "b"], ["a"], "expected 2 predictions, found 1"),
-        ([["O"], ["O", "O"]], [["O"], ["O"]], "example 1: expected 2 tags, found 1"),
-        (["a", None], ["a", "a"], "expected gold labels, found none"),
-        ([None, None], [["O"], ["O"]], "expected gold labels, found none"),
-        ([], [], "expected gold labels, found none"),
+        (["a", "b"], ["a"], {"expected": "2 predictions", "found": "1"}),
+        (
+            [["O"], ["O", "O"]],
+            [["O"], ["O"]],
+            {"subject": "example 1", "expected": "2 tags", "found": "1"},
+        ),
+        (["a", None], ["a", "a"], {"expected": "gold labels", "found": "none"}),
+        ([None, None], [["O"], ["O"]], {"expected": "gold labels", "found": "none"}),
+        ([], [], {"expected": "gold labels", "found": "none"}),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
-    gold: list[Any], predicted: list[Any], problem: str
+    gold: list[Any], predicted: list[Any], problem: dict[str, str]
 ) -> None:
-    with pytest.raises(DataError, match=problem):
+    with raises(DataError, **problem):
         compute_score(Metric.ACCURACY, gold, predicted)
 
 
@@ -166,7 +172,7 @@ def test_predictions_are_in_the_order_of_the_split_whatever_fits(
     split = examples()
     padding = Padding(0, 0, left=left, mask_id=None, special_ids=(), vocabulary=9)
     model = Echo(rows)
-    found = predict(model, split, padding, cpu)
+    found = predict(model, split, Runner(cpu, padding))
     assert not model.training
     assert sum(size for size in model.seen if size <= rows) == 6
     for number, (logits, ids) in enumerate(zip(found, split.input_ids, strict=True)):
@@ -177,14 +183,14 @@ def test_predictions_are_in_the_order_of_the_split_whatever_fits(
 
 def test_predictions_of_texts_are_one_row_each(cpu: Hardware) -> None:
     padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
-    found = predict(Echo(per_word=False), examples(per_word=False), padding, cpu)
+    found = predict(Echo(per_word=False), examples(per_word=False), Runner(cpu, padding))
     assert [logits.tolist() for logits in found[:2]] == [[1, 1, 0], [1, 2, 1]]
 
 
 def test_an_example_that_does_not_fit_is_an_error_of_its_own(cpu: Hardware) -> None:
     padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
-    with pytest.raises(DeviceMemoryError, match="out of memory on cpu"):
-        predict(Echo(0), examples(), padding, cpu)
+    with raises(DeviceMemoryError, subject="out of memory on cpu"):
+        predict(Echo(0), examples(), Runner(cpu, padding))
 
 
 def test_logits_become_labels_of_the_corpus(make_task: Any) -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from objectives.backbone import Backbone
 from objectives.data.batching import mixed_order
-from objectives.models.encoders import ENCODER_FILE, Backbone, build_model, share_encoder
+from objectives.models.encoders import ENCODER_FILE, build_model, share_encoder
 from objectives.transfer import TransferObjective
 from spaces.catalogue import Task
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
@@ -242,7 +243,7 @@ def test_another_layer_or_similarity_is_scored_anew(
     scored: list[str] = []
     for stage in (retrieval_stage, replace(retrieval_stage, **change), retrieval_stage):
         objective = make_objective(
-            RETRIEVAL, watch=lambda progress: scored.append(progress.position)
+            RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
         )
         run(objective, replace(recipe, routes=(Route((), stage, stage),)))
     assert scored == ["scoring", "scoring"]
@@ -254,7 +255,9 @@ def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
     """Nothing is drawn: it is scored once for all of them."""
     bare = replace(recipe, routes=(Route((), retrieval_stage, retrieval_stage),), seeds=(0, 1))
     scored: list[str] = []
-    objective = make_objective(RETRIEVAL, watch=lambda progress: scored.append(progress.position))
+    objective = make_objective(
+        RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
+    )
     outcome = run(objective, bare)
     assert scored == ["scoring"]
     assert len({pair.score.checkpoint_key for pair in outcome.gain.pairs}) == 1

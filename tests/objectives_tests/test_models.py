@@ -15,19 +15,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import encode
 from objectives.hardware import Hardware
 from objectives.models.encoders import (
     ENCODER_FILE,
     TRAINING_FILE,
-    Backbone,
     build_model,
     load_backbone,
     load_encoder,
     load_state,
     save_stage,
 )
+from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import TrainingState, finetune
 from spaces.catalogue import Task
@@ -35,18 +36,18 @@ from spaces.errors import BackboneError
 from spaces.recipe import Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
+from tests.raising import raises
 
 KINDS = ("ner", "classification", "similarity")
 
 
-def problem_of(name: str) -> str:
+def problem_of(name: str) -> BackboneError:
     """The line that a user sees."""
     with pytest.raises(BackboneError) as caught:
         load_backbone(name)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert text.startswith(f"backbone {name!r}: ")
-    return text
+    assert "\n" not in str(caught.value)
+    assert caught.value.subject.startswith(f"backbone {name!r}")
+    return caught.value
 
 
 def head_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -75,16 +76,16 @@ def test_every_family_learns_and_predicts_every_kind_of_task(
 ) -> None:
     task = make_task(kind)
     columns = toy_columns(kind, 8)
-    padding = Padding.of(any_backbone.tokenizer)
+    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
     split = encode(datasets.Dataset.from_dict(columns), task, any_backbone.tokenizer, 64)
     model = build_model(any_backbone, any_backbone.weights, task, seed=0)
     before = {name: w.clone() for name, w in model.base_model.state_dict().items()}
-    training = finetune(model, split, make_stage(), padding, 0, cpu, lambda done, total: None)
+    training = finetune([(model, split)], make_stage(), 0, runner)
     assert training.updates == len(training.losses) == 2
     assert np.isfinite(training.losses).all()
     after = model.base_model.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    logits = predict(model, split, padding, cpu)
+    logits = predict(model, split, runner)
     assert split.lost_words == 0
     assert all(np.isfinite(values).all() for values in logits)
     predicted = predicted_labels(logits, split, task)
@@ -108,17 +109,17 @@ def test_padding_does_not_change_what_any_family_predicts(
     """Alone, an example has no padding."""
     task = make_task("pos")
     model = build_model(any_backbone, louder(any_backbone.weights), task, seed=0)
-    padding = Padding.of(any_backbone.tokenizer)
+    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
     rows = datasets.Dataset.from_dict(toy_columns("pos", 6))
     split = encode(rows, task, any_backbone.tokenizer, 64)
     assert len(set(split.lengths)) > 1
-    together = predict(model, split, padding, cpu)
+    together = predict(model, split, runner)
     assert np.ptp(np.concatenate(together), axis=0).max() > 0.05, (
         "words differ by more than rounding"
     )
     for number, logits in enumerate(together):
         alone = encode(rows.select([number]), task, any_backbone.tokenizer, 64)
-        np.testing.assert_allclose(logits, predict(model, alone, padding, cpu)[0], atol=1e-5)
+        np.testing.assert_allclose(logits, predict(model, alone, runner)[0], atol=1e-5)
 
 
 def test_the_first_subword_of_every_word_is_where_the_word_begins(
@@ -154,9 +155,7 @@ def test_masked_language_modelling_trains_the_encoder(
     split = encode(rows, task, bert.tokenizer, 64)
     model = build_model(bert, bert.weights, task, seed=0)
     stage = make_stage(epochs=4, batch_size=8, learning_rate=1e-2)
-    losses = finetune(
-        model, split, stage, Padding.of(bert.tokenizer), 0, cpu, lambda done, total: None
-    ).losses
+    losses = finetune([(model, split)], stage, 0, Runner(cpu, Padding.of(bert.tokenizer))).losses
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
 
 
@@ -164,7 +163,7 @@ def test_a_family_without_a_head_for_a_task_is_named(
     encoder_folder: Callable[[str], Path], make_task: Callable[..., Task]
 ) -> None:
     backbone = load_backbone(str(encoder_folder("xlnet")))
-    with pytest.raises(BackboneError, match="no head for mlm: "):
+    with raises(BackboneError, expected="an architecture with a head for mlm"):
         build_model(backbone, backbone.weights, make_task("mlm"), seed=0)
 
 
@@ -247,7 +246,7 @@ def test_a_parent_without_some_of_the_encoder_is_refused(
     bert: Backbone, make_task: Callable[..., Task]
 ) -> None:
     parent = {name: w for name, w in bert.weights.items() if "layer.1." not in name}
-    with pytest.raises(BackboneError, match=r"the parent checkpoint lacks encoder\.layer\.1\."):
+    with raises(BackboneError, expected="a parent checkpoint", found="without encoder.layer.1."):
         build_model(bert, parent, make_task("ner"), seed=0)
 
 
@@ -306,7 +305,7 @@ def test_weights_of_another_shape_are_not_taken_for_an_encoders(copied_bert: Pat
     weights = load_file(copied_bert / "model.safetensors")
     other = {f"decoder.{name}": weight for name, weight in weights.items()}
     save_file(other, copied_bert / "model.safetensors", metadata={"format": "pt"})
-    assert problem_of(str(copied_bert)).endswith("its weights are not those of its config.json")
+    assert "config.json" in problem_of(str(copied_bert)).expected
 
 
 def test_a_backbone_is_named_by_the_content_of_its_files(
@@ -332,17 +331,17 @@ def test_weights_of_half_precision_become_float32(
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in (f"{tmp_path}/nosuch", "./nosuch", "~/nosuch", "a/b/c"):
-        assert problem_of(name).endswith("expected a folder, found none there")
+        assert problem_of(name).expected == "a folder"
 
 
 def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
-    assert f"expected config.json in {tmp_path}, found none" in problem_of(str(tmp_path))
+    assert problem_of(str(tmp_path)).expected == f"config.json in {tmp_path}"
 
 
 def test_weights_that_could_run_code_are_refused(copied_bert: Path) -> None:
     (copied_bert / "model.safetensors").unlink()
     (copied_bert / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    assert "expected weights as .safetensors" in problem_of(str(copied_bert))
+    assert problem_of(str(copied_bert)).expected.startswith("weights as .safetensors")
 
 
 def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Path) -> None:
@@ -358,7 +357,7 @@ def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Pa
         "AutoModel": "modeling_evil.EvilModel",
     }
     (copied_bert / "config.json").write_text(json.dumps(config))
-    assert "cannot be loaded" in problem_of(str(copied_bert))
+    assert problem_of(str(copied_bert)).subject.endswith("cannot be loaded")
     assert not pwned.exists()
 
 
@@ -400,17 +399,17 @@ def test_a_broken_encoder_is_answered_in_one_line(
 
 
 def test_a_name_that_is_no_name_of_a_model_is_answered_so() -> None:
-    assert problem_of("two words").endswith("no folder, and no name of a model")
+    assert problem_of("two words").found == "neither"
 
 
 def test_a_hub_that_is_switched_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    text = problem_of("nosuch/encoder")
-    assert "expected a folder or a model of the Hugging Face hub, which does not answer" in text
-    assert "name a folder with --backbone" in text
+    problem = problem_of("nosuch/encoder")
+    assert "the hub does not answer" in problem.found
+    assert problem.advice == "name a folder with --backbone"
 
 
 def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "the Hugging Face hub, which does not answer" in problem_of("nosuch/encoder")
+    assert "the hub does not answer" in problem_of("nosuch/encoder").found

@@ -14,6 +14,7 @@ from objectives.scores.metrics import compute_score
 from objectives.scores.outcomes import example_outcomes, score_of
 from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
+from tests.raising import raises
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
 POS = ["NOUN", "VERB", "X", "PUNCT", "INTJ", "SYM", "O"]
@@ -147,18 +148,28 @@ def test_equal_predictions_have_no_rank_correlation() -> None:
 @pytest.mark.parametrize(
     ("metric", "gold", "predicted", "says"),
     [
-        ("accuracy", [], [], "expected gold labels, found none"),
-        ("accuracy", [None], ["a"], "are they hidden"),
-        ("macro_f1", ["a"], ["a", "b"], "expected 1 predictions, found 2"),
-        ("span_f1", [["O", "O"]], [["O"]], "example 0: expected 2 tags, found 1"),
-        ("em_f1", [["a"]], ["a", "b"], "expected 1 answers, found 2"),
-        ("bucc_f1", [("z", "1")], [], "expected pairs of the 12 sentences given, found 'z'"),
+        ("accuracy", [], [], {"expected": "gold labels", "found": "none"}),
+        ("accuracy", [None], ["a"], {"advice": "not hidden"}),
+        ("macro_f1", ["a"], ["a", "b"], {"expected": "1 predictions", "found": "2"}),
+        (
+            "span_f1",
+            [["O", "O"]],
+            [["O"]],
+            {"subject": "example 0", "expected": "2 tags", "found": "1"},
+        ),
+        ("em_f1", [["a"]], ["a", "b"], {"expected": "1 answers", "found": "2"}),
+        (
+            "bucc_f1",
+            [("z", "1")],
+            [],
+            {"expected": "pairs of the 12 sentences given", "found": "'z'"},
+        ),
     ],
 )
 def test_what_cannot_be_scored_is_said(
-    metric: str, gold: list[Any], predicted: list[Any], says: str
+    metric: str, gold: list[Any], predicted: list[Any], says: dict[str, str]
 ) -> None:
-    with pytest.raises(DataError, match=says):
+    with raises(DataError, **says):
         outcomes_of(Metric(metric), gold, predicted)
 
 

@@ -12,16 +12,19 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate
 from objectives.data.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models.encoders import Backbone, build_model
+from objectives.models.encoders import build_model
+from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, span_loss
 from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Schedule, Stage
+from tests.raising import raises
 
 Columns = dict[str, list[Any]]
 QUESTIONS = 8
@@ -183,11 +186,8 @@ def test_questions_without_an_answer_and_with_hidden_ones(
 def test_windows_too_short_for_a_question_are_refused(
     bert: Backbone, make_task: Callable[..., Task], questions: Columns
 ) -> None:
-    with pytest.raises(SpecError) as caught:
+    with raises(SpecError, subject="max_length", expected="32 or more", found="31"):
         split_of(questions, make_task("qa"), bert, SHORTEST_WINDOW - 1)
-    assert str(caught.value) == (
-        "max_length: expected 32 or more for question answering, found 31"
-    )
 
 
 # --- training and answering
@@ -236,9 +236,7 @@ def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
     monkeypatch.setattr(training, "collate", spy)
     stage = make_stage(task.name, examples=QUESTIONS, batch_size=3, epochs=2)
     model = build_model(bert, bert.weights, task, 0)
-    trained = finetune(
-        model, split, stage, Padding.of(bert.tokenizer), 0, cpu, lambda done, total: None
-    )
+    trained = finetune([(model, split)], stage, 0, Runner(cpu, Padding.of(bert.tokenizer)))
     assert trained.updates == stage.updates == 2 * 3
     examples = [frozenset(map(int, rows)) for rows in split.windows.rows]
     for batch in batches:
@@ -257,14 +255,14 @@ def test_every_family_learns_where_answers_stand(
 ) -> None:
     """Eight questions, over and over: then it answers all of them right from its windows."""
     task = make_task("qa")
-    padding = Padding.of(any_backbone.tokenizer)
+    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
     split = split_of(questions, task, any_backbone, 64)
     model = without_dropout(build_model(any_backbone, any_backbone.weights, task, 0))
     stage = make_stage(
         task.name, epochs=45, batch_size=4, learning_rate=1e-2, schedule=Schedule.LINEAR
     )
-    finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
-    logits = predict(model, split, padding, cpu)
+    finetune([(model, split)], stage, 0, runner)
+    logits = predict(model, split, runner)
     assert [len(values) for values in logits] == split.row_lengths.tolist()
     found = predicted_labels(logits, split, task)
     assert found == [answers[0]["text"] for answers in questions["answers"]]
@@ -285,13 +283,13 @@ def test_that_there_is_no_answer_is_learnt_and_only_said_where_it_can_be_right(
             questions["context"], answers, questions["answers"], strict=True
         )
     ]
-    padding = Padding.of(bert.tokenizer)
+    runner = Runner(cpu, Padding.of(bert.tokenizer))
     columns = questions | {"answers": answers, "context": contexts}
     split = split_of(columns, task, bert, SHORTEST_WINDOW)
     model = without_dropout(build_model(bert, bert.weights, task, 0))
     stage = make_stage(task.name, epochs=45, batch_size=4, learning_rate=1e-2)
-    finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
-    logits = predict(model, split, padding, cpu)
+    finetune([(model, split)], stage, 0, runner)
+    logits = predict(model, split, runner)
     expected = [found[0]["text"] if found else "" for found in answers]
     assert predicted_labels(logits, split, task) == expected
     assert all(predicted_labels(logits, split, make_task("qa")))

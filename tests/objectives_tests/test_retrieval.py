@@ -25,6 +25,7 @@ from objectives.scores.retrieval import (
 )
 from spaces.errors import DataError
 from spaces.recipe import Similarity
+from tests.raising import raises
 
 COSINE, MARGIN = Similarity.COSINE, Similarity.MARGIN
 Vectors = NDArray[np.float32]
@@ -109,11 +110,11 @@ def test_vectors_must_be_there_and_finite(
 ) -> None:
     some = random_vectors(3, 0)
     for source, candidates in [(some[:0], some), (some, some[:0])]:
-        with pytest.raises(DataError, match="expected sentences on both sides, found none"):
+        with raises(DataError, expected="sentences on both sides", found="none"):
             mine(source, candidates, similarity)
     broken = some.copy()
     broken[1, 2] = np.nan
-    with pytest.raises(DataError, match="expected finite sentence vectors"):
+    with raises(DataError, expected="finite sentence vectors"):
         mine(some, broken, similarity)
 
 
@@ -209,9 +210,9 @@ def test_thresholds_worked_by_hand(
 
 
 def test_thresholds_need_marks_for_all_pairs() -> None:
-    with pytest.raises(DataError, match="expected 2 gold marks, found 1"):
+    with raises(DataError, expected="2 gold marks", found="1"):
         best_threshold(np.array([1.0, 2.0]), np.array([True]), 1)
-    with pytest.raises(DataError, match="expected at most 1 right pairs, found 2"):
+    with raises(DataError, expected="at most 1 right pairs", found="2"):
         best_threshold(np.array([1.0, 2.0]), np.array([True, True]), 1)
 
 

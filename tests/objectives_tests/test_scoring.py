@@ -14,6 +14,7 @@ from torch import nn
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.hardware import Hardware
+from objectives.runner import Runner
 from objectives.scores.languages import (
     above,
     gold_neighbours,
@@ -26,6 +27,7 @@ from objectives.scores.outcomes import score_of
 from spaces.catalogue import Task
 from spaces.errors import DataError, SpecError
 from spaces.recipe import Similarity, Stage
+from tests.raising import raises
 
 PADDING = Padding(0, 0, False, None, (), 10)
 Sentence = tuple[str, str, str, str]
@@ -93,8 +95,8 @@ def test_the_layer_and_the_similarity_decide_what_is_retrieved(
 ) -> None:
     stage = replace(retrieval_stage, pooled_layer=layer, similarity=similarity)
     splits = {"swa": FOUR}
-    assert predict_languages(MODEL, splits, task, stage, PADDING, cpu) == {"swa": found}
-    scores = score_languages(MODEL, splits, task, stage, PADDING, cpu)
+    assert predict_languages(MODEL, splits, task, stage, Runner(cpu, PADDING)) == {"swa": found}
+    scores = score_languages(MODEL, splits, task, stage, Runner(cpu, PADDING))
     assert scores["swa"].score == score
     assert score_of(task.metric, scores["swa"].outcomes) == score
 
@@ -104,11 +106,10 @@ def test_a_layer_that_the_encoder_has_not_is_named(
 ) -> None:
     for layer in (2, -3):
         stage = replace(retrieval_stage, pooled_layer=layer)
-        with pytest.raises(SpecError) as caught:
-            score_languages(MODEL, {"swa": FOUR}, task, stage, PADDING, cpu)
-        assert str(caught.value) == (
-            f"target.pooled_layer: expected -2 to 1 for this backbone, found {layer}"
-        )
+        with raises(
+            SpecError, subject="target.pooled_layer", expected="-2 to 1", found=str(layer)
+        ):
+            score_languages(MODEL, {"swa": FOUR}, task, stage, Runner(cpu, PADDING))
 
 
 def test_languages_are_scored_together_and_searched_apart(
@@ -117,7 +118,7 @@ def test_languages_are_scored_together_and_searched_apart(
     """c, which comes first, is as near to x as a; but it is of the other language."""
     other = sentences(("c", "ọkan", "language", "z"), ("z", "one", "english", ""))
     splits = {"yor": other, "swa": FOUR}
-    found = predict_languages(MODEL, splits, task, retrieval_stage, PADDING, cpu)
+    found = predict_languages(MODEL, splits, task, retrieval_stage, Runner(cpu, PADDING))
     assert found == {"yor": ["c"], "swa": ["a", "b"]}
 
 
@@ -130,17 +131,14 @@ def test_accuracy_is_the_share_of_english_sentences_whose_nearest_is_right(
         *(("x", "one", "english", ""), ("y", "two", "english", "")),
     )
     assert gold_neighbours(turned) == ["b", "a"]
-    scores = score_languages(MODEL, {"swa": turned}, task, retrieval_stage, PADDING, cpu)
+    scores = score_languages(MODEL, {"swa": turned}, task, retrieval_stage, Runner(cpu, PADDING))
     assert scores["swa"].score == 0
 
 
 def test_an_english_sentence_without_a_translation_is_named() -> None:
     lonely = sentences(("a", "moja", "language", ""), ("x", "one", "english", ""))
-    with pytest.raises(DataError) as caught:
+    with raises(DataError, expected="a translation of each English", found="none of 'x'"):
         gold_neighbours(lonely)
-    assert str(caught.value) == (
-        "retrieval: expected a translation of each English sentence, found none of 'x'"
-    )
 
 
 # --- mining
@@ -163,7 +161,8 @@ def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
         *(("y", "two", "english", ""), ("z", "three", "english", "")),
     )
     model = Layers({1: 0, 2: 90, 3: 200, 4: 1, 5: 80, 6: 220})
-    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)["swa"]
+    runner = Runner(cpu, PADDING)
+    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, runner)["swa"]
     assert [(name, english) for _, name, english in mined] == [("a", "x"), ("b", "y"), ("c", "z")]
     cosines = np.cos(np.deg2rad([1, 10, 20]))
     assert [score for score, _, _ in mined] == pytest.approx(cosines.tolist())
@@ -172,7 +171,7 @@ def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
     threshold = mining_threshold(mined, gold)
     assert threshold == pytest.approx((cosines[1] + cosines[2]) / 2)
     assert above(mined, threshold) == gold
-    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
+    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, runner)
     assert scores["swa"].score == 1
     assert score_of(mining.metric, scores["swa"].outcomes) == 1
 
@@ -187,8 +186,9 @@ def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
         ("y", "two", "english", ""),
     )
     model = Layers({1: 0, 2: 90, 3: 90, 4: 1, 5: 89})
-    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)["swa"]
+    runner = Runner(cpu, PADDING)
+    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, runner)["swa"]
     assert [(name, english) for _, name, english in mined] == [("a", "x")]
-    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, PADDING, cpu)
+    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, runner)
     assert scores["swa"].score == pytest.approx(2 / 3)
     assert score_of(mining.metric, scores["swa"].outcomes) == pytest.approx(2 / 3)

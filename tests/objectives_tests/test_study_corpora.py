@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
+from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
-from objectives.models.encoders import Backbone
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
 from spaces.recipe import Method, Recipe, Stage
 from tests.objectives_tests.toy_study import EXAMPLES, run
+from tests.raising import raises
 
 
 def test_a_study_never_reads_a_test_split(
@@ -74,12 +75,14 @@ def test_fewer_examples_are_part_of_more(
 def test_too_few_examples_are_an_error_that_says_what_to_do(
     make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(
+        DataError,
+        subject="task 'names'",
+        expected="13 training examples",
+        found="12",
+        advice="lower `examples` in the study or drop the task",
+    ):
         make_corpora().training(bert, make_stage("names", examples=EXAMPLES + 1))
-    assert str(caught.value) == (
-        "task 'names': expected 13 training examples, found 12; lower `examples` in the study or "
-        "drop the task"
-    )
 
 
 @pytest.fixture
@@ -131,11 +134,14 @@ def test_all_recipes_learn_from_the_same_shots(
 def test_a_class_with_too_few_shots_is_named(
     make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
 ) -> None:
-    with pytest.raises(DataError) as caught:
+    with raises(
+        DataError,
+        subject="task 'news'",
+        expected="5 training examples of class 'health'",
+        found="4",
+        advice="lower target.shots",
+    ):
         make_corpora().training(bert, make_stage("news", shots=5, examples=15))
-    assert str(caught.value) == (
-        "task 'news': expected 5 training examples of class 'health', found 4; lower target.shots"
-    )
 
 
 def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(

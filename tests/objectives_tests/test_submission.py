@@ -28,6 +28,7 @@ from objectives.xtreme.submission import (
 from spaces.catalogue import Task, load_catalogue
 from spaces.errors import DataError, SpecError, UnknownNameError
 from spaces.languages import XTREME_TASKS
+from tests.raising import raises
 
 CATALOGUE = load_catalogue()
 POCKET = DataSource(SourceKind.POCKET, reason="a test")
@@ -141,7 +142,7 @@ def test_files_are_named_by_two_letters_where_the_corpus_has_them(tmp_path: Path
     assert predictions_file(african, "bam", "validation") == "validation-bam.tsv"
     assert file_language(panx, Path("test-yo.tsv")) == "yor"
     assert file_language(african, Path("validation-bam.tsv")) == "bam"
-    with pytest.raises(DataError, match=r"test-xx\.tsv: expected a name as in test-en\.tsv"):
+    with raises(DataError, subject="test-xx.tsv", expected="a name as in test-en.tsv"):
         file_language(panx, Path("test-xx.tsv"))
     for name in ("test-sw.tsv", "test-yo.tsv", "validation-en.tsv", "notes.txt"):
         (tmp_path / name).touch()
@@ -167,61 +168,109 @@ def test_what_other_programs_write_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "text", "message"),
+    ("case", "text", "problem"),
     [
-        ("tagging", "O\nO\nO\nO\n\n", r"test: expected 2 sentences, found 1"),
-        ("tagging", "O\nO\nO\n\nO\nO\n", r"test:1: expected 4 tags for this sentence, found 3"),
-        ("tagging", "O\nO\nO\nO\n\nO\n\n", r"test:6: expected 2 tags for this sentence, found 1"),
-        ("tagging", "O\nB-DATE\n", r"test:2: expected a tag of panx \(O, B-PER.*'B-DATE'"),
-        ("classification", "neutral\n", r"test: expected 3 predictions, found 1"),
-        ("classification", "", r"test: expected 3 predictions, found 0"),
-        ("classification", "neutral\n1\nneutral\n", r"test:2: expected a label of xnli .* '1'"),
-        ("similarity", "1\n2\nnan\n", r"test:3: expected a number, found 'nan'"),
-        ("questions", "{", r"test:1: expected JSON"),
-        ("questions", '["1999"]', r"expected a JSON object of question id: answer"),
-        ("questions", '{"q-1": 1999}', r"expected a JSON object of question id: answer"),
-        ("questions", '{"q-1": "1999"}', r"2 questions, found 1 answers, 1 .*no answer to 'q-2'"),
-        ("questions", '{"q-1": "", "q-2": "", "q-3": ""}', r"found 3 answers, 2 .*'q-3' too"),
-        ("mining", "de-1\ten-1\nde-1\tde-2\n", r"test:2: expected the id of a sentence TAB"),
-        ("retrieval", "0\n1\n", r"test: expected 3 sentence numbers, found 2"),
-        ("retrieval", "0\n3\n1\n", r"test:2: expected the number of a sentence, 0 to 2, .*'3'"),
+        (
+            "tagging",
+            "O\nO\nO\nO\n\n",
+            {"subject": "test", "expected": "2 sentences", "found": "1"},
+        ),
+        (
+            "tagging",
+            "O\nO\nO\n\nO\nO\n",
+            {"subject": "test:1", "expected": "4 tags for this sentence", "found": "3"},
+        ),
+        (
+            "tagging",
+            "O\nO\nO\nO\n\nO\n\n",
+            {"subject": "test:6", "expected": "2 tags for this sentence", "found": "1"},
+        ),
+        (
+            "tagging",
+            "O\nB-DATE\n",
+            {"subject": "test:2", "expected": "a tag of panx (O, B-PER", "found": "'B-DATE'"},
+        ),
+        (
+            "classification",
+            "neutral\n",
+            {"subject": "test", "expected": "3 predictions", "found": "1"},
+        ),
+        ("classification", "", {"subject": "test", "expected": "3 predictions", "found": "0"}),
+        (
+            "classification",
+            "neutral\n1\nneutral\n",
+            {"subject": "test:2", "expected": "a label of xnli", "found": "'1'"},
+        ),
+        (
+            "similarity",
+            "1\n2\nnan\n",
+            {"subject": "test:3", "expected": "a number", "found": "'nan'"},
+        ),
+        ("questions", "{", {"subject": "test:1", "expected": "JSON"}),
+        ("questions", '["1999"]', {"expected": "a JSON object of question id: answer"}),
+        ("questions", '{"q-1": 1999}', {"expected": "a JSON object of question id: answer"}),
+        (
+            "questions",
+            '{"q-1": "1999"}',
+            {"expected": "2 questions", "found": "1 answers, 1 ", "advice": "no answer to 'q-2'"},
+        ),
+        (
+            "questions",
+            '{"q-1": "", "q-2": "", "q-3": ""}',
+            {"found": "3 answers, 2 ", "advice": "'q-3' too"},
+        ),
+        (
+            "mining",
+            "de-1\ten-1\nde-1\tde-2\n",
+            {"subject": "test:2", "expected": "the id of a sentence TAB"},
+        ),
+        (
+            "retrieval",
+            "0\n1\n",
+            {"subject": "test", "expected": "3 sentence numbers", "found": "2"},
+        ),
+        (
+            "retrieval",
+            "0\n3\n1\n",
+            {"subject": "test:2", "expected": "the number of a sentence, 0 to 2", "found": "'3'"},
+        ),
     ],
 )
 def test_a_broken_file_is_told_with_its_place(
-    tmp_path: Path, case: str, text: str, message: str
+    tmp_path: Path, case: str, text: str, problem: dict[str, str]
 ) -> None:
     task, split = split_of(case)
     file = tmp_path / "test"
     file.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=message):
+    with raises(DataError, **problem):
         read_predictions(file, task, split)
 
 
 def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
     task, split = split_of("classification")
-    with pytest.raises(DataError, match=r"gone: cannot be read: No such file"):
+    with raises(DataError, subject="gone: cannot be read", found="No such file"):
         read_predictions(tmp_path / "gone", task, split)
     (tmp_path / "latin").write_bytes(b"\xff\xe9")
-    with pytest.raises(DataError, match="expected UTF-8"):
+    with raises(DataError, expected="UTF-8"):
         read_predictions(tmp_path / "latin", task, split)
     (tmp_path / "xnli").write_text("in the way")
-    with pytest.raises(DataError, match=r"test-sw\.tsv: cannot be written"):
+    with raises(DataError, subject="test-sw.tsv: cannot be written"):
         write_predictions(tmp_path, task, "swa", "test", split, ["neutral"] * 3)
 
 
 def test_too_few_predictions_are_not_written_and_leave_the_old_file(tmp_path: Path) -> None:
     task, split = split_of("classification")
     file = write_predictions(tmp_path, task, "swa", "test", split, ["neutral"] * 3)
-    with pytest.raises(DataError, match="expected 3 predictions, found 2"):
+    with raises(DataError, expected="3 predictions", found="2"):
         write_predictions(tmp_path, task, "swa", "test", split, ["neutral"] * 2)
     assert file.read_text() == "neutral\n" * 3
 
 
 def test_nothing_is_predicted_in_masked_language_modelling(tmp_path: Path) -> None:
     task, split = CATALOGUE["pocket_text"], datasets.Dataset.from_dict({"text": ["a"]})
-    with pytest.raises(SpecError, match="expected a kind that is predicted, found mlm"):
+    with raises(SpecError, expected="a kind that is predicted", found="mlm"):
         write_predictions(tmp_path, task, "qas", "test", split, ["a"])
-    with pytest.raises(SpecError, match="expected a kind that is scored, found mlm"):
+    with raises(SpecError, expected="a kind that is scored", found="mlm"):
         score_predictions(task, "qas", split, ["a"])
 
 
@@ -246,7 +295,7 @@ def test_hidden_gold_labels_are_told(name: str) -> None:
     task = CATALOGUE[task_name]
     last = task.kind.columns[-1]
     split = datasets.Dataset.from_dict({**columns, last: [None] * len(columns[last])})
-    with pytest.raises(DataError, match=f"'{task_name}': expected gold labels.*--data"):
+    with raises(DataError, subject=f"'{task_name}'", expected="gold labels", advice="--data"):
         score_predictions(task, "swa", split, predictions)
 
 
@@ -254,7 +303,7 @@ def test_labels_that_the_source_has_not_are_left_out(make_task: Callable[..., Ta
     task = make_task("classification", unscored_labels=["religion"])
     split = datasets.Dataset.from_dict({"text": ["a"] * 3, "label": ["law", "religion", "sport"]})
     assert score_predictions(task, "swa", split, ["law", "law", "sport"]) == {"score": 1.0}
-    with pytest.raises(DataError, match="expected 3 predictions, found 2"):
+    with raises(DataError, expected="3 predictions", found="2"):
         score_predictions(task, "swa", split, ["law", "sport"])
 
 
@@ -262,9 +311,11 @@ def test_examples_come_from_the_split_asked_for() -> None:
     task = CATALOGUE["pocket_topic"]
     test = benchmark_split(task, "qaa", "test", POCKET)["text"][:]
     assert not set(test) & set(benchmark_split(task, "qaa", "validation", POCKET)["text"][:])
-    with pytest.raises(UnknownNameError, match="Language 'swa' is not in task 'pocket_topic'"):
+    with raises(
+        UnknownNameError, subject="Language", found="swa", expected="in task 'pocket_topic'"
+    ):
         benchmark_split(task, "swa", "test", POCKET)
-    with pytest.raises(DataError, match=r"do not have it.*\(a test\); name a folder with --data"):
+    with raises(DataError, found="which do not (a test)", advice="name a folder with --data"):
         benchmark_split(CATALOGUE["panx"], "swa", "test", POCKET)
 
 

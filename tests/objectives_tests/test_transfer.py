@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
-from objectives.transfer import StageProgress, TransferObjective
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
 from spaces.errors import Interrupted
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from storage.leases import Leases
@@ -103,10 +104,10 @@ def test_a_recipe_that_was_run_before_trains_nothing_and_gives_the_same(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     updates: list[StageProgress] = []
-    first = run(make_objective(watch=updates.append), recipe)
+    first = run(make_objective(on_progress=updates.append), recipe)
     assert updates
     updates.clear()
-    second = run(make_objective(watch=updates.append), recipe)
+    second = run(make_objective(on_progress=updates.append), recipe)
     assert not updates
     assert not trained(second)
     assert second.gain == first.gain
@@ -271,7 +272,7 @@ def test_a_trial_that_was_interrupted_leaves_nothing_half_done(
 
     short = replace(recipe, routes=recipe.routes[:1])
     with pytest.raises(Interrupted, match="asked to stop"):
-        run(make_objective(watch=stop), short)
+        run(make_objective(on_progress=stop), short)
     again = run(make_objective(), short)
     assert trained(again) == left
 
@@ -280,7 +281,7 @@ def test_progress_is_told_update_by_update(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     told: list[StageProgress] = []
-    run(make_objective(watch=told.append), replace(recipe, routes=recipe.routes[:1]))
+    run(make_objective(on_progress=told.append), replace(recipe, routes=recipe.routes[:1]))
     assert told == [
         *(StageProgress("baseline", "names", 0, done, 2) for done in (1, 2)),
         StageProgress("scoring", "names", 0, 16, 16),
@@ -382,7 +383,7 @@ def test_an_interrupted_stage_goes_on_from_its_last_saved_epoch(
     choices = "intermediate.epochs=[1, 3, 5]"
     told = Outcome()
     with pytest.raises(Interrupted):
-        make_objective(choices, watch=stop)(
+        make_objective(choices, on_progress=stop)(
             longer(recipe, 5), lambda index, gain: None, told.stage_runs.append
         )
     assert intermediate_runs(told) == [(10, 0, True), (0, 2, True), (0, 4, True), (0, 1, False)]

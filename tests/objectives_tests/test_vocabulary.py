@@ -10,10 +10,12 @@ import datasets
 import pytest
 import torch
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models.encoders import Backbone, build_model
+from objectives.models.encoders import build_model
+from objectives.runner import Runner
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune
 from spaces.catalogue import Task
@@ -41,7 +43,7 @@ def train(
         model = build_model(any_backbone, any_backbone.weights, task, seed=0)
         stage = make_stage(epochs=3, learning_rate=1e-3)
         padding = Padding.of(any_backbone.tokenizer)
-        finetune(model, split, stage, padding, 0, cpu, lambda done, total: None)
+        finetune([(model, split)], stage, 0, Runner(cpu, padding))
         return model.state_dict(), split
 
     return run
@@ -94,7 +96,8 @@ def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
         during.append(model.get_input_embeddings().num_embeddings)
         raise Interrupted("stop")
 
+    runner = Runner(cpu, Padding.of(bert.tokenizer), stop)
     with pytest.raises(Interrupted):
-        finetune(model, split, make_stage(), Padding.of(bert.tokenizer), 0, cpu, stop)
+        finetune([(model, split)], make_stage(), 0, runner)
     assert during[0] < whole
     assert model.get_input_embeddings().num_embeddings == whole

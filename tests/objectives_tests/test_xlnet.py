@@ -16,10 +16,12 @@ import pytest
 import torch
 import transformers
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
-from objectives.models.encoders import Backbone, build_model, load_backbone
+from objectives.models.encoders import build_model, load_backbone
+from objectives.runner import Runner
 from objectives.scores.metrics import predict
 from spaces.catalogue import Task
 from tests.objectives_tests.toy_encoders import louder
@@ -82,7 +84,7 @@ def test_a_padded_batch_says_what_the_reference_says_without_padding(
     model.save_pretrained(tmp_path)
     reference = REFERENCES[kind].from_pretrained(tmp_path).eval()
     assert type(reference) is type(model)
-    found = predict(model, split, padding, cpu)
+    found = predict(model, split, Runner(cpu, padding))
     for row, ours in enumerate(found):
         alone = encoded_alone(xlnet, kind, columns, row)
         assert alone["token_type_ids"][0, -1] == SEGMENT_CLS

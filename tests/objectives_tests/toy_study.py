@@ -35,7 +35,7 @@ languages = ["eng", "swa", "yor"]
 labels = ["PER", "LOC"]
 metric = "span_f1"
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = ["names/{language}/{split}.conll"]
 
 [tasks.deeds]
@@ -47,7 +47,7 @@ languages = ["eng"]
 labels = ["PER", "LOC"]
 metric = "span_f1"
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = ["deeds/{language}/{split}.conll"]
 
 [tasks.news]
@@ -60,7 +60,7 @@ labels = ["sport", "law", "health"]
 unscored_labels = ["religion"]
 metric = "accuracy"
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = ["news/{language}/{split}.tsv"]
 
 [tasks.acts]
@@ -72,7 +72,7 @@ languages = ["eng"]
 labels = ["sport", "law", "health"]
 metric = "accuracy"
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = ["acts/{language}/{split}.tsv"]
 
 [tasks.rulings]
@@ -82,7 +82,7 @@ role = "intermediate"
 title = "Rulings"
 languages = ["eng"]
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = ["rulings/{language}/{split}.txt"]
 
 [tasks.sentences]
@@ -93,7 +93,7 @@ title = "Sentences"
 languages = ["swa", "yor"]
 metric = "accuracy"
 licence = "none"
-urls = {data = "here", licence = "here"}
+urls = {data = "https://example.org", licence = "https://example.org"}
 files = [{path = "sentences/{language}/{split}.{side}"}]
 """
 EXAMPLES = 12

@@ -27,8 +27,7 @@ from search.findings.landscape import Landscape
 from search.run import main
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import PLANS, read
+from tests.studies import PLANS, landscape_of, write_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -221,4 +220,4 @@ def landscape(tmp_path_factory: pytest.TempPathFactory) -> Landscape:
     """Of the study worked out by hand."""
     url = f"sqlite:///{tmp_path_factory.mktemp('landscape') / 'study.db'}"
     write_study(url, PLANS)
-    return read(url)
+    return landscape_of(url)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +14,12 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.command_line.stop_signal import StopSignal
+from search.studies.opening import seed_pruner
+from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
-from search.workers.proposals import History, Proposal, seed_pruner
+from search.workers.proposals import History, Proposal
+from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import suggest_recipe
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
@@ -29,7 +32,7 @@ from storage.processes import process_identity
 from storage.slots import Slot, Slots
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from storage.workers import Workers
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
 LANGUAGES = frozenset({"swa"})
@@ -133,10 +136,11 @@ class Loop:
         )
         if passed is not None:
             passed(pulse)
-        worker = Worker(
-            *(self.study, self.storage, self.space, self._objective(train)),  # type: ignore[arg-type]
-            *(self.ledger, self.slots, pulse, self.seen),
+        opened = OpenStudy(
+            *(self.study, self.storage, self.ledger, self.slots, self.space),
+            *(self._spec(), LANGUAGES),
         )
+        worker = Worker(opened, self._objective(train), pulse, self.seen)
         with pulse.beating("cpu"):
             worker.run()
 
@@ -209,18 +213,14 @@ class Loop:
             self._record_stages(gain)
             return gain
 
-        facts: Mapping[str, Any] = {
-            "spec": SimpleNamespace(
-                selection_languages=lambda catalogue: LANGUAGES,
-                target=SimpleNamespace(aggregate=Aggregate.MEAN),
-                repeat_leaders=self.repeat_leaders,
-                first_seed=0,
-                seeds=len(self.space.seeds),
-                sampler=Sampler.TPE,
-            ),
-            "catalogue": None,
-            "cache": SimpleNamespace(location=self._cache),
-        }
-        for name, value in facts.items():
-            setattr(objective, name, value)
+        objective.cache = SimpleNamespace(location=self._cache)  # type: ignore[attr-defined]
         return objective
+
+    def _spec(self) -> Any:
+        return SimpleNamespace(
+            target=SimpleNamespace(aggregate=Aggregate.MEAN),
+            repeat_leaders=self.repeat_leaders,
+            first_seed=0,
+            seeds=len(self.space.seeds),
+            sampler=Sampler.TPE,
+        )

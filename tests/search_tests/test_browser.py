@@ -24,8 +24,7 @@ import pytest
 from search.report import main as report
 from search.run import main as run
 from tests.search_tests.conftest import STUDY
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import PLANS
+from tests.studies import PLANS, write_study
 
 pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -222,7 +221,7 @@ def test_the_note_has_tables_and_commands(browser: Browser, page: str) -> None:
     cells = browser.evaluate("[...document.querySelectorAll('td')].map(x => x.innerText)")
     for cell in ("legal", "pocket_ner_parties", "qab"):
         assert cell in cells
-    assert "transfer-search confirm --study tiny" in browser.text()
+    assert "python -m search.confirm --study tiny" in browser.text()
 
 
 def test_a_trial_offers_its_scores(browser: Browser, page: str) -> None:

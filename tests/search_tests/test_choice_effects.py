@@ -11,8 +11,7 @@ import pytest
 from search.findings.choice_effects import fit_surface
 from search.findings.landscape import Landscape
 from search.reporting.figures import build_figures
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import many, read
+from tests.studies import landscape_of, many, write_study
 
 
 def test_too_few_recipes_make_no_forest_and_no_importance(landscape: Landscape) -> None:
@@ -29,7 +28,7 @@ def test_too_few_recipes_make_no_forest_and_no_importance(landscape: Landscape) 
 def test_the_forest_and_the_importance_find_the_choice_that_matters(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     write_study(url, many(effect=10))
-    landscape = read(url)
+    landscape = landscape_of(url)
     surface, importance = landscape.surface, landscape.importance.set_index("choice")
     assert surface is not None
     assert surface.is_better

@@ -7,15 +7,15 @@ from typing import Any
 
 import optuna
 import pytest
-from optuna.trial import TrialState
 from optuna_dashboard import get_note
 
 from objectives.gains.transfer_gain import TransferGain
 from search.findings.claims import ClaimVerdict, Outcome, check_claims, claim_lines
 from search.studies.recipes import FinishedRecipe, FinishedTrial
 from spaces.studies import Aggregate, ClaimKind, StudySpec
-from storage.tables import PairedScore, Score
+from storage.tables import PairedScore
 from tests.search_tests.conftest import STUDY, Workplace
+from tests.studies import a_score, a_trial
 
 LANGUAGES = frozenset({"swa", "yor"})
 
@@ -51,25 +51,12 @@ def trial(
         own = baseline if first is None else first[number - 1]
         for seed in (0, 1):
             for language, shift in (("swa", 0.1), ("yor", -0.1), ("eng", -2 * own)):
-
-                def score(value: float, language: str = language, number: int = number) -> Score:
-                    place = ("k", "c", f"t{number}", language)
-                    return Score(*place, "validation", "accuracy", value, 10, 0, 0)
-
-                zero = score(baseline + shift)
-                pairs.append(PairedScore(seed, score(own + shift), zero, zero))
+                zero = a_score(f"t{number}", language, baseline + shift)
+                score = a_score(f"t{number}", language, own + shift)
+                pairs.append(PairedScore(seed, score, zero, zero))
     params = {"backbone": backbone, "intermediate.domain": "none" if first is None else "general"}
-    made = optuna.create_trial(
-        params=params,
-        distributions={
-            name: optuna.distributions.CategoricalDistribution((value,))
-            for name, value in params.items()
-        },
-        state=TrialState.COMPLETE,
-        value=0.0,
-    )
     gain = TransferGain(tuple(pairs), Aggregate.MEAN)
-    return FinishedRecipe((FinishedTrial(made, gain),))
+    return FinishedRecipe((FinishedTrial(a_trial(params), gain),))
 
 
 def check(

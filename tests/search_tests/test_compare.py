@@ -14,14 +14,12 @@ from statistics import fmean
 import pytest
 
 from search import compare, run
-from search.compare import compare_studies
-from search.findings.judging import VerdictRow
-from search.reporting.terminal import tuned_baseline
-from search.studies.recipes import leaders
+from search.findings.comparison import compare_studies
+from search.findings.selection import standings_of
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.catalogue import Metric
-from storage.tables import PairedScore
 from tests.search_tests.conftest import STUDY
+from tests.studies import verdict_row, write_confirmation, write_test_scores
 
 
 @pytest.fixture(scope="module")
@@ -51,54 +49,54 @@ def both(storage: str) -> tuple[StoredStudy, StoredStudy]:
 
 def test_what_differs_is_told_and_nothing_else(both: tuple[StoredStudy, StoredStudy]) -> None:
     record = compare_studies(*both)
-    assert record["differences"] == {
-        "arms": [["none", "general", "legal"], ["none", "legal"]],
-        "intermediate.tasks": [
+    assert record.differences == {
+        "arms": (["none", "general", "legal"], ["none", "legal"]),
+        "intermediate.tasks": (
             ["pocket_ner_calendar", "pocket_ner_parties"],
             ["pocket_ner_parties"],
-        ],
-        "target.languages": [["qaa", "qab"], ["qab", "qac"]],
+        ),
+        "target.languages": (["qaa", "qab"], ["qab", "qac"]),
     }
-    assert record["warnings"] == []
-    assert compare_studies(both[0], both[0])["differences"] == {}
+    assert record.warnings == ()
+    assert compare_studies(both[0], both[0]).differences == {}
 
 
 def test_gains_are_over_each_studys_own_tuned_baseline(
     both: tuple[StoredStudy, StoredStudy],
 ) -> None:
     record = compare_studies(*both)
-    (row,) = record["languages"]
-    assert (row["task"], row["language"]) == ("pocket_pos", "qab")
+    (row,) = record.languages
+    assert (row.task, row.language) == ("pocket_pos", "qab")
     expected = []
-    for results, best in zip(both, record["best"], strict=True):
-        leader = leaders(results.recipes, results.languages)[0]
-        tuned = tuned_baseline(results.recipes, results.languages)
+    for results, best in zip(both, record.best, strict=True):
+        standings = standings_of(results)
+        leader, tuned = standings.leaders[0], standings.baseline
         assert tuned is not None
-        assert best["trial"] == leader.first.number
-        assert not best["confirmed"]
-        assert best["verdict"] is None
+        assert best.trial == leader.first.number
+        assert not best.confirmed
+        assert best.found.verdict is None
         mine = [x.score.score for x in leader.gain.pairs if x.score.language == "qab"]
         zero = [x.baseline.score for x in tuned.gain.pairs if x.score.language == "qab"]
         expected.append(100 * (fmean(mine) - fmean(zero)))
-    assert [x["gain"] for x in row["gains"]] == pytest.approx(expected, abs=1e-6)
-    assert row["difference"] == pytest.approx(expected[1] - expected[0], abs=1e-6)
-    assert record["arms"]["general"][1] is None
-    assert [arm["recipes"] for arm in record["arms"]["none"]] == [1, 1]
-    assert [cost["complete_trials"] for cost in record["cost"]] == [2, 2]
+    assert [x.gain.points for x in row.gains] == pytest.approx(expected, abs=1e-6)
+    assert row.difference == pytest.approx(expected[1] - expected[0], abs=1e-6)
+    assert record.arms["general"][1] is None
+    assert [arm and arm.recipes for arm in record.arms["none"]] == [1, 1]
+    assert [cost.complete_trials for cost in record.cost] == [2, 2]
 
 
 def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) -> None:
     first, second = both
 
     def warnings(other: StoredStudy) -> str:
-        return "; ".join(compare_studies(first, other)["warnings"])
+        return "; ".join(compare_studies(first, other).warnings)
 
-    frozen = second.frozen
-    real = replace(second, frozen={**frozen, "data": {**frozen["data"], "source": "hub"}})
+    definition = second.definition
+    real = replace(second, definition=replace(definition, source="hub"))
     assert warnings(real) == "one is of the pocket corpora, the other of real ones"
 
-    corpora = {**frozen["data"]["corpora"], "pocket_pos qab validation": "0" * 64}
-    changed = replace(second, frozen={**frozen, "data": {**frozen["data"], "corpora": corpora}})
+    corpora = {**definition.corpora, "pocket_pos qab validation": "0" * 64}
+    changed = replace(second, definition=replace(definition, corpora=corpora))
     assert warnings(changed) == "1 split has other content (pocket_pos qab validation)"
 
     target = second.spec.target.model_copy(update={"tasks": ("pocket_pos", "pocket_ner")})
@@ -125,59 +123,31 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     first, second = (open_stored_study(url, name) for name in ("first", "second"))
     confirm(first, 2.0, "helps")
     warning = "only one of them is confirmed, so both gains are those of the search"
-    assert compare_studies(first, second)["warnings"] == [warning]
+    assert compare_studies(first, second).warnings == (warning,)
     confirm(second, -1.0, "no reliable difference")
     record = compare_studies(first, second)
-    assert record["warnings"] == []
-    assert [best["confirmed"] for best in record["best"]] == [True, True]
-    (row,) = record["languages"]
-    assert [found["gain"] for found in row["gains"]] == [2.0, -1.0]
-    assert [found["verdict"] for found in row["gains"]] == ["helps", "no reliable difference"]
-    assert row["difference"] == -3.0
+    assert record.warnings == ()
+    assert [best.confirmed for best in record.best] == [True, True]
+    (row,) = record.languages
+    assert [found.gain.points for found in row.gains] == [2.0, -1.0]
+    assert [found.verdict for found in row.gains] == ["helps", "no reliable difference"]
+    assert row.difference == -3.0
     assert compare.main(["first", "second", "--storage", url]) == 0
     shown = capsys.readouterr().out
-    assert "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 1 seeds)" in shown
+    assert "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 5 seeds)" in shown
     assert "-1.0 [-2.0, +0.0]" in shown
 
 
 def confirm(results: StoredStudy, gain: float, verdict: str) -> None:
     """A confirmation of the leader with this outcome in every language."""
-    trial = leaders(results.recipes, results.languages)[0].first.number
-    stages = results.ledger.trained_stages(results.name)
-    pairs = []
-    for pair in results.ledger.pairs(results.name, "validation")[trial]:
-        own, baseline, reference = (
-            replace(score, split="test") for score in (pair.score, pair.baseline, pair.reference)
-        )
-        for score in {own, baseline, reference}:
-            results.ledger.record_stage(stages[score.checkpoint_key], [score])
-        pairs.append(PairedScore(pair.seed, own, baseline, reference))
-    results.ledger.record_trial(results.name, trial, pairs)
-    chosen = {"trial": trial, "arm": "legal", "name": "x", "in_words": "x"}
-    plan = {"recipes": [chosen], "baseline_trial": 0, "seeds": sorted({x.seed for x in pairs})}
-    results.ledger.begin_confirmation(results.name, 1, plan)
-    cells = [("", ""), *((pair.score.task, pair.score.language) for pair in pairs)]
-    rows = [
-        VerdictRow(
-            trial=trial,
-            task=task,
-            language=language,
-            verdict=verdict,
-            gain=gain,
-            low=gain - 1,
-            high=gain + 1,
-            p_value=0.01,
-            detectable=1.0,
-            seeds=1,
-            examples=200,
-            score=50.0,
-            against=50.0 - gain,
-            family=len(cells),
-            scope="other seeds and examples",
-        )
-        for task, language in cells
-    ]
-    results.ledger.finish_confirmation(results.name, 1, {"verdicts": rows})
+    leader = standings_of(results).leaders[0]
+    trial = leader.first.number
+    pairs = write_test_scores(results.ledger, results.name, trial)
+    cells = dict.fromkeys((pair.score.task, pair.score.language) for pair in pairs)
+    rows = [verdict_row(trial, *cell, verdict, gain) for cell in [("", ""), *cells]]
+    seeds = sorted({pair.seed for pair in pairs})
+    chosen = {trial: (leader.arm, leader.task)}
+    write_confirmation(results.ledger, results.name, chosen, rows, seeds=seeds)
 
 
 def test_people_and_machines_are_told_the_same(

@@ -13,6 +13,10 @@ import pytest
 
 from objectives.transfer import TransferObjective
 from search import confirm
+from search.findings.confirmation import looks_of
+from search.findings.landscape import judge_leaders
+from search.findings.recommendation import recommended
+from search.studies.stored_study import open_stored_study
 from spaces.errors import Interrupted
 from storage.ledger import Ledger
 from storage.opening import open_storage
@@ -89,6 +93,23 @@ def test_every_arm_has_its_best_recipe_among_those_confirmed(
     assert {recipe["arm"] for recipe in look.plan["recipes"]} == {"general", "legal"}
 
 
+def test_recipes_selected_on_the_source_language_are_confirmed_on_the_targets(
+    workplace: Workplace, run_confirm: Confirm
+) -> None:
+    selection = ("--set", 'selection="source-validation"')
+    assert workplace.search("--trials", "3", "--quiet", *selection).returncode == 0
+    results = open_stored_study(workplace.storage, "tiny")
+    expected = {(x.trial, x.language) for x in judge_leaders(results).cells}
+    assert {language for _, language in expected} == {"qaa", "qab"}
+    leader = recommended(results).evidence
+    ended = run_confirm("--top", str(len({trial for trial, _ in expected})), "--seeds", "1")
+    assert ended.returncode == 0, ended.stderr
+    (look,) = looks_of(results)
+    assert look.result is not None
+    assert {(x.trial, x.language) for x in look.result.verdicts.cells} == expected
+    assert leader.is_baseline or look.plan.recipes[0].trial == leader.trial
+
+
 def test_asked_again_it_shows_what_was_found_and_trains_nothing(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +148,9 @@ def test_an_interrupted_one_goes_on_with_its_plan(
         return done[0]
 
     monkeypatch.setattr(TransferObjective, "__call__", interrupted)
-    assert run_confirm("--top", "2", "--seeds", "1").returncode == 128
+    ended = run_confirm("--top", "2", "--seeds", "1")
+    assert ended.returncode == 128
+    assert "stopped; `python -m search.confirm --study tiny" in ended.stderr
     (begun,) = looks(searched)
     assert begun.result is None
     monkeypatch.setattr(TransferObjective, "__call__", real)

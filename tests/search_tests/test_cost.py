@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
 from search import cache, cost
-from search.cost import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
+from search.findings.stage_costs import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
@@ -236,7 +236,7 @@ def test_a_disk_that_stays_full_ends_the_worker_and_the_next_one_goes_on(
         *((1, "COMPLETE"), (2, "COMPLETE")),
     ]
     reason = trials[2].user_attrs["reason"]
-    assert "cannot be written" in reason
+    assert "expected a place that can be written" in reason
     assert "File too large" in reason
     assert limited.stderr.splitlines()[-1] == f"error: {reason}"
 
@@ -307,6 +307,6 @@ def test_the_ledgers_tables_are_one_set(workplace: Workplace) -> None:
         f"transfer_{name}"
         for name in (
             *("studies", "scores", "results", "stages", "stage_runs", "leases"),
-            *("confirmations", "losses", "slots", "workers", "accounts"),
+            *("confirmations", "losses", "slots", "workers", "accounts", "schema"),
         )
     }

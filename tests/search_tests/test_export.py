@@ -31,8 +31,9 @@ from objectives.models.encoders import build_model, load_backbone
 from objectives.transfer import TransferObjective
 from search import confirm, evaluate, export, predict, run
 from search.command_line.next_commands import StudyAddress
-from search.findings.judging import with_interval
+from search.findings.judging import JudgedGain
 from search.findings.recommendation import of_trial, recommended
+from search.findings.verdict_words import with_interval
 from search.handover import exported_model
 from search.handover.model_card import usage_example
 from search.studies.recipes import FinishedRecipe, FinishedTrial
@@ -188,7 +189,8 @@ def test_the_card_says_what_is_known_and_what_is_not(exported: Exported) -> None
     assert "| pocket_pos | training | Apache-2.0 |" in text
     recipe = json.loads((exported.folder / "recipe.json").read_text())
     for row in recipe["gains"][1:]:
-        assert f"| {row['score']:.1f} | {row['against']:.1f} | {with_interval(row)} |" in text
+        shown = with_interval(JudgedGain.from_json(row))
+        assert f"| {row['score']:.1f} | {row['against']:.1f} | {shown} |" in text
     assert "verdict |" not in text
     assert 'from_pretrained("me/my-model")' in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def test_a_larger_space_has_the_trials_of_the_old_one_and_goes_on(
     assert command("--set", WIDER, "--set", 'arms=["none", "general", "legal", "biomedical"]') == 2
     assert "would be lost" not in capsys.readouterr().err, "an arm without a task is refused first"
     assert command("--set", WIDER) == 0
-    assert "tiny@2: 4 trials of tiny and a larger space" in capsys.readouterr().out
+    said, shown = capsys.readouterr().out.splitlines()
+    assert said.startswith("tiny@2: 4 trials of tiny and a larger space")
     old, new = _study(searched.folder, "tiny"), _study(searched.folder, "tiny@2")
     assert [x.params for x in new.trials] == [x.params for x in old.trials]
     assert [x.value for x in new.trials] == [x.value for x in old.trials]
@@ -52,11 +54,11 @@ def test_a_larger_space_has_the_trials_of_the_old_one_and_goes_on(
     ledger = Ledger(open_storage(searched.storage).engine)
     assert ledger.pairs("tiny@2", "validation") == ledger.pairs("tiny", "validation")
 
-    words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(searched.encoder)]
-    words += ["--set", WIDER, "--threads", "1", "--trials", "6", "--quiet"]
-    assert run.main(words) == 0
+    words = shlex.split(shown)
+    assert words[:3] == ["python", "-m", "search.run"]
+    assert run.main([*words[3:], "--threads", "1", "--quiet"]) == 0
     trials = _study(searched.folder, "tiny@2").trials
-    assert len(trials) == 6
+    assert len(trials) == 8, "twice as many as were carried"
     assert len(_study(searched.folder, "tiny").trials) == 4
     epochs = {c for x in trials for c in x.distributions.get("intermediate.epochs", _none).choices}
     assert 3 in epochs

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.transfer import TransferObjective
 from search.workers import loop as worker
 from search.workers import trial_attempts as attempts
+from search.workers.heartbeat import TAKEN_OVER
 from spaces.errors import CacheError
 from storage.leases import Leases
 from storage.opening import open_storage
@@ -48,7 +49,7 @@ def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
     first, *rest = _trials(workplace)
     assert first.state is TrialState.FAIL
     assert first.user_attrs["failure"] == "lost"
-    assert first.user_attrs["reason"] == "held up, and taken over by another worker"
+    assert first.user_attrs["reason"] == TAKEN_OVER
     assert [trial.state for trial in rest] == 2 * [TrialState.COMPLETE]
     assert {trial.user_attrs["slot"] for trial in rest} == {0, 1}
 
@@ -77,7 +78,7 @@ def test_a_worker_whose_trial_was_settled_meanwhile_goes_on_with_another(
     monkeypatch.setattr(TransferObjective, "__call__", settled_meanwhile)
     done = workplace.search("--trials", "2")
     assert done.returncode == 0, done.stderr
-    assert "slot 0: another worker took it over while this one was held up" in done.stderr
+    assert "slot 0: another worker took it over, as this one paused past its lease" in done.stderr
     states = [trial.state for trial in _trials(workplace)]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.COMPLETE]
 

@@ -8,20 +8,19 @@ import pytest
 
 from search.findings.landscape import Landscape
 from search.reporting.figures import build_figures
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import PLANS, read
+from tests.studies import PLANS, landscape_of, write_study
 
 
 def test_leaders_are_held_against_the_tuned_baseline(landscape: Landscape) -> None:
-    means = {row["trial"]: row["gain"] for row in landscape.leaders if not row["task"]}
+    means = {x.trial: x.gain.points for x in landscape.leaders.recipes}
     assert means == pytest.approx({2: 4, 3: -29.5})
-    assert len(landscape.leaders) == 2 * (1 + 2)
+    assert len(landscape.leaders.cells) == 2 * 2
 
 
 def test_a_study_without_a_complete_trial_has_an_empty_landscape(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     write_study(url, PLANS[-1:])
-    landscape = read(url)
+    landscape = landscape_of(url)
     assert len(landscape.scores) == 1
     assert landscape.recipes.empty
     assert not build_figures(landscape, (), pocket=False)

@@ -12,8 +12,6 @@ import psutil
 import pytest
 import torch
 
-from search.launch.hosted_worker import worker_words
-from search.run import parser
 from search.workers.local_processes import count_workers, device_environment, device_share
 from storage.opening import open_storage
 from tests.search_tests.conftest import Workplace
@@ -86,24 +84,6 @@ def test_workers_per_card_without_a_card_are_an_error_of_one_line(workplace: Wor
     done = workplace.search("--workers-per-gpu", "2")
     assert done.returncode == 2
     assert "--workers-per-gpu: expected a CUDA device, found none" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "storage",
-    [["--storage", "postgresql://u:s3cret@h/d"], ["--storage=sqlite:///x.db"], ["--stor", "x"]],
-)
-def test_further_workers_have_the_options_of_the_run_but_neither_storage_nor_launcher(
-    storage: list[str],
-) -> None:
-    words = ["--study", "s.toml", "--workers", "4", *storage, "--set", "target.epochs=3"]
-    launcher = ["--launcher", "ray", "--address", "h:1", "--slurm", "partition=gpu", "--quiet"]
-    found = worker_words([*words, *launcher])
-    assert found == [
-        *("--study", "s.toml", "--workers", "4", "--set", "target.epochs=3", "--quiet"),
-        *("--fellow", "--workers", "1"),
-    ]
-    options = parser().parse_args(found)
-    assert (options.workers, options.launcher, options.slurm) == (1, "local", [])
 
 
 @pytest.mark.slow

@@ -23,9 +23,8 @@ from search.reporting.page import ReportRequest, write_report
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.search_tests.conftest import ROOT, Workplace, keep_address
-from tests.search_tests.synthetic_study import Plan, write_study
 from tests.search_tests.test_report import confirm
-from tests.search_tests.worked_study import PLANS
+from tests.studies import PLANS, Plan, write_study
 
 VARIABLE = "TRANSFER_SEARCH_STORAGE"
 ADDRESS = StudyAddress(

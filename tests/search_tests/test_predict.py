@@ -20,6 +20,7 @@ from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
+from objectives.runner import Runner
 from objectives.scores.languages import (
     above,
     gold_pairs,
@@ -93,7 +94,7 @@ def own_scores(model: PreTrainedModel, task: Task, encoder: Path, split: str) ->
         x: encode(benchmark_split(task, x, split, source), task, tokenizer, MAX_LENGTH)
         for x in LANGUAGES
     }
-    found = score_languages(model, splits, task, stage, Padding.of(tokenizer), CPU)
+    found = score_languages(model, splits, task, stage, Runner(CPU, Padding.of(tokenizer)))
     return {language: score.score for language, score in found.items()}
 
 
@@ -157,7 +158,7 @@ def test_the_threshold_of_mining_comes_from_the_validation_split(
             for x in LANGUAGES
         }
         padding = Padding.of(backbone.tokenizer)
-        return splits, predict_languages(model, splits, task, stage, padding, CPU)
+        return splits, predict_languages(model, splits, task, stage, Runner(CPU, padding))
 
     tuning, candidates = mine("validation")
     test, mined = mine("test")

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from objectives.gains.transfer_gain import TransferGain
-from objectives.transfer import Position, StageProgress
+from objectives.stages.stage import Position, StageProgress
 from search.workers.progress import RunProgress
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from storage.tables import PairedScore, Score

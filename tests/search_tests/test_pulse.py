@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from search.workers.heartbeat import Budget, Pulse, StopSignal, in_hours
+from search.command_line.stop_signal import StopSignal
+from search.workers.heartbeat import TAKEN_OVER, Budget, Pulse
 from spaces.errors import BudgetSpent, Interrupted, StudyStopped
 from storage.leases import Leases
 from storage.opening import open_storage
@@ -19,13 +20,15 @@ from storage.patient_storage import SharedStorage
 from storage.slots import Slot, Slots
 from storage.workers import Workers
 from tests.conftest import Server
+from tests.raising import raises
 from tests.scripts import Script
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 # Trains until it is told to stop; argument 1 is the database.
 TRAINING = """
 import sys, time
-from search.workers.heartbeat import Budget, Pulse, StopSignal
+from search.command_line.stop_signal import StopSignal
+from search.workers.heartbeat import Budget, Pulse
 from spaces.errors import TrialLost
 from storage.opening import open_storage
 from storage.leases import Leases
@@ -98,7 +101,7 @@ def test_a_worker_that_was_held_up_past_its_lease_learns_it_at_its_next_step(
         with slot.lease:
             process.send_signal(signal.SIGCONT)
             out, _ = process.end()
-            assert (process.returncode, out) == (0, "held up, and taken over by another worker\n")
+            assert (process.returncode, out) == (0, f"{TAKEN_OVER}\n")
             slots.close(slot)
 
 
@@ -122,7 +125,7 @@ def test_device_time_is_used_up_to_the_limit_and_not_beyond(sqlite: SharedStorag
     pulse, slot = pulse_of(sqlite, device_seconds=1.5), slot_of(sqlite)
     with pulse.beating("cpu"), slot.lease, pulse.holding(slot):
         started = time.monotonic()
-        with pytest.raises(BudgetSpent, match="the study's device time of 2 s is used up"):
+        with raises(BudgetSpent, subject="the study's device time of 2 s is used up"):
             train(pulse, 60)
         assert 1.4 < time.monotonic() - started < 10
     assert workers.account().device_seconds == pytest.approx(1.5)
@@ -157,7 +160,7 @@ def test_the_studys_time_goes_on_over_its_runs(sqlite: SharedStorage) -> None:
     pulse = pulse_of(sqlite, active_seconds=2.0)
     with pulse.beating("cpu"):
         started = time.monotonic()
-        with pytest.raises(BudgetSpent, match="the study's time of 2 s is used up"):
+        with raises(BudgetSpent, subject="the study's time of 2 s is used up"):
             train(pulse, 60)
         assert 0.5 < time.monotonic() - started < 1.9
 
@@ -167,7 +170,7 @@ def test_a_stop_by_another_worker_is_seen_at_the_next_beat(sqlite: SharedStorage
     with pulse.beating("cpu"):
         train(pulse, 0.1)
         Workers(sqlite.engine, "s").stop_all("trial 3 met the same error again")
-        with pytest.raises(StudyStopped, match="trial 3 met the same error again"):
+        with raises(StudyStopped, subject="trial 3 met the same error again"):
             train(pulse, 60)
     fresh = pulse_of(sqlite)
     with fresh.beating("cpu"):
@@ -181,7 +184,7 @@ def test_the_first_signal_is_noted_and_the_second_is_the_systems(number: signal.
     with stop.listening():
         stop.check()
         signal.raise_signal(number)
-        with pytest.raises(Interrupted, match=f"interrupted by {number.name}"):
+        with raises(Interrupted, subject=f"interrupted by {number.name}"):
             stop.check()
         assert signal.getsignal(number) is signal.SIG_DFL
     assert signal.getsignal(number) is before
@@ -199,7 +202,3 @@ def test_in_a_thread_of_somebody_elses_process_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
-
-
-def test_durations_are_said_for_people() -> None:
-    assert [in_hours(x) for x in (30, 720, 5400, 86400)] == ["30 s", "12 min", "1.5 h", "24 h"]

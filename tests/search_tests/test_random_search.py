@@ -11,7 +11,7 @@ from spaces.errors import SpecError
 from spaces.recipe import Recipe
 from spaces.studies import Sampler, load_study
 from tests.search_tests.loop import history_of
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},

@@ -17,8 +17,8 @@ import psutil
 import pytest
 from optuna.trial import FrozenTrial
 
+from search.command_line.run_options import read_run_options
 from search.launch.on_ray import worker_resources
-from search.run import parser
 from tests.search_tests.conftest import Workplace
 
 pytest.importorskip("ray")
@@ -34,7 +34,9 @@ def test_workers_are_dealt_to_the_cards_and_cores_of_a_cluster() -> None:
     cluster = nodes({"CPU": 16, "GPU": 4}, {"CPU": 3, "GPU": 8}, {"CPU": 8})
 
     def found(*words: str) -> tuple[dict[str, float], int]:
-        return worker_resources(parser().parse_args(["--study", "s", *words]), cluster)
+        options = read_run_options(["--study", "s", *words])
+        assert options is not None
+        return worker_resources(options, cluster)
 
     assert found() == ({"num_cpus": 1, "num_gpus": 1}, 4 + 3)
     assert found("--workers-per-gpu", "2") == ({"num_cpus": 1, "num_gpus": 0.5}, 8 + 3)

@@ -16,15 +16,14 @@ import pandas as pd
 import pytest
 
 from search import report
-from search.findings.judging import VerdictRow
+from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from spaces.errors import SpecError, UnknownNameError
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with, raises
 from tests.search_tests.conftest import ROOT
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import PLANS, many
+from tests.studies import PLANS, many, verdict_row, write_confirmation, write_study
 
 EVIL = "Does <script>alert(1)</script> & `co` help | or *not*?"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -183,42 +182,15 @@ def test_a_study_without_any_trial_says_so(tmp_path: Path) -> None:
     assert "No answer yet" in written(tmp_path).page.text
 
 
-def verdict(trial: int, language: str, said: str, gain: float) -> VerdictRow:
-    return VerdictRow(
-        trial=trial,
-        task="pocket_nli" if language else "",
-        language=language,
-        verdict=said,
-        gain=gain,
-        low=gain - 1,
-        high=gain + 1,
-        p_value=0.01,
-        detectable=1.5,
-        seeds=5,
-        examples=100,
-        score=50 + gain,
-        against=50,
-        family=2,
-        scope="other seeds and examples",
-    )
-
-
 def confirm(url: str, said: str, gain: float, look: int = 1) -> None:
     storage = open_storage(url)
-    ledger = Ledger(storage.engine)
-    plan = {
-        "recipes": [
-            {"trial": 2, "arm": "general", "name": "pocket_ner_calendar", "in_words": "..."},
-            {"trial": 3, "arm": "legal", "name": "pocket_ner_parties", "in_words": "..."},
-        ],
-        "baseline_trial": 0,
-        "seeds": [2, 3, 4, 5, 6],
-        "trials_of_the_search": 4,
-    }
-    rows = [verdict(2, "", said, gain), verdict(3, "", "hurts", -9)]
-    rows += [verdict(2, "qaa", "no reliable difference", gain), verdict(3, "qaa", "hurts", -9)]
-    ledger.begin_confirmation("synthetic", look, plan)
-    ledger.finish_confirmation("synthetic", look, {"verdicts": rows, "seconds": 600.0})
+    recipes = {2: ("general", "pocket_ner_calendar"), 3: ("legal", "pocket_ner_parties")}
+    rows = [verdict_row(2, "", "", said, gain), verdict_row(3, "", "", "hurts", -9)]
+    rows += [
+        verdict_row(2, "pocket_nli", "qaa", "no reliable difference", gain),
+        verdict_row(3, "pocket_nli", "qaa", "hurts", -9),
+    ]
+    write_confirmation(Ledger(storage.engine), "synthetic", recipes, rows, look)
     storage.engine.dispose()
 
 
@@ -257,13 +229,14 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
     assert export[1].startswith("python -m search.export --study synthetic")
     assert "With 5 seeds a gain below 1.5 points would often be missed" in more[0]
     assert more[1].endswith("--again --seeds 10")
-    assert "from 1.5 points on it would have been found" in found.page.text
+    assert "minimum detectable effect 1.5 points" in found.page.text
 
 
 def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
     storage = open_storage(url_in(tmp_path))
-    Ledger(storage.engine).begin_confirmation("synthetic", 1, {"recipes": []})
+    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.engine.dispose()
     found = written(tmp_path)
     assert found.numbers["answer"].startswith("Not confirmed")

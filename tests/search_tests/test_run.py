@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard import get_note
 
+from search.command_line.next_commands import next_command
+from search.studies.stored_study import open_stored_study
 from tests.search_tests.conftest import Workplace
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
@@ -169,7 +173,7 @@ def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> N
     [
         (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
         (("--study", "xtreme_legl"), "Did you mean 'xtreme_legal'?"),
-        (("--set", "target.epoch=3"), "unknown field 'target.epoch'. Did you mean 'epochs'?"),
+        (("--set", "target.epoch=3"), "field 'target.epoch': unknown; did you mean 'epochs'?"),
         (("--set", "target.epochs"), "--set: expected KEY=VALUE, found 'target.epochs'"),
         (("--set", 'target.tasks=["pocket_nr"]'), "Did you mean 'pocket_ner'?"),
         (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
@@ -225,14 +229,15 @@ def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -
 
 def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    for split in ("train", "dev"):
-        (tmp_path / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    for name in ("qas/train", "qas/dev", "qaa/dev"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
     options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
-        "was made from the pocket corpora, this run has a local folder; studies never mix "
-        "sources: name its own with --data, or run another study with --name tiny_local"
+        "expected the pocket corpora, from which it was made, found a local folder; studies never "
+        "mix sources: name its own with --data, or run another study with --name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")
@@ -253,7 +258,7 @@ metric = "span_f1"
 licence = "CC0"
 urls.data = "https://example.org"
 urls.licence = "https://example.org"
-files = ["{{split}}.conll"]
+files = ["{{language}}/{{split}}.conll"]
 """
     for name, domain in (("mine", "general"), ("law", "legal"))
 )
@@ -272,10 +277,43 @@ def _on_local_tasks(workplace: Workplace) -> list[str]:
 
 
 def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_path: Path) -> None:
-    (tmp_path / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
-    (tmp_path / "dev.conll").write_text("Ola\tB-PER\n")
+    for language in ("qas", "qaa"):
+        (tmp_path / language).mkdir()
+    (tmp_path / "qas" / "train.conll").write_text("Ola\tB-PER\n\nran\tI-PER\n")
+    (tmp_path / "qaa" / "dev.conll").write_text("Ola\tB-PER\n")
     options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
-    assert f"{tmp_path / 'train.conll'}:3: expected IOB2" in done.stderr
+    assert f"{tmp_path / 'qas' / 'train.conll'}:3: expected IOB2" in done.stderr
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
+
+
+def test_the_commands_that_a_run_shows_can_be_pasted(
+    workplace: Workplace, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a study under another name, on folders of the environment, behind a password."""
+    folder = workplace.folder / "my data"
+    folder.mkdir()
+    for split in ("train", "dev"):
+        (folder / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    monkeypatch.setenv("TRANSFER_SEARCH_STORAGE", postgresql_url)
+    monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(folder))
+    options = [*_on_local_tasks(workplace), "--data", "auto", "--name", "other", "--trials", "1"]
+    done = workplace.search(*options, "--cache", "the cache")
+    assert done.returncode == 0, done.stderr
+    shown = dict(line.split(":  ", 1) for line in done.stdout.splitlines() if ":  python" in line)
+    assert shown.keys() == {"extend", "browse"}
+    assert "s3cret" not in done.stdout + done.stderr
+
+    monkeypatch.delenv("TRANSFER_SEARCH_DATA")
+    python = str(Path(sys.executable).parent)
+    path = os.pathsep.join((python, os.environ["PATH"]))
+    again = workplace.run("bash", "-c", shown["extend"], PATH=path)
+    assert again.returncode == 0, again.stderr
+    stored = open_stored_study(postgresql_url, "other")
+    assert len(stored.study.get_trials(states=COMPLETE)) == 2
+    assert stored.address.data == str(folder)
+    status = next_command("status", stored.address)
+    seen = workplace.run("bash", "-c", status, PATH=path)
+    assert seen.stdout.startswith("other "), seen.stderr
+    stored.storage.close()

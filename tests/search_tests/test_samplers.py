@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search.workers import proposals as samplers
 from search.workers.proposals import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
+from storage import optuna_internals
+from tests.raising import raises
 from tests.search_tests.loop import history_of
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},
@@ -65,7 +65,7 @@ def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
 
 @pytest.mark.parametrize("slot", [50, 51, 52, 53])
 def test_it_proposes_what_optunas_own_sampler_proposes(
-    slot: int, monkeypatch: pytest.MonkeyPatch
+    slot: int, request: pytest.FixtureRequest
 ) -> None:
     """Of a history with trials of each state, in several draws of one reading."""
     study = _study()
@@ -82,12 +82,7 @@ def test_it_proposes_what_optunas_own_sampler_proposes(
         return [suggest_recipe(Proposal(history, slot, draw), SPACE) for draw in range(6)]
 
     ours = drawn()
-    monkeypatch.setattr(
-        "search.workers.proposals._HistoryTPE",
-        lambda seed, history: TPESampler(
-            multivariate=True, group=True, constant_liar=True, seed=seed
-        ),
-    )
+    request.getfixturevalue("untested_optuna")
     assert drawn() == ours
 
 
@@ -97,8 +92,10 @@ def test_a_reading_is_split_once_for_all_that_is_drawn_from_it(
     study = _study()
     _proposals(study, 20)
     splits = []
-    split = samplers._split_trials
-    monkeypatch.setattr(samplers, "_split_trials", lambda *x: splits.append(1) or split(*x))
+    split = optuna_internals._split_trials
+    monkeypatch.setattr(
+        optuna_internals, "_split_trials", lambda *x: splits.append(1) or split(*x)
+    )
     history = history_of(study)
     for draw in range(5):
         suggest_recipe(Proposal(history, 30, draw), SPACE)
@@ -147,9 +144,10 @@ def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
 
 def test_a_given_value_that_the_space_has_not_is_named() -> None:
     proposal = Proposal(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
-    with pytest.raises(StorageError) as caught:
+    with raises(
+        StorageError,
+        subject="study 's'",
+        expected="intermediate.domain in none, general, legal",
+        found="'medical' in a trial that was queued",
+    ):
         suggest_recipe(proposal, SPACE)
-    assert str(caught.value) == (
-        "study 's': expected intermediate.domain in none, general, legal, found 'medical' in a "
-        "trial that was queued"
-    )

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from search import status
-from search.workers.trial_attempts import Failure
+from search.studies.trial_notes import Failure
 from storage.leases import Leases
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
@@ -34,7 +34,7 @@ def _shown(searched: Workplace, capsys: pytest.CaptureFixture[str], *words: str)
 def test_a_study_that_is_done(searched: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     shown = _shown(searched, capsys)
     assert "4 of 4 trials, 0 running, done" in shown
-    assert "no worker is there" in shown
+    assert "no worker is there; start one with python -m search.run --study tiny" in shown
     found = json.loads(_shown(searched, capsys, "--json"))
     assert found["trials"] == {"asked": 4, "done": 4, "running": 0, "left": 0}
     assert found["states"] == {"complete": 4}

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.definition import open_study
+from search.studies.definition import StudyDefinition
+from search.studies.opening import open_study
 from search.workers.heartbeat import Pulse
 from search.workers.proposals import History, Proposal
 from spaces.dimensions import suggest_recipe
@@ -40,7 +42,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.conftest import Server
 from tests.search_tests.loop import Loop, dead_process, gain_of
-from tests.toy_space import small_space
+from tests.studies import small_space
 
 ROOT = Path(__file__).parents[2]
 experimental = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -453,13 +455,14 @@ def test_8_a_busy_sqlite_file_costs_a_plain_trial_its_result_and_ours_a_while(
 # --- 10. a space that grew
 
 
-FACTS: dict[str, Any] = {
-    "spec": {"stop_behind": 0.1},
-    "space": {"arms": ["none", "legal"]},
-    "data": {"source": "pocket", "corpora": {}},
-    "backbones": {},
-    "precision": "float32",
-}
+DEFINITION = StudyDefinition(
+    spec={"stop_behind": 0.1},
+    space={"arms": ["none", "legal"]},
+    source="pocket",
+    corpora={},
+    backbones={},
+    precision="float32",
+)
 
 
 def test_10_plain_one_more_choice_ends_the_trial_in_the_middle() -> None:
@@ -475,8 +478,8 @@ def test_10_plain_one_more_choice_ends_the_trial_in_the_middle() -> None:
 def test_10_ours_says_what_differs_before_any_trial(url: str) -> None:
     storage = open_storage(url)
     ledger = Ledger(storage.engine)
-    open_study("s", storage, ledger, FACTS, {}, url)
-    grown = FACTS | {"space": {"arms": ["none", "legal", "biomedical"]}}
+    open_study("s", storage, ledger, DEFINITION, {}, url)
+    grown = replace(DEFINITION, space={"arms": ["none", "legal", "biomedical"]})
     with pytest.raises(StorageError) as caught:
         open_study("s", storage, ledger, grown, {}, url)
     text = str(caught.value)

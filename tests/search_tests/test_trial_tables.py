@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from search.findings.landscape import Landscape
-from tests.search_tests.synthetic_study import write_study
-from tests.search_tests.worked_study import PLANS, read
+from tests.studies import PLANS, landscape_of, write_study
 
 
 def test_every_score_is_in_the_long_table_and_so_is_the_trial_that_failed(
@@ -44,7 +43,7 @@ def test_recipes_have_gain_interval_and_the_time_they_ask_for(landscape: Landsca
 def test_a_recipe_tried_twice_with_the_same_seeds_counts_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     write_study(url, [*PLANS, PLANS[2]])
-    recipes = read(url).recipes.set_index("trial")
+    recipes = landscape_of(url).recipes.set_index("trial")
     assert list(recipes.index) == [0, 1, 2, 3, 4]
     assert (recipes["trials"][2], recipes["seeds"][2]) == (2, 2)
     assert recipes["seconds"][2] == 3.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +11,16 @@ import pytest
 
 from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import packed
-from search.findings.judging import (
-    VerdictRow,
-    aggregate_note,
-    confirmation_lines,
-    judge_gains,
-    means,
-    verdict_line,
+from search.findings.confirmation import (
+    ConfirmationPlan,
+    ConfirmationResult,
+    Look,
+    PlannedRecipe,
 )
+from search.findings.judging import NO_VERDICTS, Verdicts, judge_gains
+from search.findings.verdict_words import aggregate_note, confirmation_lines, verdict_line
 from spaces.catalogue import load_catalogue
+from spaces.studies import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import Confirmation, PairedScore, Score, TrainedStage
@@ -31,7 +34,7 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(open_storage(f"sqlite:///{tmp_path / 's.sqlite'}").engine)
 
 
-def judged(ledger: Ledger, *effects: float) -> list[VerdictRow]:
+def judged(ledger: Ledger, *effects: float) -> Verdicts:
     """Recipes whose accuracy is by so much above or below a baseline of 0.5."""
     rng = np.random.default_rng(0)
     gains = {}
@@ -59,44 +62,67 @@ def judged(ledger: Ledger, *effects: float) -> list[VerdictRow]:
 
 
 def test_what_helps_helps_what_hurts_hurts_and_nothing_is_nothing(ledger: Ledger) -> None:
-    rows = judged(ledger, 0.1, -0.1, 0.0)
-    verdicts = [row["verdict"] for row in means(rows)]
-    assert verdicts == ["helps", "hurts", "no reliable difference"]
-    for row, effect in zip(means(rows), (10, -10, 0), strict=True):
-        assert row["low"] is not None
-        assert row["high"] is not None
-        assert row["low"] < row["gain"] < row["high"]
-        assert row["gain"] == pytest.approx(effect, abs=4)
-        assert (row["seeds"], row["examples"], row["family"]) == (SEEDS, 2 * EXAMPLES, 3)
-    assert [row["family"] for row in rows if row["language"]] == [6] * 6
+    verdicts = judged(ledger, 0.1, -0.1, 0.0)
+    gains = [verdict.gain for verdict in verdicts.recipes]
+    assert [gain.verdict for gain in gains] == ["helps", "hurts", "no reliable difference"]
+    for gain, effect in zip(gains, (10, -10, 0), strict=True):
+        assert gain.low is not None
+        assert gain.high is not None
+        assert gain.low < gain.points < gain.high
+        assert gain.points == pytest.approx(effect, abs=4)
+        assert (gain.seeds, gain.examples, gain.family) == (SEEDS, 2 * EXAMPLES, 3)
+    assert [cell.gain.family for cell in verdicts.cells] == [6] * 6
+
+
+def test_verdicts_kept_as_json_come_back_the_same(ledger: Ledger) -> None:
+    verdicts = judged(ledger, 0.1, 0.0)
+    rows = verdicts.as_json()
+    assert [(row["task"], row["language"]) for row in rows[:3]] == [
+        ("", ""),
+        ("", ""),
+        ("afrisenti", "swa"),
+    ]
+    assert list(rows[0]) == [
+        *("trial", "task", "language", "verdict", "gain", "low", "high", "p_value"),
+        *("detectable", "seeds", "examples", "score", "against", "family", "scope"),
+    ]
+    assert Verdicts.from_json(json.loads(json.dumps(rows))) == verdicts
+
+
+def test_a_confirmation_kept_as_json_comes_back_the_same() -> None:
+    plan = ConfirmationPlan(
+        (PlannedRecipe(3, "legal", "c", "c, epochs 2"),), 1, (5, 6), 9, Aggregate.MINIMUM
+    )
+    result = ConfirmationResult(NO_VERDICTS, NO_VERDICTS, 2.5)
+    kept = Confirmation(2, "2026-11-26", json.loads(json.dumps(plan.as_json())), result.as_json())
+    assert Look.from_stored(kept) == Look(2, "2026-11-26", plan, result)
+    # The first plans did not say how the study makes one figure of its targets: by the mean.
+    old = {name: value for name, value in plan.as_json().items() if name != "aggregate"}
+    assert Look.from_stored(Confirmation(1, "2026-11-24", old, None)).plan.aggregate == "mean"
 
 
 def test_a_sentence_says_how_much_over_how_many_and_what_could_have_been_found(
     ledger: Ledger,
 ) -> None:
-    helps, nothing = means(judged(ledger, 0.1, 0.0))
+    helps, nothing = judged(ledger, 0.1, 0.0).recipes
     assert verdict_line(helps, "legal").startswith("legal helps: +")
     assert "5 seeds, 800 examples" in verdict_line(helps, "legal")
     line = verdict_line(nothing, "general")
     assert line.startswith("general makes no reliable difference: ")
-    assert "points on it would have been found" in line
+    assert f"minimum detectable effect {nothing.gain.detectable:.1f} points" in line
 
 
 def test_verdicts_say_that_they_are_on_the_mean_where_the_study_goes_by_something_else(
     ledger: Ledger,
 ) -> None:
-    assert aggregate_note("mean", 3) == aggregate_note("minimum", 1) == ""
-    rows = judged(ledger, 0.1)
-    other = [{**row, "task": "masakhanews"} for row in rows if row["task"]]
-    plan = {
-        "recipes": [{"trial": 0, "name": "sst2"}],
-        "seeds": list(range(SEEDS)),
-        "baseline_trial": 0,
-        "aggregate": "minimum",
-    }
+    assert aggregate_note(Aggregate.MEAN, 3) == aggregate_note(Aggregate.MINIMUM, 1) == ""
+    verdicts = judged(ledger, 0.1)
+    other = tuple(replace(cell, task="masakhanews") for cell in verdicts.cells)
+    recipe = PlannedRecipe(0, "general", "sst2", "sst2")
+    plan = ConfirmationPlan((recipe,), 0, tuple(range(SEEDS)), 1, Aggregate.MINIMUM)
     looks = [
-        Confirmation(1, "2026-11-26", plan, {"verdicts": verdicts})
-        for verdicts in (rows, [*rows, *other])
+        Look(1, "2026-11-26", plan, ConfirmationResult(found, NO_VERDICTS, 1.0))
+        for found in (verdicts, replace(verdicts, cells=(*verdicts.cells, *other)))
     ]
     of_one, of_two = map(confirmation_lines, looks)
     assert of_one == of_two[:-1], "of one target task the mean is the minimum"

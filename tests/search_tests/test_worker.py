@@ -14,9 +14,11 @@ import pytest
 from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.recipes import finished_recipes, leaders
+from search.findings.selection import leaders
+from search.studies.recipes import finished_recipes
+from search.studies.trial_notes import Failure
 from search.workers.heartbeat import Pulse
-from search.workers.trial_attempts import RETRIES, Failure
+from search.workers.trial_attempts import RETRIES
 from spaces.errors import (
     BudgetSpent,
     DataError,
@@ -28,6 +30,7 @@ from spaces.errors import (
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate
 from storage.processes import is_dead, process_identity
+from tests.raising import raises
 from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
 
 ARMS = 2
@@ -92,7 +95,7 @@ def test_the_same_broken_data_twice_stops_the_study_with_the_reason(loop: Loop) 
     def train(recipe: Recipe, report: Any) -> TransferGain:
         raise DataError("panx-sw.tsv:3: expected IOB2")
 
-    with pytest.raises(DataError, match="panx-sw"):
+    with raises(DataError, subject="panx-sw"):
         loop.run(train, 3)
     assert loop.states == ["FAIL", "FAIL"]
     first, second = loop.trials
@@ -196,7 +199,7 @@ def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path) ->
             pulses[-1].check()
             threading.Event().wait(0.02)
 
-    with pytest.raises(BudgetSpent, match="device time of 1 s is used up"):
+    with raises(BudgetSpent, subject="device time of 1 s is used up"):
         loop.run(train, 9, passed=pulses.append, device_seconds=1.0)
     assert loop.states == ["FAIL"]
     assert loop.trials[0].user_attrs["failure"] == Failure.INTERRUPTED
@@ -373,7 +376,9 @@ def test_a_worker_that_was_held_up_past_its_lease_publishes_nothing(tmp_path: Pa
     assert [trial.value for trial in loop.trials] == [None, pytest.approx(1.0), pytest.approx(9.0)]
     assert loop.attributes("slot") == [0, 0, 1]
     assert loop.ledger.recorded_trials("s") == {1, 2}
-    assert any("took it over while this one was held up" in line for line in loop.seen.lines)
+    assert any(
+        "took it over, as this one paused past its lease" in line for line in loop.seen.lines
+    )
     for each in (loop, other):
         each.storage.close()
 

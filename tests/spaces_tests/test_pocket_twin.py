@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from spaces.catalogue import Catalogue, load_catalogue
@@ -12,6 +10,7 @@ from spaces.errors import SpecError
 from spaces.pocket_twin import pocket_twin
 from spaces.studies import StudySpec, load_study, study_files
 from spaces.study_checks import check_study
+from tests.raising import raises
 
 CATALOGUE = load_catalogue()
 POCKET_LANGUAGES = ("qaa", "qab", "qac", "qad", "qae", "qaf")
@@ -149,9 +148,6 @@ def test_overrides_of_tasks_and_languages_shape_the_study_that_the_twin_is_of() 
 
 def test_a_kind_that_the_pocket_corpora_lack_is_an_error() -> None:
     without = Catalogue({x.name: x for x in CATALOGUE if not (x.pocket and x.kind == "nli")})
-    text = (
-        "study 'xtreme_legal': the pocket corpora have no general nli, as 'xnli' is; name real "
-        "data with --data"
-    )
-    with pytest.raises(SpecError, match=re.escape(text)):
+    subject, kind = "study 'xtreme_legal', task 'xnli'", "kind nli and domain general"
+    with raises(SpecError, subject=subject, expected=kind, found="none", advice="--data"):
         pocket_twin(load_study("xtreme_legal"), without)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from spaces.catalogue import Domain, TaskKind, load_catalogue
@@ -11,6 +9,7 @@ from spaces.errors import SpecError, TransferSearchError
 from spaces.recipe import Schedule
 from spaces.studies import NO_INTERMEDIATE, StudySpec, load_study, study_files
 from spaces.study_checks import check_layers, check_sizes, check_study, unlike_arms
+from tests.raising import raises
 
 CATALOGUE = load_catalogue()
 # Study -> the domain it asks about; None for all of them.
@@ -114,32 +113,31 @@ def test_an_intermediate_set_must_be_so_many_times_its_target() -> None:
     sizes |= {"court_topics": 2000, "business_reviews": 2000, "caption_similarity": 5749}
     sizes |= {"sib200": 701, "afrisenti": 5000, "semrel2024": 5500}
     check_sizes(spec, catalogue, sizes)
-    text = (
-        "study 'mohapatra_2022': expected intermediate.size_ratio 10 times the 2501 training "
-        "examples of 'court_topics', found 25000 in 'imdb'; lower the ratio or drop the task"
-    )
-    with pytest.raises(SpecError, match=re.escape(text)):
+    subject = "study 'mohapatra_2022', intermediate task 'imdb'"
+    expected = "size_ratio 10 times the 2501 training examples of 'court_topics'"
+    with raises(SpecError, subject=subject, expected=expected, found="25000"):
         check_sizes(spec, catalogue, {**sizes, "court_topics": 2501})
     # IMDB stands before topics only.
     check_sizes(spec, catalogue, {**sizes, "business_reviews": 2501})
 
 
 @pytest.mark.parametrize(
-    ("overrides", "text"),
+    ("overrides", "field", "layers", "found"),
     [
-        ([], "target.pooled_layer: expected -7 to 6, as backbone 'small' has 6 layers, found 7"),
-        (["target.pooled_layer=[-8]"], "expected -7 to 6, as backbone 'small' has 6 layers"),
+        ([], "target.pooled_layer", "-7 to 6", "7"),
+        (["target.pooled_layer=[-8]"], "target.pooled_layer", "-7 to 6", "-8"),
         (
             ["target.pooled_layer=3", "target.frozen_layers=[0, 7]"],
-            "target.frozen_layers: expected 0 to 6, as backbone 'small' has 6 layers, found 7",
+            *("target.frozen_layers", "0 to 6", "7"),
         ),
     ],
 )
 def test_an_encoder_must_have_the_layers_that_the_study_names(
-    overrides: list[str], text: str
+    overrides: list[str], field: str, layers: str, found: str
 ) -> None:
     spec = load_study("xtreme_legal", overrides)
-    with pytest.raises(SpecError, match=re.escape(text)):
+    expected = f"{layers}, as backbone 'small' has 6 layers"
+    with raises(SpecError, subject=f"field {field!r}", expected=expected, found=found):
         check_layers(spec, CATALOGUE, {"large": 12, "small": 6})
 
 
@@ -151,28 +149,52 @@ def test_layers_that_no_target_is_pooled_by_are_not_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "text"),
+    ("overrides", "fields"),
     [
-        (['intermediate.tasks=["e_nre"]'], "Task 'e_nre' is not in the catalogue of "),
-        (['intermediate.tasks=["e_nre"]'], "Did you mean 'e_ner'?"),
+        (
+            ['intermediate.tasks=["e_nre"]'],
+            {"subject": "Task", "found": "e_nre", "advice": "did you mean 'e_ner'?"},
+        ),
         (
             ['intermediate.tasks=["masakhapos"]'],
-            "study 'xtreme_legal': task 'masakhapos' is for role target only",
+            {
+                "subject": "study 'xtreme_legal', field 'intermediate.tasks'",
+                "expected": "tasks of role intermediate or both",
+                "found": "'masakhapos' of role target",
+            },
         ),
         (
             ['target.tasks=["wnut17"]'],
-            "study 'xtreme_legal': task 'wnut17' is for role intermediate only",
+            {
+                "subject": "study 'xtreme_legal', field 'target.tasks'",
+                "expected": "tasks of role target or both",
+                "found": "'wnut17' of role intermediate",
+            },
         ),
         (
             ['arms=["none", "legal", "general"]'],
-            "intermediate task 'bc5cdr' is biomedical, which is none of the study's arms "
-            "(none, legal, general)",
+            {
+                "subject": "intermediate task 'bc5cdr'",
+                "expected": "one of the study's arms none, legal, general",
+                "found": "biomedical",
+            },
         ),
         (
             ['intermediate.tasks=["e_ner", "wnut17"]'],
-            "study 'xtreme_legal': arm 'biomedical' has no task in intermediate.tasks",
+            {
+                "subject": "study 'xtreme_legal', arm 'biomedical'",
+                "expected": "at least one task in intermediate.tasks",
+                "found": "none",
+            },
         ),
-        (["source_language=swa"], "intermediate task 'uner_ewt' has no swa"),
+        (
+            ["source_language=swa"],
+            {
+                "subject": "task 'uner_ewt'",
+                "expected": "source language swa",
+                "found": "'uner_ewt' in eng",
+            },
+        ),
         (
             [
                 "source_language=fra",
@@ -181,64 +203,111 @@ def test_layers_that_no_target_is_pooled_by_are_not_checked() -> None:
                 'target.tasks=["nusax"]',
                 'target.languages=["ace"]',
             ],
-            "target task 'nusax' has no fra to train on",
+            {
+                "subject": "task 'nusax'",
+                "expected": "source language fra",
+                "found": "'nusax' in ",
+            },
         ),
         (
             ['target.tasks=["nusax"]', 'target.languages=["swa"]'],
-            "language 'swa' is not in any target task. Known: ace, all, ban, bbc, ",
+            {
+                "subject": "study 'xtreme_legal': language",
+                "expected": "in any target task",
+                "found": "swa",
+                "advice": "known: ace, all, ban, bbc, ",
+            },
         ),
         (
             ['target.languages=["swa", "swe"]'],
-            "study 'xtreme_legal': language 'swe' is not in any target task. Did you mean 'swa'?",
+            {"found": "swe", "advice": "did you mean 'swa'?"},
         ),
         (
             ['mixtures.e_ner.tasks=["inlegalner", "policyqa"]'],
-            "mixture 'e_ner' has the name of a task; rename it",
+            {
+                "subject": "mixture 'e_ner'",
+                "expected": "a new name",
+                "found": "a task of the catalogue",
+            },
         ),
         (
             ['mixtures.own.matched={panx="e_ner"}', 'intermediate.tasks=["own"]'],
-            "mixture 'own': expected matched to name every target task, found none for tatoeba, ",
+            {
+                "subject": "mixture 'own'",
+                "expected": "in matched for every target task",
+                "found": "none for tatoeba, ",
+            },
         ),
         (
             ['mixtures.both.tasks=["e_ner", "wnut17"]', 'intermediate.tasks=["both"]'],
-            "intermediate task 'both' is mixed, which is none of the study's arms",
+            {"subject": "intermediate task 'both'", "expected": "arms", "found": "mixed"},
         ),
         (
             ['target.without={xnly=["swa"]}'],
-            "Did you mean 'xnli'?",
+            {"subject": "Task", "found": "xnly", "advice": "did you mean 'xnli'?"},
         ),
         (
             ['target.without={xnli=["yor"]}'],
-            "target.without.xnli: language 'yor' is not in that task. ",
+            {"subject": "field 'target.without.xnli': language", "found": "yor"},
         ),
         (
             ["target.examples=100", 'target.languages=["mya"]'],
-            "target task 'xnli' has none of the languages mya; it has ",
+            {
+                "subject": "target task 'xnli'",
+                "expected": "one of target.languages (mya)",
+                "found": "ara, bul",
+            },
         ),
         (
             ["selection=source-validation"],
-            "target task 'tatoeba' (retrieval) has no eng score to select on; set selection",
+            {
+                "subject": "target task 'tatoeba'",
+                "expected": "a score in eng to select on",
+                "found": "none for kind retrieval",
+                "advice": "set selection = 'target-validation'",
+            },
         ),
         (
             ['target.tasks=["panx"]', "target.method=soft-prompt"],
-            "target.method soft-prompt is for whole texts, which 'panx' (ner) does not score",
+            {
+                "subject": "target task 'panx'",
+                "expected": "scores whole texts, as target.method has soft-prompt",
+                "found": "kind ner",
+            },
         ),
         (
             ['target.tasks=["mlm_news"]'],
-            "task 'mlm_news' is for role intermediate only",
+            {"subject": "field 'target.tasks'", "found": "'mlm_news' of role intermediate"},
         ),
         (
             ['claims=[{text="X wins", kind="best-backbone", backbone="bert"}]'],
-            "claim 'X wins': 'bert' is none of the backbones (xlm-r); drop the claim",
+            {
+                "subject": "study 'xtreme_legal', claim 'X wins'",
+                "expected": "one of the backbones xlm-r",
+                "found": "'bert'",
+                "advice": "drop the claim",
+            },
         ),
         (
             ['claims=[{text="X wins", kind="direct-is-better", targets=["udpos"]}]'],
-            "claim 'X wins': 'udpos' is no target task; drop the claim",
+            {
+                "subject": "study 'xtreme_legal', claim 'X wins'",
+                "expected": "some of the target tasks panx, xnli, tatoeba",
+                "found": "'udpos'",
+                "advice": "drop the claim",
+            },
         ),
     ],
 )
 def test_a_study_that_does_not_fit_the_catalogue_is_an_error(
-    overrides: list[str], text: str
+    overrides: list[str], fields: dict[str, str]
 ) -> None:
-    with pytest.raises(TransferSearchError, match=re.escape(text)):
+    with raises(TransferSearchError, **fields):
         check("xtreme_legal", *overrides)
+
+
+def test_shots_are_for_tasks_with_classes() -> None:
+    options = ['target.tasks=["panx"]', 'target.languages=["swa"]', "target.shots=8"]
+    subject = "study 'rosprompt_2025', target task 'panx'"
+    with raises(SpecError, subject=subject, found="kind ner", advice="use examples"):
+        check("rosprompt_2025", *options, 'target.method="full"')

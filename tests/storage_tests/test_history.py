@@ -20,8 +20,8 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from storage.fast_history import HistoryStorage
 from storage.opening import open_storage
+from storage.optuna_internals import database_storage
 
 SPACE: dict[str, BaseDistribution] = {
     "arm": CategoricalDistribution(("none", "legal", None, 3, 0.5, True)),
@@ -42,10 +42,11 @@ def time_zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture
-def storages(storage_url: str, time_zone: None) -> Iterator[tuple[HistoryStorage, RDBStorage]]:
+def storages(storage_url: str, time_zone: None) -> Iterator[tuple[RDBStorage, RDBStorage]]:
     """Ours and Optuna's over one database, in which is every kind of trial."""
     open_storage(storage_url).close()
-    ours, theirs = HistoryStorage(storage_url, {}), RDBStorage(storage_url)
+    ours = database_storage(storage_url, {}, is_made=False)
+    theirs = RDBStorage(storage_url)
     study = optuna.create_study(study_name="s", storage=theirs)
     optuna.create_study(study_name="another", storage=theirs).add_trial(create_trial(value=9.0))
     choices = SPACE["arm"].choices  # type: ignore[attr-defined]
@@ -87,7 +88,7 @@ def _facts(trial: FrozenTrial) -> str:
 
 
 def test_all_trials_are_read_as_optuna_reads_them(
-    storages: tuple[HistoryStorage, RDBStorage],
+    storages: tuple[RDBStorage, RDBStorage],
 ) -> None:
     ours, theirs = ([_facts(x) for x in each.get_all_trials(1)] for each in storages)
     assert len(ours) == 16
@@ -102,7 +103,7 @@ def test_all_trials_are_read_as_optuna_reads_them(
 
 @pytest.mark.parametrize("time_zone", ["Australia/Lord_Howe"], indirect=True)
 def test_times_are_local_also_where_a_clock_is_changed_by_half_an_hour(
-    storages: tuple[HistoryStorage, RDBStorage],
+    storages: tuple[RDBStorage, RDBStorage],
 ) -> None:
     begin = datetime.datetime(2026, 4, 4, 13, 0, tzinfo=datetime.UTC)  # changed at 15:00 UTC
     moments = [begin + datetime.timedelta(minutes=7 * x, microseconds=x) for x in range(40)]
@@ -125,7 +126,7 @@ def test_times_are_local_also_where_a_clock_is_changed_by_half_an_hour(
 
 @pytest.mark.parametrize("time_zone", ["UTC"], indirect=True)
 def test_what_optunas_cache_asks_for_is_what_it_gets(
-    storages: tuple[HistoryStorage, RDBStorage],
+    storages: tuple[RDBStorage, RDBStorage],
 ) -> None:
     for included, after in (
         (set[int](), -1),
@@ -146,7 +147,7 @@ def test_what_optunas_cache_asks_for_is_what_it_gets(
 
 @pytest.mark.parametrize("time_zone", ["UTC"], indirect=True)
 def test_a_long_study_is_read_in_a_few_statements(
-    storages: tuple[HistoryStorage, RDBStorage],
+    storages: tuple[RDBStorage, RDBStorage],
 ) -> None:
     ours, _ = storages
     asked: list[str] = []
@@ -161,7 +162,7 @@ def test_a_long_study_is_read_in_a_few_statements(
 
 @pytest.mark.parametrize("time_zone", ["Asia/Kolkata"], indirect=True)
 def test_a_running_trial_is_made_as_optuna_makes_it(
-    storages: tuple[HistoryStorage, RDBStorage],
+    storages: tuple[RDBStorage, RDBStorage],
 ) -> None:
     template = create_trial(
         state=TrialState.RUNNING,

@@ -14,11 +14,13 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from spaces.errors import StorageError
-from storage.journal import FolderLock, journal_folder
+from storage.journal import FolderLock
 from storage.leases import Leases
-from storage.opening import open_storage, redacted
+from storage.opening import open_storage
 from storage.processes import process_identity
 from storage.slots import Slots
+from storage.urls import journal_folder, redacted
+from tests.raising import raises
 from tests.scripts import Script
 
 _WORKER = """
@@ -141,7 +143,7 @@ def test_the_url_of_a_folder(tmp_path: Path) -> None:
     assert journal_folder("journal:") is None
     assert journal_folder("sqlite:///x") is None
     assert redacted("journal:/a/b") == "journal:/a/b"
-    with pytest.raises(StorageError, match="expected a database, found no"):
+    with raises(StorageError, expected="a database", found="no folder"):
         open_storage(f"journal:{tmp_path}/x", create=False)
-    with pytest.raises(StorageError, match="expected a folder that can be written"):
+    with raises(StorageError, expected="a folder that can be written"):
         open_storage(f"journal:{tmp_path}/no/such")

@@ -303,7 +303,7 @@ def test_a_stopped_holder_that_wakes_after_its_lease_ran_out_publishes_nothing(
     process.tell("go")
     out, err = process.end()
     assert (process.returncode, out) == (0, "by the other\n"), err
-    assert "lease stage: taken over while this process was held up" in err
+    assert "lease stage: taken over while this process was paused" in err
     assert (tmp_path / "made").read_text() == "by the other"
     assert (tmp_path / "makers").read_text() == "one\n", "it did not begin anew"
 
@@ -322,7 +322,7 @@ def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
     with caplog.at_level(logging.WARNING):
         assert leases.once("stage", other.find, make, never) == "made at 1"
     assert other.makes == 1
-    assert "lease stage: taken over while this process was held up" in caplog.text
+    assert "lease stage: taken over while this process was paused" in caplog.text
 
 
 def test_a_holder_that_lost_its_lease_does_not_free_the_other_ones(

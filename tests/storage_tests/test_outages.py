@@ -27,6 +27,7 @@ from storage.outages import (
 )
 from storage.patient_storage import SharedStorage
 from tests.conftest import Server
+from tests.raising import raises
 
 on_postgresql = pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 
@@ -191,15 +192,18 @@ def test_an_outage_without_end_ends_the_run_in_one_line(purses: sa.Engine, serve
     server.stop()
     token = _patience.set(0.5)
     try:
-        with pytest.raises(StorageError) as caught:
+        with raises(
+            StorageError,
+            subject="storage",
+            expected="the database to be back within 0 s",
+            advice="start the same command again",
+        ) as caught:
             outlast(lambda: coins_in(purses))
     finally:
         _patience.reset(token)
         server.start()
-    text = str(caught.value)
-    assert text.startswith("storage: expected the database to be back within 0 s, found: ")
-    assert text.endswith("; start the same command again when it is there")
-    assert "\n" not in text
+    assert caught.value.found
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

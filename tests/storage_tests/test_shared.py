@@ -21,8 +21,11 @@ from storage.patient_storage import SharedStorage
 TOKEN = SharedStorage.TOKEN
 
 
-@pytest.fixture
-def storage(storage_url: str) -> Iterator[SharedStorage]:
+@pytest.fixture(params=["tested", "untested"])
+def storage(request: pytest.FixtureRequest, storage_url: str) -> Iterator[SharedStorage]:
+    """An empty one, with Optuna's private names and without."""
+    if request.param == "untested":
+        request.getfixturevalue("untested_optuna")
     storage = open_storage(storage_url)
     yield storage
     storage.close()
@@ -48,6 +51,11 @@ class TestProtocol(StorageTestCase):
         storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
         yield storage
         storage.close()
+
+
+@pytest.mark.usefixtures("untested_optuna")
+class TestProtocolByPublicNames(TestProtocol):
+    """The same of a storage that uses none of Optuna's private classes."""
 
 
 class _AnswersAreLost:

@@ -17,8 +17,10 @@ GREEDY = """
 import sqlalchemy as sa
 from storage.leases import Leases
 from storage.slots import Slots
+from storage.schema import make_tables
 options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
+make_tables(engine)
 slots = Slots(engine, Leases(engine), "s")
 together()
 while (slot := slots.take(20)) is not None:

@@ -1,0 +1,241 @@
+"""What a run is asked for: read from a command line once, or made by a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+from search.command_line.next_commands import StudyAddress
+from search.command_line.options import (
+    add_cache,
+    add_data,
+    add_overrides,
+    add_storage,
+    count,
+    default_storage,
+)
+from spaces.errors import SpecError
+
+EPILOG = """\
+Run the same command again to resume a study, or with more --trials to extend it. Several
+processes may run it on one storage at the same time.
+"""
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A run of a study, as it was asked for.
+
+    Attributes:
+        study: Name of a shipped study, or path of a .toml file.
+        name: Name of the study in the storage; None for that of its file.
+        overrides: Changes to the study file, `KEY=VALUE` each, in order.
+        trials: Number of trials in all; None for the study file's.
+        gpu_hours: Limit of device time in hours, over all workers and runs; None for no limit.
+        timeout: Limit of the time in which any worker is there, in seconds; None for no limit.
+        data: Source of the corpora, as `--data` names it.
+        backbone: Encoder to use instead of the study file's: a folder, or a name on the Hub.
+        storage: URL of the storage, which may hold a password; left out of `repr`.
+        patient: Whether to wait for a database that is away at the start.
+        lease: Seconds of silence after which a worker's trial is taken over.
+        cache: Folder or URL of checkpoints; None for the place beside the storage.
+        cache_limit: Bytes of checkpoints above which the least recently used are removed.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, float32 or bfloat16.
+        threads: CPU threads of each worker; None for cores divided by workers.
+        workers: Number of workers that the run starts, itself included; None for the launcher's
+            default.
+        workers_per_gpu: Number of workers on each CUDA device, where `workers` is None.
+        launcher: Where the workers are: on this machine, or on a Ray cluster.
+        ray_address: Address of the Ray cluster; None starts one on this machine.
+        end: Whether the study's workers on the Ray cluster are to end.
+        fellow: Whether this is a further worker, started by another run.
+        device_share: Share of its device that this worker has, in (0, 1].
+        quiet: Whether only the result is shown.
+
+    Raises:
+        SpecError: An option of Ray's without the launcher "ray".
+    """
+
+    study: str
+    name: str | None = None
+    overrides: tuple[str, ...] = ()
+    trials: int | None = None
+    gpu_hours: float | None = None
+    timeout: float | None = None
+    data: str = "auto"
+    backbone: str | None = None
+    storage: str = field(default_factory=default_storage, repr=False)
+    patient: bool = False
+    lease: float = 60.0
+    cache: str | None = None
+    cache_limit: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    workers: int | None = None
+    workers_per_gpu: int | None = None
+    launcher: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    end: bool = False
+    fellow: bool = False
+    device_share: float = 1.0
+    quiet: bool = False
+
+    def __post_init__(self) -> None:
+        for option, value in (("--address", self.ray_address), ("--end", self.end)):
+            if value and self.launcher != "ray":
+                raise SpecError(option, expected="--launcher ray with it", found="none")
+
+    def study_address(self, name: str, data: str) -> StudyAddress:
+        """How commands reach the study of the run.
+
+        Args:
+            name: Name of the study in its storage.
+            data: Value of `--data` that names the study's source.
+        """
+        return StudyAddress(
+            self.study, name, self.storage, data, self.backbone, self.overrides, self.cache
+        )
+
+
+def read_run_options(words: Sequence[str]) -> RunOptions | None:
+    """The run that a command line asks for; None where it asks for the list of studies.
+
+    Args:
+        words: Words of the command line after `search.run`.
+
+    Raises:
+        SystemExit: The words are no options of `search.run`, or ask for its help.
+        SpecError: They contradict each other.
+    """
+    given = vars(parser().parse_args(words))
+    if given["list"]:
+        return None
+    given["overrides"] = tuple(given["overrides"])
+    return RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `search.run`."""
+    options = argparse.ArgumentParser(
+        prog="python -m search.run",
+        description="`python -m search.run`: create, resume or extend a study, and run its "
+        "trials.",
+        epilog=EPILOG,
+    )
+    _add_study(options)
+    _add_limits(options)
+    add_data(options)
+    options.add_argument(
+        "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
+    )
+    add_storage(options)
+    options.add_argument(
+        "--patient",
+        action="store_true",
+        help="wait for a database that is away when the run starts, as in a job's script",
+    )
+    options.add_argument(
+        "--lease",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="after which the trial of a silent worker is another's; default: 60",
+    )
+    add_cache(options, limit=True)
+    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    options.add_argument(
+        "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
+    )
+    _add_workers(options)
+    options.add_argument("--quiet", action="store_true", help="show the result only")
+    return options
+
+
+def _add_study(options: argparse.ArgumentParser) -> None:
+    what = options.add_mutually_exclusive_group(required=True)
+    what.add_argument("--study", help="a shipped study (see --list), or the path of a .toml file")
+    what.add_argument("--list", action="store_true", help="show the shipped studies")
+    options.add_argument("--name", help="name in the storage; default: that of the study file")
+    add_overrides(options, "target.examples=400 (a TOML value)")
+
+
+def _add_limits(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--trials", type=count, metavar="N", help="trials in all; default: the study file's"
+    )
+    options.add_argument(
+        "--gpu-hours",
+        type=_positive,
+        metavar="H",
+        help="device time of all trials in all, over all workers and runs; on a CPU a worker's",
+    )
+    options.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="as in 12h or 30min: the time in which any worker is there, over all runs",
+    )
+
+
+def _add_workers(options: argparse.ArgumentParser) -> None:
+    options.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="processes on this machine, default: 1; with --launcher ray actors, default: as many "
+        "as the cluster has room for",
+    )
+    options.add_argument(
+        "--workers-per-gpu",
+        type=count,
+        metavar="K",
+        help="without --workers: K on each CUDA device, for encoders that do not fill one",
+    )
+    options.add_argument(
+        "--launcher",
+        choices=("local", "ray"),
+        default="local",
+        help="where the workers are: on this machine (default), or on a Ray cluster (waits for "
+        "them); Slurm and Kubernetes need no launcher, see search/README.md",
+    )
+    options.add_argument(
+        "--address",
+        dest="ray_address",
+        metavar="HOST:PORT",
+        help="with --launcher ray: the cluster to join; default: start one on this machine",
+    )
+    options.add_argument(
+        "--end",
+        action="store_true",
+        help="with --launcher ray: end the study's workers on the cluster, trials go back",
+    )
+    # Of a further worker, which its run starts (`search.command_line.worker_options`).
+    options.add_argument("--fellow", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--device-share", type=float, default=1.0, help=argparse.SUPPRESS)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
+
+
+def _duration(text: str) -> float:
+    """Seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", text.replace(" ", ""))
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(
+            f"expected a time as in 12h, 30min or 90s, found {text!r}"
+        )
+    return float(found[1]) * _SECONDS[found[2]]

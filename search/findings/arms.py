@@ -1,0 +1,96 @@
+"""The arms of a study: how many recipes each has, its best one, and what that gains."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from optuna.study import Study
+
+from objectives.gains.transfer_gain import TransferGain
+from search.findings.selection import Standings
+from spaces.studies import NO_INTERMEDIATE
+
+
+@dataclass(frozen=True)
+class BestOfArm:
+    """The leading recipe of an arm; of the arm "none" the tuned baseline.
+
+    Attributes:
+        trial: Number of its first trial.
+        task: Its intermediate task or mixture; empty in the arm "none".
+        gain: Its scores.
+    """
+
+    trial: int
+    task: str
+    gain: TransferGain
+
+
+@dataclass(frozen=True)
+class ArmSummary:
+    """One arm of a study; gains are percentage points, on the languages that are judged.
+
+    Attributes:
+        arm: none, general, biomedical, legal or mixed.
+        recipes: Number of recipes that are finished.
+        best: Its leading recipe; None while it has none.
+        by_language: (task, language) -> gain of `best` over the tuned baseline.
+        tuned_gain: Gain of `best` over the tuned baseline, all target tasks together.
+        mean_paired_gain: Mean over its recipes, each against its own baseline.
+    """
+
+    arm: str
+    recipes: int
+    best: BestOfArm | None = None
+    by_language: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    tuned_gain: float = math.nan
+    mean_paired_gain: float = math.nan
+
+
+def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary]:
+    """One summary per arm, in the order given.
+
+    Args:
+        standings: Of the study.
+        arms: Its arms.
+    """
+    languages, tuned = standings.judged_on, standings.baseline
+    summaries = []
+    for arm in arms:
+        mine = [recipe for recipe in standings.leaders if recipe.arm == arm]
+        best = _best(standings, arm)
+        if best is None or tuned is None:
+            summaries.append(ArmSummary(arm, len(mine)))
+            continue
+        zero = tuned.gain.by_language()
+        paired = [recipe.gain.overall_paired_gain(languages) for recipe in mine]
+        summaries.append(
+            ArmSummary(
+                arm=arm,
+                recipes=len(mine),
+                best=best,
+                by_language={cell: x - zero[cell] for cell, x in best.gain.by_language().items()},
+                tuned_gain=best.gain.overall_gain(languages) - tuned.gain.overall_gain(languages),
+                mean_paired_gain=fmean(paired) if paired else math.nan,
+            )
+        )
+    return summaries
+
+
+def trial_counts(study: Study) -> Mapping[str, int]:
+    """State of a trial in lower case -> number of trials, without zeros."""
+    return Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
+
+
+def _best(standings: Standings, arm: str) -> BestOfArm | None:
+    if arm == NO_INTERMEDIATE:
+        tuned = standings.baseline
+        return None if tuned is None else BestOfArm(tuned.first.number, "", tuned.gain)
+    leader = standings.leader_of(arm)
+    if leader is None:
+        return None
+    return BestOfArm(leader.first.number, leader.task, leader.gain)

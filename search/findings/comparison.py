@@ -1,0 +1,343 @@
+"""Two studies of one storage side by side: what differs, what either found, what either cost.
+
+Gains are percentage points over each study's own tuned baseline, on its own target languages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from objectives.gains.intervals import Verdict
+from search.findings.arms import summarize_arms
+from search.findings.judging import CellVerdict, JudgedGain
+from search.findings.recommendation import Evidence, best_confirmed, best_of_search
+from search.findings.selection import standings_of
+from search.findings.stage_costs import study_cost
+from search.studies.stored_study import StoredStudy, open_stored_study
+from spaces.errors import SpecError
+
+T = TypeVar("T")
+Both = tuple[T, T]
+"""One of each study, in the order given."""
+
+_SHOWN_FIELDS = ("gain", "low", "high", "seeds", "examples", "score", "against")
+
+
+@dataclass(frozen=True)
+class ComparedStudy:
+    """What a study is about.
+
+    Attributes:
+        name: Name in the storage.
+        question: The question of its file.
+        pocket: Whether its figures are of the pocket corpora, and must be named so.
+    """
+
+    name: str
+    question: str
+    pocket: bool
+
+
+@dataclass(frozen=True)
+class ComparedArm:
+    """What a study's search found in one arm, on validation splits.
+
+    Attributes:
+        recipes: Number of recipes that are finished.
+        tuned_gain: Gain of its leading recipe over the tuned baseline; None while it has none.
+        seeds: Number of seeds of its leading recipe.
+        trial: Number of that recipe's first trial; None while it has none.
+        best: Intermediate task of that recipe; empty in the arm "none".
+    """
+
+    recipes: int
+    tuned_gain: float | None
+    seeds: int
+    trial: int | None
+    best: str
+
+
+@dataclass(frozen=True)
+class ComparedGain:
+    """A judged gain, and its verdict where it may be given.
+
+    Attributes:
+        gain: What was judged.
+        verdict: None where nothing is confirmed: a verdict by the scores that a recipe was chosen
+            by says nothing.
+    """
+
+    gain: JudgedGain
+    verdict: Verdict | None
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        fields = {k: v for k, v in self.gain.as_json().items() if k in _SHOWN_FIELDS}
+        return fields | {"verdict": None if self.verdict is None else str(self.verdict)}
+
+
+@dataclass(frozen=True)
+class BestRecipe:
+    """The best recipe of a study.
+
+    Attributes:
+        trial: Number of its first trial.
+        recipe: Its choices, in words.
+        split: Split that its gain is of: test where both studies are confirmed, else validation.
+        confirmed: Whether a confirmation found the gain.
+        found: Its gain over all target tasks.
+    """
+
+    trial: int
+    recipe: str
+    split: str
+    confirmed: bool
+    found: ComparedGain
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, the gain's fields beside the others."""
+        fields = {"trial": self.trial, "recipe": self.recipe, "split": self.split}
+        return {**fields, "confirmed": self.confirmed, **self.found.as_json()}
+
+
+@dataclass(frozen=True)
+class ComparedCell:
+    """The best recipes' gains in a target task and language that both studies have.
+
+    Attributes:
+        task: Target task.
+        language: ISO 639-3.
+        gains: Gain of either best recipe.
+        difference: The second gain less the first, percentage points.
+    """
+
+    task: str
+    language: str
+    gains: Both[ComparedGain]
+    difference: float
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        gains = [gain.as_json() for gain in self.gains]
+        fields = {"task": self.task, "language": self.language}
+        return {**fields, "gains": gains, "difference": self.difference}
+
+
+@dataclass(frozen=True)
+class ComparedCost:
+    """What a study cost.
+
+    Attributes:
+        complete_trials: Number of complete trials.
+        updates_trained: Optimizer steps that these trained.
+        seconds_trained: Wall seconds of training and scoring.
+        seconds_asked_for: Wall seconds, had trials shared nothing.
+        seconds_elsewhere: Wall seconds of trials that did not complete.
+    """
+
+    complete_trials: int
+    updates_trained: int
+    seconds_trained: float
+    seconds_asked_for: float
+    seconds_elsewhere: float
+
+
+@dataclass(frozen=True)
+class StudyComparison:
+    """Two studies side by side.
+
+    Attributes:
+        studies: What they are about.
+        warnings: Why they cannot be compared, or only in part.
+        differences: Dotted name of a field that defines a study -> its two values.
+        arms: Arm -> what either search found in it; None where a study has not the arm.
+        best: Their best recipes.
+        languages: Those recipes' gains in each target task and language that both studies have.
+        cost: What either cost.
+    """
+
+    studies: Both[ComparedStudy]
+    warnings: tuple[str, ...]
+    differences: Mapping[str, Both[Any]]
+    arms: Mapping[str, Both[ComparedArm | None]]
+    best: Both[BestRecipe]
+    languages: tuple[ComparedCell, ...]
+    cost: Both[ComparedCost]
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, pairs as lists of two."""
+        return {
+            "studies": [asdict(study) for study in self.studies],
+            "warnings": list(self.warnings),
+            "differences": {name: list(values) for name, values in self.differences.items()},
+            "arms": {
+                name: [arm and asdict(arm) for arm in arms] for name, arms in self.arms.items()
+            },
+            "best": [best.as_json() for best in self.best],
+            "languages": [cell.as_json() for cell in self.languages],
+            "cost": [asdict(cost) for cost in self.cost],
+        }
+
+
+def compare_stored(storage: str, names: Both[str]) -> StudyComparison:
+    """Two studies of a storage side by side.
+
+    Args:
+        storage: URL of the storage.
+        names: Their names, or the files that they were made from.
+
+    Raises:
+        UnknownNameError: The storage has no such study.
+        SpecError: Both names are of the same study.
+        StorageError: A study has no complete trial.
+    """
+    first, second = (open_stored_study(storage, name) for name in names)
+    if first.name == second.name:
+        raise SpecError("compare", "two studies", f"{first.name!r} twice")
+    return compare_studies(first, second)
+
+
+def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
+    """Two studies side by side.
+
+    Gains are those of test splits where both are confirmed, else those that the searches saw.
+
+    Raises:
+        StorageError: A study has no complete trial.
+    """
+    warnings = _warnings(first, second)
+    confirmed = best_confirmed(first), best_confirmed(second)
+    if confirmed[0] is not None and confirmed[1] is not None:
+        best = confirmed[0], confirmed[1]
+    else:
+        best = best_of_search(first), best_of_search(second)
+        if any(confirmed):
+            warnings.append("only one of them is confirmed, so both gains are those of the search")
+    arms = _arms(first), _arms(second)
+    return StudyComparison(
+        studies=(_about(first), _about(second)),
+        warnings=tuple(warnings),
+        differences=_differences(_defining(first), _defining(second)),
+        arms={name: (arms[0].get(name), arms[1].get(name)) for name in {**arms[0], **arms[1]}},
+        best=(_best(first, best[0]), _best(second, best[1])),
+        languages=_languages(*best),
+        cost=(_cost(first), _cost(second)),
+    )
+
+
+def _about(results: StoredStudy) -> ComparedStudy:
+    return ComparedStudy(results.name, results.spec.question, results.is_pocket)
+
+
+def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
+    found = []
+    if first.is_pocket != second.is_pocket:
+        found.append("one is of the pocket corpora, the other of real ones")
+    mine, theirs = (set(results.spec.target.tasks) for results in (first, second))
+    if mine != theirs:
+        found.append(
+            f"their target tasks differ ({', '.join(sorted(mine))}; "
+            f"{', '.join(sorted(theirs))}), so that gains of all together do not compare"
+        )
+    for name in sorted(mine & theirs):
+        metrics = [str(results.catalogue[name].metric) for results in (first, second)]
+        if metrics[0] != metrics[1]:
+            found.append(f"{name} is scored by {metrics[0]} and by {metrics[1]}")
+    corpora = [results.definition.corpora for results in (first, second)]
+    shared = corpora[0].keys() & corpora[1].keys()
+    if others := sorted(name for name in shared if corpora[0][name] != corpora[1][name]):
+        have = "split has" if len(others) == 1 else "splits have"
+        more = ", ..." * (len(others) > 3)
+        found.append(f"{len(others)} {have} other content ({', '.join(others[:3])}{more})")
+    judged = [standings_of(results).judged_on for results in (first, second)]
+    if mine & theirs and not judged[0] & judged[1]:
+        found.append("they have no target language in common")
+    return found
+
+
+def _defining(results: StoredStudy) -> dict[str, Any]:
+    """Dotted names of what defines a study, as far as people chose it."""
+    definition = results.definition
+    fields = _flat(definition.spec)
+    fields["backbone"] = list(results.spec.backbone)
+    fields["encoders"] = sorted(key[:8] for key in definition.backbones.values())
+    fields["data"] = definition.source
+    fields["precision"] = definition.precision
+    return fields
+
+
+def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        flat |= (
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
+    return flat
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Both[Any]]:
+    return {
+        name: (first.get(name), second.get(name))
+        for name in sorted(first.keys() | second.keys())
+        if first.get(name) != second.get(name)
+    }
+
+
+def _arms(results: StoredStudy) -> dict[str, ComparedArm]:
+    return {
+        arm.arm: ComparedArm(
+            recipes=arm.recipes,
+            tuned_gain=None if math.isnan(arm.tuned_gain) else arm.tuned_gain,
+            seeds=arm.best.gain.seeds if arm.best else 0,
+            trial=arm.best.trial if arm.best else None,
+            best=arm.best.task if arm.best else "",
+        )
+        for arm in summarize_arms(standings_of(results), results.spec.arms)
+    }
+
+
+def _best(results: StoredStudy, evidence: Evidence) -> BestRecipe:
+    recipe = next(x for x in results.recipes if x.first.number == evidence.trial)
+    return BestRecipe(
+        trial=evidence.trial,
+        recipe=recipe.in_words,
+        split=evidence.split,
+        confirmed=evidence.confirmation is not None,
+        found=_gain(evidence, evidence.verdict.gain),
+    )
+
+
+def _gain(evidence: Evidence, gain: JudgedGain) -> ComparedGain:
+    return ComparedGain(gain, gain.verdict if evidence.confirmation is not None else None)
+
+
+def _languages(first: Evidence, second: Evidence) -> tuple[ComparedCell, ...]:
+    mine, theirs = _cells(first), _cells(second)
+    return tuple(
+        ComparedCell(
+            task=task,
+            language=language,
+            gains=(_gain(first, cell.gain), _gain(second, theirs[task, language].gain)),
+            difference=theirs[task, language].gain.points - cell.gain.points,
+        )
+        for (task, language), cell in mine.items()
+        if (task, language) in theirs
+    )
+
+
+def _cells(evidence: Evidence) -> dict[tuple[str, str], CellVerdict]:
+    return {(cell.task, cell.language): cell for cell in evidence.verdicts.cells}
+
+
+def _cost(results: StoredStudy) -> ComparedCost:
+    cost = study_cost(results.ledger, results.name)
+    return ComparedCost(
+        complete_trials=cost.trials,
+        updates_trained=cost.trained.updates,
+        seconds_trained=cost.trained.seconds,
+        seconds_asked_for=cost.asked.seconds,
+        seconds_elsewhere=cost.spent_elsewhere.seconds,
+    )

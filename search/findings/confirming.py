@@ -1,0 +1,228 @@
+"""Confirming: the leaders of a search are planned, trained with fresh seeds, and judged.
+
+The plan is in the ledger before anything is scored on a test split, so that nobody can peek and
+choose again. What a confirmation is, once made, is in `confirmation.py`, which needs no torch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from optuna.trial import TrialState
+
+from objectives.data.sources import SourceKind
+from objectives.stages.stage import StageProgress
+from search.command_line.next_commands import next_command
+from search.command_line.options import CONFIRMED_RECIPES, CONFIRMED_SEEDS
+from search.findings.confirmation import (
+    ConfirmationPlan,
+    ConfirmationResult,
+    Look,
+    PlannedRecipe,
+)
+from search.findings.judging import judge_gains
+from search.findings.selection import Standings, judged_languages, rank_recipes
+from search.studies.recipes import FinishedRecipe, finished_recipes
+from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from spaces.errors import Interrupted, SpecError, StorageError
+from spaces.studies import NO_INTERMEDIATE
+from storage.tables import PairedScore
+
+
+@dataclass(frozen=True)
+class ConfirmRequest:
+    """Which study to confirm, and how thoroughly.
+
+    Attributes:
+        study: The study, its data and its encoder.
+        recipes: Number of recipes to confirm; None for that of a look that is there, else 3.
+        seeds: Number of fresh seeds of each; None for that of a look that is there, else 5.
+        again: Whether to look at the test splits once more after a finished look.
+    """
+
+    study: ReopenRequest
+    recipes: int | None = None
+    seeds: int | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class ConfirmedStudy:
+    """A study and its finished confirmation.
+
+    Attributes:
+        name: Name of the study in its storage.
+        is_pocket: Whether its figures are of the pocket corpora, and must be named so.
+        look: The look at its test splits, which has its result.
+    """
+
+    name: str
+    is_pocket: bool
+    look: Look
+
+
+def confirm_study(
+    request: ConfirmRequest,
+    on_stage: Callable[[StageProgress], None],
+    on_recipe: Callable[[str], None],
+) -> ConfirmedStudy:
+    """Confirm a study, go on with a confirmation that was begun, or read one that is finished.
+
+    Args:
+        request: Which study, and how thoroughly.
+        on_stage: Called at every update of a training; what it raises ends the confirmation,
+            and the next call goes on.
+        on_recipe: Called with a line for people as each recipe begins.
+
+    Raises:
+        UnknownNameError: The storage has no such study.
+        StorageError: The search still runs or has nothing to confirm; or its data, encoder or
+            precision is another now.
+        SpecError: It was confirmed before with other sizes, and this would be another look.
+        Interrupted: `on_stage` raised it.
+    """
+    reopened = reopen_study(request.study, on_stage)
+    look = _begin(reopened, request)
+    if look.result is None:
+        try:
+            look = _finish(reopened, look, on_recipe)
+        except Interrupted as error:
+            command = next_command("confirm", reopened.address)
+            raise Interrupted(str(error), advice=f"`{command}` goes on") from error
+    is_pocket = reopened.objective.corpora.source.kind is SourceKind.POCKET
+    return ConfirmedStudy(reopened.study.study_name, is_pocket, look)
+
+
+def plan_confirmation(
+    study: str, standings: Standings, recipes: int, seeds: Sequence[int]
+) -> ConfirmationPlan:
+    """Choose what is to be confirmed: the leader of each arm, then the next best of any.
+
+    Args:
+        study: Name of the study.
+        standings: Of its search.
+        recipes: Number of recipes to confirm.
+        seeds: Fresh seeds.
+
+    Raises:
+        StorageError: No recipe with an intermediate task is finished.
+    """
+    tuned = standings.baseline
+    leading = [recipe for recipe in standings.leaders if recipe.arm != NO_INTERMEDIATE]
+    if tuned is None or not leading:
+        raise StorageError(
+            f"study {study!r}",
+            "a complete trial with an intermediate task",
+            "none",
+            "go on with the search",
+        )
+    chosen = _chosen(leading, recipes)
+    return ConfirmationPlan(
+        recipes=tuple(PlannedRecipe(x.first.number, x.arm, x.task, x.in_words) for x in chosen),
+        baseline_trial=tuned.first.number,
+        seeds=tuple(seeds),
+        trials_of_the_search=sum(len(recipe.trials) for recipe in standings.leaders),
+        aggregate=tuned.gain.aggregate,
+    )
+
+
+def _begin(reopened: ReopenedStudy, request: ConfirmRequest) -> Look:
+    """The look to go on with, to show or to make.
+
+    Raises:
+        StorageError: The search still runs or has nothing to confirm.
+        SpecError: It was confirmed before with other sizes, and this would be another look.
+    """
+    study, ledger = reopened.study, reopened.objective.ledger
+    looks = [Look.from_stored(kept) for kept in ledger.confirmations(study.study_name)]
+    if looks and (looks[-1].result is None or not request.again):
+        _check_sizes(study.study_name, looks[-1], request)
+        return looks[-1]
+    if running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        raise StorageError(
+            f"study {study.study_name!r}",
+            "a search that has ended",
+            f"{len(running)} running trial(s)",
+            "stop its workers or wait for them",
+        )
+    plan = _plan(reopened, request)
+    kept = ledger.begin_confirmation(study.study_name, len(looks) + 1, plan.as_json())
+    return Look.from_stored(kept)
+
+
+def _check_sizes(study: str, look: Look, request: ConfirmRequest) -> None:
+    plan = look.plan
+    planned = len(plan.recipes), len(plan.seeds)
+    if (request.recipes or planned[0], request.seeds or planned[1]) != planned:
+        raise SpecError(
+            f"study {study!r}",
+            found=f"its test splits were read on {look.begun_at[:10]} for {planned[0]} recipes "
+            f"and {planned[1]} seeds, and what is chosen after that is confirmed no more",
+            advice="leave --top and --seeds out to see it, or look again with --again, which "
+            "every report will say",
+        )
+
+
+def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
+    objective, study = reopened.objective, reopened.study
+    spec, catalogue = objective.spec, objective.catalogue
+    recipes = finished_recipes(study, objective.ledger, spec.target.aggregate)
+    looks = objective.ledger.pairs(study.study_name, "test").values()
+    first = _first_fresh_seed([*(recipe.gain.pairs for recipe in recipes), *looks])
+    plan = plan_confirmation(
+        study.study_name,
+        rank_recipes(recipes, spec, catalogue),
+        request.recipes or CONFIRMED_RECIPES,
+        range(first, first + (request.seeds or CONFIRMED_SEEDS)),
+    )
+    # Before anything is written down: a split that is missing must not use up the look.
+    backbone = objective.backbone(spec.backbone[0])
+    for route in reopened.recipe(plan.recipes[0].trial).routes:
+        for language in spec.scored_languages(catalogue[route.target.task]):
+            objective.corpora.confirmation(backbone, route.target, language)
+    return plan
+
+
+def _first_fresh_seed(used: Sequence[Sequence[PairedScore]]) -> int:
+    return max((pair.seed for pairs in used for pair in pairs), default=-1) + 1
+
+
+def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecipe]:
+    """The best of each arm, then the next best of any."""
+    arms = {recipe.arm: recipe for recipe in reversed(leading)}
+    first = [recipe for recipe in leading if arms[recipe.arm] is recipe]
+    rest = [recipe for recipe in leading if arms[recipe.arm] is not recipe]
+    return (first + rest)[:count]
+
+
+def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None]) -> Look:
+    """Train what is planned, score it on the test splits, and keep the verdicts."""
+    objective, name, plan = reopened.objective, reopened.study.study_name, look.plan
+    tuned = reopened.recipe(plan.baseline_trial)
+    started = time.perf_counter()
+    gains = {}
+    for place, chosen in enumerate(plan.recipes, start=1):
+        recipe = reopened.recipe(chosen.trial)
+        routes = tuple(
+            replace(route, reference=of_tuned.target)
+            for route, of_tuned in zip(recipe.routes, tuned.routes, strict=True)
+        )
+        recipe = replace(
+            recipe, routes=routes, seeds=plan.seeds, reference_backbone=tuned.backbone
+        )
+        on_recipe(f"recipe {place} of {len(plan.recipes)}: {chosen.in_words}")
+        gain = objective(recipe, lambda index, found: True, lambda run: None, confirms=True)
+        objective.ledger.record_trial(name, chosen.trial, gain.pairs)
+        gains[chosen.trial] = gain
+    ledger, catalogue = objective.ledger, objective.catalogue
+    languages = judged_languages(objective.spec, catalogue)
+    result = ConfirmationResult(
+        verdicts=judge_gains(gains, ledger, catalogue, languages),
+        paired=judge_gains(gains, ledger, catalogue, languages, "baseline"),
+        seconds=time.perf_counter() - started,
+    )
+    ledger.finish_confirmation(name, look.number, result.as_json())
+    # Another process may have finished it first; what is kept counts.
+    return Look.from_stored(ledger.confirmations(name)[look.number - 1])

@@ -1,0 +1,197 @@
+"""How a study stands: who works at it, how far it is, and what went wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.findings.arms import trial_counts
+from search.studies.stored_study import StoredStudy
+from search.studies.trial_notes import TrialNotes
+from storage.leases import Holder, Leases
+from storage.slots import Slots
+from storage.workers import Activity, LiveWorker, Workers
+
+SHOWN_REASONS = 5
+
+
+@dataclass(frozen=True)
+class SlotCounts:
+    """How far a study is; all are numbers of trials.
+
+    Attributes:
+        asked: Trials that the study is to have.
+        done: Trials that are done.
+        running: Trials that a worker is at.
+        left: Trials that nobody has begun.
+    """
+
+    asked: int
+    done: int
+    running: int
+    left: int
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """One worker of a study.
+
+    Attributes:
+        worker: Identity of its process (`storage.processes.process_identity`).
+        device: Name of its device, for people.
+        silent: Whether it is dead or cut off.
+        silent_seconds: Seconds since its last sign of life.
+        activity: What it does.
+    """
+
+    worker: str
+    device: str
+    silent: bool
+    silent_seconds: float
+    activity: Activity
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, the activity's fields beside the others."""
+        fields = asdict(self)
+        del fields["activity"]
+        return {**fields, **asdict(self.activity)}
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """A stage that a worker trains now.
+
+    Attributes:
+        stage_key: Content address of the stage.
+        holder: Who trains it, how far that is, and how long its lease holds.
+    """
+
+    stage_key: str
+    holder: Holder
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types, the holder's fields beside the key."""
+        return {"stage_key": self.stage_key, **asdict(self.holder)}
+
+
+@dataclass(frozen=True)
+class FailedTrial:
+    """A trial without a value.
+
+    Attributes:
+        trial: Its number.
+        failure: Kind of failure.
+        reason: What went wrong, in words; empty where none was kept.
+    """
+
+    trial: int
+    failure: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """How a study stands; times in seconds.
+
+    Attributes:
+        study: Name of the study in its storage.
+        data: Where its corpora come from.
+        trials: How far it is.
+        states: State of Optuna's trials -> number of trials.
+        workers: Its workers, dead ones that nobody has replaced among them.
+        stages: Stages that its workers train now.
+        failures: Kind of failure -> number of trials.
+        reasons: The latest failures, in order.
+        retries: Number of trials that try a lost or failed one again.
+        active_seconds: Time with at least one worker there.
+        device_seconds: Time of devices that trials took.
+        seconds_left: Time until it is done at the pace so far; None while unknown.
+        outbox: Number of results that dead processes of this machine could not deliver.
+        stopped: Why a worker stopped the study for all; empty where none did.
+    """
+
+    study: str
+    data: str
+    trials: SlotCounts
+    states: Mapping[str, int]
+    workers: tuple[WorkerStatus, ...]
+    stages: tuple[StageStatus, ...]
+    failures: Mapping[str, int]
+    reasons: tuple[FailedTrial, ...]
+    retries: int
+    active_seconds: float
+    device_seconds: float
+    seconds_left: float | None
+    outbox: int
+    stopped: str
+
+    def as_json(self) -> dict[str, Any]:
+        """In JSON's types."""
+        return {
+            "study": self.study,
+            "data": self.data,
+            "trials": asdict(self.trials),
+            "states": dict(self.states),
+            "workers": [worker.as_json() for worker in self.workers],
+            "stages": [stage.as_json() for stage in self.stages],
+            "failures": dict(self.failures),
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "retries": self.retries,
+            "active_seconds": self.active_seconds,
+            "device_seconds": self.device_seconds,
+            "seconds_left": self.seconds_left,
+            "outbox": self.outbox,
+            "stopped": self.stopped,
+        }
+
+
+def study_status(results: StoredStudy) -> StudyStatus:
+    """How a study stands now."""
+    storage = results.storage
+    leases = Leases(storage.engine)
+    slots = Slots(storage.engine, leases, results.name)
+    directory = Workers(storage.engine, results.name)
+    account, workers = directory.account(), directory.all()
+    trials = results.study.get_trials(deepcopy=False)
+    opened = slots.open_slots()
+    done, asked = slots.count_done(), max(account.trials, slots.count_done())
+    running = sum(slot.holder is not None for slot in opened)
+    of_slots = {slot.lease_key for slot in opened}
+    names = {worker.worker for worker in workers}
+    notes = {trial.number: TrialNotes.of(trial) for trial in trials}
+    failed = [
+        FailedTrial(number, each.failure, each.reason)
+        for number, each in notes.items()
+        if each.failure
+    ]
+    seconds_left = None
+    if done and asked > done and not all(worker.is_silent for worker in workers):
+        seconds_left = account.active_seconds / done * (asked - done)
+    return StudyStatus(
+        study=results.name,
+        data=results.study.user_attrs["data"],
+        trials=SlotCounts(asked, done, running, asked - done - running),
+        states=trial_counts(results.study),
+        workers=tuple(map(_worker_status, workers)),
+        stages=tuple(
+            StageStatus(key, holder)
+            for key, holder in leases.held().items()
+            if key not in of_slots and holder.owner in names
+        ),
+        failures=Counter(str(each.failure) for each in failed),
+        reasons=tuple(failed[-SHOWN_REASONS:]),
+        retries=sum(each.retry_of is not None for each in notes.values()),
+        active_seconds=account.active_seconds,
+        device_seconds=account.device_seconds,
+        seconds_left=seconds_left,
+        outbox=len(storage.outbox.left()),
+        stopped=account.stop_reason,
+    )
+
+
+def _worker_status(worker: LiveWorker) -> WorkerStatus:
+    return WorkerStatus(
+        worker.worker, worker.device, worker.is_silent, worker.silent_seconds, worker.activity
+    )

@@ -1,0 +1,79 @@
+"""Verdicts and confirmations as sentences, the same on page, card, note and terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from objectives.gains.intervals import Verdict
+from objectives.gains.transfer_gain import in_points
+from search.findings.confirmation import Look
+from search.findings.judging import JudgedGain, RecipeVerdict
+from spaces.studies import Aggregate
+
+MARKS = {Verdict.HELPS: " helps", Verdict.HURTS: " hurts", Verdict.UNDECIDED: ""}
+"""What follows an interval in a table of many, where most verdicts are undecided."""
+
+
+def with_interval(gain: JudgedGain) -> str:
+    """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
+    if gain.low is None or gain.high is None:
+        return f"{in_points(gain.points)} (no interval)"
+    return f"{in_points(gain.points)} [{in_points(gain.low)}, {in_points(gain.high)}]"
+
+
+def verdict_line(verdict: RecipeVerdict, name: str) -> str:
+    """The verdict on a whole recipe in a sentence.
+
+    Args:
+        verdict: On the recipe.
+        name: The recipe's name for people, as in `trial 7 (sst2)`.
+    """
+    words = {
+        Verdict.HELPS: "helps",
+        Verdict.HURTS: "hurts",
+        Verdict.UNDECIDED: "makes no reliable difference",
+    }
+    gain = verdict.gain
+    line = f"{name} {words[gain.verdict]}: {with_interval(gain)} points"
+    n = f"{gain.seeds} seeds, {gain.examples:,} examples"
+    if gain.verdict is Verdict.UNDECIDED and gain.detectable is not None:
+        return f"{line} ({n}; minimum detectable effect {gain.detectable:.1f} points)"
+    return f"{line} ({n})"
+
+
+def confirmation_lines(look: Look) -> list[str]:
+    """A finished confirmation in words, its heading first; of an unfinished one, that it began."""
+    when, plan = look.begun_at[:10], look.plan
+    if look.result is None:
+        return [f"confirmation begun on {when}, not finished: search.confirm goes on with it"]
+    number = "" if look.number == 1 else f", look {look.number} at the test splits"
+    head = (
+        f"confirmed on {when}{number}: test splits, fresh seeds {_range(plan.seeds)}, against "
+        f"the tuned baseline of trial {plan.baseline_trial}"
+    )
+    verdicts = look.result.verdicts
+    lines = [head, *(f"  {verdict_line(x, plan.names[x.trial])}" for x in verdicts.recipes)]
+    note = aggregate_note(plan.aggregate, len({cell.task for cell in verdicts.cells}))
+    return [*lines, f"  {note}"] if note else lines
+
+
+def aggregate_note(aggregate: Aggregate, targets: int) -> str:
+    """That verdicts are on the mean over target tasks, where the study goes by something else.
+
+    A median or minimum over tasks is no sum of gains, so neither its variance nor its
+    distribution is known.
+
+    Args:
+        aggregate: `target.aggregate` of the study.
+        targets: Number of its target tasks.
+    """
+    if targets < 2 or aggregate is Aggregate.MEAN:
+        return ""
+    return (
+        f"verdicts are on the mean gain over the {targets} target tasks, though the study chose "
+        f"its recipes by the {aggregate}"
+    )
+
+
+def _range(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0])

@@ -1,0 +1,74 @@
+"""What `search.status` shows people: the status of a study as lines."""
+
+from __future__ import annotations
+
+from search.command_line.next_commands import StudyAddress, next_command
+from search.command_line.words import in_hours
+from search.findings.study_status import StageStatus, StudyStatus, WorkerStatus
+
+
+def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
+    """A status as lines for a person.
+
+    Args:
+        status: Of the study.
+        address: How commands reach the study.
+    """
+    trials = status.trials
+    left = f"{trials.left} to come" if trials.left or trials.running else "done"
+    if status.seconds_left is not None:
+        left += f", about {in_hours(status.seconds_left)} at this pace"
+    lines = [
+        f"{status.study} ({status.data}): {trials.done} of {trials.asked} trials, "
+        f"{trials.running} running, {left}",
+        f"used: {in_hours(status.active_seconds)} with a worker there, "
+        f"{in_hours(status.device_seconds)} of devices",
+        *map(_worker_line, status.workers),
+    ]
+    if not status.workers:
+        lines.append(f"no worker is there; start one with {next_command('run', address)}")
+    lines += map(_stage_line, status.stages)
+    if status.failures:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(status.failures.items()))
+        lines.append(f"attempts without a value: {kinds}; retries: {status.retries}")
+    lines += [
+        f"  trial {x.trial} {x.failure}: {' '.join(x.reason.split())}" for x in status.reasons
+    ]
+    if status.outbox:
+        lines.append(
+            f"outbox: {status.outbox} results of dead workers of this machine wait for its "
+            f"next worker"
+        )
+    if status.stopped:
+        lines.append(f"the study was stopped last because {status.stopped}")
+    return lines
+
+
+def _worker_line(worker: WorkerStatus) -> str:
+    machine, pid = _machine_and_pid(worker.worker)
+    activity = worker.activity
+    at = activity.doing
+    if activity.slot is not None:
+        at = f"slot {activity.slot}, {at}"
+        if activity.total:
+            at += f", {activity.done} of {activity.total}"
+    seen = f"seen {worker.silent_seconds:.0f} s ago"
+    if worker.silent:
+        seen = f"silent for {in_hours(worker.silent_seconds)}: dead or cut off"
+    return f"worker {pid} on {machine}, {worker.device}: {at} ({seen})"
+
+
+def _stage_line(stage: StageStatus) -> str:
+    machine, pid = _machine_and_pid(stage.holder.owner)
+    return (
+        f"stage {stage.stage_key[:12]} is trained by {pid} on {machine}, "
+        f"{stage.holder.done} of {stage.holder.total} updates, its lease holds "
+        f"{stage.holder.seconds_left:.0f} s more"
+    )
+
+
+def _machine_and_pid(identity: str) -> tuple[str, str]:
+    """Of a process's identity, which is machine, namespace, process number and start."""
+    machine, _, rest = identity.partition("/")
+    _, pid, _ = rest.rsplit("/", 2)
+    return machine, pid

@@ -1,0 +1,312 @@
+"""Opening a study: created with what defines it, or gone on with if that is still the same."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import optuna
+from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
+from optuna.study import Study
+from optuna.trial import TrialState
+from pydantic import BaseModel
+
+from objectives.data.sources import DataSource, SourceKind, choose_source
+from objectives.data.study_corpora import StudyCorpora
+from objectives.hardware import choose_hardware
+from objectives.stages.stage import StageProgress
+from objectives.transfer import TransferObjective
+from search.command_line.options import default_cache
+from search.studies.definition import StudyDefinition, check_same
+from search.studies.study_file import StudyFile
+from spaces.catalogue import Catalogue
+from spaces.dimensions import SearchSpace, search_space
+from spaces.errors import StorageError
+from spaces.pocket_twin import pocket_twin
+from spaces.studies import StudySpec
+from spaces.study_checks import check_layers, check_sizes, check_study
+from storage.checkpoints import CheckpointCache
+from storage.leases import LEASE_SECONDS, Leases
+from storage.ledger import Ledger
+from storage.optuna_internals import study_id_of
+from storage.patient_storage import SharedStorage
+from storage.slots import Slots
+from storage.workers import Workers
+
+# What may differ between two runs of one study: a longer run is the same experiment.
+FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks", "claims"})
+# What of them a study is opened again with, where its file is not at hand.
+KEPT_FIELDS = frozenset({"question", "backbone", "tasks", "claims"})
+
+
+@dataclass(frozen=True)
+class AskedStudy:
+    """A study asked of a source of data.
+
+    Attributes:
+        spec: The study, with the encoder that was asked for; a pocket twin on pocket corpora.
+        catalogue: All known tasks, the study's own among them.
+        source: Where the corpora come from, and why.
+    """
+
+    spec: StudySpec
+    catalogue: Catalogue
+    source: DataSource
+
+    @property
+    def data(self) -> str:
+        """The value of `--data` that names the same source wherever the command is run."""
+        if self.source.kind is SourceKind.LOCAL:
+            return os.pathsep.join(map(str, self.source.folders))
+        return self.source.kind.value
+
+
+@dataclass(frozen=True)
+class TrainingSite:
+    """Where a study's recipes are trained, and where their checkpoints are kept.
+
+    Attributes:
+        storage: URL of the storage, which may hold a password.
+        cache: Folder or URL of checkpoints; None for the place beside the storage.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto (that of the study, where it has begun), float32 or bfloat16.
+        cache_limit: Bytes of checkpoints above which the least recently used are removed.
+        lease_seconds: Seconds for which a lease of a stage holds without renewal.
+    """
+
+    storage: str
+    cache: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    cache_limit: int | None = None
+    lease_seconds: float = LEASE_SECONDS
+
+
+def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
+    """A study with the encoder and the data that were asked for.
+
+    Args:
+        file: The study as its file says it.
+        data: Source of the corpora, as `--data` names it.
+        backbone: Encoder to use instead of the file's; None for that one.
+
+    Raises:
+        TransferSearchError: The data are not there.
+    """
+    spec, catalogue = file.spec, file.catalogue
+    backbones = (backbone,) if backbone else spec.backbone
+    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
+    source = choose_source(data, needed, backbones)
+    if source.kind is SourceKind.POCKET:
+        spec = pocket_twin(spec, catalogue, file.overrides)
+        check_study(spec, catalogue)
+    if backbone:
+        spec = spec.model_copy(update={"backbone": (backbone,)})
+    return AskedStudy(spec, catalogue, source)
+
+
+def build_objective(
+    study_name: str,
+    asked: AskedStudy,
+    storage: SharedStorage,
+    site: TrainingSite,
+    on_progress: Callable[[StageProgress], None],
+) -> TransferObjective:
+    """What trains the recipes of a study, with its cache, its ledger and its hardware.
+
+    Args:
+        study_name: Name of the study in the storage. It keeps to the precision it began with.
+        asked: The study and its data.
+        storage: Storage of the study, from `open_storage`.
+        site: Where to train.
+        on_progress: Called at every update; what it raises ends the trial.
+
+    Raises:
+        SpecError: There is no such device or precision.
+        CacheError: The cache cannot be used.
+    """
+    ledger = Ledger(storage.engine, storage.outbox)
+    leases = Leases(storage.engine, site.lease_seconds)
+    kept = kept_definition(study_name, ledger)
+    precision = kept.precision if kept and site.precision == "auto" else site.precision
+    cache = CheckpointCache(
+        site.cache or default_cache(site.storage),
+        leases,
+        site.cache_limit,
+        lambda: running_since(storage),
+    )
+    return TransferObjective(
+        asked.spec,
+        asked.catalogue,
+        StudyCorpora(asked.spec, asked.catalogue, asked.source),
+        cache,
+        leases,
+        ledger,
+        choose_hardware(site.device, precision),
+        on_progress,
+    )
+
+
+def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchSpace]:
+    """What defines the study of an objective, and its search space.
+
+    Reads all corpora and encoders once, so that what is broken shows before any training.
+
+    Raises:
+        TransferSearchError: A corpus, an encoder or the sizes of corpora are not as expected.
+    """
+    spec, catalogue = objective.spec, objective.catalogue
+    corpora = objective.corpora.fingerprints()
+    sizes = objective.corpora.train_sizes()
+    check_sizes(spec, catalogue, sizes)
+    space = search_space(spec, catalogue, sizes)
+    layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
+    check_layers(spec, catalogue, layers)
+    encoders = {
+        name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
+        for name in spec.backbone
+    }
+    fields = spec.model_dump(mode="json")
+    definition = StudyDefinition(
+        spec={name: value for name, value in fields.items() if name not in FREE_FIELDS},
+        space={name: _jsonable(x) for name, x in asdict(space).items() if name != "backbones"},
+        source=objective.corpora.source.kind.value,
+        corpora=corpora,
+        backbones=encoders,
+        precision=objective.hardware.precision,
+    )
+    return definition, space
+
+
+def kept_definition(study_name: str, ledger: Ledger) -> StudyDefinition | None:
+    """What a study of the storage was made from; None before its first run has begun."""
+    frozen = ledger.frozen_study(study_name)
+    return None if frozen is None else StudyDefinition.from_json(frozen)
+
+
+def running_since(storage: SharedStorage) -> float | None:
+    """When the oldest running trial of any study began, in seconds since 1970; None: none runs.
+
+    A minute early, for clocks that differ.
+    """
+    starts = [
+        trial.datetime_start.timestamp() - 60
+        for study in storage.get_all_studies()
+        for trial in storage.get_all_trials(
+            study_id_of(study), deepcopy=False, states=(TrialState.RUNNING,)
+        )
+        if trial.datetime_start
+    ]
+    return min(starts, default=None)
+
+
+def provenance(objective: TransferObjective) -> dict[str, str]:
+    """What a reader of the study must know, for its user attributes in Optuna."""
+    spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
+    backbones = map(objective.backbone, spec.backbone)
+    encoders = (f"{b.name} {b.revision}".strip() for b in backbones)
+    corpora = {task for task, _, _ in spec.needed_splits(catalogue)}
+    hubs = {name: catalogue[name].hub for name in sorted(corpora)}
+    revisions = [f"{name} {hub.revision or 'unpinned'}" for name, hub in hubs.items() if hub]
+    return {
+        "question": spec.question,
+        "data": str(source),
+        "data_reason": source.reason,
+        "data_revisions": ", ".join(revisions) if source.kind is SourceKind.HUB else "",
+        "selection": spec.selection,
+        "backbone": ", ".join(encoders),
+        "transfer_search_version": importlib.metadata.version("transfer-search"),
+        "optuna_version": optuna.__version__,
+        "study_file": json.dumps(spec.model_dump(mode="json", include=set(KEPT_FIELDS))),
+    }
+
+
+def open_study(
+    study_name: str,
+    storage: SharedStorage,
+    ledger: Ledger,
+    definition: StudyDefinition,
+    about: Mapping[str, str],
+    shown_url: str,
+) -> Study:
+    """Create the study, or open it to go on.
+
+    Args:
+        study_name: Name of the study in the storage.
+        storage: Storage of the study, from `open_storage`.
+        ledger: Ledger in the same database.
+        definition: What the run would make the study from.
+        about: User attributes for people, kept by the run that creates the study.
+        shown_url: URL of the storage without its password, for messages.
+
+    Raises:
+        StorageError: A study of that name was made from something else; says what differs.
+    """
+    pruner = seed_pruner(definition.spec["stop_behind"])
+    try:
+        study = optuna.create_study(
+            study_name=study_name, storage=storage, pruner=pruner, direction="maximize"
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        study = optuna.load_study(study_name=study_name, storage=storage, pruner=pruner)
+        created = False
+    else:
+        # Of a study of that name which was deleted since.
+        ledger.forget_study(study_name)
+        Slots(storage.engine, Leases(storage.engine), study_name).forget()
+        Workers(storage.engine, study_name).forget()
+        created = True
+    is_ours = created or ledger.frozen_study(study_name) is not None
+    if not is_ours and study.get_trials(deepcopy=False):
+        raise StorageError(
+            f"storage {shown_url}",
+            expected="a study made by transfer-search",
+            found=f"study {study_name!r}, which was made by something else",
+            advice="choose another name with --name",
+        )
+    kept = StudyDefinition.from_json(ledger.freeze_study(study_name, definition.as_json()))
+    check_same(study_name, kept, definition, shown_url)
+    if created:
+        for key, value in about.items():
+            study.set_user_attr(key, value)
+        name_metric(study, definition)
+    return study
+
+
+def name_metric(study: Study, definition: StudyDefinition) -> None:
+    """Let dashboards call a study's value by its name, and pocket figures so."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(
+            ["gain on pocket corpora" if definition.source == SourceKind.POCKET else "gain"]
+        )
+
+
+def seed_pruner(p_threshold: float) -> BasePruner:
+    """What says after each seed whether a trial is clearly behind the best one.
+
+    Both have the gains of the same languages in the same seeds, which are compared by pairs.
+
+    Args:
+        p_threshold: Level of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
+    """
+    if not p_threshold:
+        return NopPruner()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return WilcoxonPruner(p_threshold=p_threshold)
+
+
+def _jsonable(value: object) -> object:
+    """Tuples as lists, as they come back from the database."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_jsonable(item) for item in value]
+    return value

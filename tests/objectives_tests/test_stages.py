@@ -1,0 +1,158 @@
+"""Stages: keys that are found again by every later version, and what a known stage costs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from objectives.backbone import Backbone
+from objectives.data.study_corpora import StudyCorpora
+from objectives.hardware import Hardware
+from objectives.stages.stage import StageJob, Start
+from objectives.transfer import TransferObjective
+from spaces.recipe import Method, Part, Recipe, Schedule, Stage
+from storage.fingerprint import fingerprint
+from tests.objectives_tests.toy_study import Outcome, run, trained
+
+CONSTANT: dict[str, Any] = {"task": "deeds", "epochs": 3, "schedule": Schedule.CONSTANT}
+LORA: dict[str, Any] = {"task": "news", "method": Method.LORA, "lora_rank": 4}
+MIXTURE: dict[str, Any] = {
+    "task": "both",
+    "parts": (Part("deeds", 8), Part("acts", 4)),
+    "examples": 12,
+}
+
+
+@pytest.fixture
+def make_job(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, cpu: Hardware
+) -> Callable[[Stage], StageJob]:
+    """Builds the job of a stage, of an encoder that is known by a fixed key."""
+
+    def build(stage: Stage) -> StageJob:
+        backbone = replace(bert, key="b" * 64)
+        examples = tuple(make_corpora().training(bert, stage)) if stage.epochs else ()
+        start = Start("p" * 64, lambda: bert.weights)
+        return StageJob(backbone, stage, start, 7, "intermediate", examples, cpu)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        (CONSTANT, "fe8a7c190c68037d9675b24a57b97594a282f4df43fd3c32a44bfb2f3748995f"),
+        (LORA, "5c1acbcdc4a3711c2995ca2276af5365f8ea4569a82b05f3436f0cd7d5e47289"),
+        (MIXTURE, "3c255194910f61ac61a7e4d8a2f271d97680fb9367b8f5f8d64f3a4c31d042ea"),
+    ],
+)
+def test_the_key_of_a_stage_stays_what_it_was(
+    changes: dict[str, Any],
+    key: str,
+    make_job: Callable[[Stage], StageJob],
+    make_stage: Callable[..., Stage],
+) -> None:
+    """Computed by the version before `StageJob`; only torch's version is left out of it."""
+    job = make_job(make_stage(**changes))
+    assert job.inputs["torch"] == torch.__version__
+    assert fingerprint({**job.inputs, "torch": "2"}) == key
+    assert job.key == fingerprint(job.inputs)
+
+
+def test_the_key_of_a_stage_that_is_not_trained_stays_what_it_was(
+    make_job: Callable[[Stage], StageJob], retrieval_stage: Stage
+) -> None:
+    job = make_job(retrieval_stage)
+    expected = "a9d4b5dd97bebc6293c4d935d91177761f6f3f05b8649ff499b80a3ecaeccefd"
+    assert fingerprint({**job.inputs, "torch": "2"}) == expected
+    assert job.key == replace(job, seed=8).key
+
+
+def test_all_that_determines_the_weights_changes_the_key_and_nothing_else_does(
+    make_job: Callable[[Stage], StageJob], make_stage: Callable[..., Stage], cpu: Hardware
+) -> None:
+    job = make_job(make_stage(**CONSTANT))
+    others = [
+        replace(job, seed=8),
+        replace(job, start=replace(job.start, key="q" * 64)),
+        replace(job, backbone=replace(job.backbone, key="c" * 64)),
+        replace(job, stage=replace(job.stage, learning_rate=2e-3)),
+        replace(job, hardware=replace(cpu, precision="bfloat16")),
+        make_job(make_stage(**CONSTANT, examples=7)),
+    ]
+    assert len({other.key for other in (job, *others)}) == len(others) + 1
+    assert replace(job, position="target").key == job.key
+
+
+def test_the_prefixes_of_a_stage_are_the_shorter_ones_that_the_study_can_ask_for(
+    make_job: Callable[[Stage], StageJob], make_stage: Callable[..., Stage]
+) -> None:
+    job = make_job(make_stage(**CONSTANT))
+    assert [x.stage.epochs for x in job.prefixes([1, 2, 3, 5])] == [3, 2, 1]
+    assert [x.stage.epochs for x in job.prefixes([3])] == [3]
+    for change in ({"schedule": Schedule.LINEAR}, {"method": Method.LORA, "lora_rank": 4}):
+        other = replace(job, stage=replace(job.stage, **change))
+        assert other.prefixes([1, 2, 3]) == [other]
+
+
+# --- what a known stage costs
+
+
+@pytest.fixture
+def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by the number of texts at each call of any tokenizer."""
+    calls: list[int] = []
+    tokenise = PreTrainedTokenizerBase.__call__
+
+    def count(self: PreTrainedTokenizerBase, text: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(text))
+        return tokenise(self, text, *args, **kwargs)
+
+    monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", count)
+    return calls
+
+
+@pytest.mark.parametrize("confirms", [False, True])
+def test_a_recipe_that_is_wholly_known_tokenises_nothing(
+    confirms: bool,
+    make_objective: Callable[..., TransferObjective],
+    recipe: Recipe,
+    data: Path,
+    tokenised: list[int],
+) -> None:
+    for file in data.rglob("dev.*"):
+        shutil.copy(file, file.with_stem("test"))
+
+    def confirm(objective: TransferObjective) -> Outcome:
+        outcome = Outcome()
+        outcome.gain = objective(
+            recipe, lambda index, gains: True, outcome.stage_runs.append, confirms=confirms
+        )
+        return outcome
+
+    first = confirm(make_objective())
+    assert tokenised
+    tokenised.clear()
+    again = confirm(make_objective())
+    assert not tokenised
+    assert not trained(again)
+    assert again.gain == first.gain
+
+
+def test_a_stage_that_is_trained_tokenises_only_its_own_examples_and_those_it_is_scored_on(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, tokenised: list[int]
+) -> None:
+    """Names once more, eight examples and eight of each language; neither deeds nor news."""
+    run(make_objective(), recipe)
+    tokenised.clear()
+    names, news = recipe.routes
+    more = replace(names.target, learning_rate=2e-3)
+    run(make_objective(), replace(recipe, routes=(replace(names, target=more), news)))
+    assert sorted(tokenised) == [8, 8, 8]

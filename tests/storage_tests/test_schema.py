@@ -1,0 +1,158 @@
+"""The version of our tables: kept when they are made, and a database of another one refused."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from spaces.errors import StorageError
+from storage.examination import examine_database
+from storage.ledger import Ledger
+from storage.opening import open_storage
+from storage.schema import VERSION, make_tables
+from tests.raising import raises
+
+WANTED = f"tables of transfer-search in version {VERSION}"
+# Makes our tables and nothing else.
+MAKER = """
+import sqlalchemy as sa
+from storage.schema import make_tables
+options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+engine = sa.create_engine(sys.argv[2], connect_args=options)
+together()
+make_tables(engine)
+with engine.connect() as connection:
+    print(connection.exec_driver_sql("SELECT version FROM transfer_schema").scalar_one())
+engine.dispose()
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "journal"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty storage, once per kind that keeps tables."""
+    if request.param == "journal":
+        return f"journal:{tmp_path}"
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    server: sa.URL = request.getfixturevalue("postgresql")
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.set(database=name).render_as_string(hide_password=False)
+
+
+def changed(url: str, *statements: str) -> None:
+    """Have a database as another version of this program left it."""
+    storage = open_storage(url)
+    Ledger(storage.engine).freeze_study("s", {"kept": 1})
+    with storage.engine.begin() as connection:
+        for statement in statements:
+            connection.execute(sa.text(statement))
+    storage.close()
+
+
+def in_one_line(caught: pytest.ExceptionInfo[BaseException]) -> bool:
+    return "\n" not in str(caught.value)
+
+
+def test_a_newer_database_is_refused_in_one_line(url: str) -> None:
+    changed(url, f"UPDATE transfer_schema SET version = {VERSION + 1}")
+    for _ in range(2):
+        with raises(
+            StorageError,
+            expected=WANTED,
+            found=f"version {VERSION + 1}, of a newer transfer-search",
+            advice="use another database",
+        ) as caught:
+            open_storage(url)
+        assert in_one_line(caught)
+
+
+def test_an_older_database_is_refused_in_one_line(url: str) -> None:
+    changed(url, "UPDATE transfer_schema SET version = 0")
+    with raises(StorageError, expected=WANTED, found="of an older transfer-search") as caught:
+        open_storage(url)
+    assert in_one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (
+            "ALTER TABLE transfer_scores DROP COLUMN lost_words",
+            "transfer_scores has no column 'lost_words'",
+        ),
+        (
+            "ALTER TABLE transfer_workers ADD COLUMN mood INTEGER",
+            "transfer_workers has a column 'mood'",
+        ),
+    ],
+)
+def test_tables_from_before_there_were_versions_are_refused_if_they_are_others(
+    url: str, change: str, found: str
+) -> None:
+    changed(url, "DROP TABLE transfer_schema", change)
+    with raises(StorageError, expected=WANTED, found=found, advice="that made this one") as caught:
+        open_storage(url)
+    assert in_one_line(caught)
+
+
+def test_tables_from_before_there_were_versions_are_taken_if_they_are_the_same(url: str) -> None:
+    """Also where some were never needed, and so never made."""
+    changed(url, "DROP TABLE transfer_schema", "DROP TABLE transfer_losses")
+    for _ in range(2):
+        storage = open_storage(url)
+        ledger = Ledger(storage.engine)
+        assert ledger.frozen_study("s") == {"kept": 1}
+        assert ledger.losses(["a"]) == {}
+        with storage.engine.connect() as connection:
+            query = sa.text("SELECT version FROM transfer_schema")
+            assert connection.execute(query).scalars().all() == [VERSION]
+        storage.close()
+
+
+def test_a_process_that_was_killed_before_the_version_was_written_does_no_harm(url: str) -> None:
+    changed(url, "DELETE FROM transfer_schema", "DROP TABLE transfer_results")
+    open_storage(url).close()
+    changed(url, "SELECT trial_number FROM transfer_results, transfer_schema")
+
+
+def test_a_doctor_says_it_too(url: str) -> None:
+    changed(url, f"UPDATE transfer_schema SET version = {VERSION + 1}")
+    with raises(StorageError, expected=WANTED):
+        examine_database(url)
+
+
+@pytest.fixture
+def empty(storage_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(storage_url)
+    yield engine
+    engine.dispose()
+
+
+def test_several_processes_may_make_the_tables_at_once(
+    storage_url: str, empty: sa.Engine, run_together: Callable[..., list[str]]
+) -> None:
+    said = run_together(MAKER, storage_url, processes=4)
+    assert said == [f"{VERSION}\n"] * 4
+    with empty.connect() as connection:
+        rows = connection.exec_driver_sql("SELECT version FROM transfer_schema").all()
+    assert [tuple(row) for row in rows] == [(VERSION,)]
+
+
+def test_tables_that_are_there_are_not_looked_at_again(empty: sa.Engine) -> None:
+    make_tables(empty)
+    asked: list[str] = []
+    sa.event.listen(
+        empty,
+        "before_cursor_execute",
+        lambda connection, cursor, statement, *rest: asked.append(statement),
+    )
+    make_tables(empty)
+    assert sum("transfer_" in statement for statement in asked) <= 2
