@@ -18,7 +18,7 @@ COMMANDS = {
     "export": "write the best recipe's model, with its card, for from_pretrained and the Hub",
     "compare": "show two studies of one storage side by side",
     "cost": "show what a study asked for, trained and saved",
-    "doctor": "check installation, storage, cache and data; run a study through faults",
+    "doctor": "check machine, storage, cache and data, or a study; run one through faults",
     "cache": "list, measure, verify or clean the checkpoint cache",
 }
 

@@ -16,7 +16,7 @@ import tempfile
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,10 +211,24 @@ class CheckpointCache:
         found = [self._entry(place) for place in self._manifests()]
         return sorted((entry for entry in found if entry), key=lambda entry: entry.used_at)
 
-    def damaged(self) -> list[str]:
-        """The manifests of entries that do not read back whole; every file is read."""
-        places = self._manifests()
-        return [place for place in places if self._checked(Path(place).stem) is None]
+    def damaged(self, keys: Container[str] | None = None) -> list[str]:
+        """The manifests of entries that do not read back whole; every file is read.
+
+        Args:
+            keys: Entries to look at; None: all.
+        """
+        found = ((Path(place).stem, place) for place in self._manifests())
+        return [
+            place
+            for key, place in found
+            if (keys is None or key in keys) and self._checked(key) is None
+        ]
+
+    def without_manifest(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that have a folder of files here, and no manifest that would name it."""
+        named = {Path(place).stem for place in self._manifests()}
+        folders = {Path(place).name.partition("-")[0] for place in self._places(_PARTS)}
+        return sorted((folders - named).intersection(keys))
 
     def leftovers(self) -> dict[str, int]:
         """Folders that belong to no entry and no living process: place -> bytes.

@@ -14,25 +14,21 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 
-from search.checks.faults import Fault, Fleet, Site, SmallDisk
-from search.checks.fork_server import ForkServer
-from search.checks.invariants import (
-    Invariant,
-    Remains,
-    check_cache,
-    check_outbox,
-    check_study,
-    check_table,
-    overshoot,
-    read_remains,
-)
+from search.checks.chaos_plan import ChaosPlan
+from search.checks.chaos_result import ChaosResult
+from search.checks.faults import Fault, Site, SmallDisk
+from search.checks.fleet import Fleet
+from search.checks.forked_workers import ForkedWorkers
+from search.checks.invariants import Invariant, check_study, check_table, overshoot
+from search.checks.kept_files import check_cache, check_outbox
+from search.checks.remains import Expected, Remains, read_remains
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError
@@ -49,107 +45,6 @@ from storage.slots import Slots
 
 NAME = "chaos"
 PRECISION = "float32"
-NOT_TRIED = (
-    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and "
-    "workers on several machines: one machine has none of them to break"
-)
-CORPORA = {"ner_calendar": ["qas"], "ner_parties": ["qas"], "ner": ["qas", "qaa", "qab"]}
-# Few intermediate stages, which trials share and torn checkpoints hit; so many target stages that
-# two workers are hardly ever at the same recipe.
-STUDY = """\
-question = "Does anything get lost?"
-arms = ["none", "general", "legal"]
-backbone = "untrained"
-source_language = "qas"
-sampler = "random"
-trials = 1
-stop_behind = 0
-repeat_leaders = 0
-
-[intermediate]
-tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
-epochs = [1, 2]
-learning_rate = {{ low = 1e-3, high = 3e-3, points = {learning_rates} }}
-examples = 32
-batch_size = 16
-max_length = 64
-
-[target]
-tasks = ["pocket_ner"]
-languages = ["qaa", "qab"]
-epochs = {epochs}
-learning_rate = {{ low = 1e-4, high = 1e-2, points = 500 }}
-warmup_ratio = [0.0, 0.1, 0.2, 0.3]
-examples = 32
-batch_size = [8, 16]
-max_length = 64
-"""
-
-
-@dataclass(frozen=True)
-class ChaosPlan:
-    """How much is to happen.
-
-    Attributes:
-        trials: Of the study.
-        workers: At a time.
-        faults: Injected, each kind about as often.
-        lease_seconds: Of the workers.
-        epochs: Choices for the target stage; more of them make longer trials.
-        learning_rates: How many the intermediate stages may have; more of them make more stages,
-            which a full disk meets.
-        storage: postgresql or sqlite.
-        seed: All that is drawn is drawn from it.
-        limit_seconds: A study that is not done by then has failed.
-    """
-
-    trials: int = 24
-    workers: int = 2
-    faults: int = 8
-    lease_seconds: float = 3.0
-    epochs: tuple[int, ...] = (1,)
-    learning_rates: int = 2
-    storage: str = "postgresql"
-    seed: int = 0
-    limit_seconds: float = 1800.0
-
-    def __post_init__(self) -> None:
-        if self.storage not in {"postgresql", "sqlite"}:
-            raise SpecError(f"storage: expected postgresql or sqlite, found {self.storage!r}")
-
-
-@dataclass(frozen=True)
-class ChaosResult:
-    """What happened, and what is true afterwards.
-
-    Attributes:
-        trials: Of the study.
-        faults: Injected, by kind.
-        skipped: Kinds that could not be injected here -> why.
-        invariants: All of them.
-        lost: Results that are not there.
-        doubled: Results that are there twice.
-        overshoot: Trials too many.
-        retries: Attempts beyond the first ones.
-        seconds: From the first worker to the last.
-        folder: Where all of it lies still; None where it was cleared away.
-    """
-
-    trials: int
-    faults: dict[str, int]
-    skipped: dict[str, str]
-    invariants: tuple[Invariant, ...]
-    lost: int
-    doubled: int
-    overshoot: int
-    retries: int
-    seconds: float
-    folder: Path | None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether all invariants hold."""
-        return all(x.is_held for x in self.invariants)
 
 
 @dataclass(frozen=True)
@@ -187,15 +82,19 @@ def run_chaos(
 
     Args:
         plan: How much is to happen.
-        say: Told what happens, a line each.
+        say: Called with a line for each thing that happens.
         keep: A folder that does not exist, for all that the study leaves; None: a temporary one,
             which is cleared away if all invariants hold.
 
     Raises:
+        SpecError: The folder cannot be made, or is there already.
         StorageError: The database does not start.
     """
     if keep is not None:
-        keep.mkdir(parents=True)
+        try:
+            keep.mkdir(parents=True)
+        except OSError as error:
+            raise SpecError(f"--keep {keep}", "a new folder", error.strerror or "") from error
     folder = keep or Path(tempfile.mkdtemp(prefix="transfer-search-chaos-"))
     # PostgreSQL runs as a user of its own where we are root.
     folder.chmod(0o711)
@@ -218,20 +117,16 @@ class _Chaos:
         self._skipped: dict[str, str] = {}
 
     def run(self) -> ChaosResult:
-        text = STUDY.format(
-            epochs=list(self._plan.epochs), learning_rates=self._plan.learning_rates
-        )
-        (self._folder / f"{NAME}.toml").write_text(text, encoding="utf-8")
+        (self._folder / f"{NAME}.toml").write_text(self._plan.study, encoding="utf-8")
         (self._folder / "logs").mkdir()
         logging.getLogger("storage").setLevel(logging.ERROR)  # each outage is said by its fault
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         state = self._folder / "state"
         with ExitStack() as stack:
-            # It loads torch while the database starts.
-            forks = stack.enter_context(
-                ForkServer({STATE_VARIABLE: str(state)}, self._folder / "encoder", CORPORA)
-            )
+            # Their server loads torch while the database starts.
+            forks = stack.enter_context(ForkedWorkers({STATE_VARIABLE: str(state)}))
             server, url = self._database(stack)
+            forks.save_encoder(self._folder / "encoder")
             disk = self._disk(stack)
             cache = (disk.folder if disk else self._folder) / "study.cache"
             fleet = Fleet(forks, self._words(url, cache), self._folder / "logs")
@@ -369,7 +264,7 @@ class _Chaos:
         with impatient():
             remains = opened.remains()
         invariants = [
-            *check_study(remains, spec, catalogue, trials),
+            *check_study(remains, spec, catalogue, Expected(trials)),
             check_outbox(Outbox(site.outbox).left()),
             check_cache(CheckpointCache(site.cache), site.torn),
             check_table(remains, undisturbed, trials),
@@ -392,22 +287,3 @@ class _Chaos:
             seconds,
             None,
         )
-
-
-def chaos_lines(result: ChaosResult) -> Sequence[str]:
-    """A result for people."""
-    injected = ", ".join(f"{count} x {kind}" for kind, count in result.faults.items() if count)
-    missing = [
-        f"not injected: {kind}: {result.skipped.get(kind, 'the study was done before')}"
-        for kind, count in result.faults.items()
-        if not count
-    ]
-    missing.append(f"not tried: {NOT_TRIED}")
-    kept = [f"all of it is kept in {result.folder}"] if result.folder else []
-    return [
-        f"{result.trials} trials, {result.retries} retries, {result.seconds:.0f} s",
-        f"injected: {sum(result.faults.values())} faults: {injected}",
-        *missing,
-        *map(str, result.invariants),
-        *kept,
-    ]

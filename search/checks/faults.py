@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import random
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
-from search.checks.fork_server import ForkServer
+from search.checks.fleet import Fleet
 from storage.embedded import EmbeddedServer
 
 CATCH_SECONDS = 15.0
-"""For how long a worker is waited for that has a result in its outbox."""
+"""The longest wait for a worker that has a result in its outbox."""
 FULL_SECONDS = 20.0
+"""The longest time for which a disk stays full."""
 DISK_BYTES = 64 << 20
 PAUSE_LEASES = 1.7
+"""Length of a pause, in leases."""
 
 
 class Fault(StrEnum):
     """What happens. The order is that of the first round.
 
-    A full disk is met by stages that are saved: by intermediate ones, which a study has all soon.
+    Only saving a stage meets a full disk, and a study has saved all its stages early.
     """
 
     DISK_FULL = "disk full"
@@ -46,106 +46,11 @@ class Fault(StrEnum):
     CRASH = "database killed"
 
 
-@dataclass
-class Fleet:
-    """The workers of a study; those that are lost are replaced.
-
-    Attributes:
-        server: Starts them.
-        words: Options of each.
-        logs: Folder of what they write, a file each.
-        paused: Those that are stopped: process number -> when they go on, by `time.monotonic`.
-        errors: What ended workers that nobody harmed, otherwise than well.
-    """
-
-    server: ForkServer
-    words: Sequence[str]
-    logs: Path
-    paused: dict[int, float] = field(default_factory=dict)
-    errors: list[str] = field(default_factory=list)
-    _running: dict[int, Path] = field(default_factory=dict)
-    _told: dict[int, Path] = field(default_factory=dict)
-    _started: int = 0
-
-    def start(self) -> int:
-        """Have one worker more; returns its process number."""
-        self._started += 1
-        log = self.logs / f"worker-{self._started:03}.log"
-        log.touch()
-        pid = self.server.start(self.words, log)
-        self._running[pid] = log
-        return pid
-
-    @property
-    def pids(self) -> list[int]:
-        """Those at work, which are neither paused nor about to end."""
-        self.look_after()
-        return [pid for pid in self._running if pid not in self.paused]
-
-    @property
-    def busy_pids(self) -> list[int]:
-        """Those of `pids` that have begun a trial; one that still starts has little to lose."""
-        return [
-            pid
-            for pid in self.pids
-            if "\ntrial " in self._running[pid].read_text(encoding="utf-8")
-        ]
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether none is left."""
-        self.look_after()
-        return not self._running and not self._told
-
-    def kill(self, pid: int) -> None:
-        """Kill it (-9) and wait until it is gone."""
-        os.kill(pid, signal.SIGKILL)
-        while self.server.exit_code(pid) is None:
-            time.sleep(0.01)
-        self._running.pop(pid, None)
-        self.paused.pop(pid, None)
-
-    def terminate(self, pid: int) -> None:
-        """Tell it to end, as a batch system does."""
-        os.kill(pid, signal.SIGTERM)
-        self._told[pid] = self._running.pop(pid)
-
-    def pause(self, pid: int, seconds: float) -> None:
-        """Stop it now; `look_after` lets it go on."""
-        os.kill(pid, signal.SIGSTOP)
-        self.paused[pid] = time.monotonic() + seconds
-
-    def look_after(self) -> None:
-        """Let go on whose pause is over, and note who ended."""
-        for pid, until in list(self.paused.items()):
-            if time.monotonic() > until:
-                os.kill(pid, signal.SIGCONT)
-                del self.paused[pid]
-        # One that was just starting knows nothing yet of how to end well.
-        told = {0, 128 + signal.SIGTERM, -signal.SIGTERM}
-        for group, right in ((self._running, {0}), (self._told, told)):
-            for pid, log in list(group.items()):
-                code = self.server.exit_code(pid)
-                if code is not None:
-                    del group[pid]
-                    if code not in right:
-                        lines = log.read_text(encoding="utf-8").strip().splitlines()
-                        last = lines[-1] if lines else ""
-                        self.errors.append(f"{log.name}: exit code {code}: {last}")
-
-    def rest(self, seconds: float) -> None:
-        """Sleep, and look after the workers meanwhile."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            self.look_after()
-            time.sleep(0.05)
-
-
 class SmallDisk:
-    """A file system of its own in memory, which can be filled without harm to anything else.
+    """A small file system in memory, which can be filled without harm to anything else.
 
     Args:
-        folder: Where it is mounted.
+        folder: A new folder, at which it is mounted.
 
     Raises:
         OSError: This user may not mount here, or the system has no tmpfs; says why.
@@ -157,7 +62,7 @@ class SmallDisk:
         self._run("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0700", "tmpfs", folder)
 
     def fill(self) -> None:
-        """Take all that is free."""
+        """Take all free space."""
         with (self.folder / "filler").open("ab", buffering=0) as file:
             for block in (b"\0" * (1 << 20), b"\0" * (1 << 12)):
                 try:
@@ -168,11 +73,11 @@ class SmallDisk:
                         raise
 
     def free(self) -> None:
-        """Give it back."""
+        """Give the space back."""
         (self.folder / "filler").unlink()
 
     def close(self) -> None:
-        """Unmount it."""
+        """Unmount the file system."""
         self._run("umount", "-l", self.folder)
 
     def _run(self, *words: str | Path) -> None:
@@ -186,14 +91,14 @@ class Site:
     """Where the faults happen.
 
     Attributes:
-        fleet: The workers.
-        rng: All is drawn from it.
-        lease_seconds: Of the workers.
-        cache: Their checkpoints.
-        outbox: What they have not brought to the database.
-        server: Their database; None for SQLite, which is a file.
-        disk: Under the cache; None where none could be mounted.
-        count_passing: How many trials failed by a fault of the machine so far.
+        fleet: The study's workers.
+        rng: Source of every random choice.
+        lease_seconds: Seconds after which a silent worker's trial is another's.
+        cache: Folder of the workers' checkpoints.
+        outbox: Folder of results that are not in the database yet.
+        server: The study's database server; None for SQLite, which is a file.
+        disk: The file system that the cache lies on; None where none could be mounted.
+        count_passing: Returns how many trials failed by a fault of the machine so far.
         torn: Keys of the checkpoints that were torn.
     """
 
@@ -208,7 +113,7 @@ class Site:
     torn: set[str] = field(default_factory=set)
 
     def inject(self, fault: Fault) -> str | None:
-        """Let a fault happen; returns it in words, None where there was nothing it could hit."""
+        """Inject a fault; returns it in words, or None where there was nothing to hit."""
         return {
             Fault.KILL: self._kill,
             Fault.PAUSE: self._pause,
@@ -221,7 +126,7 @@ class Site:
         }[fault]()
 
     def _any_worker(self) -> int | None:
-        """One that is at work; None while all of them are starting."""
+        """A worker that has begun a trial; None where there is none."""
         pids = self.fleet.busy_pids
         return self.rng.choice(pids) if pids else None
 
@@ -264,7 +169,7 @@ class Site:
         return f"away for {time.monotonic() - began:.1f} s"
 
     def _kill_with_result(self) -> str | None:
-        """Catch a worker between its result on disk and the database's answer, and kill it."""
+        """Kill a worker whose result is on disk and not yet in the database."""
         until = time.monotonic() + CATCH_SECONDS
         while time.monotonic() < until:
             for file in self.outbox.glob("*.json"):
@@ -301,7 +206,7 @@ class Site:
         return f"for {time.monotonic() - began:.1f} s; {hit} trial(s) met it"
 
     def _tear(self) -> str | None:
-        """Leave half of a manifest or of a file, or one bit wrong, as after a power cut."""
+        """Damage a checkpoint as a power cut does: half a manifest, half a file, or one bit."""
         manifests = sorted(self.cache.glob("[0-9a-f][0-9a-f]/*.json"))
         # Those that further trials are likely to ask for again.
         shared = [x for x in manifests if '"pocket_ner"' not in x.read_text(encoding="utf-8")]

@@ -1,30 +1,27 @@
 """What must be true of a study whatever happened to its workers, its database and its disk.
 
 Each check reads what the study left, in Optuna, in the ledger and in the cache, by itself: it
-knows nothing of how workers keep their promises.
+knows nothing of how workers keep their promises. Of a study that is still worked at, what is not
+done yet is not counted as missing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.trial_notes import TrialNotes
+from search.checks.remains import FINISHED, Expected, Remains, place_of
+from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import Catalogue
-from spaces.studies import SEARCH_SPLIT, StudySpec
-from storage.checkpoints import CheckpointCache
-from storage.ledger import Ledger
-from storage.slots import Slots
-from storage.tables import PairedScore
+from spaces.studies import StudySpec
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+COSTLY = (Failure.LOST, Failure.ERROR)
+"""Kinds of failure that use up one of a slot's attempts."""
 SHOWN = 3
 
 
@@ -33,8 +30,8 @@ class Invariant:
     """One thing that must be true.
 
     Attributes:
-        name: What.
-        violations: What speaks against it, in words; none: it holds.
+        name: The claim, in a few words.
+        violations: Findings against it, in words; none: it holds.
         found: What was looked at.
     """
 
@@ -55,152 +52,158 @@ class Invariant:
         return f"BROKEN  {self.name}: {shown} ({self.found})"
 
 
-@dataclass(frozen=True)
-class Remains:
-    """What a study left.
-
-    Attributes:
-        trials: All of Optuna's.
-        pairs: The ledger's: trial number -> its scores.
-        recorded: Numbers of the trials that the ledger has anything of.
-        slots_done: How many slots are done.
-        slots_open: Numbers of those that are not.
-    """
-
-    trials: Sequence[FrozenTrial]
-    pairs: Mapping[int, Sequence[PairedScore]]
-    recorded: Collection[int]
-    slots_done: int
-    slots_open: Sequence[int]
-
-    def of_slot(self, slot: int) -> list[FrozenTrial]:
-        """The attempts at a slot, in order."""
-        return [trial for trial in self.trials if TrialNotes.of(trial).slot == slot]
-
-    def finished(self, slot: int) -> list[FrozenTrial]:
-        """Those of them that came to an end that counts."""
-        return [trial for trial in self.of_slot(slot) if trial.state in FINISHED]
-
-
-def read_remains(study: Study, ledger: Ledger, slots: Slots) -> Remains:
-    """What a study left, read once."""
-    return Remains(
-        study.get_trials(deepcopy=False),
-        ledger.pairs(study.study_name, SEARCH_SPLIT),
-        ledger.recorded_trials(study.study_name),
-        slots.count_done(),
-        [slot.number for slot in slots.open_slots()],
-    )
-
-
 def check_study(
-    remains: Remains, spec: StudySpec, catalogue: Catalogue, trials: int
+    remains: Remains, spec: StudySpec, catalogue: Catalogue, expected: Expected
 ) -> list[Invariant]:
-    """Whether a study that has ended has each of its trials, once.
+    """Whether a study has each of its trials, once.
 
     Args:
         remains: What it left.
         spec: The study.
-        catalogue: Its tasks.
-        trials: How many it was to have.
+        catalogue: The tasks that it may use.
+        expected: How far it must be.
     """
     return [
-        _accounted(remains, trials),
-        _lineage(remains, trials),
-        _nothing_lost(remains, spec, catalogue, trials),
-        _nothing_doubled(remains, trials),
-        _budget(remains, trials),
+        _accounted(remains, expected),
+        _lineage(remains),
+        _nothing_lost(remains, spec, catalogue, expected),
+        _nothing_doubled(remains, expected),
+        _budget(remains, expected),
         _agreement(remains, spec, catalogue),
     ]
 
 
-def _accounted(remains: Remains, trials: int) -> Invariant:
-    wrong = [f"slot {slot} is not done" for slot in remains.slots_open]
-    if missing := trials - remains.slots_done - len(remains.slots_open):
-        wrong.append(f"{missing} slots were never taken")
+def _accounted(remains: Remains, expected: Expected) -> Invariant:
+    wrong = []
+    if expected.is_over:
+        wrong += [f"slot {slot} is not done" for slot in remains.slots_open]
+        if (missing := expected.trials - remains.slots_begun) > 0:
+            wrong.append(f"{missing} slots were never taken")
     for trial in remains.trials:
-        if not trial.state.is_finished():
+        queued = "fixed_params" in trial.system_attrs
+        if trial.state is TrialState.WAITING and queued:
+            continue  # in the user's queue (`Study.enqueue_trial`)
+        if trial.state.is_finished():
+            if trial.state is not TrialState.COMPLETE and not TrialNotes.of(trial).failure:
+                wrong.append(f"trial {trial.number} has no value, and no reason why")
+        elif expected.is_over and TrialNotes.of(trial).worker not in expected.at_work:
             wrong.append(f"trial {trial.number} is {trial.state.name}")
-        if TrialNotes.of(trial).slot is None:
+        # What waited in the queue and does not fit the space is refused before it has a slot.
+        if TrialNotes.of(trial).slot is None and not queued:
             wrong.append(f"trial {trial.number} has no slot")
-        if trial.state is not TrialState.COMPLETE and not TrialNotes.of(trial).failure:
-            wrong.append(f"trial {trial.number} has no value, and no reason why")
     states = Counter(trial.state.name for trial in remains.trials)
     found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return Invariant("every trial accounted for", tuple(wrong), f"{trials} slots; trials: {found}")
+    return Invariant(
+        "every trial accounted for",
+        tuple(wrong),
+        f"{expected.trials} slots; trials: {found or 'none'}",
+    )
 
 
-def _lineage(remains: Remains, trials: int) -> Invariant:
+def _lineage(remains: Remains) -> Invariant:
     """From what a slot came to, back over each attempt before it to the first."""
     wrong, retries = [], 0
     by_number = {trial.number: trial for trial in remains.trials}
-    for slot in range(trials):
-        attempts = {trial.number for trial in remains.of_slot(slot)}
-        for last in remains.finished(slot):
-            trial, seen = last, {last.number}
-            while (before := TrialNotes.of(trial).retry_of) is not None:
-                retries += 1
-                if before in seen or before not in attempts:
-                    wrong.append(f"trial {trial.number} of slot {slot} retries trial {before}")
-                    break
-                if by_number[before].params != last.params:
-                    wrong.append(f"trial {last.number} has not the parameters of {before}")
-                trial = by_number[before]
-                seen.add(before)
+    for last in remains.trials:
+        slot = TrialNotes.of(last).slot
+        if slot is None or last.state not in FINISHED:
+            continue
+        attempts = {trial.number for trial in remains.by_slot[slot]}
+        trial, seen = last, {last.number}
+        while (before := TrialNotes.of(trial).retry_of) is not None:
+            retries += 1
+            if before in seen or before not in attempts:
+                wrong.append(f"trial {trial.number} of slot {slot} retries trial {before}")
+                break
+            if by_number[before].params != last.params:
+                wrong.append(f"trial {last.number} has not the parameters of {before}")
+            trial = by_number[before]
+            seen.add(before)
     return Invariant("lineage of every attempt whole", tuple(wrong), f"{retries} retries")
 
 
 def _nothing_lost(
-    remains: Remains, spec: StudySpec, catalogue: Catalogue, trials: int
+    remains: Remains, spec: StudySpec, catalogue: Catalogue, expected: Expected
 ) -> Invariant:
-    wrong, rows = [], 0
-    wanted = {
+    wrong, rows, given_up = [], 0, 0
+    for slot in expected.slots(remains):
+        if remains.finished(slot):
+            continue
+        attempts = remains.by_slot.get(slot, [])
+        failed = sum(TrialNotes.of(trial).failure in COSTLY for trial in attempts)
+        if expected.attempts is not None and failed >= expected.attempts:
+            given_up += 1
+            continue
+        reasons = [TrialNotes.of(trial).reason or "?" for trial in attempts]
+        wrong.append(f"slot {slot} has no result ({'; '.join(reasons) or 'no trial'})")
+    for trial in remains.trials:
+        found = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
+        rows += len(found)
+        if trial.state is TrialState.COMPLETE:
+            absent = _wanted(trial, {place[0] for place in found}, spec, catalogue) - found
+            if absent:
+                wrong.append(f"trial {trial.number} lacks the scores of {sorted(absent)[:2]}")
+    looked_at = f"{rows} scores in the ledger"
+    if given_up:
+        looked_at += f"; {given_up} slots given up after {expected.attempts} failed attempts"
+    return Invariant("no result lost", tuple(wrong), looked_at)
+
+
+def _wanted(
+    trial: FrozenTrial, found: Collection[int], spec: StudySpec, catalogue: Catalogue
+) -> set[tuple[int, str, str]]:
+    """The scores that a complete trial must have: seed, task, language.
+
+    Args:
+        trial: A repeat of a leader has seeds of its own.
+        found: Seeds it has any score of. One that was stopped as clearly behind has not all.
+        spec: The study.
+        catalogue: The tasks that it may use.
+    """
+    seeds = list(TrialNotes.of(trial).seeds or spec.all_seeds)
+    if TrialNotes.of(trial).stopped:
+        seeds = [seed for seed in seeds if seed in found] or seeds[:1]
+    return {
         (seed, task.name, language)
-        for seed in spec.all_seeds
+        for seed in seeds
         for task in spec.target_tasks(catalogue)
         for language in spec.scored_languages(task)
     }
-    for slot in range(trials):
-        finished = remains.finished(slot)
-        if not finished:
-            reasons = [TrialNotes.of(trial).reason or "?" for trial in remains.of_slot(slot)]
-            wrong.append(f"slot {slot} has no result ({'; '.join(reasons) or 'no trial'})")
-        for trial in finished:
-            found = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
-            rows += len(found)
-            if trial.state is TrialState.COMPLETE and (absent := wanted - found):
-                wrong.append(f"trial {trial.number} lacks the scores of {sorted(absent)[:2]}")
-    return Invariant("no result lost", tuple(wrong), f"{rows} scores in the ledger")
 
 
-def _nothing_doubled(remains: Remains, trials: int) -> Invariant:
+def _nothing_doubled(remains: Remains, expected: Expected) -> Invariant:
     wrong = []
-    for slot in range(trials):
+    for slot in sorted(remains.by_slot):
         numbers = [trial.number for trial in remains.finished(slot)]
         if len(numbers) > 1:
             wrong.append(f"slot {slot} has the trials {numbers}")
     for number, pairs in remains.pairs.items():
         if doubled := [x for x, n in Counter(map(place_of, pairs)).items() if n > 1]:
             wrong.append(f"trial {number} has {doubled[0]} twice")
-    complete = {x.number for x in remains.trials if x.state is TrialState.COMPLETE}
-    wrong += [
-        f"trial {x} has results and failed" for x in sorted(set(remains.recorded) - complete)
-    ]
-    return Invariant("no result doubled", tuple(wrong), f"{len(complete)} complete trials")
+    states = {trial.number: trial.state for trial in remains.trials}
+    for number in sorted(remains.recorded):
+        state = states.get(number)
+        if state in {TrialState.FAIL, TrialState.PRUNED}:
+            wrong.append(f"trial {number} has results and failed")
+        elif state is None and expected.is_over:  # one that was made since may have some
+            wrong.append(f"trial {number} has results and does not exist")
+    complete = sum(state is TrialState.COMPLETE for state in states.values())
+    return Invariant("no result doubled", tuple(wrong), f"{complete} complete trials")
 
 
-def _budget(remains: Remains, trials: int) -> Invariant:
-    over = overshoot(remains, trials)
+def _budget(remains: Remains, expected: Expected) -> Invariant:
+    over = overshoot(remains, expected.trials)
     wrong = [f"{over} trials too many"] if over else []
-    if remains.slots_done < trials:
-        wrong.append(f"{trials - remains.slots_done} too few")
-    return Invariant("budget exact", tuple(wrong), f"{remains.slots_done} done of {trials}")
+    if expected.is_over and remains.slots_done < expected.trials:
+        wrong.append(f"{expected.trials - remains.slots_done} too few")
+    name = "budget exact" if expected.is_over else "budget kept to"
+    return Invariant(name, tuple(wrong), f"{remains.slots_done} done of {expected.trials}")
 
 
 def overshoot(remains: Remains, trials: int) -> int:
     """Slots, or finished trials, beyond those that were asked for."""
     finished = sum(trial.state in FINISHED for trial in remains.trials)
-    return max(0, remains.slots_done + len(remains.slots_open) - trials, finished - trials)
+    return max(0, remains.slots_begun - trials, finished - trials)
 
 
 def _agreement(remains: Remains, spec: StudySpec, catalogue: Catalogue) -> Invariant:
@@ -216,23 +219,6 @@ def _agreement(remains: Remains, spec: StudySpec, catalogue: Catalogue) -> Invar
         if trial.value != value:
             wrong.append(f"trial {trial.number}: {trial.value} told, {value} in the ledger")
     return Invariant("ledger and study agree", tuple(wrong), f"{compared} values compared")
-
-
-def check_cache(cache: CheckpointCache, torn: Collection[str]) -> Invariant:
-    """Whether every checkpoint reads back whole, but those torn that nobody asked for since."""
-    damaged = [Path(place).stem for place in cache.damaged()]
-    wrong = [f"{key[:12]} is damaged, and nobody tore it" for key in damaged if key not in torn]
-    left = sum(key in torn for key in damaged)
-    found = f"{len(cache.entries())} whole; {len(torn)} torn"
-    if torn:
-        found += f", of which {len(torn) - left} made anew and {left} not asked for again"
-    return Invariant("cache verifies", tuple(wrong), found)
-
-
-def check_outbox(left: Sequence[Path]) -> Invariant:
-    """Whether everything that waited for the database has been brought there."""
-    wrong = tuple(f"{file.name} was never delivered" for file in left)
-    return Invariant("nothing left undelivered", wrong, f"{len(left)} entries in the outbox")
 
 
 def check_table(disturbed: Remains, undisturbed: Remains, trials: int) -> Invariant:
@@ -277,8 +263,3 @@ def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
         "value": trial.value,
         "scores": scores,
     }
-
-
-def place_of(pair: PairedScore) -> tuple[int, str, str]:
-    """Seed, task and language."""
-    return pair.seed, pair.score.task, pair.score.language

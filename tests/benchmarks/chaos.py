@@ -12,21 +12,24 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
-from search.checks.chaos import ChaosPlan, chaos_lines, run_chaos
+from search.checks.chaos import run_chaos
+from search.checks.chaos_plan import DATABASES, ChaosPlan
+from search.checks.chaos_result import chaos_lines
 
 
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.benchmarks.chaos")
     options.add_argument("--quick", action="store_true")
-    options.add_argument("--storage", choices=("postgresql", "sqlite"), default="postgresql")
+    options.add_argument("--storage", choices=DATABASES, default=ChaosPlan.storage)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path)
     chosen = options.parse_args()
     full = ChaosPlan(200, 4, 50, epochs=(4, 8, 16), learning_rates=16)
     size = ChaosPlan() if chosen.quick else full
-    plan = ChaosPlan(**{**vars(size), "storage": chosen.storage, "seed": chosen.seed})
+    plan = replace(size, storage=chosen.storage, seed=chosen.seed)
     began = time.monotonic()
     result = run_chaos(plan, lambda line: print(line, flush=True), chosen.keep)
     print("\n".join(chaos_lines(result)))

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from search import doctor
-from search.doctor import Check, State, all_checks, main, parser
+from search.checks import installation, machine
+from search.checks.installation import Check, State, check_installation
+from search.checks.machine import check_machine
+from search.command_line.options import default_cache
+from search.doctor import main
 from storage import examination
 from storage.opening import open_storage, outbox_for
 from storage.outbox import STATE_VARIABLE
@@ -22,11 +25,11 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
 
 
-def _checks(folder: Path, *words: str) -> dict[str, Check]:
+def _checks(folder: Path, storage: str = "", data: str = "pocket") -> dict[str, Check]:
     """By name; of several of one name the worst, as they come."""
-    storage = [] if "--storage" in words else ["--storage", f"sqlite:///{folder}/s.sqlite"]
+    storage = storage or f"sqlite:///{folder}/s.sqlite"
     found: dict[str, Check] = {}
-    for check in all_checks(parser().parse_args([*storage, *words])):
+    for check in check_machine(storage, default_cache(storage), data):
         if check.name not in found or check.state is not State.OK:
             found[check.name] = check
     return found
@@ -48,7 +51,7 @@ def test_a_machine_without_a_study_yet_has_no_problem(
 def test_a_study_s_storage_is_written_read_and_left_as_it_was(searched: Workplace) -> None:
     file = searched.folder / "transfer-search.sqlite"
     before = _tables(file)
-    found = _checks(searched.folder, "--storage", searched.storage, "--data", "pocket")
+    found = _checks(searched.folder, searched.storage)
     assert found["storage"].state is State.OK
     assert "SQLite 3." in found["storage"].found
     assert found["clock"].state is State.OK
@@ -69,7 +72,7 @@ def _tables(file: Path) -> set[str]:
 def test_a_damaged_checkpoint_is_counted(searched: Workplace) -> None:
     manifest = next((searched.folder / "transfer-search.cache").glob("??/*.json"))
     manifest.write_bytes(manifest.read_bytes()[:40])
-    found = _checks(searched.folder, "--storage", searched.storage, "--data", "pocket")["cache"]
+    found = _checks(searched.folder, searched.storage)["cache"]
     assert found.state is State.WARNING
     assert "1 damaged entries" in found.found
 
@@ -86,7 +89,7 @@ def test_a_database_that_does_not_answer_is_a_problem(
 
 def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "s.sqlite").write_text("no database, but some text\n" * 100, encoding="utf-8")
-    found = _checks(tmp_path, "--data", "pocket")["storage"]
+    found = _checks(tmp_path)["storage"]
     assert found.state is State.PROBLEM
     assert "file is not a database" in found.found
 
@@ -94,8 +97,8 @@ def test_a_file_that_is_no_database_is_a_problem(tmp_path: Path) -> None:
 def test_sqlite_on_a_network_file_system_is_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(examination, "file_system_of", lambda path: "nfs4")
-    found = _checks(tmp_path, "--data", "pocket")["storage"]
+    monkeypatch.setattr(machine, "file_system_of", lambda path: "nfs4")
+    found = _checks(tmp_path)["storage"]
     assert found.state is State.WARNING
     assert "network file system (nfs4)" in found.found
 
@@ -104,7 +107,7 @@ def test_a_clock_that_is_off_is_warned_of(tmp_path: Path, monkeypatch: pytest.Mo
     url = f"sqlite:///{tmp_path}/s.sqlite"
     open_storage(url).close()
     monkeypatch.setattr(examination, "clock", lambda connection: 0.0)
-    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["clock"]
+    found = _checks(tmp_path, url)["clock"]
     assert found.state is State.WARNING
     assert "behind this one" in found.found
 
@@ -116,34 +119,31 @@ def test_results_that_wait_and_an_open_outbox_are_seen(tmp_path: Path) -> None:
         "with o.keeping('results', {}): os._exit(0)"
     )
     subprocess.run([sys.executable, "-c", code, url], check=True, cwd=ROOT)
-    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["outbox"]
+    found = _checks(tmp_path, url)["outbox"]
     assert found.state is State.WARNING
     assert "1 result(s) of workers that died wait" in found.found
     folder = outbox_for(url).folder
     next(folder.glob("*.json")).unlink()
     folder.chmod(0o755)
-    found = _checks(tmp_path, "--storage", url, "--data", "pocket")["outbox"]
+    found = _checks(tmp_path, url)["outbox"]
     assert (found.state, found.advice) == (State.PROBLEM, f"chmod 700 {folder}")
 
 
-def test_a_package_that_is_too_old_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = doctor.importlib.metadata.version
-    monkeypatch.setattr(
-        doctor.importlib.metadata, "version", lambda x: "4.5.0" if x == "optuna" else real(x)
-    )
-    found = _checks(tmp_path, "--data", "pocket")["installation"]
+def test_a_package_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = installation.importlib.metadata
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda x: "4.5.0" if x == "optuna" else real(x))
+    found = check_installation()
     assert found.state is State.PROBLEM
     assert "optuna 4.5.0 is not <6,>=5.0" in found.found
 
 
 def test_data_is_counted_where_it_lies_and_missed_where_it_does_not(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    found = _checks(tmp_path, "--data", str(tmp_path / "empty"))["data"]
+    found = _checks(tmp_path, data=str(tmp_path / "empty"))["data"]
     assert found.state is State.PROBLEM
     assert ": 0 of the catalogue's" in found.found
-    found = _checks(tmp_path, "--data", str(tmp_path / "nowhere"))["data"]
+    found = _checks(tmp_path, data=str(tmp_path / "nowhere"))["data"]
     assert found.state is State.PROBLEM
 
 

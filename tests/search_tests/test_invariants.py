@@ -10,15 +10,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.checks.invariants import (
-    Invariant,
-    Remains,
-    check_cache,
-    check_outbox,
-    check_study,
-    check_table,
-    read_remains,
-)
+from search.checks.invariants import Invariant, check_study, check_table
+from search.checks.kept_files import check_cache, check_checkpoints, check_outbox
+from search.checks.remains import Expected, Remains, read_remains
 from spaces.catalogue import load_catalogue
 from spaces.studies import load_study
 from storage.checkpoints import CheckpointCache
@@ -29,6 +23,7 @@ from storage.slots import Slots
 from tests.search_tests.conftest import Workplace
 
 TRIALS = 4
+ALL = Expected(TRIALS)
 
 
 @pytest.fixture
@@ -41,9 +36,14 @@ def remains(searched: Workplace) -> Iterator[Remains]:
     storage.close()
 
 
-def _broken(remains: Remains, searched: Workplace, trials: int = TRIALS) -> dict[str, Invariant]:
-    spec = load_study(str(searched.folder / "tiny.toml"))
-    found = check_study(remains, spec, load_catalogue(), trials)
+def _broken(
+    remains: Remains,
+    searched: Workplace,
+    expected: Expected = ALL,
+    seeds: int = 1,
+) -> dict[str, Invariant]:
+    spec = load_study(str(searched.folder / "tiny.toml"), [f"seeds={seeds}"])
+    found = check_study(remains, spec, load_catalogue(), expected)
     return {x.name: x for x in found if not x.is_held}
 
 
@@ -91,8 +91,67 @@ def test_a_second_trial_of_a_slot_is_doubled_and_too_many(
 
 
 def test_a_slot_too_many_is_an_overshoot(remains: Remains, searched: Workplace) -> None:
-    assert "1 trials too many" in str(_broken(remains, searched, 3)["budget exact"])
-    assert "1 too few" in str(_broken(remains, searched, 5)["budget exact"])
+    assert "1 trials too many" in str(_broken(remains, searched, Expected(3))["budget exact"])
+    assert "1 too few" in str(_broken(remains, searched, Expected(5))["budget exact"])
+
+
+def test_what_is_at_work_is_not_counted_as_missing(remains: Remains, searched: Workplace) -> None:
+    running = _copy(remains.trials[3], state=TrialState.RUNNING, values=None)
+    begun = replace(remains, trials=[*remains.trials[:3], running], slots_done=3, slots_open=[3])
+    assert _broken(begun, searched, Expected(6, is_over=False)) == {}
+    # Told, and its slot not closed yet.
+    told = replace(remains, slots_done=3, slots_open=[3])
+    assert _broken(told, searched, Expected(6, is_over=False)) == {}
+    missing = replace(begun, slots_done=4, slots_open=[])
+    assert set(_broken(missing, searched, Expected(6, is_over=False))) == {"no result lost"}
+    assert set(_broken(begun, searched, Expected(3, is_over=False))) == {"budget kept to"}
+
+
+def test_a_trial_of_a_live_worker_may_run_when_all_is_done(
+    remains: Remains, searched: Workplace
+) -> None:
+    held_up = _copy(remains.trials[1], number=4, state=TrialState.RUNNING, values=None)
+    late = replace(remains, trials=[*remains.trials, held_up])
+    worker = held_up.user_attrs["worker"]
+    assert _broken(late, searched, Expected(TRIALS, at_work={worker})) == {}
+    assert set(_broken(late, searched)) == {"every trial accounted for"}
+
+
+def test_a_slot_that_was_given_up_is_no_lost_result_where_that_may_be(
+    remains: Remains, searched: Workplace
+) -> None:
+    failed = [_copy(remains.trials[3], number=3 + x, values=None) for x in range(2)]
+    for trial in failed:
+        trial.state = TrialState.FAIL
+        trial.user_attrs |= {"failure": "lost", "reason": "its worker was killed"}
+    left = replace(
+        remains,
+        trials=[*remains.trials[:3], *failed],
+        recorded=set(remains.recorded) - {3},
+        pairs={number: pairs for number, pairs in remains.pairs.items() if number != 3},
+    )
+    assert _broken(left, searched, Expected(TRIALS, attempts=2)) == {}
+    assert set(_broken(left, searched, Expected(TRIALS, attempts=3))) == {"no result lost"}
+    assert set(_broken(left, searched)) == {"no result lost"}
+
+
+def test_a_trial_needs_its_own_seeds_or_those_it_had_when_it_was_stopped(
+    remains: Remains, searched: Workplace
+) -> None:
+    assert "no result lost" in _broken(remains, searched, seeds=2)
+    stopped = [_copy(trial) for trial in remains.trials]
+    for trial in stopped:
+        trial.user_attrs["stopped"] = "clearly behind the best trial after 1 seed(s)"
+    assert _broken(replace(remains, trials=stopped), searched, seeds=2) == {}
+    pairs = {**remains.pairs, 2: remains.pairs[2][:1]}
+    partly = _broken(replace(remains, trials=stopped, pairs=pairs), searched, seeds=2)
+    assert "trial 2 lacks the scores of [(0, 'pocket_ner', 'qab')]" in str(
+        partly["no result lost"]
+    )
+    repeat = _copy(remains.trials[3])
+    repeat.user_attrs["seeds"] = [1]
+    repeated = replace(remains, trials=[*remains.trials[:3], repeat])
+    assert "trial 3 lacks the scores of [(1," in str(_broken(repeated, searched)["no result lost"])
 
 
 def test_a_value_that_is_not_the_ledger_s_is_seen(remains: Remains, searched: Workplace) -> None:
@@ -136,6 +195,23 @@ def test_a_damaged_checkpoint_that_nobody_tore_is_seen(searched: Workplace) -> N
     torn = check_cache(cache, {manifest.stem})
     assert torn.is_held
     assert "0 made anew and 1 not asked for again" in str(torn)
+
+
+def test_a_study_s_checkpoints_are_looked_at_and_no_others(searched: Workplace) -> None:
+    cache = CheckpointCache(searched.folder / "transfer-search.cache")
+    keys = [entry.key for entry in cache.entries()]
+    assert check_checkpoints(cache, keys).is_held
+    lost, torn = keys[:2]
+    location = Path(cache.location)
+    (location / lost[:2] / f"{lost}.json").unlink()
+    next((location / torn[:2]).glob(f"{torn}-*/*.safetensors")).write_bytes(b"x")
+    found = check_checkpoints(cache, keys)
+    assert set(found.violations) == {
+        f"{lost[:12]} has files and no manifest",
+        f"{torn[:12]} is damaged",
+    }
+    assert found.found.startswith(f"{len(keys) - 2} of the study's")
+    assert check_checkpoints(cache, keys[2:]).is_held
 
 
 def test_an_entry_left_in_the_outbox_is_seen() -> None:

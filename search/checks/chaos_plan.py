@@ -1,0 +1,83 @@
+"""How much is to happen in a chaos run, and the study that it happens to. Loads nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spaces.errors import SpecError
+
+DATABASES = ("postgresql", "sqlite")
+# Few intermediate stages, which trials share and torn checkpoints hit; so many target stages that
+# two workers are hardly ever at the same recipe.
+_STUDY = """\
+question = "Does anything get lost?"
+arms = ["none", "general", "legal"]
+backbone = "untrained"
+source_language = "qas"
+sampler = "random"
+trials = 1
+stop_behind = 0
+repeat_leaders = 0
+
+[intermediate]
+tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
+epochs = [1, 2]
+learning_rate = {{ low = 1e-3, high = 3e-3, points = {learning_rates} }}
+examples = 32
+batch_size = 16
+max_length = 64
+
+[target]
+tasks = ["pocket_ner"]
+languages = ["qaa", "qab"]
+epochs = {epochs}
+learning_rate = {{ low = 1e-4, high = 1e-2, points = 500 }}
+warmup_ratio = [0.0, 0.1, 0.2, 0.3]
+examples = 32
+batch_size = [8, 16]
+max_length = 64
+"""
+
+
+@dataclass(frozen=True)
+class ChaosPlan:
+    """How much is to happen.
+
+    Attributes:
+        trials: Trials that the study is to have.
+        workers: Workers at a time.
+        faults: Faults to inject, each kind about as often.
+        lease_seconds: After which a silent worker's trial is another's.
+        epochs: Choices for the target stage; more of them make longer trials.
+        learning_rates: How many the intermediate stages may have; more of them make more stages,
+            which a full disk meets.
+        storage: postgresql or sqlite.
+        seed: Random seed of everything that is drawn.
+        limit_seconds: A study that is not done by then has failed.
+
+    Raises:
+        SpecError: A count is too small, or there is no such storage.
+    """
+
+    trials: int = 24
+    workers: int = 2
+    faults: int = 8
+    lease_seconds: float = 3.0
+    epochs: tuple[int, ...] = (1,)
+    learning_rates: int = 2
+    storage: str = "postgresql"
+    seed: int = 0
+    limit_seconds: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 1), ("workers", 1), ("faults", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise SpecError(f"--{name}", f"a number from {least}", str(value))
+        if self.storage not in DATABASES:
+            raise SpecError("the storage of a chaos run", " or ".join(DATABASES), self.storage)
+
+    @property
+    def study(self) -> str:
+        """The study file's text."""
+        return _STUDY.format(epochs=list(self.epochs), learning_rates=self.learning_rates)
