@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,11 +9,9 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-import optuna
 import pytest
 import sqlalchemy as sa
 import torch
@@ -22,7 +19,6 @@ from optuna.trial import FrozenTrial
 from transformers import BertModel
 
 from objectives.pocket import pocket_config, pocket_tokenizer
-from search.command_line.next_commands import StudyAddress
 from search.findings.landscape import Landscape
 from search.run import main
 from storage.opening import open_storage
@@ -55,13 +51,6 @@ examples = 48
 batch_size = 16
 max_length = 64
 """
-
-
-def keep_address(storage_url: str, address: StudyAddress) -> None:
-    """Keep with a study how it was reached, as its run does."""
-    with closing(open_storage(storage_url)) as storage:
-        study = optuna.load_study(study_name=address.name, storage=storage)
-        study.set_user_attr("address", json.dumps(address.kept()))
 
 
 @pytest.fixture(scope="session")

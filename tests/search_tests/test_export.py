@@ -30,7 +30,6 @@ from objectives.data.sources import DataSource, SourceKind, load_split
 from objectives.models.encoders import build_model, load_backbone
 from objectives.transfer import TransferObjective
 from search import confirm, evaluate, export, predict, run
-from search.command_line.next_commands import StudyAddress
 from search.findings.judging import JudgedGain
 from search.findings.recommendation import of_trial, recommended
 from search.findings.verdict_words import with_interval
@@ -42,7 +41,7 @@ from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, TransferSearchError, UnknownNameError
 from spaces.recipe import Schedule, Stage
 from tests.raising import ends_with
-from tests.search_tests.conftest import STUDY, keep_address
+from tests.search_tests.conftest import STUDY
 
 CATALOGUE = load_catalogue()
 # A target that nothing is trained for.
@@ -59,10 +58,6 @@ def place(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator[P
     os.chdir(folder)
     # LoRA, whose weights must be merged.
     search(encoder, 2, tasks=["pocket_pos"], method="lora", epochs=2, learning_rate=5e-3)
-    storage = f"sqlite:///{folder / 'transfer-search.sqlite'}"
-    folders = {"backbone": str(encoder), "cache": str(folder / "transfer-search.cache")}
-    file = str(folder / "tiny.toml")
-    keep_address(storage, StudyAddress(file, "tiny", "", data="pocket", **folders))
     targets = ["pocket_topic", "pocket_retrieval"]
     search(encoder, 1, "prompted", tasks=targets, method="soft-prompt")
     yield folder

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ import pytest
 from optuna.trial import TrialState
 
 from search.command_line.next_commands import StudyAddress
+from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
+from search.studies.stored_study import open_stored_study
 from storage.ledger import Ledger
 from storage.opening import open_storage
-from tests.search_tests.conftest import ROOT, Workplace, keep_address
+from tests.search_tests.conftest import ROOT, Workplace
 from tests.search_tests.test_report import confirm
 from tests.studies import PLANS, Plan, write_study
 
@@ -38,6 +41,13 @@ ADDRESS = StudyAddress(
 )
 
 
+def keep_address(storage_url: str, address: StudyAddress) -> None:
+    """Keep with a study how it was reached, as its run does."""
+    with closing(open_storage(storage_url)) as storage:
+        study = optuna.load_study(study_name=address.name, storage=storage)
+        study.set_user_attr("address", json.dumps(address.kept()))
+
+
 def nothing_more(url: str) -> None:
     """The search alone."""
 
@@ -50,7 +60,8 @@ def with_verdict(verdict: str, gain: float) -> Callable[[str], None]:
 def begun(url: str) -> None:
     """A confirmation that was interrupted."""
     storage = open_storage(url)
-    Ledger(storage.engine).begin_confirmation("synthetic", 1, {"recipes": []})
+    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.close()
 
 
@@ -98,7 +109,7 @@ def test_every_command_of_a_page_reaches_the_study(
             assert options["study"] == ADDRESS.file
             assert options["name"] == ADDRESS.name
             assert options["backbone"] == ADDRESS.backbone
-            assert tuple(options["set"]) == ADDRESS.overrides
+            assert tuple(options["overrides"]) == ADDRESS.overrides
         else:
             assert options["study"] == ADDRESS.name
 
@@ -118,7 +129,8 @@ def parsed(command: str) -> dict[str, Any]:
     assert "***" not in command
     python, flag, module, *words = (os.path.expandvars(word) for word in shlex.split(command))
     assert (python, flag) == ("python", "-m")
-    options: dict[str, Any] = vars(import_module(module).parser().parse_args(words))
+    place = "search.command_line.run_options" if module == "search.run" else module
+    options: dict[str, Any] = vars(import_module(place).parser().parse_args(words))
     return options
 
 
@@ -156,38 +168,24 @@ def test_a_pasted_command_runs_in_another_folder(
     assert commands_in(tmp_path / "synthetic-report") == [command]
 
 
-def test_a_confirmation_that_is_pasted_needs_nothing_besides(
-    workplace: Workplace, tmp_path: Path
-) -> None:
+def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Path) -> None:
     """With data, encoder, changed fields, name and cache that are none of the study file's."""
-    (tmp_path / "elsewhere").mkdir()
-    cache = str(tmp_path / "a cache")
-    mine = ["--name", "mine", "--set", "seeds=1", "--set", "target.examples=32", "--cache", cache]
-    done = workplace.search(*mine, "--trials", "4", "--precision", "float32", "--quiet")
-    assert done.returncode == 0, done.stderr
-    kept = StudyAddress(
-        file=str(workplace.folder / "tiny.toml"),
-        name="mine",
-        storage="",
-        data="pocket",
-        backbone=str(workplace.encoder),
-        overrides=("seeds=1", "target.examples=32"),
-        cache=cache,
-    )
-    keep_address(workplace.storage, kept)
+    changed = ["--set", "seeds=1", "--set", "target.examples=32", "--name", "mine"]
+    cache = ["--cache", str(tmp_path / "a cache")]
+    fixed = ["--threads", "1", "--precision", "float32"]
+    ran = workplace.search(*changed, *cache, *fixed, "--trials", "4", "--quiet")
+    assert ran.returncode == 0, ran.stderr
     written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
     confirm, run = commands_in(written.folder)
-    assert ".confirm " in confirm
-    done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", tmp_path / "elsewhere")
+    done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", workplace.folder)
     assert done.returncode == 0, done.stderr
-    more = re.sub(r"--trials \d+", "--trials 5 --threads 1 --precision float32 --quiet", run)
-    done = pasted(more, tmp_path / "elsewhere")
+    more = re.sub(r"--trials \d+", shlex.join(["--trials", "5", "--quiet", *fixed]), run)
+    done = pasted(more, workplace.folder)
     assert done.returncode == 0, done.stderr
-    storage = open_storage(workplace.storage)
-    study = optuna.load_study(study_name="mine", storage=storage)
-    assert len(study.trials) == 5
-    assert len(Ledger(storage.engine).confirmations("mine")) == 1
-    storage.close()
+    study = open_stored_study(workplace.storage, "mine")
+    with closing(study.storage):
+        assert len(study.study.trials) == 5
+        assert len(study.confirmations) == 1
 
 
 def pasted(command: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -32,14 +32,13 @@ from objectives.scores.retrieval import pair_f1
 from objectives.xtreme import benchmark
 from objectives.xtreme.benchmark import benchmark_split
 from search import evaluate, predict
-from search.command_line.next_commands import StudyAddress
 from spaces.catalogue import Task, load_catalogue
 from spaces.errors import SpecError, UnknownNameError
 from spaces.recipe import Schedule, Similarity, Stage
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with
-from tests.search_tests.conftest import Workplace, keep_address
+from tests.search_tests.conftest import Workplace
 
 CATALOGUE = load_catalogue()
 LANGUAGES = ["qaa", "qac"]
@@ -365,7 +364,6 @@ def test_a_study_with_tasks_of_its_own_is_opened_from_its_storage_alone(
     mine = ["--set", 'target.tasks=["mine"]', "--name", "other", "--trials", "1"]
     done = workplace.search(*mine, "--precision", "float32")
     assert done.returncode == 0, done.stderr
-    keep_address(workplace.storage, StudyAddress("tiny.toml", "other", "", data="pocket"))
     file.rename(workplace.folder / "elsewhere.toml")
     words = ["--study", "other", "--storage", workplace.storage, "--task", "mine", "--trial", "0"]
     to = workplace.folder / "to"
