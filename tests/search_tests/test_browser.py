@@ -23,8 +23,7 @@ from tests.search_tests.conftest import STUDY
 from tests.search_tests.synthetic_study import write_study
 from tests.search_tests.worked_study import PLANS
 
-# One process has the browser and the dashboard.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
