@@ -18,7 +18,7 @@ GREEDY = """
 import sqlalchemy as sa
 from storage.leases import Leases
 from storage.slots import Slots
-options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 slots = Slots(engine, Leases(engine), "s")
 together()

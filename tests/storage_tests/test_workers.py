@@ -17,7 +17,7 @@ GREEDY = """
 import sqlalchemy as sa
 from storage.processes import process_identity
 from storage.workers import Activity, Workers
-options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 workers = Workers(engine, "s")
 workers.join(process_identity(), "cpu")
