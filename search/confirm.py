@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         def watch(stage: StageProgress) -> None:
             stop.check()
-            progress.stage(stage)
+            progress.on_stage(stage)
 
         try:
             with stop.listening(), progress.showing():

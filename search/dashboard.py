@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         from search.workers.trial_files import ArtifactFolder
 
         serve_dashboard(
-            request_from(options, DashboardRequest),
+            request_from(vars(options), DashboardRequest),
             ArtifactFolder(options.cache or default_cache(options.storage)),
             lambda url: print(f"{url}  (Ctrl-C ends)", flush=True),
         )

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        request = request_from(options, EvaluationRequest)
+        request = request_from(vars(options), EvaluationRequest)
         start_torch(None)
         from rich.console import Console
 

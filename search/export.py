@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        request = request_from(options, ExportRequest)
+        request = request_from(vars(options), ExportRequest)
         start_torch(options.threads)
         quiet_optuna()
         from search.handover.exported_model import export_model

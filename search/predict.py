@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        request = request_from(options, PredictionRequest, model=_model(options))
+        request = request_from(vars(options), PredictionRequest, model=_model(options))
         start_torch(options.threads)
         quiet_optuna()
         from search.handover.predictions import predict
@@ -109,10 +109,10 @@ def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
         option = f"--{wrong[0].replace('_', '-')}"
         raise SpecError(option, f"no such option with {given}", advice="drop it")
     if options.checkpoint:
-        return request_from(options, TrainedFolder, folder=options.checkpoint)
+        return request_from(vars(options), TrainedFolder, folder=options.checkpoint)
     if options.trial is None:
         raise SpecError("--trial", "the number of a trial with --study", "none")
-    return request_from(options, StudyTrial)
+    return request_from(vars(options), StudyTrial)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         quiet_optuna()
         from search.reporting.page import ReportRequest, write_report
 
-        written = write_report(request_from(options, ReportRequest))
+        written = write_report(request_from(vars(options), ReportRequest))
         if written.note:
             print(f"note: {written.note}", file=sys.stderr)
         print(written.page)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
 
 
-def request_from(options: argparse.Namespace, kind: Callable[..., T], **further: object) -> T:
+def request_from(options: Mapping[str, object], kind: Callable[..., T], **further: object) -> T:
     """A request, each field from the option of its name.
 
     Args:
-        options: Parsed, with an option for every field that is not in `further`.
+        options: Parsed options, with one for every field that is not in `further`.
         kind: Frozen dataclass of the request.
-        further: Fields that are no option, or of another type than the option's.
+        further: Values of fields that are no option, or of another type than the option's.
     """
     names = inspect.signature(kind).parameters.keys() - further.keys()
-    return kind(**{name: getattr(options, name) for name in names}, **further)
+    return kind(**{name: options[name] for name in names}, **further)
 
 
 def quiet_optuna() -> None:

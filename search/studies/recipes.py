@@ -27,7 +27,7 @@ class FinishedRecipe:
     """A recipe and all complete trials of it, which differ in their seeds.
 
     Attributes:
-        trials: In order.
+        trials: Complete trials of the recipe, in order.
     """
 
     trials: tuple[FinishedTrial, ...]

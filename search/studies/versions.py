@@ -32,8 +32,9 @@ def resolved(name: str, whole: Collection[str]) -> str:
     """What a user's name means in a storage.
 
     Args:
-        name: With a version or without.
-        whole: The studies of the storage, without those that an extension left half made.
+        name: Name of a study, with a version or without.
+        whole: Names of the studies in the storage, without those that an extension left half
+            made.
     """
     base, version = version_of(name)
     if "@" in name:
@@ -56,7 +57,7 @@ def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
 
     Args:
         study: Name of the study, or path of the file that it was made from.
-        storage: From `open_storage`.
+        storage: The storage, from `open_storage`.
         storage_url: URL of that storage, for the message.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The loop of one worker: take a slot, propose, train, record, tell, until the study is done."""
+"""The loop of one worker: take a slot, propose, train, record, report, until all is done."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.heartbeat import TAKEN_OVER, Pulse
-from search.workers.trial_attempts import Attempts, OpenStudy, Settled, Watcher
+from search.workers.trial_attempts import Attempts, OpenStudy, RunListener, Settled
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
     BudgetSpent,
@@ -54,18 +54,18 @@ class Worker:
         opened: The study.
         objective: Trains and scores a recipe; it asks `pulse` at every update.
         pulse: Sign of life of this process.
-        watcher: Shows progress.
+        listener: Listens to what the worker does, and shows it.
     """
 
     opened: OpenStudy
     objective: TransferObjective
     pulse: Pulse
-    watcher: Watcher
+    listener: RunListener
     _failed_in_a_row: int = field(default=0, init=False)
     _attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
-        self._attempts = Attempts(self.opened, self.pulse.budget.trials, self.watcher)
+        self._attempts = Attempts(self.opened, self.pulse.budget.trials, self.listener)
 
     def run(self) -> None:
         """Work at slots until all of the study's are done, or something ends the work.
@@ -100,7 +100,7 @@ class Worker:
                 return
             if not is_waiting:
                 is_waiting = True
-                self.watcher.say("nothing left to take; waiting for the trials of other workers")
+                self.listener.say("nothing left to take; waiting for the trials of other workers")
             time.sleep(IDLE_SECONDS)
 
     def _work_at(self, slot: Slot) -> None:
@@ -112,14 +112,14 @@ class Worker:
             trial, recipe = self._attempts.begin(slot, before)
             self._attempt(slot, trial, recipe)
         except (LeaseLost, TrialLost, UpdateFinishedTrialError):
-            self.watcher.say(
+            self.listener.say(
                 f"slot {slot.number}: another worker took it over, as this one paused past "
                 f"its lease; nothing of it was published"
             )
 
     def _attempt(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> None:
-        """Train and tell; whatever ends it otherwise is kept as the trial's reason."""
-        self.watcher.trial_started(trial.number, recipe)
+        """Train and report to Optuna; what ends it otherwise is kept as the trial's reason."""
+        self.listener.on_trial_started(trial.number, recipe)
         gain = None
         try:
             gain = self._train(slot, trial, recipe)
@@ -215,7 +215,7 @@ class Worker:
         return again
 
     def _finished(self, trial: FrozenTrial, gain: TransferGain | None) -> None:
-        self.watcher.trial_finished(trial, gain, self.opened.slots.count_done())
+        self.listener.on_trial_finished(trial, gain, self.opened.slots.count_done())
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

@@ -39,9 +39,9 @@ class RunProgress:
     """Shows trials and stages on a console.
 
     Args:
-        console: Where to show; plain lines unless it is a terminal.
-        total: Trials of the study.
-        languages: Those that the study selects on.
+        console: Console to show them on; plain lines unless it is a terminal.
+        total: Number of trials of the study.
+        languages: Languages that the study selects on.
     """
 
     def __init__(self, console: Console, total: int, languages: frozenset[str]) -> None:
@@ -77,21 +77,22 @@ class RunProgress:
         """Say how much of the study is there already.
 
         Args:
-            done: Trials done.
-            best: The highest gain of them, and its recipe in words.
+            done: Number of trials that are done.
+            best: Highest gain in percentage points, and its recipe in words; None where no trial
+                is complete.
         """
         self._best = best
         self._bars.update(self._trial_bar, completed=done, note=self._best_note())
         if done:
             self.say(f"{done} of {self._total} trials are done already")
 
-    def trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, number: int, recipe: Recipe) -> None:
         """Say what a trial is about to train."""
         self._recipe = describe(recipe)
         if not self._console.is_terminal:
             self.say(f"trial {number}: {self._recipe}")
 
-    def stage(self, progress: StageProgress) -> None:
+    def on_stage(self, progress: StageProgress) -> None:
         """Move the bar of the current stage."""
         stage = (progress.position, progress.task, progress.seed)
         name = f"{progress.position} {progress.task}" + (
@@ -113,8 +114,8 @@ class RunProgress:
                 self.say("pretraining the pocket encoder (once; it is kept in the cache)")
         self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
 
-    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
-        """Say what a trial came to."""
+    def on_trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+        """Say how a trial ended, and its gain."""
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         head = f"trial {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
         if gain is None:
@@ -135,7 +136,7 @@ class RunProgress:
         self._bars.update(self._trial_bar, completed=done, note=self._best_note())
 
     def _aside(self, trial: FrozenTrial) -> str:
-        """What is unlike other trials in this one."""
+        """How this trial differs from others, for the end of its line."""
         notes = TrialNotes.of(trial)
         if notes.repeat_of is not None:
             return f"; repeats trial {notes.repeat_of} with fresh seeds"

@@ -28,12 +28,12 @@ class History:
     """What a study has tried at one moment, to propose from.
 
     Args:
-        storage: Of the study.
-        study: As opened there.
+        storage: Storage of the study.
+        study: The study as opened there.
 
     Attributes:
-        study: With the trials of that moment; read and not written.
-        groups: Parameter -> all that trials have together with it or not at all.
+        study: The study with its trials of that moment; read and not written.
+        groups: Parameter -> all parameters that trials have together with it or not at all.
         split: The trials of that moment, split by TPE once for all that is drawn from them.
     """
 
@@ -65,15 +65,16 @@ class Proposal:
     latter. `constant_liar` keeps it away from what other workers are at.
 
     Args:
-        history: Of the study.
+        history: Reading of the study that the proposal is made against.
         slot: Number of the slot.
         draw: 0 for the first proposal of the slot, 1 for the next one, ...
-        fixed: Parameters that are given.
-        sampler: RANDOM depends on nothing but the study's name, the slot and the draw.
+        fixed: Parameters that are given, by name.
+        sampler: How the others are drawn; RANDOM depends on nothing but the study's name, the slot
+            and the draw.
 
     Attributes:
-        params: Drawn so far.
-        distributions: Of `params`.
+        params: Values drawn so far, by parameter.
+        distributions: Distributions of `params`, by parameter.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Proposal:
         self._asked: set[str] = set()
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`.
+        """Draw one of `choices`.
 
         Raises:
             StorageError: The parameter is given, and none of them.

@@ -145,7 +145,7 @@ class _Session:
         def on_progress(stage: StageProgress) -> None:
             pulse.check()
             pulse.note(f"{stage.position} {stage.task} seed {stage.seed}", stage.done, stage.total)
-            progress.stage(stage)
+            progress.on_stage(stage)
 
         site = TrainingSite(
             options.storage,

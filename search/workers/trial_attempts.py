@@ -1,4 +1,4 @@
-"""Attempts at a slot: trials of Optuna's, made, told, and settled where their worker died.
+"""Attempts at a slot: trials that are made, finished, and settled where their worker died.
 
 What became of an attempt is kept with its trial (`search.studies.trial_notes`).
 """
@@ -49,14 +49,14 @@ class Settled(StrEnum):
     DONE = "done"
 
 
-class Watcher(Protocol):
-    """What the loop tells as it goes."""
+class RunListener(Protocol):
+    """Listens to what a worker does."""
 
-    def trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, number: int, recipe: Recipe) -> None:
         """A trial has its recipe."""
 
-    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
-        """A trial was told; `gain` is None unless it is complete."""
+    def on_trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+        """A trial is finished; `gain` is None unless it is complete."""
 
     def say(self, line: str) -> None:
         """Something else that a person wants to know."""
@@ -98,12 +98,12 @@ class Attempts:
     Attributes:
         opened: The study.
         limit: Number of slots in all.
-        watcher: Shows progress.
+        listener: Listens to what the worker does, and shows it.
     """
 
     opened: OpenStudy
     limit: int
-    watcher: Watcher
+    listener: RunListener
 
     # --- what became of the attempts before
 
@@ -127,7 +127,7 @@ class Attempts:
             self.opened.slots.close(slot)
             return Settled.DONE
         if slot.attempts > RETRIES:
-            self.watcher.say(
+            self.listener.say(
                 f"slot {slot.number}: given up after {slot.attempts} attempts: "
                 f"{TrialNotes.of(last).reason or 'no reason kept'}"
             )
@@ -136,7 +136,7 @@ class Attempts:
         return last
 
     def _settle_running(self, trial: FrozenTrial) -> None:
-        """Tell what a dead worker found, or fail its trial."""
+        """Report what a dead worker found, or fail its trial."""
         opened, number = self.opened, trial.number
         pairs = opened.ledger.pairs(opened.study.study_name, SEARCH_SPLIT, number).get(number)
         if pairs:
@@ -196,7 +196,7 @@ class Attempts:
                 recipe = suggest_recipe(proposal, self.opened.space)
             except StorageError as error:  # a value that the space has not
                 self.fail(trial, Failure.ERROR, str(error))
-                self.watcher.trial_finished(trial, None, slots.count_done())
+                self.listener.on_trial_finished(trial, None, slots.count_done())
                 continue
             for name, distribution in proposal.distributions.items():
                 value = distribution.to_internal_repr(proposal.params[name])
@@ -244,15 +244,15 @@ class Attempts:
         slots.begin(slot, None)
         return found
 
-    # --- telling
+    # --- reporting to Optuna
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
-        """Tell Optuna what a trial came to, unless somebody has: it is the same then."""
+        """Report a trial's state and value to Optuna; where it has them, they are the same."""
         values = None if value is None else [value]
         try:
             self.opened.storage.set_trial_state_values(trial_id_of(trial), state, values)
         except UpdateFinishedTrialError:
-            _log.info("trial %d was told before", trial.number)
+            _log.info("trial %d was finished before", trial.number)
         trial.state, trial.values, trial.datetime_complete = state, values, datetime.now()
 
     def keep(self, trial: FrozenTrial, notes: TrialNotes) -> None:
@@ -262,7 +262,7 @@ class Attempts:
             trial.user_attrs[name] = value
 
     def fail(self, trial: FrozenTrial, failure: Failure, reason: str) -> None:
-        """Tell Optuna that a trial has no value, and keep why, unless it is finished."""
+        """Report to Optuna that a trial has no value, and keep why, unless it is finished."""
         try:
             self.keep(trial, TrialNotes(reason=reason, failure=failure))
         except UpdateFinishedTrialError:

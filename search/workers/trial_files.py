@@ -29,7 +29,7 @@ class ArtifactFolder:
     """An artifact store of Optuna's protocol, beside a checkpoint cache.
 
     Args:
-        cache: The cache's location; a cache `x` or `x.cache` has its artifacts in `x.artifacts`.
+        cache: Location of the cache; a cache `x` or `x.cache` has its artifacts in `x.artifacts`.
     """
 
     def __init__(self, cache: str) -> None:
@@ -75,17 +75,17 @@ def upload_trial(
     losses: Mapping[str, Sequence[float]],
     folder: ArtifactFolder,
 ) -> None:
-    """Attach a trial's files to it, which Optuna allows until the trial is told.
+    """Attach a trial's files to it, which Optuna allows until the trial is finished.
 
-    A folder that cannot be written is said, and costs no trial: the ledger has all of it.
+    Where the folder cannot be written, that is logged and costs no trial: the ledger has it all.
 
     Args:
-        trial: That runs.
-        storage: Of its study.
-        pairs: Its scores.
-        runs: The stages it asked for.
-        losses: Checkpoint key -> mean loss of each epoch, where it is known.
-        folder: Where the files go.
+        trial: The trial, which still runs.
+        storage: Storage of its study.
+        pairs: Scores that the trial found, each with its baseline.
+        runs: Stages that the trial asked for.
+        losses: Checkpoint key -> mean training loss of each epoch, where it is known.
+        folder: Folder of the study's artifacts.
     """
     with tempfile.TemporaryDirectory() as made:
         for name, rows in ((SCORES, _scores(pairs)), (TRAINING, _training(runs, losses))):

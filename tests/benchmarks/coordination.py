@@ -312,10 +312,10 @@ class _Untrained(Worker):
         gain: Any = SimpleNamespace(overall_gain=lambda languages: 1.0)
         return gain
 
-    def trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, number: int, recipe: Recipe) -> None:
         """Nothing."""
 
-    def trial_finished(self, trial: Any, gain: Any, done: int) -> None:
+    def on_trial_finished(self, trial: Any, gain: Any, done: int) -> None:
         """Keep the time since the end of the trial before, without sleep."""
         before, self.end = self.end, time.perf_counter()
         self.seconds.append(self.end - before - self._slept)

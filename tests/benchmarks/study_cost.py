@@ -189,10 +189,10 @@ class _Clock:
 class _Quiet:
     """Shows nothing of a worker."""
 
-    def trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, number: int, recipe: Recipe) -> None:
         """Nothing."""
 
-    def trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
+    def on_trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
         """Nothing."""
 
     def say(self, line: str) -> None:

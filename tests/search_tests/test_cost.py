@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import resource
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from search.findings.stage_costs import BASELINE, EVALUATION, PREFIX, SHARED, Co
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
+from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 
 
@@ -250,14 +250,10 @@ def test_a_killed_worker_leaves_the_epochs_it_saved_and_blocks_nobody(
     options = ("--trials", "2", "--set", "intermediate.epochs=[20, 1]", "--name", "resumed")
     process = workplace.start(*workplace.command(*options))
     folder = _cache_of(workplace)
-    deadline = time.monotonic() + 60
-    while not _first_epoch_is_kept(workplace):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: _first_epoch_is_kept(workplace), process)
     saved = list(folder.glob("??/*.json"))
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate()
     done = workplace.search(*options)
     assert done.returncode == 0, done.stderr
     assert saved[0] in list(folder.glob("??/*.json"))

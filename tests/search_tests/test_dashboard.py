@@ -7,7 +7,6 @@ import csv
 import json
 import socket
 import sys
-import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from search.dashboard import main
 from search.reporting.dashboard_pages import renew_pages
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError, UnknownNameError
+from tests.processes import wait_until
 from tests.raising import ends_with
 from tests.search_tests.conftest import Workplace
 
@@ -72,7 +72,7 @@ def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> Non
         assert get_study(site)["trials"]
     finally:
         server.kill()
-        server.communicate(timeout=20)
+        server.communicate()
 
 
 def test_other_machines_need_the_password_and_many_can_read_at_once(
@@ -97,11 +97,11 @@ def test_other_machines_need_the_password_and_many_can_read_at_once(
         with socket.create_connection(("127.0.0.1", port)), ThreadPoolExecutor(8) as viewers:
             asked = [viewers.submit(get_study, site, **header) for _ in range(32)]
             for found in asked:
-                states = [trial["state"] for trial in found.result(30)["trials"]]
+                states = [trial["state"] for trial in found.result()["trials"]]
                 assert states.count("Complete") == 1
     finally:
         server.kill()
-        server.communicate(timeout=20)
+        server.communicate()
 
 
 def test_an_address_for_others_without_a_password_is_refused() -> None:
@@ -119,10 +119,7 @@ def test_the_pages_follow_the_study_while_they_are_served(
     renewal.start()
     try:
         assert workplace.search("--trials", "2", "--quiet").returncode == 0
-        until = time.monotonic() + 30
-        while not figures_of(results.study):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(lambda: figures_of(results.study))
     finally:
         ended.set()
         renewal.join()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import optuna
@@ -14,19 +13,17 @@ import torch
 
 from search.workers.local_processes import count_workers, device_environment, device_share
 from storage.opening import open_storage
+from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 
 
 def fellows_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """The further workers of a run, once there are any."""
-    deadline = time.monotonic() + 60
-    while True:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        children = psutil.Process(process.pid).children()
-        if found := [child for child in children if _is_fellow(child)]:
-            return found
-        time.sleep(0.05)
+
+    def fellows() -> list[psutil.Process]:
+        return [child for child in psutil.Process(process.pid).children() if _is_fellow(child)]
+
+    return wait_until(fellows, process)
 
 
 def _is_fellow(child: psutil.Process) -> bool:
@@ -45,12 +42,9 @@ def test_a_killed_fellow_is_started_again_and_a_signal_to_the_run_ends_it(
     )
     (first,) = fellows_of(process)
     first.kill()
-    deadline = time.monotonic() + 60
-    while [second := fellow for fellow in fellows_of(process)] == [first]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    (second,) = wait_until(lambda: [x for x in fellows_of(process) if x != first], process)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, output
     assert f"worker 1 was killed (signal {signal.SIGKILL:d}); started again" in output
     assert not second.is_running()
@@ -101,7 +95,7 @@ def test_workers_share_a_study_and_show_no_password_and_the_run_waits_for_all(
         if b"s3cret" in _read(file)
     ]
     assert fellow.is_running()
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate()
     assert process.returncode == 0, output
     assert not fellow.is_running()
     assert output.count("best recipe:") == 1, "the fellow shows nothing of its own"

@@ -45,14 +45,14 @@ def _show(*, terminal: bool) -> str:
     progress = RunProgress(console, 8, LANGUAGES)
     with progress.showing():
         progress.resume(2, (0.5, "wnut17, target.epochs 2"))
-        progress.stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
-        progress.trial_started(2, RECIPE)
+        progress.on_stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
+        progress.on_trial_started(2, RECIPE)
         for position in POSITIONS:
-            progress.stage(StageProgress(position, "panx", 1, 3, 7))
-        progress.trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
+            progress.on_stage(StageProgress(position, "panx", 1, 3, 7))
+        progress.on_trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
         logging.getLogger("objectives.data.study_corpora").warning("panx swa: 3 words are lost")
         pruned = _trial(optuna.trial.TrialState.PRUNED, reason="diverged: loss nan")
-        progress.trial_finished(pruned, None, 4)
+        progress.on_trial_finished(pruned, None, 4)
     return written.getvalue()
 
 
@@ -80,8 +80,8 @@ def test_a_resumed_study_keeps_its_best_recipe_in_sight() -> None:
     progress = RunProgress(console, 8, LANGUAGES)
     with progress.showing():
         progress.resume(2, (6.2, "uner_ewt, target.epochs 4"))
-        progress.trial_started(2, RECIPE)
-        progress.trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
+        progress.on_trial_started(2, RECIPE)
+        progress.on_trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
     assert "best +6.2: uner_ewt, target.epochs 4" in written.getvalue()
     assert "best +1.0" not in written.getvalue()
 

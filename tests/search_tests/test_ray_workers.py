@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -19,8 +20,10 @@ from optuna.trial import FrozenTrial
 
 from search.command_line.run_options import read_run_options
 from search.launch.on_ray import worker_resources
+from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 
+# Two clusters on one machine would take each other's ports: all tests with one are in this file.
 pytest.importorskip("ray")
 
 RAY = Path(sys.executable).with_name("ray")
@@ -118,7 +121,6 @@ def test_actors_and_launchers_are_killed_and_the_study_is_exact(
     workplace: Workplace,
     postgresql_url: str,
     cluster: Callable[..., str],
-    wait_for: Callable[..., None],
     trials_of: Callable[[str], list[FrozenTrial]],
 ) -> None:
     address = cluster("--head", "--port=6397")
@@ -126,14 +128,8 @@ def test_actors_and_launchers_are_killed_and_the_study_is_exact(
     words += ["--address", address]
     environment = {"TRANSFER_SEARCH_STORAGE": postgresql_url, "PYTHONWARNINGS": "default"}
 
-    def launch() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            words,
-            cwd=workplace.folder,
-            env=workplace.environment(**environment),
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+    def launch() -> subprocess.Popen[str]:
+        return workplace.start(*words, **environment)
 
     def trials() -> list[FrozenTrial]:
         return trials_of(postgresql_url)
@@ -143,16 +139,16 @@ def test_actors_and_launchers_are_killed_and_the_study_is_exact(
         return int(running[0].user_attrs["worker"].split("/")[-2]) if running else 0
 
     launcher = launch()
-    wait_for(
-        lambda: len(trials()) > 1 and worker_of_running() > 0, lambda: launcher.poll() is None
-    )
+    worker = wait_until(lambda: len(trials()) > 1 and worker_of_running(), launcher)
     launcher.kill()
     launcher.wait()
-    os.kill(worker_of_running(), signal.SIGKILL)
-    wait_for(lambda: any(x.state.name == "FAIL" for x in trials()), lambda: True)
+    with suppress(ProcessLookupError):  # it may have ended with its launcher
+        os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: any(x.state.name == "FAIL" for x in trials()))
 
     again = launch()
-    assert again.wait(timeout=240) == 0
+    output, _ = again.communicate()
+    assert again.returncode == 0, output
     found = trials()
     complete = Counter(x.user_attrs["slot"] for x in found if x.state.name == "COMPLETE")
     assert complete == dict.fromkeys(range(6), 1)

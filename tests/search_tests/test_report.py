@@ -290,7 +290,6 @@ def _as_a_user(folder: Path, *words: str, **environment: str) -> subprocess.Comp
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
         check=False,
     )
 
@@ -332,7 +331,6 @@ def test_a_browser_draws_every_figure_on_the_page_and_for_markdown(tmp_path: Pat
         ],
         capture_output=True,
         text=True,
-        timeout=120,
         check=True,
     )
     assert "CONSOLE" not in shown.stderr

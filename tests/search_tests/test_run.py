@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from optuna_dashboard import get_note
 
 from search.command_line.next_commands import next_command
 from search.studies.stored_study import open_stored_study
+from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
@@ -108,7 +108,7 @@ def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) ->
     process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
     _wait_for_running_trial(workplace, process, finished=1)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, output
     assert "Traceback" not in output
     failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
@@ -124,7 +124,7 @@ def test_kill_9_loses_only_the_running_trial_which_is_retried(workplace: Workpla
     process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
     _wait_for_running_trial(workplace, process, finished=1)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate()
     done = workplace.search("--trials", "2", "--set", "target.epochs=10")
     assert done.returncode == 0, done.stderr
     failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
@@ -137,21 +137,20 @@ def _wait_for_running_trial(
     workplace: Workplace, process: subprocess.Popen[str], finished: int
 ) -> None:
     """Until `finished` trials are complete and another one has its recipe."""
-    deadline = time.monotonic() + 60
     database = workplace.folder / "transfer-search.sqlite"
     query = (
         "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE' UNION ALL "
         "SELECT COUNT(DISTINCT trials.trial_id) FROM trials JOIN trial_params USING (trial_id) "
         "WHERE state = 'RUNNING'"
     )
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.communicate()
-        if database.exists() and _has_table(workplace, "trial_params"):
-            complete, running = (row[0] for row in _rows(workplace, query))
-            if complete >= finished and running:
-                return
-        time.sleep(0.02)
-    raise AssertionError("no trial was running within a minute")
+
+    def is_running() -> bool:
+        if not database.exists() or not _has_table(workplace, "trial_params"):
+            return False
+        complete, running = (row[0] for row in _rows(workplace, query))
+        return complete >= finished and running > 0
+
+    wait_until(is_running, process)
 
 
 def _has_table(workplace: Workplace, name: str) -> bool:

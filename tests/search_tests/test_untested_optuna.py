@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.toy_space import small_space
 
 from objectives.gains.transfer_gain import TransferGain
 from spaces.recipe import Recipe
 from tests.search_tests.loop import Loop, gain_of
+from tests.studies import small_space
 
 SPACE = small_space(
     {"none": (), "general": ("a", "b"), "legal": ("c", "d")},

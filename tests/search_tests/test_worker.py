@@ -143,13 +143,12 @@ def test_a_stop_of_the_study_ends_the_work_of_its_other_workers(tmp_path: Path) 
     def broken(recipe: Recipe, report: Any) -> TransferGain:
         raise DataError("broken")
 
-    other = threading.Thread(target=work)
+    other = threading.Thread(target=work, daemon=True)
     other.start()
-    assert trains.wait(60)
+    trains.wait()
     with pytest.raises(DataError):
         loops[1].run(broken, 3)
-    other.join(timeout=60)
-    assert not other.is_alive()
+    other.join()
     assert "met the same error again: broken" in str(ended[0])
     assert loops[0].states == ["FAIL", "FAIL", "FAIL"]
     assert loops[0].attributes("failure") == [Failure.INTERRUPTED, Failure.ERROR, Failure.ERROR]
@@ -224,11 +223,11 @@ def test_several_workers_make_exactly_as_many_trials_as_asked_for(tmp_path: Path
     loops = [Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")) for _ in range(4)]
     for _ in range(3):
         loops[0].study.enqueue_trial({"intermediate.domain": "legal", "target.epochs": 2})
-    threads = [threading.Thread(target=loop.run, args=(well, 9)) for loop in loops]
+    threads = [threading.Thread(target=loop.run, args=(well, 9), daemon=True) for loop in loops]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=120)
+        thread.join()
     assert loops[0].states == ["COMPLETE"] * 9
     assert sorted(loops[0].attributes("slot")) == list(range(9))
     assert loops[0].attributes("retry_of") == [None] * 9, "none was run twice"

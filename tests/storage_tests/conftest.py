@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
@@ -50,29 +49,3 @@ def start() -> Iterator[Callable[..., Script]]:
             return process
 
         yield start
-
-
-@pytest.fixture
-def hold_up(storage_url: str) -> Callable[[Script], None]:
-    """Stop a process (SIGSTOP), but not while it holds a lock of the database."""
-    options: dict[str, object] = {"options": "-c lock_timeout=200"}
-    if storage_url.startswith("sqlite"):
-        options = {"timeout": 0.2}
-
-    def has_lock(engine: sa.Engine) -> bool:
-        try:
-            with engine.begin() as connection:
-                connection.execute(sa.text("UPDATE transfer_leases SET total = total"))
-        except sa.exc.OperationalError:
-            return True
-        return False
-
-    def hold_up(process: Script) -> None:
-        engine = sa.create_engine(storage_url, connect_args=options)
-        process.send_signal(signal.SIGSTOP)
-        while has_lock(engine):
-            process.send_signal(signal.SIGCONT)
-            process.send_signal(signal.SIGSTOP)
-        engine.dispose()
-
-    return hold_up

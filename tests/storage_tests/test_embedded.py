@@ -61,7 +61,7 @@ class User:
 
     def leave(self) -> None:
         """Have it end as it likes."""
-        self.process.communicate(timeout=60)
+        self.process.communicate()
         assert self.process.returncode == 0
 
     def kill_group(self) -> None:
@@ -161,7 +161,7 @@ def test_a_note_that_a_reboot_left_is_seen_through(
     note = (folder / "postmaster.pid").read_text().splitlines()
     server.kill()
     user.kill_group()
-    server.wait(timeout=60)
+    server.wait()
     # Another program has the server's number by now.
     (folder / "postmaster.pid").write_text("\n".join([str(os.getpid()), *note[1:]]))
     again = start("b").opened()

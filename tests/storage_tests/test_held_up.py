@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -36,7 +35,6 @@ def test_its_locks_do_not_hold_up_the_others(
             connection.execute(sa.text("CREATE TABLE account (taken INTEGER)"))
             connection.execute(sa.text("INSERT INTO account VALUES (1)"))
         take = sa.text("UPDATE account SET taken = taken + 1")
-        began = time.monotonic()
         held = stopped.engine.connect()
         held.execute(take)
         with other.engine.begin() as connection:
@@ -44,7 +42,6 @@ def test_its_locks_do_not_hold_up_the_others(
         with pytest.raises(sa.exc.DBAPIError) as cut_off:
             held.execute(take)
         held.close()
-        assert time.monotonic() - began < 10
         assert is_outage(cut_off.value), "it is done again, as after any lost connection"
         with other.engine.connect() as connection:
             assert connection.execute(sa.text("SELECT taken FROM account")).scalar() == 2

@@ -57,19 +57,21 @@ def test_processes_share_a_folder_without_a_server(
     storage.close()
 
 
-def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Plain Optuna waits 30 s for it (`JournalFileSymlinkLock`)."""
+    monkeypatch.setattr("storage.journal.GRACE_SECONDS", float("inf"))
     place = tmp_path / "lock"
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom storage.journal import FolderLock\n"
-        "FolderLock(Path(sys.argv[1])).acquire()\nprint('held', flush=True)\ntime.sleep(60)\n"
+        "import sys\nfrom pathlib import Path\nfrom storage.journal import FolderLock\n"
+        "FolderLock(Path(sys.argv[1])).acquire()\nprint('held', flush=True)\nsys.stdin.read()\n"
     )
     with closing(Script(script, str(place))) as holder:
         assert holder.stdout.readline() == "held\n"
         holder.kill()
-    lock, started = FolderLock(place), time.monotonic()
+    lock = FolderLock(place)
     lock.acquire()
-    assert time.monotonic() - started < 5
     lock.release()
     assert not place.is_symlink()
 
@@ -112,19 +114,6 @@ def test_half_a_line_at_the_end_of_the_journal_costs_nothing(tmp_path: Path) -> 
     assert [json.loads(line)["op_code"] for line in journal.read_text().splitlines()]
     third = optuna.load_study(storage=open_storage(url), study_name="s")
     assert [trial.value for trial in third.trials] == [1.0, 2.0]
-
-
-def test_plain_optuna_cannot_read_a_journal_after_half_a_line(tmp_path: Path) -> None:
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    file = str(tmp_path / "plain.journal")
-    study = optuna.create_study(storage=JournalStorage(JournalFileBackend(file)), study_name="s")
-    with Path(file).open("ab") as journal:
-        journal.write(b'{"op_code":4,"study')
-    study = optuna.load_study(storage=JournalStorage(JournalFileBackend(file)), study_name="s")
-    with pytest.raises(AttributeError):  # the trial was written, and is lost
-        study.add_trial(optuna.trial.create_trial(value=2.0))
 
 
 def test_a_transaction_of_one_thread_shuts_out_another_process(tmp_path: Path) -> None:

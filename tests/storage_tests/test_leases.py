@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,29 +14,19 @@ import sqlalchemy as sa
 
 from spaces.errors import Interrupted
 from storage.leases import Holder, Lease, Leases
-from storage.outages import outlast, seconds_since_outage
+from storage.outages import outlast
 from tests.conftest import Server
+from tests.processes import wait_until
 from tests.scripts import Script
 
 ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
 
-# Makes what is in the file `made`, and adds a line to the file `makers`.
-MAKER = """
-folder = Path(sys.argv[2])
-def find():
-    return (folder / "made").read_text() if (folder / "made").exists() else None
+# Holds the lease until it is killed.
+HOLDING = """
 def make(lease):
-    with (folder / "makers").open("a") as file:
-        file.write("one\\n")
     print("training", flush=True)
     sys.stdin.readline()
-    lease.confirm()
-    (folder / "made").write_text("by the process")
-    return "by the process"
-def on_wait(holder):
-    raise AssertionError(holder)
-print(Leases(storage.engine, float(sys.argv[3])).once("stage", find, make, on_wait))
-storage.engine.dispose()
+Leases(storage.engine, 3600).once("stage", lambda: None, make, print)
 """
 
 # Whoever makes it goes on only when another process has waited for it.
@@ -120,13 +109,6 @@ def expire_lease(engine: sa.Engine) -> None:
         connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 # --- one worker
 
 
@@ -139,6 +121,8 @@ def test_what_is_not_there_is_made_and_then_found(leases: Leases) -> None:
 def test_a_lease_is_held_while_it_is_made_and_by_nobody_after(
     leases: Leases, engine: sa.Engine
 ) -> None:
+    before = time.time()
+
     def make(lease: Lease) -> str:
         lease.progress(5, 9)
         lease.confirm()
@@ -146,7 +130,7 @@ def test_a_lease_is_held_while_it_is_made_and_by_nobody_after(
         assert holder is not None
         assert (holder.fence, holder.done, holder.total) == (1, 5, 9)
         assert leases.holder("another") is None
-        assert abs(read_lease(engine)["expires_at"] - (time.time() + 60)) < 30
+        assert before + 60 - 1 < read_lease(engine)["expires_at"] < time.time() + 60 + 1
         return "made"
 
     assert leases.once("stage", lambda: None, make, never) == "made"
@@ -202,12 +186,9 @@ def test_of_two_processes_one_takes_over_what_ran_out(
 
 
 def test_the_next_makes_it_at_once_when_the_holder_was_killed(
-    storage_url: str,
-    leases: Leases,
-    tmp_path: Path,
-    start: Callable[..., Script],
+    storage_url: str, leases: Leases, start: Callable[..., Script]
 ) -> None:
-    process = start(MAKER, storage_url, str(tmp_path), "3600")
+    process = start(HOLDING, storage_url)
     held = leases.holder("stage")
     assert held is not None
     assert f"/{process.pid}/" in held.owner
@@ -220,16 +201,20 @@ def test_the_next_makes_it_at_once_when_the_holder_was_killed(
 def test_a_worker_of_another_machine_is_waited_for_until_its_lease_runs_out(
     engine: sa.Engine, leases: Leases
 ) -> None:
-    expires_at = time.time() + 1.5
-    write_lease(engine, expires_at)
+    write_lease(engine, expires_at=time.time() + 3600)
     made = Made()
-    assert made.once(leases) == "made at 1"
-    assert time.time() >= expires_at
-    seen = {(x.owner, x.fence, x.done, x.total) for x in made.waited_for}
-    assert seen == {(ELSEWHERE, 4, 3, 10)}
+
+    def wait(holder: Holder) -> None:
+        assert made.makes == 0
+        made.waited_for.append(holder)
+        if len(made.waited_for) == 3:
+            expire_lease(engine)
+
+    assert leases.once("stage", made.find, made.make, wait) == "made at 1"
+    seen = [(x.owner, x.fence, x.done, x.total) for x in made.waited_for]
+    assert seen == [(ELSEWHERE, 4, 3, 10)] * 3
     left = [holder.seconds_left for holder in made.waited_for]
-    assert left == sorted(left, reverse=True)
-    assert 1 < left[0] < 1.6
+    assert 3601 > left[0] > left[1] > left[2] > 0
 
 
 def test_whoever_waits_gets_what_the_other_published(engine: sa.Engine, leases: Leases) -> None:
@@ -258,54 +243,23 @@ def test_the_waiting_can_be_ended(engine: sa.Engine, leases: Leases) -> None:
 
 
 def test_a_making_longer_than_the_lease_keeps_it(engine: sa.Engine) -> None:
-    leases = Leases(engine, seconds=1)
+    leases = Leases(engine, seconds=2)
     made, other = Made(), Made()
     waiting = threading.Thread(
-        target=lambda: leases.once("stage", made.find, other.make, other.waited_for.append)
+        target=lambda: leases.once("stage", made.find, other.make, other.waited_for.append),
+        daemon=True,
     )
 
     def make(lease: Lease) -> str:
-        started = time.monotonic()
+        expires_at = read_lease(engine)["expires_at"]
         waiting.start()
-        wait_until(lambda: time.monotonic() > started + 3 and len(other.waited_for) > 2)
+        wait_until(lambda: time.time() > expires_at + 0.5 and len(other.waited_for) > 2)
         return made.make(lease)
 
     assert leases.once("stage", made.find, make, never) == "made at 1"
-    waiting.join(timeout=60)
-    assert not waiting.is_alive()
+    waiting.join()
     assert (made.makes, other.makes) == (1, 0)
     assert {holder.fence for holder in other.waited_for} == {1}
-
-
-def test_a_stopped_holder_that_wakes_after_its_lease_ran_out_publishes_nothing(
-    storage_url: str,
-    engine: sa.Engine,
-    tmp_path: Path,
-    start: Callable[..., Script],
-    hold_up: Callable[[Script], None],
-) -> None:
-    process = start(MAKER, storage_url, str(tmp_path), "1")
-    hold_up(process)
-    waited_for: list[Holder] = []
-
-    def find() -> str | None:
-        return (tmp_path / "made").read_text() if (tmp_path / "made").exists() else None
-
-    def make(lease: Lease) -> str:
-        lease.confirm()
-        (tmp_path / "made").write_text("by the other")
-        return "by the other"
-
-    leases = Leases(engine, seconds=1)
-    assert leases.once("stage", find, make, waited_for.append) == "by the other"
-    assert waited_for, "a stopped process is no dead one"
-    process.send_signal(signal.SIGCONT)
-    process.tell("go")
-    out, err = process.end()
-    assert (process.returncode, out) == (0, "by the other\n"), err
-    assert "lease stage: taken over while this process was paused" in err
-    assert (tmp_path / "made").read_text() == "by the other"
-    assert (tmp_path / "makers").read_text() == "one\n", "it did not begin anew"
 
 
 def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
@@ -359,8 +313,7 @@ def test_a_database_that_is_away_for_longer_than_the_lease_does_not_end_the_maki
 ) -> None:
     def make(lease: Lease) -> str:
         server.stop()
-        end = time.monotonic() + 2.5
-        while time.monotonic() < end:
+        for _ in range(40):  # two seconds at least
             lease.progress(1, 9)
             time.sleep(0.05)
         server.start()
@@ -373,10 +326,10 @@ def test_a_database_that_is_away_for_longer_than_the_lease_does_not_end_the_maki
 
 @pytest.mark.parametrize("storage_url", ["postgresql"], indirect=True)
 def test_after_an_outage_a_living_holder_has_time_to_renew_before_anybody_takes_over(
-    storage_url: str, engine: sa.Engine, server: Server
+    engine: sa.Engine, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long it was: a lease that expired in it says nothing of its holder."""
-    leases = Leases(engine, seconds=2)
+    leases = Leases(engine, seconds=3600)
     write_lease(engine, time.time() - 3600)
     write_lease(engine, 0, key="free", owner="")
     server.stop()
@@ -385,5 +338,5 @@ def test_after_an_outage_a_living_holder_has_time_to_renew_before_anybody_takes_
     back.join()
     assert leases.take("stage") is None
     assert leases.take("free") is not None
-    wait_until(lambda: leases.take("stage") is not None)
-    assert 1.5 < seconds_since_outage() < 6
+    monkeypatch.setattr("storage.leases.seconds_since_outage", lambda: 3600.0)
+    assert leases.take("stage") is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
@@ -13,7 +12,6 @@ import sqlalchemy as sa
 from storage.leases import Holder, Lease, LeaseLost, Leases
 from storage.ledger import Ledger
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
-from tests.scripts import Script
 
 SCORE = Score(
     checkpoint_key="a" * 64,
@@ -51,30 +49,6 @@ RUN = StageRun(
     scoring_seconds=0.0,
     finished=True,
 )
-
-# Trains the stage of `SCORE`, sleeps in the middle, and then wants to keep its scores.
-LATE = f"""
-from storage.leases import LeaseLost
-from storage.ledger import Ledger
-from storage.tables import Score, TrainedStage
-ledger = Ledger(storage.engine)
-stage = {STAGE!r}
-score = {SCORE!r}
-def make(lease):
-    print("training", flush=True)
-    sys.stdin.readline()
-    try:
-        ledger.record_stage(stage, [score], lease)
-    except LeaseLost:
-        print("lost")
-        raise
-    return "its own"
-def find():
-    known = ledger.scores(score.checkpoint_key, score.split)
-    return [known.score for known in known.values()] or None
-print(Leases(storage.engine, seconds=1).once("a" * 64, find, make, print))
-storage.engine.dispose()
-"""
 
 
 @pytest.fixture
@@ -178,32 +152,6 @@ def test_whoever_lost_the_lease_keeps_no_scores(ledger: Ledger, engine: sa.Engin
 
     leases.once("a" * 64, lambda: None, make, never)
     assert ledger.scores("a" * 64, "validation") == {}
-
-
-def test_a_process_that_slept_past_its_lease_keeps_no_scores(
-    storage_url: str,
-    engine: sa.Engine,
-    ledger: Ledger,
-    start: Callable[..., Script],
-    hold_up: Callable[[Script], None],
-) -> None:
-    process = start(LATE, storage_url)
-    hold_up(process)
-    waited_for: list[Holder] = []
-    others = replace(SCORE, score=0.75, corpus_key="9" * 64)
-
-    def make(lease: Lease) -> str:
-        ledger.record_stage(STAGE, [others], lease)
-        return "the other's"
-
-    leases = Leases(engine)
-    assert leases.once("a" * 64, lambda: None, make, waited_for.append) == "the other's"
-    assert waited_for, "a stopped process is no dead one"
-    process.send_signal(signal.SIGCONT)
-    process.tell("go")
-    out, err = process.end()
-    assert (process.returncode, out) == (0, "lost\n[0.75]\n"), err
-    assert list(ledger.scores("a" * 64, "validation").values()) == [others]
 
 
 # --- studies and trials

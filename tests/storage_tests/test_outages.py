@@ -102,20 +102,20 @@ def test_workers_that_read_and_write_come_through_two_outages_with_all_they_wrot
         except BaseException as error:  # noqa: BLE001
             problems.append(error)
 
-    threads = [threading.Thread(target=keep, args=(work,)) for work in (write, look)]
+    threads = [threading.Thread(target=keep, args=(work,), daemon=True) for work in (write, look)]
     for thread in threads:
         thread.start()
     for _ in range(2):
         before = len(written), len(read)
         while not (len(written) > before[0] + 5 and len(read) > before[1] + 5):
-            assert all(thread.is_alive() for thread in threads), problems
+            assert problems == []
             time.sleep(0.01)
         server.stop()
         time.sleep(0.5)
         server.start()
     ended.set()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join()
     assert problems == []
     assert list(storage.get_trial(trial_id).intermediate_values) == list(range(len(written)))
     assert read == sorted(read)
@@ -128,6 +128,7 @@ def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
     assert seconds_since_outage() == float("inf")
     for outages in (1, 2):
         server.stop()
+        stopped_at = time.monotonic()
         back = server.start_in(1.5)
         for _ in range(3):
             outlast(lambda: coins_in(purses))
@@ -137,8 +138,8 @@ def test_an_outage_is_said_once_when_it_begins_and_once_when_it_ends(
         assert said[-2].startswith("the database is away (")
         assert said[-2].endswith("); waiting for it")
         assert "\n" not in said[-2]
-        assert re.fullmatch(r"the database is back after \d s", said[-1])
-    assert seconds_since_outage() < 30
+        assert re.fullmatch(r"the database is back after \d+ s", said[-1])
+    assert 0 < seconds_since_outage() < time.monotonic() - stopped_at
 
 
 @on_postgresql

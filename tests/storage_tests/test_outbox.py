@@ -6,7 +6,6 @@ import json
 import logging
 import resource
 import stat
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from storage.outbox import Outbox, outbox_of
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from tests.conftest import Server
+from tests.processes import wait_until
 from tests.scripts import Script
 from tests.storage_tests.test_ledger import BASELINE, BASELINE_STAGE, SCORE, STAGE
 
@@ -67,12 +67,7 @@ def killed_with(
         process = start(FINISHED, storage_url, what)
         server.stop()
         process.tell("go")
-        end = time.monotonic() + 30
-        while not list(storage.outbox.folder.glob("*.json")):
-            assert process.returncode is None
-            assert time.monotonic() < end
-            time.sleep(0.02)
-        time.sleep(0.3)
+        wait_until(lambda: list(storage.outbox.folder.glob("*.json")), process)
         assert storage.outbox.left() == [], "whoever lives brings it itself"
         process.kill()
         server.start()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from storage.processes import process_identity
 from storage.workers import Activity, Workers
 from storage.schema import make_tables
-options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 make_tables(engine)
 workers = Workers(engine, "s")
@@ -71,24 +71,28 @@ def test_what_was_taken_and_not_used_goes_back(workers: Workers) -> None:
 
 
 def test_time_in_which_several_are_there_counts_once(workers: Workers) -> None:
-    started = time.monotonic()
+    before = time.monotonic()
     for worker in (A, B):
         workers.join(worker, "cpu")
-    while time.monotonic() < started + 1.2:
+    both = time.monotonic()
+    for _ in range(12):
         for worker in (A, B):
             beat(workers, worker)
         time.sleep(0.05)
-    passed = time.monotonic() - started
-    assert passed - 0.6 < beat(workers, A).active_seconds <= passed + 0.1
+    passed = time.monotonic() - both
+    counted = beat(workers, A).active_seconds
+    assert passed - 0.1 < counted < time.monotonic() - before + 0.1, "the clocks are two"
 
 
 def test_time_in_which_nobody_is_there_does_not_count(workers: Workers) -> None:
     workers.join(A, "cpu")
     before = beat(workers, A).active_seconds
     workers.leave(A)
-    time.sleep(1.5)
+    time.sleep(0.5)
+    there = time.monotonic()
     workers.join(B, "cpu")
-    assert beat(workers, B).active_seconds - before < 1.0
+    counted = beat(workers, B).active_seconds - before
+    assert counted < time.monotonic() - there + 0.1, "the clocks are two"
 
 
 def test_a_stop_is_seen_by_every_worker_at_its_next_sign_of_life(
@@ -104,13 +108,15 @@ def test_a_stop_is_seen_by_every_worker_at_its_next_sign_of_life(
 
 
 def test_a_worker_shows_what_it_is_at_until_it_leaves(workers: Workers) -> None:
+    before = time.time()
     workers.join(A, "cuda:0")
     workers.beat(A, Activity(3, "target panx seed 0", 50, 200), 0.0, None)
     (seen,) = workers.all()
     assert (seen.worker, seen.device) == (A, "cuda:0")
     assert seen.activity == Activity(3, "target panx seed 0", 50, 200)
-    assert abs(seen.started_at - time.time()) < 30
-    assert 0 <= seen.silent_seconds < 30
+    after = time.time()
+    assert before - 1 < seen.started_at < after + 1
+    assert 0 <= seen.silent_seconds < after - before + 1
     assert not seen.is_silent
     workers.leave(A)
     assert workers.all() == []
