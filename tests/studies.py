@@ -98,17 +98,14 @@ def a_score(task: str, language: str, value: float, key: str = "k") -> Score:
     return Score(key, "c", task, language, "validation", "accuracy", value, 10, 0, 0)
 
 
-def a_trial(params: Mapping[str, Any], number: int = 0, **attributes: Any) -> FrozenTrial:
-    """A complete trial with these parameters and user attributes."""
-    made = create_trial(
+def a_trial(params: Mapping[str, Any]) -> FrozenTrial:
+    """A complete trial with these parameters."""
+    return create_trial(
         params=dict(params),
         distributions={name: CategoricalDistribution((value,)) for name, value in params.items()},
-        user_attrs=attributes,
         state=TrialState.COMPLETE,
         value=0.0,
     )
-    made.number = number
-    return made
 
 
 # --- in a database

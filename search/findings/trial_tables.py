@@ -72,7 +72,10 @@ def score_table(results: StoredStudy) -> pd.DataFrame:
 
 
 def recipe_table(results: StoredStudy) -> pd.DataFrame:
-    """One row per finished recipe, by the number of its first trial.
+    """One row per finished recipe, by the number of its first trial, as the search saw it.
+
+    Gains and scores are means over the languages that recipes are selected on, as are the values
+    of the study's trials; what is judged is `Landscape.leaders`.
 
     `gain` (over the reference baseline), `low`, `high` (95 %: other seeds, the same examples;
     variances moderated over all recipes), `paired_gain`: percentage points. `score`: in [0, 1].

@@ -7,7 +7,7 @@ no licence: only those who publish a model can choose one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -76,8 +76,7 @@ class ExportedModel:
     def command(self) -> str:
         """The command that makes it, without the paths of a machine: a card is published.
 
-        So it has no storage and no cache, and of data and encoder what everybody can name; a
-        folder is left to whoever pastes it, as is `DIR`.
+        Whoever pastes it adds the storage and the folders that are theirs.
         """
         evidence = self.choice.evidence
         words = ["--task", self.task.name]
@@ -88,16 +87,8 @@ class ExportedModel:
 
     @property
     def address(self) -> StudyAddress:
-        """How commands on the card reach the study: by what is no path of a machine."""
-        address = self.results.address
-        return replace(
-            address,
-            name=self.results.name,
-            storage="",
-            data=address.data if address.data in _SOURCES and address.data != "local" else "auto",
-            backbone=self.base_model if address.backbone else None,
-            cache=None,
-        )
+        """How commands on the card reach the study: by its name alone."""
+        return StudyAddress(self.results.name, self.results.name, storage="")
 
     @property
     def trained_on(self) -> list[Task]:

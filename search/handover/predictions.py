@@ -7,6 +7,7 @@ only where it is what is predicted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +94,10 @@ def predict(
     """
     address = None
     if isinstance(request.model, StudyTrial):
+        study = open_stored_study(request.model.storage, request.model.study)
+        with closing(study.storage):
+            address = study.address
         predictor = _of_trial(request, request.model, on_progress)
-        address = open_stored_study(request.model.storage, request.model.study).address
     else:
         predictor = _of_folder(request, request.model)
     task, split = predictor.task, predictor.split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from threading import Event, Lock, Thread
@@ -76,10 +77,9 @@ def serve_dashboard(
     app = wsgi(optuna.storages.get_storage(study.storage), artifacts)
     writing, ended = Lock(), Event()
     guard = Guard(Between(app, writing), credentials, request.read_only)
-    server = _listen(request.host, request.port, guard)
-    write_pages(study, writing)
     renewal = Thread(target=renew_pages, args=(study, writing, ended))
-    with server:
+    with closing(study.storage), _listen(request.host, request.port, guard) as server:
+        write_pages(study, writing)
         renewal.start()
         try:
             host = f"[{request.host}]" if ":" in request.host else request.host

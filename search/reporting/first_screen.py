@@ -222,18 +222,17 @@ def _after_confirmation(
     look: Look, result: ConfirmationResult, results: StoredStudy
 ) -> list[tuple[str, str]]:
     gains = [x.gain for x in result.verdicts.recipes]
-    export = _command(results, "export", "--to", f"{results.name}-model")
     if any(gain.verdict is Verdict.HELPS for gain in gains):
         decided = (
             "Nothing is left to decide: another look at the same test splits (--again) would make "
-            "these verdicts weaker. This writes the model to use:"
+            "these verdicts weaker. This writes the model to use"
         )
-        return [(decided, export)]
+        return _exports(results, decided)
     direct = (
         "As long as nothing helps reliably, the model to use is the tuned baseline, trained "
-        "directly. This writes it:"
+        "directly. This writes it"
     )
-    steps = [(direct, export)]
+    steps = _exports(results, direct)
     smallest = _smallest_detectable(x for x in gains if x.verdict is Verdict.UNDECIDED)
     if smallest is not None:
         seeds = len(look.plan.seeds)
@@ -244,6 +243,17 @@ def _after_confirmation(
         )
         steps.append((again, _command(results, "confirm", "--again", "--seeds", str(2 * seeds))))
     return steps
+
+
+def _exports(results: StoredStudy, words: str) -> list[tuple[str, str]]:
+    """The command that writes the model to use; of several targets each has its own."""
+    targets = results.spec.target.tasks
+    if len(targets) == 1:
+        return [(f"{words}:", _command(results, "export", "--to", f"{results.name}-model"))]
+    said = [f"{words} for {targets[0]}:", *(f"For {task}:" for task in targets[1:])]
+    places = [("--task", task, "--to", f"{results.name}-{task}-model") for task in targets]
+    commands = [_command(results, "export", *place) for place in places]
+    return list(zip(said, commands, strict=True))
 
 
 def _command(results: StoredStudy, command: str, *more: str) -> str:

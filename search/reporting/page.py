@@ -9,6 +9,7 @@ import base64
 import gzip
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +76,8 @@ def write_report(request: ReportRequest) -> WrittenReport:
         SpecError: The folder cannot be written, or `png` is true and there is no browser.
     """
     study = open_stored_study(request.storage, request.study)
-    report = report_content(study)
+    with closing(study.storage):
+        report = report_content(study)
     figures = build_figures(report.landscape, report.confirmed, report.is_pocket)
     folder = request.to or Path(f"{study.name}-report")
     try:

@@ -34,7 +34,7 @@ def report_sections(
         _arms_section(results, landscape, arms),
         *_confirmed_section(done),
         *landscape_sections(landscape),
-        _recipes_section(landscape),
+        _recipes_section(results, landscape),
         _claims_section(claims),
         _notes_section(results),
         _troubles_section(landscape),
@@ -118,19 +118,24 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
     return [Section("confirmed", "Confirmed, by language", lines, columns, rows)]
 
 
-def _recipes_section(landscape: Landscape) -> Section:
+def _recipes_section(results: StoredStudy, landscape: Landscape) -> Section:
     recipes = landscape.recipes
     if not len(recipes):
         return Section("recipes", "Best recipes", [])
     known = {"trial", "trials", "seeds", "gain", "low", "high", "paired_gain", "score", "seconds"}
     names = [x for x in recipes if x not in known | {"is_on_front", "arm", "intermediate"}]
     shown = recipes.nlargest(SHOWN_RECIPES, "gain")
+    standings = standings_of(results)
+    selected = ", ".join(sorted(standings.selected_on))
+    note = f" Gains and scores are on {selected}, which recipes are selected on."
+    if standings.selected_on == standings.judged_on:
+        note = ""
     return Section(
         "recipes",
         "Best recipes of the search",
         [
             f"{len(shown)} of {len(recipes)} by gain over the reference baseline; all are in "
-            f"trials.csv. 95 %: other seeds."
+            f"trials.csv. 95 %: other seeds.{note}"
         ],
         ("trial", "arm", "task", "gain", "seeds", "paired gain", "score", *names),
         [

@@ -30,9 +30,9 @@ from storage.outbox import Outbox
 from storage.patient_storage import SharedStorage
 from storage.processes import process_identity
 from storage.slots import Slot, Slots
-from storage.tables import PairedScore, Score, StageRun, TrainedStage
+from storage.tables import PairedScore, StageRun, TrainedStage
 from storage.workers import Workers
-from tests.studies import small_space
+from tests.studies import a_score, small_space
 
 SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-5, 1e-4))
 LANGUAGES = frozenset({"swa"})
@@ -44,12 +44,9 @@ Train = Callable[[Recipe, Any], TransferGain]
 
 def gain_of(points: float) -> TransferGain:
     """What a trial found: so many percentage points in one language."""
-
-    def score(key: str, value: float) -> Score:
-        return Score(key, "c", "t", "swa", "validation", "accuracy", value, 10, 0, 0)
-
-    base = score("base", 0.5)
-    return TransferGain((PairedScore(0, score(f"own{points}", 0.5 + points / 100), base, base),))
+    base = a_score("t", "swa", 0.5, "base")
+    own = a_score("t", "swa", 0.5 + points / 100, f"own{points}")
+    return TransferGain((PairedScore(0, own, base, base),))
 
 
 def dead_process() -> str:

@@ -22,8 +22,7 @@ from tests.processes import started
 from tests.search_tests.conftest import STUDY
 from tests.studies import PLANS, write_study
 
-# One process has the browser and the dashboard.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

@@ -38,7 +38,9 @@ from search.handover.model_card import usage_example
 from search.studies.recipes import FinishedRecipe, FinishedTrial
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.catalogue import load_catalogue
+from spaces.errors import SpecError, TransferSearchError, UnknownNameError
 from spaces.recipe import Schedule, Stage
+from tests.raising import ends_with
 from tests.search_tests.conftest import STUDY
 
 CATALOGUE = load_catalogue()
@@ -219,21 +221,19 @@ def test_it_is_pushed_to_a_private_repository_after_asking_who_pushes(exported: 
 
 
 def test_what_the_hub_refuses_is_told_in_one_line(
-    place: Path,
-    encoder: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    place: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more = (*RETRIEVAL, "--push-to-hub", "me/my-model")
     to = place / "refused"
     # No test may ask the Hub, so it is offline here; nothing is trained then.
-    assert "--push-to-hub: the Hub refused: " in error_of(capsys, encoder, to, *more)
+    with ends_with(TransferSearchError, subject="--push-to-hub", found="the Hub refused: "):
+        run_export(encoder, to, *more)
     assert not to.exists()
     refused = httpx2.HTTPError("403 Forbidden: no write access\nmore")
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: FakeHub(refused))
-    line = error_of(capsys, encoder, to, *more)
-    assert "--push-to-hub: the Hub refused: 403 Forbidden: no write access; " in line
-    assert f"`hf upload me/my-model {to}` uploads it" in line
+    upload = f"`hf upload me/my-model {to}` uploads it"
+    with ends_with(TransferSearchError, found="403 Forbidden: no write access", advice=upload):
+        run_export(encoder, to, *more)
     assert (to / "model.safetensors").is_file()
     # An encoder that retrieves has no head.
     assert AutoModel.from_pretrained(to).config.model_type == "bert"
@@ -243,48 +243,46 @@ def test_a_folder_is_made_whole_or_not_at_all(
     place: Path,
     encoder: Path,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def no_space(model: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(exported_model, "model_card", no_space)
-    line = error_of(capsys, encoder, tmp_path / "to", *RETRIEVAL)
-    assert "cannot be written: [Errno 28] No space left on device" in line
+    with ends_with(SpecError, subject="--to", found="No space left on device"):
+        run_export(encoder, tmp_path / "to", *RETRIEVAL)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("more", "expected"),
+    ("more", "kind", "fields"),
     [
-        (("--study", "prompted"), "--task: expected one of the targets of 'prompted' (pocket_t"),
-        (("--task", "pocket_ner"), "target task 'pocket_ner' is not one of 'tiny'"),
-        (("--trial", "99"), "Trial '99' is not a complete one of 'tiny'"),
-        (("--seed", "7"), "Seed '7' is not one that the recipe was"),
-        (("--study", "tino"), "Study 'tino' is not in"),
-        (("--push-to-hub", "a/b/c"), "expected a name as in me/my-model, found 'a/b/c'"),
-        (("--to", "tiny.toml"), "--to: expected a folder that is not there yet, found tiny.toml"),
-        (("--to", "tiny.toml/x"), "tiny.toml/x cannot be written: "),
+        (("--study", "prompted"), SpecError, {"subject": "--task", "expected": "pocket_topic, "}),
+        (("--task", "pocket_ner"), UnknownNameError, {"subject": "target task"}),
+        (("--trial", "99"), UnknownNameError, {"subject": "Trial", "found": "99"}),
+        (("--seed", "7"), UnknownNameError, {"subject": "Seed", "found": "7"}),
+        (("--study", "tino"), UnknownNameError, {"subject": "Study", "advice": "'tiny'"}),
+        (("--push-to-hub", "a/b/c"), SpecError, {"subject": "--push-to-hub", "found": "a/b/c"}),
+        (("--to", "tiny.toml"), SpecError, {"subject": "--to", "found": "tiny.toml"}),
+        (("--to", "tiny.toml/x"), SpecError, {"subject": "--to", "found": "cannot be written"}),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
+def test_what_is_wrong_is_named(
     place: Path,
     encoder: Path,
-    capsys: pytest.CaptureFixture[str],
     more: tuple[str, ...],
-    expected: str,
+    kind: type[TransferSearchError],
+    fields: dict[str, str],
 ) -> None:
-    assert expected in error_of(capsys, encoder, place / "to", *more)
+    with ends_with(kind, **fields):
+        run_export(encoder, place / "to", *more)
     assert not (place / "to").exists()
 
 
-def test_a_soft_prompt_has_no_place_in_a_folder(
-    place: Path, encoder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_soft_prompt_has_no_place_in_a_folder(place: Path, encoder: Path) -> None:
     more = ("--study", "prompted", "--task", "pocket_topic")
-    line = error_of(capsys, encoder, place / "to", *more)
-    assert "found soft-prompt, which from_pretrained has no place for" in line
+    with ends_with(SpecError, expected="full, lora", found="soft-prompt", advice="--trial"):
+        run_export(encoder, place / "to", *more)
     assert not (place / "to").exists()
 
 

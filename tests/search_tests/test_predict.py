@@ -33,9 +33,11 @@ from objectives.xtreme import benchmark
 from objectives.xtreme.benchmark import benchmark_split
 from search import evaluate, predict
 from spaces.catalogue import Task, load_catalogue
+from spaces.errors import SpecError, UnknownNameError
 from spaces.recipe import Schedule, Similarity, Stage
 from storage.ledger import Ledger
 from storage.opening import open_storage
+from tests.raising import ends_with
 from tests.search_tests.conftest import Workplace
 
 CATALOGUE = load_catalogue()
@@ -241,6 +243,7 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(
 ) -> None:
     def error(task: str, where: Path, *options: str) -> str:
         words = ["--checkpoint", str(where), "--task", task, "--to", str(tmp_path / "to")]
+        capsys.readouterr()
         return error_of(capsys, [*words, "--data", "pocket", *options])
 
     folder, _ = make_checkpoint("pocket_ner")
@@ -248,12 +251,16 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(
     assert "expected a BertForTokenClassification" in error("pocket_ner", encoder)
     assert "found BertForTokenClassification" in error("pocket_topic", folder)
     assert "expected the labels of pocket_pos (ADJ, " in error("pocket_pos", folder)
-    assert "--max-length: expected 3 to " in error("pocket_ner", folder, "--max-length", "9999")
-    assert "Language 'qax' is not in task" in error("pocket_ner", folder, "--languages", "qax")
-    assert "Task 'pocket_nerr'" in error("pocket_nerr", folder)
-    assert "--trial: expected no such option with --checkpoint" in error(
-        "pocket_ner", folder, "--trial", "3"
-    )
+    words = ["--checkpoint", str(folder), "--to", str(tmp_path / "to"), "--data", "pocket"]
+    words += ["--task", "pocket_ner"]
+    with ends_with(SpecError, subject="--max-length", expected="3 to ", found="9999"):
+        predict.main([*words, "--max-length", "9999"])
+    with ends_with(UnknownNameError, found="qax", expected="in task 'pocket_ner'"):
+        predict.main([*words, "--languages", "qax"])
+    with ends_with(UnknownNameError, found="pocket_nerr", advice="pocket_ner"):
+        predict.main([*words, "--task", "pocket_nerr"])
+    with ends_with(SpecError, subject="--trial", expected="no such option with --checkpoint"):
+        predict.main([*words, "--trial", "3"])
     change_config(folder, architectures=None)
     weights = load_file(folder / "model.safetensors")
     weights.pop("classifier.bias")
@@ -324,21 +331,24 @@ def test_what_is_wrong_with_a_trial_is_told_in_one_line(
         return error_of(capsys, [*tiny, "--task", task, *options])
 
     assert "expected the number of a complete trial (0, 1), found 99" in error("--trial=99")
-    assert "--trial: expected the number of a trial with --study" in error()
-    assert "--max-length: expected no such option with --study" in error(
-        "--trial=0", "--max-length=9"
-    )
+    ner = [*tiny, "--task", "pocket_ner"]
+    with ends_with(SpecError, subject="--trial", expected="the number of a trial", found="none"):
+        predict.main(ner)
+    with ends_with(SpecError, subject="--max-length", expected="no such option with --study"):
+        predict.main([*ner, "--trial=0", "--max-length=9"])
     moved = error("--trial=0", "--data", str(workplace.folder))
     assert "was made from the pocket corpora, this run has a local folder" in moved
     assert "name its own with --data" in moved
-    again = error("--trial=0", "--seed=7")
-    assert "Seed '7' is not one of the trial's. Known: 0." in again.splitlines()[-1]
+    with ends_with(UnknownNameError, found="7", expected="one of the trial's", advice="0"):
+        predict.main([*ner, "--trial=0", "--seed=7"])
     assert "'pocket_pos' is not in the recipe" in error("--trial=0", task="pocket_pos")
     assert not (workplace.folder / "to").exists()
 
 
 def test_a_study_with_tasks_of_its_own_is_opened_from_its_storage_alone(
-    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+    workplace: Workplace,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     own = CATALOGUE["pocket_ner"].model_dump(mode="json", exclude_unset=True)
     own = {key: value for key, value in own.items() if key != "name"}
@@ -357,11 +367,14 @@ def test_a_study_with_tasks_of_its_own_is_opened_from_its_storage_alone(
     file.rename(workplace.folder / "elsewhere.toml")
     words = ["--study", "other", "--storage", workplace.storage, "--task", "mine", "--trial", "0"]
     to = workplace.folder / "to"
-    assert predict.main([*words, "--to", str(to), "--languages", "qaa"]) == 0
-    found = ["--task", "mine", "--predictions", str(to), "--split", "validation", "--json"]
     capsys.readouterr()
-    study = ["--study", str(workplace.folder / "elsewhere.toml"), "--data", "pocket"]
-    assert evaluate.main([*found, *study]) == 0
+    assert predict.main([*words, "--to", str(to), "--languages", "qaa"]) == 0
+    file = file.with_name("elsewhere.toml").rename(file)
+    (command,) = re.findall(
+        "^score:  python -m search.evaluate (.*)$", capsys.readouterr().out, re.M
+    )
+    monkeypatch.chdir(workplace.folder)
+    assert evaluate.main([*shlex.split(command), "--json"]) == 0
     score = json.loads(capsys.readouterr().out)["tasks"]["mine"]["languages"]["qaa"]["score"]
     pairs = Ledger(open_storage(workplace.storage).engine).pairs("other", "validation")[0]
     assert [pair.score.score for pair in pairs if pair.score.language == "qaa"] == [score]

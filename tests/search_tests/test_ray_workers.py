@@ -23,9 +23,8 @@ from search.launch.on_ray import worker_resources
 from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 
+# Two clusters on one machine would take each other's ports: all tests with one are in this file.
 pytest.importorskip("ray")
-# Two clusters on one machine would take each other's ports.
-pytestmark = pytest.mark.xdist_group("ray")
 
 RAY = Path(sys.executable).with_name("ray")
 

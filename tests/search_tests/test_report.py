@@ -17,8 +17,11 @@ import pytest
 
 from search import report
 from search.findings.confirmation import ConfirmationPlan
+from search.reporting.page import ReportRequest, write_report
+from spaces.errors import SpecError, UnknownNameError
 from storage.ledger import Ledger
 from storage.opening import open_storage
+from tests.raising import ends_with, raises
 from tests.search_tests.conftest import ROOT
 from tests.studies import PLANS, many, verdict_row, write_confirmation, write_study
 
@@ -179,8 +182,8 @@ def test_a_study_without_any_trial_says_so(tmp_path: Path) -> None:
     assert "No answer yet" in written(tmp_path).page.text
 
 
-def confirm(folder: Path, said: str, gain: float, look: int = 1) -> None:
-    storage = open_storage(url_in(folder))
+def confirm(url: str, said: str, gain: float, look: int = 1) -> None:
+    storage = open_storage(url)
     recipes = {2: ("general", "pocket_ner_calendar"), 3: ("legal", "pocket_ner_parties")}
     rows = [verdict_row(2, "", "", said, gain), verdict_row(3, "", "", "hurts", -9)]
     rows += [
@@ -193,7 +196,7 @@ def confirm(folder: Path, said: str, gain: float, look: int = 1) -> None:
 
 def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
-    confirm(tmp_path, "helps", 2.5)
+    confirm(url_in(tmp_path), "helps", 2.5)
     found = written(tmp_path)
     assert found.numbers["answer"] == (
         "Train on trial 2 (pocket_ner_calendar) first: it helps, +2.5 [+1.5, +3.5] points over "
@@ -214,8 +217,8 @@ def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> N
 
 def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
-    confirm(tmp_path, "helps", 2.5)
-    confirm(tmp_path, "no reliable difference", 0.5, look=2)
+    confirm(url_in(tmp_path), "helps", 2.5)
+    confirm(url_in(tmp_path), "no reliable difference", 0.5, look=2)
     found = written(tmp_path)
     assert found.numbers["answer"].startswith(
         "Undecided: none of the 2 recipes that were confirmed helps reliably."
@@ -250,31 +253,18 @@ def test_claims_are_held_against_the_trials(tmp_path: Path) -> None:
     assert found.numbers["claims"][0]["outcome"] == "against"
 
 
-def test_another_study_is_answered_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_study_is_answered_with_the_nearest(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        report.main(["--study", "synthetik", "--storage", url_in(tmp_path)])
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "Did you mean 'synthetic'?" in line
+    with raises(UnknownNameError, found="synthetik", advice="'synthetic'"):
+        write_report(ReportRequest("synthetik", url_in(tmp_path)))
 
 
-def test_a_folder_that_cannot_be_is_answered_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
     (tmp_path / "file").write_text("")
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        report.main(
-            ["--study", "synthetic", "--storage", url_in(tmp_path), "--to", f"{tmp_path}/file/x"]
-        )
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --to: ")
+    to = tmp_path / "file" / "x"
+    with raises(SpecError, subject="--to", found=f"{to} cannot be written"):
+        write_report(ReportRequest("synthetic", url_in(tmp_path), to))
 
 
 def _as_a_user(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -305,7 +295,7 @@ def _as_a_user(folder: Path, *words: str, **environment: str) -> subprocess.Comp
 
 
 def test_it_needs_neither_torch_nor_a_browser_and_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(url_in(tmp_path), PLANS)
     done = _as_a_user(tmp_path, PATH="", BROWSER_PATH=str(tmp_path / "none"))
@@ -316,12 +306,8 @@ def test_it_needs_neither_torch_nor_a_browser_and_says_what_is_missing(
     assert "![" not in (folder / "report.md").read_text()
     monkeypatch.setenv("PATH", "")
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "none"))
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
+    with ends_with(SpecError, subject="--png", found="no Chrome or Chromium was found"):
         written(tmp_path, "--png")
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --png: no Chrome or Chromium was found")
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from storage.leases import Leases
 from storage.slots import Slots
 from storage.schema import make_tables
-options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 make_tables(engine)
 slots = Slots(engine, Leases(engine), "s")

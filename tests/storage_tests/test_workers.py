@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from storage.processes import process_identity
 from storage.workers import Activity, Workers
 from storage.schema import make_tables
-options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
+options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 make_tables(engine)
 workers = Workers(engine, "s")

@@ -1,0 +1,201 @@
+"""Commands that a report shows: pasted into a shell they reach the study, with all it needs."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.command_line.next_commands import StudyAddress
+from search.findings.confirmation import ConfirmationPlan
+from search.reporting.page import ReportRequest, write_report
+from search.studies.stored_study import open_stored_study
+from storage.ledger import Ledger
+from storage.opening import open_storage
+from tests.search_tests.conftest import ROOT, Workplace
+from tests.search_tests.test_report import confirm
+from tests.studies import PLANS, Plan, write_study
+
+VARIABLE = "TRANSFER_SEARCH_STORAGE"
+ADDRESS = StudyAddress(
+    file="my studies/own.toml",
+    name="synthetic",
+    storage="",
+    data="/corpora/first one:/corpora/second",
+    backbone="/encoders/of mine",
+    overrides=('target.languages=["qaa", "qab"]', "target.examples=400"),
+    cache="/scratch/checkpoints",
+)
+
+
+def keep_address(storage_url: str, address: StudyAddress) -> None:
+    """Keep with a study how it was reached, as its run does."""
+    with closing(open_storage(storage_url)) as storage:
+        study = optuna.load_study(study_name=address.name, storage=storage)
+        study.set_user_attr("address", json.dumps(address.kept()))
+
+
+def nothing_more(url: str) -> None:
+    """The search alone."""
+
+
+def with_verdict(verdict: str, gain: float) -> Callable[[str], None]:
+    """A confirmation that ended so."""
+    return lambda url: confirm(url, verdict, gain)
+
+
+def begun(url: str) -> None:
+    """A confirmation that was interrupted."""
+    storage = open_storage(url)
+    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
+    storage.close()
+
+
+RUNNING = [*PLANS, Plan(dict(PLANS[0].params), state=TrialState.RUNNING)]
+
+
+@pytest.mark.parametrize(
+    ("plans", "prepare", "commands"),
+    [
+        pytest.param(PLANS, nothing_more, ["confirm", "run"], id="searched"),
+        pytest.param(PLANS[:1], nothing_more, ["run"], id="an arm is missing"),
+        pytest.param(PLANS, begun, ["confirm"], id="begun"),
+        pytest.param(PLANS, with_verdict("helps", 2.5), ["export"], id="helps"),
+        pytest.param(
+            PLANS,
+            with_verdict("no reliable difference", 0.5),
+            ["export", "confirm"],
+            id="undecided",
+        ),
+    ],
+)
+def test_every_command_of_a_page_reaches_the_study(
+    plans: list[Plan],
+    prepare: Callable[[str], None],
+    commands: list[str],
+    postgresql_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(VARIABLE, postgresql_url)
+    write_study(postgresql_url, plans, source="local")
+    keep_address(postgresql_url, ADDRESS)
+    prepare(postgresql_url)
+    written = write_report(ReportRequest("synthetic", postgresql_url, tmp_path / "out", png=False))
+    shown = commands_in(written.folder)
+    assert [command.split()[2] for command in shown] == [f"search.{name}" for name in commands]
+    for file in filter(Path.is_file, written.folder.iterdir()):
+        assert b"s3cret" not in file.read_bytes(), file
+    for command in shown:
+        options = parsed(command)
+        assert options["storage"] == postgresql_url
+        assert options["data"] == ADDRESS.data
+        assert options["cache"] == ADDRESS.cache
+        if ".run " in command:
+            assert options["study"] == ADDRESS.file
+            assert options["name"] == ADDRESS.name
+            assert options["backbone"] == ADDRESS.backbone
+            assert tuple(options["overrides"]) == ADDRESS.overrides
+        else:
+            assert options["study"] == ADDRESS.name
+
+
+def commands_in(folder: Path) -> list[str]:
+    """The commands of a report, which are the same on the page, in Markdown and in JSON."""
+    on_page = re.findall(r"<code>(.*?)</code>", (folder / "index.html").read_text(), re.DOTALL)
+    in_markdown = re.findall(r"```sh\n  (.*?)\n  ```", (folder / "report.md").read_text())
+    numbers: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    commands = [command for _, command in numbers["next"]]
+    assert list(map(html.unescape, on_page)) == in_markdown == commands
+    return commands
+
+
+def parsed(command: str) -> dict[str, Any]:
+    """What a command's own parser makes of a line that a shell has split."""
+    assert "***" not in command
+    python, flag, module, *words = (os.path.expandvars(word) for word in shlex.split(command))
+    assert (python, flag) == ("python", "-m")
+    place = "search.command_line.run_options" if module == "search.run" else module
+    options: dict[str, Any] = vars(import_module(place).parser().parse_args(words))
+    return options
+
+
+def test_of_several_targets_each_has_a_model_of_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    targets = ["pocket_nli", "pocket_topic"]
+    write_study(url, [], target={"tasks": targets, "languages": ["qaa", "qab"]})
+    confirm(url, "helps", 2.5)
+    written = write_report(ReportRequest("synthetic", url, tmp_path / "out", png=False))
+    shown = [parsed(command) for command in commands_in(written.folder)]
+    assert [options["task"] for options in shown] == targets
+    assert len({options["to"] for options in shown}) == 2
+
+
+def test_an_older_version_of_a_study_is_named_with_its_number(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, PLANS)
+    write_study(url, [], name="synthetic@2")
+    for study, named in (("synthetic@1", "synthetic@1"), ("synthetic", "synthetic")):
+        to = tmp_path / study
+        shown = commands_in(write_report(ReportRequest(study, url, to, png=False)).folder)
+        assert parsed(shown[0])["study"] == named
+
+
+def test_a_pasted_command_runs_in_another_folder(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, postgresql_url)
+    write_study(postgresql_url, RUNNING)
+    keep_address(postgresql_url, ADDRESS)
+    written = write_report(ReportRequest("synthetic", postgresql_url, tmp_path / "out", png=False))
+    (command,) = commands_in(written.folder)
+    done = pasted(f"{command} --no-png", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert commands_in(tmp_path / "synthetic-report") == [command]
+
+
+def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Path) -> None:
+    """With data, encoder, changed fields, name and cache that are none of the study file's."""
+    changed = ["--set", "seeds=1", "--set", "target.examples=32", "--name", "mine"]
+    cache = ["--cache", str(tmp_path / "a cache")]
+    fixed = ["--threads", "1", "--precision", "float32"]
+    ran = workplace.search(*changed, *cache, *fixed, "--trials", "4", "--quiet")
+    assert ran.returncode == 0, ran.stderr
+    written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
+    confirm, run = commands_in(written.folder)
+    done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", workplace.folder)
+    assert done.returncode == 0, done.stderr
+    more = re.sub(r"--trials \d+", shlex.join(["--trials", "5", "--quiet", *fixed]), run)
+    done = pasted(more, workplace.folder)
+    assert done.returncode == 0, done.stderr
+    study = open_stored_study(workplace.storage, "mine")
+    with closing(study.storage):
+        assert len(study.study.trials) == 5
+        assert len(study.confirmations) == 1
+
+
+def pasted(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A line that is typed into a shell in a folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
