@@ -228,9 +228,7 @@ def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -
 
 def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    for name in ("qas/train", "qas/dev", "qaa/dev"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / f"{name}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    _write_local_corpora(tmp_path)
     options = _on_local_tasks(workplace)
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
@@ -263,6 +261,12 @@ files = ["{{language}}/{{split}}.conll"]
 )
 
 
+def _write_local_corpora(folder: Path) -> None:
+    for name in ("qas/train", "qas/dev", "qaa/dev"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+
+
 def _on_local_tasks(workplace: Workplace) -> list[str]:
     """Add the tasks above to the study; the options that make it one of them."""
     study = workplace.folder / "tiny.toml"
@@ -292,9 +296,7 @@ def test_the_commands_that_a_run_shows_can_be_pasted(
 ) -> None:
     """Of a study under another name, on folders of the environment, behind a password."""
     folder = workplace.folder / "my data"
-    folder.mkdir()
-    for split in ("train", "dev"):
-        (folder / f"{split}.conll").write_text("Ola\tB-PER\nran\tO\n\n" * 64)
+    _write_local_corpora(folder)
     monkeypatch.setenv("TRANSFER_SEARCH_STORAGE", postgresql_url)
     monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(folder))
     options = [*_on_local_tasks(workplace), "--data", "auto", "--name", "other", "--trials", "1"]
