@@ -119,23 +119,27 @@ def test_1_the_trial_of_a_killed_worker_is_failed_and_tried_again(
 # --- 2. the heartbeat and an error of the database
 
 
-def test_2_a_heartbeat_lives_through_an_outage(shared: Loop, server: Server) -> None:
+def test_2_a_heartbeat_lives_through_an_outage(
+    postgresql_url: str, tmp_path: Path, server: Server
+) -> None:
+    loop = Loop(postgresql_url, str(tmp_path / "s.cache"), 3.0)
     pulses: list[Pulse] = []
     taken: list[object] = []
 
     def train(recipe: Recipe, report: Any) -> TransferGain:
         server.stop()
-        back = server.start_in(1.5)
-        for _ in range(60):  # for three seconds at least
+        back = server.start_in(3.5)
+        for _ in range(100):  # for five seconds at least
             pulses[0].check()
             time.sleep(0.05)
         back.join()
-        taken.append(shared.slots.take(1))
+        taken.append(loop.slots.take(1))
         return gain_of(1.0)
 
-    shared.run(train, 1, passed=pulses.append)
+    loop.run(train, 1, passed=pulses.append)
     assert taken == [None], "nobody else may have the slot"
-    assert shared.states == ["COMPLETE"]
+    assert loop.states == ["COMPLETE"]
+    loop.storage.close()
 
 
 # --- 3. a worker that is paused past its lease

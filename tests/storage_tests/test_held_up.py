@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -17,12 +19,13 @@ from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    folder = tmp_path_factory.mktemp("server")
-    folder.chmod(0o711)
-    server = EmbeddedServer(folder / "postgresql")
-    yield server
-    server.close()
+def server() -> Iterator[EmbeddedServer]:
+    # Not below pytest's folder: another pytest that starts takes the right to enter that.
+    with tempfile.TemporaryDirectory(prefix="held-up-") as folder:
+        Path(folder).chmod(0o711)  # where we are root, the server's user is another one
+        server = EmbeddedServer(Path(folder, "postgresql"))
+        yield server
+        server.close()
 
 
 def test_its_locks_do_not_hold_up_the_others(
