@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from search.command_line.options import add_storage, fail_in_one_line
+from search.command_line.words import console_for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,10 +24,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         from search.findings.stage_costs import cost_of_stored
-        from search.reporting.terminal import show_cost
+        from search.reporting.tables import cost_table
 
         name, cost = cost_of_stored(options.storage, options.study)
-        show_cost(name, cost)
+        console_for(100).print(cost_table(cost, f"Cost of {name}"))
     return 0
 
 

@@ -14,10 +14,11 @@ from search.command_line.options import (
     add_storage,
     add_threads,
     fail_in_one_line,
+    print_stage,
+    quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import quiet_optuna, request_from
-from search.command_line.stage_lines import print_stage
+from search.command_line.requests import ReopenRequest, request_from
 from search.handover.requests import ExportRequest
 
 EPILOG = """\
@@ -62,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        request = request_from(vars(options), ExportRequest)
+        study = request_from(vars(options), ReopenRequest)
+        request = request_from(vars(options), ExportRequest, study=study)
         start_torch(options.threads)
         quiet_optuna()
         from search.handover.exported_model import export_model

@@ -14,10 +14,11 @@ from search.command_line.options import (
     add_storage,
     add_threads,
     fail_in_one_line,
+    print_stage,
+    quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import quiet_optuna, request_from
-from search.command_line.stage_lines import print_stage
+from search.command_line.requests import ReopenRequest, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from spaces.errors import SpecError
 
@@ -112,7 +113,8 @@ def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
         return request_from(vars(options), TrainedFolder, folder=options.checkpoint)
     if options.trial is None:
         raise SpecError("--trial", "the number of a trial with --study", "none")
-    return request_from(vars(options), StudyTrial)
+    study = request_from(vars(options), ReopenRequest)
+    return request_from(vars(options), StudyTrial, study=study)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from search.command_line.options import (
-    add_storage,
-    fail_in_one_line,
-)
-from search.command_line.requests import quiet_optuna, request_from
+from search.command_line.options import add_storage, fail_in_one_line, quiet_optuna
+from search.command_line.requests import request_from
 
 EPILOG = """\
 Writes index.html (one page that works offline), report.md with figures/*.png, trials.csv and

@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
         from search.reporting.status_lines import status_lines
         from search.studies.stored_study import open_stored_study
 
-        results = open_stored_study(options.storage, options.study)
-        status = study_status(results)
+        study = open_stored_study(options.storage, options.study)
+        status = study_status(study)
         if options.json:
             print(json.dumps(status.as_json()))
         else:
-            print("\n".join(status_lines(status, results.address)))
+            print("\n".join(status_lines(status, study.address)))
     return 0
 
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,16 @@ from pathlib import Path
 import optuna
 
 from search.checks.chaos_plan import ChaosPlan
-from search.checks.chaos_result import ChaosResult
 from search.checks.faults import Fault, Site, SmallDisk
-from search.checks.fleet import Fleet
-from search.checks.forked_workers import ForkedWorkers
-from search.checks.invariants import Invariant, check_study, check_table, overshoot
-from search.checks.kept_files import check_cache, check_outbox
+from search.checks.fleet import Fleet, ForkedWorkers
+from search.checks.invariants import (
+    Invariant,
+    check_cache,
+    check_outbox,
+    check_study,
+    check_table,
+    overshoot,
+)
 from search.checks.remains import Expected, Remains, read_remains
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import load_catalogue
@@ -252,12 +256,7 @@ class _Chaos:
     # --- what is true
 
     def _judge(
-        self,
-        site: Site,
-        opened: _Opened,
-        calm: Fleet,
-        undisturbed: Remains,
-        seconds: float,
+        self, site: Site, opened: _Opened, calm: Fleet, undisturbed: Remains, seconds: float
     ) -> ChaosResult:
         spec, catalogue = load_study(str(self._folder / f"{NAME}.toml")), load_catalogue()
         trials = self._plan.trials
@@ -287,3 +286,62 @@ class _Chaos:
             seconds,
             None,
         )
+
+
+NOT_TRIED = (
+    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and "
+    "workers on several machines: one machine has none of them to break"
+)
+
+
+@dataclass(frozen=True)
+class ChaosResult:
+    """What happened, and what is true afterwards.
+
+    Attributes:
+        trials: Trials that the study was to have.
+        faults: Kind of fault -> how many were injected.
+        skipped: Kinds that could not be injected here -> why.
+        invariants: All that were checked.
+        lost: Results that are not there.
+        doubled: Results that are there twice.
+        overshoot: Trials too many.
+        retries: Attempts beyond each slot's first one.
+        seconds: From the first worker's start to the last one's end.
+        folder: Where all of it lies still; None where it was cleared away.
+    """
+
+    trials: int
+    faults: dict[str, int]
+    skipped: dict[str, str]
+    invariants: tuple[Invariant, ...]
+    lost: int
+    doubled: int
+    overshoot: int
+    retries: int
+    seconds: float
+    folder: Path | None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all invariants hold."""
+        return all(x.is_held for x in self.invariants)
+
+
+def chaos_lines(result: ChaosResult) -> Sequence[str]:
+    """A result for people."""
+    injected = ", ".join(f"{count} x {kind}" for kind, count in result.faults.items() if count)
+    missing = [
+        f"not injected: {kind}: {result.skipped.get(kind, 'the study was done before')}"
+        for kind, count in result.faults.items()
+        if not count
+    ]
+    missing.append(f"not tried: {NOT_TRIED}")
+    kept = [f"all of it is kept in {result.folder}"] if result.folder else []
+    return [
+        f"{result.trials} trials, {result.retries} retries, {result.seconds:.0f} s",
+        f"injected: {sum(result.faults.values())} faults: {injected}",
+        *missing,
+        *map(str, result.invariants),
+        *kept,
+    ]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
 from spaces.catalogue import Catalogue, Domain, Task
 
@@ -106,7 +105,7 @@ def _table(title: str, *headers: str) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    console_for(WIDTH).print(table)
 
 
 def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:

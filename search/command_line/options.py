@@ -9,9 +9,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces.errors import TransferSearchError
+
+if TYPE_CHECKING:
+    from objectives.stages.stage import StageProgress
 
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
@@ -154,6 +157,13 @@ def start_torch(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
+def quiet_optuna() -> None:
+    """Let Optuna log errors only."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
 def default_cache(storage_url: str) -> str:
     """Where checkpoints lie: beside the SQLite file, else in the current folder."""
     from storage.urls import journal_folder, sqlite_file
@@ -185,10 +195,10 @@ class _Storage(argparse.Action):
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
+    if match is None:
         raise argparse.ArgumentTypeError(f"expected a size as in 20GB, found {text!r}")
-    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " "))
 
 
 @contextmanager
@@ -202,3 +212,9 @@ def fail_in_one_line() -> Iterator[None]:
     except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from error
+
+
+def print_stage(stage: StageProgress) -> None:
+    """Print a line on standard error as a stage begins; nothing at its other updates."""
+    if stage.done == 1:
+        print(f"{stage.position} {stage.task}: {stage.total} updates", file=sys.stderr)

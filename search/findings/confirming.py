@@ -16,16 +16,12 @@ from objectives.data.sources import SourceKind
 from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command
 from search.command_line.options import CONFIRMED_RECIPES, CONFIRMED_SEEDS
-from search.findings.confirmation import (
-    ConfirmationPlan,
-    ConfirmationResult,
-    Look,
-    PlannedRecipe,
-)
+from search.command_line.requests import ReopenRequest
+from search.findings.confirmation import ConfirmationPlan, ConfirmationResult, Look, PlannedRecipe
 from search.findings.judging import judge_gains
 from search.findings.selection import Standings, judged_languages, rank_recipes
 from search.studies.recipes import FinishedRecipe, finished_recipes
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.errors import Interrupted, SpecError, StorageError
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import PairedScore

@@ -94,9 +94,9 @@ class Standings:
         return replace(recipe.gain, pairs=pairs) if pairs else None
 
 
-def standings_of(results: StoredStudy) -> Standings:
+def standings_of(study: StoredStudy) -> Standings:
     """The standings of a stored study as it is now."""
-    return rank_recipes(results.recipes, results.spec, results.catalogue)
+    return rank_recipes(study.recipes, study.spec, study.catalogue)
 
 
 def rank_recipes(

@@ -23,7 +23,7 @@ from search.findings.recommendation import Choice, Evidence, of_trial, recommend
 from search.handover.hub import check_login, push
 from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError, unknown_name
 from spaces.recipe import Method, Recipe
@@ -64,25 +64,15 @@ def export_model(
         UnknownNameError: There is no such study, target task, trial or seed.
         TransferSearchError: The Hub refuses, or the training fails as a trial's may.
     """
-    study = open_stored_study(request.storage, request.study, backbone=request.backbone)
+    reopen = request.study
+    study = open_stored_study(reopen.storage, reopen.study, backbone=reopen.backbone)
     task = _target_task(request.task, study)
     choice = recommended(study) if request.trial is None else of_trial(study, request.trial)
     seed = _seed(request.seed, choice.evidence)
     if request.push_to_hub:
         check_login()
     on_choice(choice.reason)
-    reopened = reopen_study(
-        ReopenRequest(
-            study=request.study,
-            storage=request.storage,
-            data=request.data,
-            backbone=request.backbone,
-            cache=request.cache,
-            device=request.device,
-            precision=request.precision,
-        ),
-        on_progress,
-    )
+    reopened = reopen_study(reopen, on_progress)
     exported, model = _trained(reopened, study, choice, task, seed)
     exported = replace(exported, place=request.push_to_hub or exported.place)
     _write(request.to, exported, model, reopened.objective.hardware.name)
@@ -182,11 +172,11 @@ def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device:
 
 def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
     """All that made the model, in JSON's types."""
-    results, evidence = exported.results, exported.choice.evidence
+    study, evidence = exported.study, exported.choice.evidence
     look = evidence.confirmation
     return {
-        "study": results.name,
-        "question": results.spec.question,
+        "study": study.name,
+        "question": study.spec.question,
         "task": exported.task.name,
         "trial": evidence.trial,
         "is_tuned_baseline": evidence.is_baseline,
@@ -213,7 +203,7 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
         },
         # Encoders are named by their folders there.
         "defined_by": {
-            name: x for name, x in results.definition.as_json().items() if name != "backbones"
+            name: x for name, x in study.definition.as_json().items() if name != "backbones"
         },
         "device": device,
         "versions": exported.versions,

@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search.command_line.next_commands import next_command
-from search.command_line.run_options import RunOptions
+from search.command_line.run_options import RunOptions, further_worker
 from search.command_line.stop_signal import StopSignal
-from search.command_line.worker_options import further_worker
 from search.launch.hosted_worker import HostedRun, HostedWorker
 from search.studies.study_file import StudyFile
 from spaces.errors import Interrupted, SpecError, StorageError

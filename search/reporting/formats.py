@@ -31,10 +31,7 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
         lines += [f"> {POCKET}", ""]
     lines += [f"**{_md(screen.answer)}**", ""]
     lines += [f"- How sure: {_md(line)}" for line in screen.how_sure]
-    lines += [
-        f"- What was asked: {_md(screen.asked)}",
-        f"- What it cost: {_md(screen.cost)}",
-    ]
+    lines += [f"- What was asked: {_md(screen.asked)}", f"- What it cost: {_md(screen.cost)}"]
     for words, command in screen.next:
         lines += [f"- What to do next: {_md(words)}", ""]
         lines += ["  ```sh", f"  {command}", "  ```", ""] if command else []

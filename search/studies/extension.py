@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
+from search.command_line.requests import ReopenRequest
 from search.studies.definition import StudyDefinition, differences
 from search.studies.opening import (
     TrainingSite,
@@ -27,7 +28,7 @@ from search.studies.opening import (
     name_metric,
     provenance,
 )
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.study_file import StudyFile
 from search.studies.trial_notes import Failure, TrialNotes
 from search.studies.versions import version_name, version_of
@@ -77,16 +78,11 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     asked = as_asked(file, address.data, address.backbone)
-    request = ReopenRequest(
-        address.name,
-        site.storage,
-        data=address.data,
-        backbone=address.backbone,
-        cache=site.cache,
-        device=site.device,
-        precision=site.precision,
+    reopen = ReopenRequest(
+        *(address.name, site.storage, address.data, address.backbone),
+        *(site.cache, site.device, site.precision),
     )
-    old = reopen_study(request, lambda stage: None)
+    old = reopen_study(reopen, lambda stage: None)
     name = old.study.study_name
     new = build_objective(name, asked, old.storage, site, lambda stage: None)
     definition, space = define_study(new)

@@ -12,6 +12,7 @@ from objectives.data.sources import SourceKind, choose_source
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
+from search.command_line.requests import ReopenRequest
 from search.studies.definition import check_same, check_source
 from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study
 from search.studies.stored_study import open_stored_study
@@ -19,29 +20,6 @@ from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
 from storage.patient_storage import SharedStorage
-
-
-@dataclass(frozen=True)
-class ReopenRequest:
-    """Which study to open again for training, and with what.
-
-    Attributes:
-        study: Name of the study in its storage, or path of its file.
-        storage: URL of the storage.
-        data: Where corpora come from, as `--data` says it; auto takes the study's own source.
-        backbone: Where the encoder lies now; None where the study names it.
-        cache: Folder or URL of checkpoints; None for the place beside the storage.
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto (the study's own), float32 or bfloat16.
-    """
-
-    study: str
-    storage: str
-    data: str = "auto"
-    backbone: str | None = None
-    cache: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -105,6 +83,6 @@ def reopen_study(
     asked = AskedStudy(spec, catalogue, source)
     site = TrainingSite(request.storage, request.cache, request.device, request.precision)
     objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
-    found, space = define_study(objective)
-    check_same(stored.name, definition, found, stored.shown_url)
-    return ReopenedStudy(stored.study, objective, space, stored.storage, stored.address)
+    definition_now, space = define_study(objective)
+    check_same(stored.name, definition, definition_now, stored.shown_url)
+    return ReopenedStudy(stored.optuna_study, objective, space, stored.storage, stored.address)

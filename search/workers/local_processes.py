@@ -20,9 +20,8 @@ from contextlib import contextmanager
 import torch
 
 from search.command_line.options import STORAGE_VARIABLE
-from search.command_line.run_options import RunOptions
+from search.command_line.run_options import RunOptions, further_worker, worker_words
 from search.command_line.stop_signal import StopSignal
-from search.command_line.worker_options import further_worker, worker_words
 from spaces.errors import SpecError
 
 # Workers that start together wait for each other's first reading of the study.

@@ -15,9 +15,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from search.checks.chaos import run_chaos
+from search.checks.chaos import chaos_lines, run_chaos
 from search.checks.chaos_plan import DATABASES, ChaosPlan
-from search.checks.chaos_result import chaos_lines
 
 
 def main() -> int:
