@@ -100,11 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
-    """The model that the options name.
-
-    Raises:
-        SpecError: They do not go together.
-    """
+    """The model that the options name."""
     given, others = ("--study", OF_CHECKPOINT) if options.study else ("--checkpoint", OF_STUDY)
     if wrong := [name for name in others if getattr(options, name) is not None]:
         option = f"--{wrong[0].replace('_', '-')}"

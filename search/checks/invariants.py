@@ -57,14 +57,7 @@ class Invariant:
 def check_study(
     remains: Remains, spec: StudySpec, catalogue: Catalogue, expected: Expected
 ) -> list[Invariant]:
-    """Whether a study has each of its trials, once.
-
-    Args:
-        remains: What it left.
-        spec: The study.
-        catalogue: The tasks that it may use.
-        expected: How far it must be.
-    """
+    """Whether a study has each of its trials, once."""
     return [
         _accounted(remains, expected),
         _lineage(remains),
@@ -94,11 +87,11 @@ def _accounted(remains: Remains, expected: Expected) -> Invariant:
         if TrialNotes.of(trial).slot is None and not queued:
             wrong.append(f"trial {trial.number} has no slot")
     states = Counter(trial.state.name for trial in remains.trials)
-    found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return Invariant(
         "every trial accounted for",
         tuple(wrong),
-        f"{expected.trials} slots; trials: {found or 'none'}",
+        f"{expected.trials} slots; trials: {by_state or 'none'}",
     )
 
 
@@ -139,10 +132,10 @@ def _nothing_lost(
         reasons = [TrialNotes.of(trial).reason or "?" for trial in attempts]
         wrong.append(f"slot {slot} has no result ({'; '.join(reasons) or 'no trial'})")
     for trial in remains.trials:
-        found = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
-        rows += len(found)
+        scored = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
+        rows += len(scored)
         if trial.state is TrialState.COMPLETE:
-            absent = _wanted(trial, {place[0] for place in found}, spec, catalogue) - found
+            absent = _wanted(trial, {place[0] for place in scored}, spec, catalogue) - scored
             if absent:
                 wrong.append(f"trial {trial.number} lacks the scores of {sorted(absent)[:2]}")
     looked_at = f"{rows} scores in the ledger"
@@ -152,19 +145,12 @@ def _nothing_lost(
 
 
 def _wanted(
-    trial: FrozenTrial, found: Collection[int], spec: StudySpec, catalogue: Catalogue
+    trial: FrozenTrial, scored: Collection[int], spec: StudySpec, catalogue: Catalogue
 ) -> set[tuple[int, str, str]]:
-    """The scores that a complete trial must have: seed, task, language.
-
-    Args:
-        trial: A repeat of a leader has seeds of its own.
-        found: Seeds it has any score of. One that was stopped as clearly behind has not all.
-        spec: The study.
-        catalogue: The tasks that it may use.
-    """
+    """The scores that a complete trial must have: seed, task, language."""
     seeds = list(TrialNotes.of(trial).seeds or spec.all_seeds)
     if TrialNotes.of(trial).stopped:
-        seeds = [seed for seed in seeds if seed in found] or seeds[:1]
+        seeds = [seed for seed in seeds if seed in scored] or seeds[:1]
     return {
         (seed, task.name, language)
         for seed in seeds
@@ -243,10 +229,10 @@ def check_table(disturbed: Remains, undisturbed: Remains, trials: int) -> Invari
                 wrong.append(f"slot {slot}: {one['params']} and not {other['params']}")
         else:
             wrong.append(f"slot {slot}: value {one['value']} and not {other['value']}")
-    found = f"{equal} of {trials} rows equal to the last bit"
+    counts = f"{equal} of {trials} rows equal to the last bit"
     if redrawn:
-        found += f", {redrawn} drawn again, as another worker was at the recipe"
-    return Invariant("table equals that of an undisturbed run", tuple(wrong), found)
+        counts += f", {redrawn} drawn again, as another worker was at the recipe"
+    return Invariant("table equals that of an undisturbed run", tuple(wrong), counts)
 
 
 def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
@@ -272,10 +258,10 @@ def check_cache(cache: CheckpointCache, torn: Collection[str]) -> Invariant:
     damaged = _damaged(cache, None)
     wrong = [f"{key[:12]} is damaged, and nobody tore it" for key in damaged if key not in torn]
     left = sum(key in torn for key in damaged)
-    found = f"{len(cache.entries())} whole; {len(torn)} torn"
+    counts = f"{len(cache.entries())} whole; {len(torn)} torn"
     if torn:
-        found += f", of which {len(torn) - left} made anew and {left} not asked for again"
-    return Invariant("cache verifies", tuple(wrong), found)
+        counts += f", of which {len(torn) - left} made anew and {left} not asked for again"
+    return Invariant("cache verifies", tuple(wrong), counts)
 
 
 def check_checkpoints(cache: CheckpointCache, keys: Collection[str]) -> Invariant:

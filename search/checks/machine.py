@@ -32,11 +32,6 @@ SPARE_CONNECTIONS = 10
 def check_machine(storage: str, cache: str, data: str) -> Iterator[Check]:
     """All checks of the machine, in order; each is made when it is asked for.
 
-    Args:
-        storage: URL of the database.
-        cache: Folder or URL of the checkpoints.
-        data: As `--data` names it.
-
     Raises:
         StorageError: The URL is none.
     """
@@ -50,14 +45,14 @@ def check_machine(storage: str, cache: str, data: str) -> Iterator[Check]:
 def _device() -> Check:
     chosen = choose_hardware()
     cards = torch.cuda.device_count()
-    found = f"torch {torch.__version__}, {chosen.name}, {chosen.precision}"
+    line = f"torch {torch.__version__}, {chosen.name}, {chosen.precision}"
     if cards:
         total = sum(torch.cuda.get_device_properties(i).total_memory for i in range(cards))
-        found += f", {cards} CUDA device(s) with {in_bytes(total)} in all"
-        return Check("device", State.OK, found)
-    found += f", {usable_cores()} cores, no CUDA device"
+        line += f", {cards} CUDA device(s) with {in_bytes(total)} in all"
+        return Check("device", State.OK, line)
+    line += f", {usable_cores()} cores, no CUDA device"
     advice = "real encoders want a GPU; pocket studies do not"
-    return Check("device", State.WARNING, found, advice)
+    return Check("device", State.WARNING, line, advice)
 
 
 def _storage(url: str) -> Iterator[Check]:
@@ -76,8 +71,8 @@ def _storage(url: str) -> Iterator[Check]:
         parent = place.absolute().parent
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             advice = "make the folder, or name another one"
-            found = f"{shown}: its folder {parent} cannot be written"
-            yield Check("storage", State.PROBLEM, found, advice)
+            line = f"{shown}: its folder {parent} cannot be written"
+            yield Check("storage", State.PROBLEM, line, advice)
             return
         yield Check("storage", State.OK, f"{shown} is not there yet; the first run makes it")
         return
@@ -110,12 +105,12 @@ def _outbox(url: str) -> Iterator[Check]:
     mode = stat.S_IMODE(outbox.folder.stat().st_mode)
     left, unfinished = outbox.left(), outbox.unfinished()
     if mode & 0o077:
-        found = f"{outbox.folder} is open to other users (mode {mode:03o})"
-        yield Check("outbox", State.PROBLEM, found, f"chmod 700 {outbox.folder}")
+        line = f"{outbox.folder} is open to other users (mode {mode:03o})"
+        yield Check("outbox", State.PROBLEM, line, f"chmod 700 {outbox.folder}")
     if left:
-        found = f"{len(left)} result(s) of workers that died wait for the database"
+        line = f"{len(left)} result(s) of workers that died wait for the database"
         advice = "the next worker that starts here brings them"
-        yield Check("outbox", State.WARNING, found, advice)
+        yield Check("outbox", State.WARNING, line, advice)
     else:
         rest = f", {len(unfinished)} half-written file(s) of no use" if unfinished else ""
         yield Check("outbox", State.OK, f"nothing waits in it{rest}")
@@ -136,20 +131,20 @@ def _cache(location: str) -> Iterator[Check]:
     little = free < LEAST_FREE
     advice = "free some, or bound it with --cache-limit" if little else ""
     if not folder.is_dir():
-        found = f"{location} is not there yet; {in_bytes(free)} free"
-        yield Check("cache", State.WARNING if little else State.OK, found, advice)
+        line = f"{location} is not there yet; {in_bytes(free)} free"
+        yield Check("cache", State.WARNING if little else State.OK, line, advice)
         return
     cache = CheckpointCache(location)
     entries, damaged, leftovers = len(cache.entries()), cache.damaged(), cache.leftovers()
-    found = f"{location}: {entries} entries, {in_bytes(free)} free"
-    yield Check("cache", State.WARNING if little else State.OK, found, advice)
+    line = f"{location}: {entries} entries, {in_bytes(free)} free"
+    yield Check("cache", State.WARNING if little else State.OK, line, advice)
     if damaged:
-        found = f"{len(damaged)} damaged entries, the first {damaged[0]}"
+        line = f"{len(damaged)} damaged entries, the first {damaged[0]}"
         advice = "they are made anew when a trial needs them; look after the disk"
-        yield Check("cache", State.WARNING, found, advice)
+        yield Check("cache", State.WARNING, line, advice)
     if leftovers:
-        found = f"{in_bytes(sum(leftovers.values()))} left by {len(leftovers)} killed processes"
-        yield Check("cache", State.WARNING, found, "python -m search.cache gc removes it")
+        line = f"{in_bytes(sum(leftovers.values()))} left by {len(leftovers)} killed processes"
+        yield Check("cache", State.WARNING, line, "python -m search.cache gc removes it")
 
 
 def _data(option: str) -> Iterator[Check]:
@@ -168,9 +163,9 @@ def _data(option: str) -> Iterator[Check]:
         return
     real = [task for task in load_catalogue() if not task.pocket]
     there = sum(any(has_split(x, y, "validation", source) for y in x.languages) for x in real)
-    found = f"{shown}: {there} of the catalogue's {len(real)} tasks can be scored"
+    line = f"{shown}: {there} of the catalogue's {len(real)} tasks can be scored"
     if there:
-        yield Check("data", State.OK, found)
+        yield Check("data", State.OK, line)
     else:
         advice = "python -m search.tasks TASK shows the files that a task is read from"
-        yield Check("data", State.PROBLEM, found, advice)
+        yield Check("data", State.PROBLEM, line, advice)

@@ -44,11 +44,11 @@ class Remains:
     @cached_property
     def by_slot(self) -> dict[int, list[FrozenTrial]]:
         """Slot -> the trials made for it, in order."""
-        found: dict[int, list[FrozenTrial]] = {}
+        trials: dict[int, list[FrozenTrial]] = {}
         for trial in self.trials:
             if (slot := TrialNotes.of(trial).slot) is not None:
-                found.setdefault(slot, []).append(trial)
-        return found
+                trials.setdefault(slot, []).append(trial)
+        return trials
 
     def finished(self, slot: int) -> list[FrozenTrial]:
         """A slot's trials that came to an end that counts."""

@@ -64,8 +64,8 @@ def check_stored_study(study: StoredStudy, cache: str) -> CheckedStudy:
     if "://" in cache or Path(cache).is_dir():
         invariants.append(check_checkpoints(CheckpointCache(cache), stages))
     else:
-        found = f"nothing looked at: there is no folder {cache}; --cache names another"
-        invariants.append(Invariant("checkpoints whole", (), found))
+        nothing = f"nothing looked at: there is no folder {cache}; --cache names another"
+        invariants.append(Invariant("checkpoints whole", (), nothing))
     standing = f"study {name!r}: {remains.slots_done} of {asked} trials done"
     if not expected.is_over:
         begun, left = len(remains.slots_open), asked - remains.slots_begun
@@ -80,7 +80,7 @@ def check_stored_study(study: StoredStudy, cache: str) -> CheckedStudy:
 
 def _undelivered(study: StoredStudy, stages: Collection[str]) -> list[Path]:
     """What dead workers of this machine left in the outbox for a study."""
-    found = []
+    undelivered = []
     for file in study.storage.outbox.left():
         with suppress(FileNotFoundError):  # a worker of another study delivers it
             content = json.loads(file.read_text(encoding="utf-8"))
@@ -89,5 +89,5 @@ def _undelivered(study: StoredStudy, stages: Collection[str]) -> list[Path]:
             else:
                 is_ours = any(x["study_name"] == study.name for x in content["results"])
             if is_ours:
-                found.append(file)
-    return found
+                undelivered.append(file)
+    return undelivered

@@ -54,11 +54,11 @@ def print_grid(catalogue: Catalogue) -> None:
         counts.add_column(domain, justify="right")
     for kind in dict.fromkeys(kind for kind, _ in grid):
         cells = {domain: grid[kind, domain] for domain in Domain}
-        counts.add_row(kind, *(str(len(found) or "none") for found in cells.values()))
-        for domain, found in cells.items():
-            if found:
-                names.add_row(kind, domain, " ".join(found))
-    empty = [f"{kind} {domain}" for (kind, domain), found in grid.items() if not found]
+        counts.add_row(kind, *(str(len(tasks) or "none") for tasks in cells.values()))
+        for domain, tasks in cells.items():
+            if tasks:
+                names.add_row(kind, domain, " ".join(tasks))
+    empty = [f"{kind} {domain}" for (kind, domain), tasks in grid.items() if not tasks]
     counts.caption = (
         f"empty: {', '.join(empty) or 'none'}. Domains cannot be compared in a kind that one of "
         f"them lacks. Nothing is trained on retrieval."

@@ -138,11 +138,7 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
 
 
 def start_torch(threads: int | None) -> None:
-    """Load torch as every command that trains or scores wants it; call it before any import of it.
-
-    Args:
-        threads: CPU threads; None for torch's default.
-    """
+    """Load torch as commands that train or score want it; call it before any import of torch."""
     # Read when torch is loaded: threads that spin while they wait take cores from other workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -93,12 +93,7 @@ class RunOptions:
                 raise SpecError(option, expected="--launcher ray with it", found="none")
 
     def study_address(self, name: str, data: str) -> StudyAddress:
-        """How commands reach the study of the run.
-
-        Args:
-            name: Name of the study in its storage.
-            data: Value of `--data` that names the study's source.
-        """
+        """How commands reach the study of the run."""
         return StudyAddress(
             self.study, name, self.storage, data, self.backbone, self.overrides, self.cache
         )
@@ -106,9 +101,6 @@ class RunOptions:
 
 def read_run_options(words: Sequence[str]) -> RunOptions | None:
     """The run that a command line asks for; None where it asks for the list of studies.
-
-    Args:
-        words: Words of the command line after `search.run`.
 
     Raises:
         SystemExit: The words are no options of `search.run`, or ask for its help.

@@ -52,12 +52,7 @@ class ArmSummary:
 
 
 def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary]:
-    """One summary per arm, in the order given.
-
-    Args:
-        standings: Of the study.
-        arms: Its arms.
-    """
+    """One summary per arm, in the order given."""
     languages, tuned = standings.judged_on, standings.baseline
     summaries = []
     for arm in arms:
@@ -83,7 +78,8 @@ def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary
 
 def trial_counts(study: Study) -> Mapping[str, int]:
     """State of a trial in lower case -> number of trials, without zeros."""
-    return Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
+    trials = study.get_trials(deepcopy=False)
+    return dict(Counter(trial.state.name.lower() for trial in trials))
 
 
 def _best(standings: Standings, arm: str) -> BestOfArm | None:

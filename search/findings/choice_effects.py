@@ -56,12 +56,7 @@ class Surface:
 
 
 def fit_surface(recipes: pd.DataFrame, names: Sequence[str]) -> Surface | None:
-    """A random forest (scikit-learn) of the recipes' gains over the reference baseline.
-
-    Args:
-        recipes: A `recipe_table`.
-        names: Its columns to learn from.
-    """
+    """A random forest (scikit-learn) of the recipes' gains over the reference baseline."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold
 

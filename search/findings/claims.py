@@ -56,13 +56,7 @@ _Best = Mapping[tuple[str, str, _Side], float]
 def check_claims(
     spec: StudySpec, recipes: Iterable[FinishedRecipe], languages: frozenset[str]
 ) -> list[ClaimVerdict]:
-    """One verdict per claim of a study, in the order of its file.
-
-    Args:
-        spec: The study.
-        recipes: Its finished recipes.
-        languages: Languages that are judged (`Standings.judged_on`).
-    """
+    """One verdict per claim of a study, in the order of its file."""
     best = _best_scores(spec, recipes, languages)
     return [_check(claim, spec, best) for claim in spec.claims]
 
@@ -102,8 +96,8 @@ def _check(claim: ClaimSpec, spec: StudySpec, best: _Best) -> ClaimVerdict:
     targets = claim.targets or spec.target.tasks
     about_backbones = claim.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}
     if claim.backbone and claim.backbone not in spec.backbone:
-        found = ", ".join(spec.backbone)
-        return ClaimVerdict(claim, Outcome.UNDECIDED, f"{claim.backbone} is not among {found}")
+        known = ", ".join(spec.backbone)
+        return ClaimVerdict(claim, Outcome.UNDECIDED, f"{claim.backbone} is not among {known}")
     if about_backbones and len(spec.backbone) < 2:
         because = f"{claim.backbone} has no other backbone beside it"
         return ClaimVerdict(claim, Outcome.UNDECIDED, because)

@@ -171,10 +171,6 @@ class StudyComparison:
 def compare_stored(storage: str, names: Both[str]) -> StudyComparison:
     """Two studies of a storage side by side.
 
-    Args:
-        storage: URL of the storage.
-        names: Their names, or the files that they were made from.
-
     Raises:
         UnknownNameError: The storage has no such study.
         SpecError: Both names are of the same study.

@@ -96,12 +96,6 @@ def plan_confirmation(
 ) -> ConfirmationPlan:
     """Choose what is to be confirmed: the leader of each arm, then the next best of any.
 
-    Args:
-        study: Name of the study.
-        standings: Of its search.
-        recipes: Number of recipes to confirm.
-        seeds: Fresh seeds.
-
     Raises:
         StorageError: No recipe with an intermediate task is finished.
     """
@@ -125,12 +119,7 @@ def plan_confirmation(
 
 
 def _begin(reopened: ReopenedStudy, request: ConfirmRequest) -> Look:
-    """The look to go on with, to show or to make.
-
-    Raises:
-        StorageError: The search still runs or has nothing to confirm.
-        SpecError: It was confirmed before with other sizes, and this would be another look.
-    """
+    """The look to go on with, to show or to make."""
     study, ledger = reopened.study, reopened.objective.ledger
     looks = [Look.from_stored(kept) for kept in ledger.confirmations(study.study_name)]
     if looks and (looks[-1].result is None or not request.again):
@@ -209,7 +198,9 @@ def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None
             recipe, routes=routes, seeds=plan.seeds, reference_backbone=tuned.backbone
         )
         on_recipe(f"recipe {place} of {len(plan.recipes)}: {chosen.in_words}")
-        gain = objective(recipe, lambda index, found: True, lambda run: None, confirms=True)
+        gain = objective(
+            recipe, lambda index, gains_of_seed: True, lambda run: None, confirms=True
+        )
         objective.ledger.record_trial(name, chosen.trial, gain.pairs)
         gains[chosen.trial] = gain
     ledger, catalogue = objective.ledger, objective.catalogue

@@ -189,7 +189,10 @@ def judge_gains(
     scores = [x for cell in pairs.values() for p in cell for x in (p.score, getattr(p, against))]
     outcomes = ledger.outcomes(scores)
     cells = gains_of_outcomes(
-        {cell: _paired(cell, found, outcomes, catalogue, against) for cell, found in pairs.items()}
+        {
+            cell: _paired(cell, of_cell, outcomes, catalogue, against)
+            for cell, of_cell in pairs.items()
+        }
     )
     means = {
         trial: mean_gains([mean_gains(list(task.values())) for task in _by_task(cells, trial)])
@@ -212,7 +215,7 @@ def judge_gains(
 def _of_trial(
     pairs: Mapping[Cell, Sequence[PairedScore]], trial: int
 ) -> list[Sequence[PairedScore]]:
-    return [found for (number, *_), found in pairs.items() if number == trial]
+    return [of_cell for (number, *_), of_cell in pairs.items() if number == trial]
 
 
 def _paired(
@@ -254,7 +257,8 @@ def _judged(
         other = sum(getattr(pair, against).score for pair in pairs) / len(pairs)
         means.setdefault(pairs[0].score.task, []).append((own, other))
     by_task = [
-        [sum(side) / len(found) for side in zip(*found, strict=True)] for found in means.values()
+        [sum(side) / len(of_task) for side in zip(*of_task, strict=True)]
+        for of_task in means.values()
     ]
     own, other = (sum(side) / len(by_task) for side in zip(*by_task, strict=True))
     return JudgedGain(

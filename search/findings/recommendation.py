@@ -84,8 +84,8 @@ def recommended(study: StoredStudy) -> Choice:
     looks = looks_of(study)
     if not looks:
         return _recommended_by_search(study)
-    look, found = looks[-1], looks[-1].result
-    if found is None:
+    look, result = looks[-1], looks[-1].result
+    if result is None:
         raise StorageError(
             f"study {study.name!r}",
             "a confirmation that is finished",
@@ -93,15 +93,15 @@ def recommended(study: StoredStudy) -> Choice:
             f"`{next_command('confirm', study.address)}` goes on with it, --trial N hands over "
             f"a recipe without it",
         )
-    best = _best_of_look(study, look, found)
+    best = _best_of_look(study, look, result)
     if best.verdict.gain.verdict is not Verdict.HELPS:
         return Choice(
             _confirmed_baseline(study, look),
-            f"the confirmation found no intermediate task that helps ({_counted(found)}), so "
+            f"the confirmation found no intermediate task that helps ({_counted(result)}), so "
             f"this is the tuned baseline, without one",
         )
     reason = f"confirmed: {_verdict(best)}"
-    helping = sum(x.gain.verdict is Verdict.HELPS for x in found.verdicts.recipes)
+    helping = sum(x.gain.verdict is Verdict.HELPS for x in result.verdicts.recipes)
     if helping > 1:
         reason += f", the highest gain of {helping} that help, and a little too high for that"
     return Choice(best, reason)
@@ -134,9 +134,9 @@ def of_trial(study: StoredStudy, trial: int) -> Choice:
         known = [str(number) for number in sorted(recipes)]
         raise unknown_name("Trial", str(trial), known, f"a complete one of {study.name!r}")
     recipe = recipes[trial]
-    for look, found in reversed(finished(looks_of(study))):
+    for look, result in reversed(finished(looks_of(study))):
         if recipe.first.number in look.plan.names:
-            evidence = _confirmed(study, look, found, recipe.first.number)
+            evidence = _confirmed(study, look, result, recipe.first.number)
             return Choice(evidence, f"asked for by number; confirmed: {_verdict(evidence)}")
     return Choice(of_search(study, recipe), "asked for by number; not confirmed")
 
@@ -188,18 +188,18 @@ def of_search(study: StoredStudy, recipe: FinishedRecipe) -> Evidence:
     return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, gain.pairs, verdicts)
 
 
-def _best_of_look(study: StoredStudy, look: Look, found: ConfirmationResult) -> Evidence:
+def _best_of_look(study: StoredStudy, look: Look, result: ConfirmationResult) -> Evidence:
     best = max(
-        found.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
+        result.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
     )
-    return _confirmed(study, look, found, best.trial)
+    return _confirmed(study, look, result, best.trial)
 
 
-def _confirmed(study: StoredStudy, look: Look, found: ConfirmationResult, trial: int) -> Evidence:
+def _confirmed(study: StoredStudy, look: Look, result: ConfirmationResult, trial: int) -> Evidence:
     """What a finished confirmation found of one of its recipes."""
     (name,) = (recipe.name for recipe in look.plan.recipes if recipe.trial == trial)
     pairs = _test_pairs(study, look, trial)
-    return Evidence(trial, name, False, pairs, found.verdicts.of_trial(trial), look)
+    return Evidence(trial, name, False, pairs, result.verdicts.of_trial(trial), look)
 
 
 def _confirmed_baseline(study: StoredStudy, look: Look) -> Evidence:
@@ -217,6 +217,6 @@ def _verdict(evidence: Evidence) -> str:
     return verdict_line(evidence.verdict, f"trial {evidence.trial} ({evidence.name})")
 
 
-def _counted(found: ConfirmationResult) -> str:
-    gains = [verdict.gain.points for verdict in found.verdicts.recipes]
+def _counted(result: ConfirmationResult) -> str:
+    gains = [verdict.gain.points for verdict in result.verdicts.recipes]
     return f"{len(gains)} judged, the highest gain {in_points(max(gains))} points"

@@ -102,13 +102,7 @@ def standings_of(study: StoredStudy) -> Standings:
 def rank_recipes(
     recipes: Sequence[FinishedRecipe], spec: StudySpec, catalogue: Catalogue
 ) -> Standings:
-    """Decide which recipe leads, what the tuned baseline is, and over which languages.
-
-    Args:
-        recipes: Finished recipes of the study.
-        spec: The study.
-        catalogue: Its tasks.
-    """
+    """Decide which recipe leads, what the tuned baseline is, and over which languages."""
     selected_on = spec.selection_languages(catalogue)
     return Standings(
         leaders=tuple(leaders(recipes, selected_on)),
@@ -129,10 +123,6 @@ def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> lis
 
     A recipe leads the others because it is good or because its seeds were lucky; in fresh seeds
     luck does not last.
-
-    Args:
-        recipes: In any order.
-        languages: Languages that recipes are selected on.
     """
     return sorted(
         recipes, key=lambda x: (x.is_repeated, x.gain.overall_gain(languages)), reverse=True
@@ -162,10 +152,6 @@ def tuned_baseline(
     baseline of the same seed, so that a lucky seed counts for neither. A direct training of few
     seeds may still be best by luck; that makes the bar for recipes higher, not lower, and
     `search.confirm` trains it anew.
-
-    Args:
-        recipes: Finished recipes of a study.
-        languages: Languages that recipes are selected on.
     """
     return max(
         direct_trainings(recipes), key=lambda x: x.gain.overall_gain(languages), default=None

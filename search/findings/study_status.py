@@ -134,7 +134,7 @@ def study_status(study: StoredStudy) -> StudyStatus:
             for key, holder in leases.held().items()
             if key not in of_slots and holder.owner in names
         },
-        failures=Counter(str(each.failure) for each in failed),
+        failures=dict(Counter(str(each.failure) for each in failed)),
         reasons=tuple(failed[-SHOWN_REASONS:]),
         retries=sum(each.retry_of is not None for each in notes.values()),
         active_seconds=account.active_seconds,

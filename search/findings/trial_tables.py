@@ -89,9 +89,9 @@ def recipe_table(study: StoredStudy) -> pd.DataFrame:
     estimates = estimate_gains(
         {
             number: gains_of_scores(
-                list(found), [gain / 100 for gain in found.values()], [0.0] * len(found)
+                list(of_seeds), [gain / 100 for gain in of_seeds.values()], [0.0] * len(of_seeds)
             )
-            for number, found in by_seed.items()
+            for number, of_seeds in by_seed.items()
         }
     )
     rows = []
@@ -145,8 +145,8 @@ def _gains_by_seed(gain: TransferGain, languages: frozenset[str]) -> dict[int, f
     for pair in gain.pairs:
         pairs.setdefault(pair.seed, []).append(pair)
     return {
-        seed: replace(gain, pairs=tuple(found)).overall_gain(languages)
-        for seed, found in pairs.items()
+        seed: replace(gain, pairs=tuple(of_seed)).overall_gain(languages)
+        for seed, of_seed in pairs.items()
     }
 
 

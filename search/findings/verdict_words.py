@@ -44,12 +44,7 @@ def cell_rows(verdicts: Verdicts, trials: Sequence[int]) -> list[list[str]]:
 
 
 def verdict_line(verdict: RecipeVerdict, name: str) -> str:
-    """The verdict on a whole recipe in a sentence.
-
-    Args:
-        verdict: On the recipe.
-        name: The recipe's name for people, as in `trial 7 (sst2)`.
-    """
+    """The verdict on a whole recipe in a sentence."""
     words = {
         Verdict.HELPS: "helps",
         Verdict.HURTS: "hurts",
@@ -84,10 +79,6 @@ def aggregate_note(aggregate: Aggregate, targets: int) -> str:
 
     A median or minimum over tasks is no sum of gains, so neither its variance nor its
     distribution is known.
-
-    Args:
-        aggregate: `target.aggregate` of the study.
-        targets: Number of its target tasks.
     """
     if targets < 2 or aggregate is Aggregate.MEAN:
         return ""

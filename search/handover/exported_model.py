@@ -81,12 +81,7 @@ def export_model(
 
 
 def _target_task(task: str | None, study: StoredStudy) -> str:
-    """The target task to train for.
-
-    Raises:
-        SpecError: There are several, and none is named.
-        UnknownNameError: The study has no such target.
-    """
+    """The target task to train for."""
     targets = study.spec.target.tasks
     if task is None and len(targets) > 1:
         raise SpecError(
@@ -112,12 +107,7 @@ def _seed(asked: int | None, evidence: Evidence) -> int:
 def _trained(
     reopened: ReopenedStudy, study: StoredStudy, choice: Choice, task: str, seed: int
 ) -> tuple[ExportedModel, PreTrainedModel]:
-    """Train the recipe once more; intermediate stages come from the cache.
-
-    Raises:
-        SpecError: It has a soft prompt.
-        TransferSearchError: As for a trial.
-    """
+    """Train the recipe once more; intermediate stages come from the cache."""
     objective, recipe = reopened.objective, _recipe(reopened, choice.evidence)
     (route,) = (x for x in recipe.routes if x.target.task == task)
     if route.target.method is Method.SOFT_PROMPT:
@@ -150,11 +140,7 @@ def _recipe(reopened: ReopenedStudy, evidence: Evidence) -> Recipe:
 
 
 def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device: str) -> None:
-    """Make the folder, whole or not at all.
-
-    Raises:
-        SpecError: It cannot be written.
-    """
+    """Make the folder, whole or not at all."""
     partial = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)

@@ -52,11 +52,7 @@ def push(folder: Path, repository: str) -> str:
 
 @contextmanager
 def _hub() -> Iterator[huggingface_hub.HfApi]:
-    """The Hub's interface, whose errors become one line.
-
-    Raises:
-        TransferSearchError: Whatever the Hub says.
-    """
+    """The Hub's interface, whose errors become one line."""
     try:
         yield huggingface_hub.HfApi()
     # OSError: no token, offline mode, a file that is gone. ValueError: a card that it refuses.

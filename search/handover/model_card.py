@@ -341,7 +341,7 @@ def _making(model: ExportedModel) -> list[str]:
     stages.append(("target", model.route.target))
     header = ["stage", "task", "method", "epochs", "learning rate", "batch", "examples", "updates"]
     rows = [_stage_row(position, stage) for position, stage in stages]
-    versions = ", ".join(f"{name} {found}" for name, found in model.versions.items())
+    versions = ", ".join(f"{name} {number}" for name, number in model.versions.items())
     encoder = model.base_model or f"fingerprint {model.backbone.key[:16]}"
     return [
         _table(header, rows),

@@ -46,11 +46,7 @@ class HostedRun:
 
 
 class HostedWorker:
-    """A run in a thread, to be started once.
-
-    Args:
-        run: What to do.
-    """
+    """A run in a thread, to be started once."""
 
     def __init__(self, run: HostedRun) -> None:
         self._hosted = run

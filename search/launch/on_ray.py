@@ -78,10 +78,6 @@ class RayWorker:
 def launch_on_ray(options: RunOptions, file: StudyFile) -> int:
     """Have a study's workers on a cluster, and wait for them.
 
-    Args:
-        options: What the run was asked for.
-        file: The study, from `read_study_file`.
-
     Returns:
         0 when all ended well, the highest exit code of a worker else; 128 + the signal's number
         when one ended the waiting.
@@ -170,7 +166,7 @@ class _Fleet:
         actor = self._ray.remote(RayWorker)
         # The storage's URL goes as part of an argument: runtime environments are shown in Ray's
         # dashboard and logs.
-        found = {
+        started = {
             number: actor.options(name=f"{self._prefix}{number}", **how).remote(run)
             for number in range(workers)
         }
@@ -178,7 +174,7 @@ class _Fleet:
         self._say(f"{workers} workers of {_in_words(per_worker)} each on Ray{waiting}")
         if there:
             self._say(f"{len(there)} of them are at work already, as they were started")
-        return found
+        return started
 
     def _wait(self, actors: dict[int, Any], slots: Slots, trials: int) -> int:
         codes: dict[int, int] = {}
@@ -238,12 +234,7 @@ class _Fleet:
 
 
 def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
-    """What one worker asks of Ray, and how many of them there is room for.
-
-    Args:
-        options: What the run was asked for.
-        nodes: The cluster's nodes, from `ray.nodes()`.
-    """
+    """What one worker asks of Ray, and how many of them there is room for."""
     cpus = float(options.threads or 1)
     resources = [node["Resources"] for node in nodes]
     if options.device == "cpu" or not any(have.get("GPU") for have in resources):
@@ -257,11 +248,7 @@ def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[s
 
 
 def _connected(options: RunOptions) -> Any:
-    """Ray's module, connected to the cluster.
-
-    Raises:
-        SpecError: It is not installed, or there is no such cluster.
-    """
+    """Ray's module, connected to the cluster."""
     # Read by Ray when it is loaded: no statistics to its makers, and no actor without the cards
     # that are there for workers without one.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -314,14 +301,14 @@ def _end(ray: Any, prefix: str) -> int:
 
 def _named(ray: Any, prefix: str) -> dict[str, Any]:
     """The actors of a study that are there."""
-    found = {}
+    actors = {}
     for name in ray.util.list_named_actors():
         if name.startswith(prefix):
             try:
-                found[name] = ray.get_actor(name)
+                actors[name] = ray.get_actor(name)
             except ValueError:
                 continue  # it left between the list and this
-    return found
+    return actors
 
 
 def _code_of(ray: Any, actor: Any) -> int | None:

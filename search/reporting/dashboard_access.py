@@ -43,10 +43,10 @@ class Credentials:
         if scheme.lower() != "basic":
             return False
         try:
-            found = base64.b64decode(coded.strip(), validate=True)
+            decoded = base64.b64decode(coded.strip(), validate=True)
         except ValueError:  # not ASCII, or no base64
             return False
-        return hmac.compare_digest(found, f"{self.user}:{self.password}".encode())
+        return hmac.compare_digest(decoded, f"{self.user}:{self.password}".encode())
 
 
 def read_credentials(text: str) -> Credentials:

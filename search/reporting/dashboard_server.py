@@ -98,11 +98,7 @@ def serve_dashboard(
 
 
 def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
-    """A server with a thread for each request: an idle connection of one browser blocks nobody.
-
-    Raises:
-        SpecError: The address or port cannot be used.
-    """
+    """A server with a thread for each request: an idle connection of one browser blocks nobody."""
 
     class Quiet(WSGIRequestHandler):
         def log_message(self, format: str, *args: object) -> None:

@@ -70,21 +70,22 @@ def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure
         ("search: chosen by these scores", searched, "circle-open", BLACK, -0.13),
         ("confirmed: fresh seeds, test splits", confirmed, "diamond", BLUE, 0.13),
     )
-    for kind, found, symbol, colour, shift in kinds:
-        if not found:
+    for kind, verdicts, symbol, colour, shift in kinds:
+        if not verdicts:
             continue
         figure.add_scatter(
-            y=[trials.index(x.trial) + shift for x in found],
-            x=[x.gain.points for x in found],
-            error_x=_bars([x.gain.high for x in found], [x.gain.points for x in found]),
+            y=[trials.index(x.trial) + shift for x in verdicts],
+            x=[x.gain.points for x in verdicts],
+            error_x=_bars([x.gain.high for x in verdicts], [x.gain.points for x in verdicts]),
             mode="markers",
             name=kind,
             showlegend=True,
             marker={"symbol": symbol, "size": 11, "color": colour},
             line={"color": colour},
-            text=[_name(by_trial, x.trial) for x in found],
+            text=[_name(by_trial, x.trial) for x in verdicts],
             customdata=[
-                [x.gain.seeds, x.gain.examples, str(x.gain.verdict), x.gain.scope] for x in found
+                [x.gain.seeds, x.gain.examples, str(x.gain.verdict), x.gain.scope]
+                for x in verdicts
             ],
             hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
             "<br>%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
@@ -178,21 +179,21 @@ def _surface(landscape: Landscape) -> go.Figure | None:
             name += f", {_number(int(point[EPOCHS]), 'epoch')}"
         rate = f"{point[RATE]:.3g}" if RATE in point else ""
         rows.setdefault(name, {})[rate] = point
-    found = [[row.get(rate) for rate in rates] for row in rows.values()]
-    top = max(abs(x["mean"]) for row in found for x in row if x) or 1.0
+    cells = [[row.get(rate) for rate in rates] for row in rows.values()]
+    top = max(abs(x["mean"]) for row in cells for x in row if x) or 1.0
     figure = go.Figure(
         go.Heatmap(
             x=[f"rate {rate}" if rate else "all" for rate in rates],
             y=list(rows),
-            z=[[x["mean"] if x else None for x in row] for row in found],
+            z=[[x["mean"] if x else None for x in row] for row in cells],
             text=[
                 [f"{in_points(x['mean'])} ± {x['sd']:.1f}" if x else "" for x in row]
-                for row in found
+                for row in cells
             ],
             texttemplate="%{text}",
             customdata=[
                 [_number(x["recipes"], "recipe") + " tried here" if x else "" for x in row]
-                for row in found
+                for row in cells
             ],
             hovertemplate="%{y}, %{x}: %{text}<br>%{customdata}<extra></extra>",
             colorscale=DIVERGING,

@@ -47,13 +47,7 @@ class FirstScreen:
 
 
 def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> FirstScreen:
-    """Put a study's results into words.
-
-    Args:
-        study: The study.
-        landscape: The numbers of its search.
-        cost: Training time of its search.
-    """
+    """Put a study's results into words."""
     looks = looks_of(study)
     done = finished(looks)
     return FirstScreen(

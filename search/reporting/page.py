@@ -67,9 +67,6 @@ class WrittenReport:
 def write_report(request: ReportRequest) -> WrittenReport:
     """Write all files of a study's report.
 
-    Args:
-        request: Which study, and where to.
-
     Raises:
         UnknownNameError: The storage has no such study.
         StorageError: The study was not made by this version.

@@ -9,12 +9,7 @@ from storage.workers import LiveWorker
 
 
 def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
-    """A status as lines for a person.
-
-    Args:
-        status: Of the study.
-        address: How commands reach the study.
-    """
+    """A status as lines for a person."""
     trials = status.trials
     left = f"{trials.left} to come" if trials.left or trials.running else "done"
     if status.seconds_left is not None:

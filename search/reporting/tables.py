@@ -16,13 +16,7 @@ from spaces.studies import NO_INTERMEDIATE
 
 
 def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title: str) -> Table:
-    """The arms: gains in percentage points, scores in percent.
-
-    Args:
-        summaries: Of the arms.
-        languages: Languages that are judged, over which scores and gains are means.
-        title: Of the table.
-    """
+    """The arms: gains in percentage points, scores in percent."""
     numbers = ("recipes", "best score", "tuned gain", "seeds", "paired gain", "mean paired")
     table = new_table(title, "arm", *numbers, "intermediate task", numbers=numbers)
     for summary in summaries:
@@ -71,13 +65,7 @@ def languages_table(summaries: Sequence[ArmSummary]) -> Table:
 
 
 def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str) -> Table:
-    """Every target task and language: the gain of each recipe, its interval and its verdict.
-
-    Args:
-        verdicts: On the recipes.
-        names: Number of a recipe's first trial -> name for people.
-        title: Of the table.
-    """
+    """Every target task and language: the gain of each recipe, its interval and its verdict."""
     numbers = ["examples", *names.values()]
     table = new_table(title, "target task", "language", *numbers, numbers=numbers)
     for row in cell_rows(verdicts, list(names)):

@@ -65,20 +65,14 @@ def check_same(
 ) -> None:
     """Check that a run may go on with a study.
 
-    Args:
-        study_name: Name of the study in its storage.
-        kept: Definition that the study was made with.
-        asked: Definition of the run.
-        shown_url: URL of the storage without its password.
-
     Raises:
         StorageError: Data source, space, corpora, encoder or precision differ; says how.
     """
     check_source(study_name, kept, asked.source, shown_url)
-    if found := differences(kept, asked):
+    if changed := differences(kept, asked):
         raise StorageError(
             f"study {study_name!r} in {shown_url} was made otherwise",
-            found="; ".join(found.values()),
+            found="; ".join(changed.values()),
             advice="go on with what it was made from, carry its trials into a larger space with "
             "search.extend, or start another study with --name",
         )
@@ -87,15 +81,17 @@ def check_same(
 def differences(kept: StudyDefinition, asked: StudyDefinition) -> dict[str, str]:
     """Where two definitions of a study differ: place -> both, in words."""
     old, new = kept.as_json(), asked.as_json()
-    found = {
+    changed = {
         place: f"{place}: {_shown(before)} then, {_shown(now)} now"
         for part in old
         for place, before, now in _differences(old[part], new[part], part)
     }
     # What follows from a difference in the study file stands in its space again.
-    if any(place.startswith("spec.") for place in found):
-        found = {place: text for place, text in found.items() if not place.startswith("space.")}
-    return found
+    if any(place.startswith("spec.") for place in changed):
+        changed = {
+            place: text for place, text in changed.items() if not place.startswith("space.")
+        }
+    return changed
 
 
 def check_source(study_name: str, kept: StudyDefinition, source: str, shown_url: str) -> None:

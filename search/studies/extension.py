@@ -94,11 +94,7 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
 def _carried_trials(
     old: ReopenedStudy, definition: StudyDefinition, space: SearchSpace
 ) -> list[FrozenTrial]:
-    """The trials of a study as those of the larger space.
-
-    Raises:
-        StorageError: Workers are at the study, nothing is new, or a trial would be another.
-    """
+    """The trials of a study as those of the larger space."""
     study, name = old.study, old.study.study_name
     kept = kept_definition(name, old.objective.ledger)
     assert kept is not None, name
@@ -162,11 +158,7 @@ def _written(
 def _carried(
     trial: FrozenTrial, old: SearchSpace, new: SearchSpace, changed: Sequence[str]
 ) -> FrozenTrial:
-    """A trial with the parameters that it has in the larger space.
-
-    Raises:
-        StorageError: There is none that is the same recipe.
-    """
+    """A trial with the parameters that it has in the larger space."""
     state, attributes = trial.state, dict(trial.user_attrs)
     if state is TrialState.RUNNING:
         state = TrialState.FAIL

@@ -89,11 +89,6 @@ class TrainingSite:
 def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
     """A study with the encoder and the data that were asked for.
 
-    Args:
-        file: The study as its file says it.
-        data: Source of the corpora, as `--data` names it.
-        backbone: Encoder to use instead of the file's; None for that one.
-
     Raises:
         TransferSearchError: The data are not there.
     """
@@ -234,14 +229,6 @@ def open_study(
     shown_url: str,
 ) -> Study:
     """Create the study, or open it to go on.
-
-    Args:
-        study_name: Name of the study in the storage.
-        storage: Storage of the study, from `open_storage`.
-        ledger: Ledger in the same database.
-        definition: What the run would make the study from.
-        about: User attributes for people, kept by the run that creates the study.
-        shown_url: URL of the storage without its password, for messages.
 
     Raises:
         StorageError: A study of that name was made from something else; says what differs.

@@ -64,10 +64,6 @@ def reopen_study(
 ) -> ReopenedStudy:
     """Open a study with the data and the encoder that it was made from.
 
-    Args:
-        request: Which study, and with what.
-        on_progress: Called at every update.
-
     Raises:
         UnknownNameError: The storage has no such study.
         StorageError: It was made by something else, or its data, encoder or precision is another

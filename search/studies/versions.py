@@ -55,11 +55,6 @@ def newest_version(name: str, storage: SharedStorage) -> str:
 def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
     """The name in the storage of a study that is there.
 
-    Args:
-        study: Name of the study, or path of the file that it was made from.
-        storage: The storage, from `open_storage`.
-        storage_url: URL of that storage, for the message.
-
     Raises:
         UnknownNameError: The storage has no such study.
     """

@@ -73,11 +73,7 @@ class Pulse:
 
     @contextmanager
     def beating(self, device: str) -> Iterator[None]:
-        """Be seen at work by others.
-
-        Args:
-            device: Name of the device, for people.
-        """
+        """Be seen at work by others."""
         account = self._workers.join(self._worker, device, self.budget.trials)
         self._stops = account.stops
         self._learn(account)

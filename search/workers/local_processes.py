@@ -34,10 +34,6 @@ _log = logging.getLogger(__name__)
 def count_workers(workers: int | None, per_gpu: int | None) -> int:
     """How many workers a run has, itself included.
 
-    Args:
-        workers: Number that was asked for; None where `per_gpu` says it.
-        per_gpu: Number of workers on each CUDA device.
-
     Raises:
         SpecError: Workers per GPU, and no GPU.
     """

@@ -203,13 +203,7 @@ class _Session:
 
 
 def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:
-    """The commands to go on with after a run, a line each.
-
-    Args:
-        options: Options of the run.
-        asked: Study of the run.
-        trials: Number of trials that the study has now.
-    """
+    """The commands to go on with after a run, a line each."""
     address = options.study_address(options.name or asked.spec.name, asked.data)
     kept = {
         "--cache-limit": options.cache_limit,

@@ -224,25 +224,25 @@ class Attempts:
             return slots.begin(slot, key)
 
         if before is not None:
-            found = draw(0, before.params, TrialNotes.of(before).asked_for)
-            if not is_begun(found):
+            drawn = draw(0, before.params, TrialNotes.of(before).asked_for)
+            if not is_begun(drawn):
                 slots.begin(slot, None)
-            return found
+            return drawn
         # At most a fifth of the trials, or a short study would find nothing to repeat.
         if slot.number >= self.limit - min(spec.repeat_leaders, self.limit // 5):
             study, ledger, languages = self.opened.study, self.opened.ledger, self.opened.languages
             for recipe in repeat_candidates(study, ledger, spec, languages):
-                found = draw(0, recipe.first.params, recipe.asked_again(spec))
-                if is_begun(found):
-                    return found
+                drawn = draw(0, recipe.first.params, recipe.asked_again(spec))
+                if is_begun(drawn):
+                    return drawn
         fixed = first_parameters(self.opened.space, slot.number)
         for number in range(DRAWS):
-            found = draw(number, fixed, TrialNotes())
-            if is_begun(found):
-                return found
+            drawn = draw(number, fixed, TrialNotes())
+            if is_begun(drawn):
+                return drawn
         # A space so small that others are at all of it: stages are shared with them.
         slots.begin(slot, None)
-        return found
+        return drawn
 
     # --- reporting to Optuna
 
