@@ -9,17 +9,12 @@ from typing import TYPE_CHECKING
 from search.command_line.options import (
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
-    add_backbone,
-    add_cache,
-    add_data,
-    add_hardware,
-    add_storage,
     count,
     fail_in_one_line,
     quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import ReopenRequest, request_from
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
 
 if TYPE_CHECKING:
@@ -53,12 +48,8 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="look at the test splits once more, which every later report will say",
     )
-    add_data(options)
-    add_hardware(options, "default: the study's own")
     options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
-    add_backbone(options)
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "default: the study's own")
     return options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.command_line.options import add_storage, fail_in_one_line
+from search.command_line.options import add_study, fail_in_one_line
 from search.command_line.words import console_for
 
 
@@ -14,8 +14,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m search.cost", description="What a study asked for, trained and saved."
     )
-    options.add_argument("--study", required=True, help="a study's name in the storage")
-    add_storage(options)
+    add_study(options)
     return options
 
 

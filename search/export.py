@@ -7,18 +7,13 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import (
-    add_backbone,
-    add_cache,
-    add_data,
-    add_hardware,
-    add_storage,
     add_threads,
     fail_in_one_line,
     print_stage,
     quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import ReopenRequest, request_from
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import ExportRequest
 
 EPILOG = """\
@@ -50,12 +45,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="REPO",
         help="put DIR on the Hugging Face Hub as well, as in me/my-model; a new one is private",
     )
-    add_data(options)
-    add_hardware(options, "default: the study's own")
     add_threads(options, "the model is the very same again")
-    add_backbone(options)
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "default: the study's own")
     return options
 
 

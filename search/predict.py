@@ -7,18 +7,13 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import (
-    add_backbone,
-    add_cache,
-    add_data,
-    add_hardware,
-    add_storage,
     add_threads,
     fail_in_one_line,
     print_stage,
     quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import ReopenRequest, request_from
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from spaces.errors import SpecError
 
@@ -56,8 +51,6 @@ def parser() -> argparse.ArgumentParser:
         choices=("test", "validation"),
         help="default: test; with --study validation, which the search chose on",
     )
-    add_data(options)
-    add_hardware(options, "auto, float32 or bfloat16; of a study: its own")
     add_threads(options, "a trial has its very scores again")
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
@@ -76,9 +69,7 @@ def parser() -> argparse.ArgumentParser:
     study = options.add_argument_group("with --study")
     study.add_argument("--trial", type=int, metavar="N")
     study.add_argument("--seed", type=int, metavar="N", help="default: the trial's first")
-    add_backbone(study)
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "auto, float32 or bfloat16; of a study: its own")
     return options
 
 
@@ -94,7 +85,8 @@ def main(arguments: list[str] | None = None) -> int:
         written = predict(request, print_stage)
     if written.note:
         print(f"note: {written.note}", file=sys.stderr)
-    print(written.in_words)
+    names = " ".join(file.name for file in written.files)
+    print(f"{len(written.files)} files in {written.files[0].parent}: {names}")
     print(f"score:  {written.next_command}")
     return 0
 

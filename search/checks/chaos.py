@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -106,7 +106,7 @@ def run_chaos(
     if keep is None and result.is_held:
         shutil.rmtree(folder)
         return result
-    return ChaosResult(**{**vars(result), "folder": folder})
+    return replace(result, folder=folder)
 
 
 class _Chaos:
@@ -198,12 +198,15 @@ class _Chaos:
         plan, fleet = self._plan, site.fleet
         fleet.start()
         # It creates the study, which the others would do once more.
-        self._wait_until(lambda: opened.ledger.frozen_study(NAME) is not None, site, "a study")
+        while opened.ledger.frozen_study(NAME) is None:
+            if fleet.errors:
+                raise RuntimeError(f"expected a study, found: {fleet.errors[0]}")
+            fleet.rest(0.1)
         for _ in range(plan.workers - 1):
             fleet.start()
         waiting = self._in_order()
         number = 0
-        while waiting and not self._is_over(site, opened):
+        while waiting and not (fleet.errors or opened.slots.are_done(plan.trials)):
             # So that the last one still finds trials to hit.
             wanted = int(number / plan.faults * 0.9 * plan.trials)
             if opened.slots.count_done() < wanted:
@@ -236,15 +239,6 @@ class _Chaos:
             order += more
         return order[: self._plan.faults]
 
-    def _is_over(self, site: Site, opened: _Opened) -> bool:
-        return bool(site.fleet.errors) or opened.slots.are_done(self._plan.trials)
-
-    def _wait_until(self, is_there: Callable[[], bool], site: Site, what: str) -> None:
-        while not is_there():
-            if site.fleet.errors:
-                raise RuntimeError(f"expected {what}, found: {site.fleet.errors[0]}")
-            site.fleet.rest(0.1)
-
     def _await(self, fleet: Fleet, what: str) -> None:
         while not fleet.is_gone:
             fleet.rest(0.2)
@@ -273,18 +267,14 @@ class _Chaos:
                 f"{len(list(site.fleet.logs.glob('*.log')))} workers",
             ),
         ]
-        by_name = {x.name: x for x in invariants}
         return ChaosResult(
             trials,
             {str(fault): self._faults[fault] for fault in Fault},
             {str(fault): why for fault, why in self._skipped.items()},
             tuple(invariants),
-            len(by_name["no result lost"].violations),
-            len(by_name["no result doubled"].violations),
             overshoot(remains, trials),
             len(remains.trials) - len({TrialNotes.of(x).slot for x in remains.trials}),
             seconds,
-            None,
         )
 
 
@@ -303,8 +293,6 @@ class ChaosResult:
         faults: Kind of fault -> how many were injected.
         skipped: Kinds that could not be injected here -> why.
         invariants: All that were checked.
-        lost: Results that are not there.
-        doubled: Results that are there twice.
         overshoot: Trials too many.
         retries: Attempts beyond each slot's first one.
         seconds: From the first worker's start to the last one's end.
@@ -315,12 +303,10 @@ class ChaosResult:
     faults: dict[str, int]
     skipped: dict[str, str]
     invariants: tuple[Invariant, ...]
-    lost: int
-    doubled: int
     overshoot: int
     retries: int
     seconds: float
-    folder: Path | None
+    folder: Path | None = None
 
     @property
     def is_held(self) -> bool:

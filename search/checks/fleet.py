@@ -160,12 +160,7 @@ class ForkedWorkers:
         process.close()
 
     def start(self, words: Sequence[str], log: Path) -> int:
-        """Start `python -m search.run WORDS`; returns its process number.
-
-        Args:
-            words: Options of the command.
-            log: File to which its output and its errors are added.
-        """
+        """Start `python -m search.run WORDS`; returns its process number."""
         process = _forks.Process(
             target=_run, args=(tuple(words), log, self._environment), daemon=True
         )

@@ -16,7 +16,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.checks.remains import FINISHED, Expected, Remains, place_of
+from search.checks.remains import FINISHED, Expected, Remains
+from search.studies.recipes import place_of
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import Catalogue
 from spaces.studies import StudySpec

@@ -42,6 +42,11 @@ def check_machine(storage: str, cache: str, data: str) -> Iterator[Check]:
     yield from _data(data)
 
 
+def _check(name: str, line: str, advice: str) -> Check:
+    """A warning where there is advice, else all is well."""
+    return Check(name, State.WARNING if advice else State.OK, line, advice)
+
+
 def _device() -> Check:
     chosen = choose_hardware()
     cards = torch.cuda.device_count()
@@ -51,8 +56,7 @@ def _device() -> Check:
         line += f", {cards} CUDA device(s) with {in_bytes(total)} in all"
         return Check("device", State.OK, line)
     line += f", {usable_cores()} cores, no CUDA device"
-    advice = "real encoders want a GPU; pocket studies do not"
-    return Check("device", State.WARNING, line, advice)
+    return _check("device", line, "real encoders want a GPU; pocket studies do not")
 
 
 def _storage(url: str) -> Iterator[Check]:
@@ -83,18 +87,17 @@ def _storage(url: str) -> Iterator[Check]:
         return
     line = f"{shown}: {database.name}, a transaction takes {1000 * database.seconds:.1f} ms"
     slow = database.seconds > SLOW_SECONDS
-    advice = "put the workers nearer to the database" if slow else ""
-    yield Check("storage", State.WARNING if slow else State.OK, line, advice)
+    yield _check("storage", line, "put the workers nearer to the database" if slow else "")
     if database.most_connections is not None and database.connections is not None:
         few = database.most_connections - database.connections < SPARE_CONNECTIONS
         line = f"{database.connections} of {database.most_connections} in use"
         advice = "raise max_connections: a worker has up to four" if few else ""
-        yield Check("connections", State.WARNING if few else State.OK, line, advice)
+        yield _check("connections", line, advice)
     ahead = database.clock_ahead
     line = f"the database's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
     off = abs(ahead) > CLOCK_SECONDS
     advice = "leases do not depend on it, times shown do: use NTP" if off else ""
-    yield Check("clock", State.WARNING if off else State.OK, line, advice)
+    yield _check("clock", line, advice)
 
 
 def _outbox(url: str) -> Iterator[Check]:
@@ -128,16 +131,15 @@ def _cache(location: str) -> Iterator[Check]:
         yield Check("cache", State.PROBLEM, f"{there} cannot be written", "name another --cache")
         return
     free = shutil.disk_usage(there).free
-    little = free < LEAST_FREE
-    advice = "free some, or bound it with --cache-limit" if little else ""
+    advice = "free some, or bound it with --cache-limit" if free < LEAST_FREE else ""
     if not folder.is_dir():
         line = f"{location} is not there yet; {in_bytes(free)} free"
-        yield Check("cache", State.WARNING if little else State.OK, line, advice)
+        yield _check("cache", line, advice)
         return
     cache = CheckpointCache(location)
     entries, damaged, leftovers = len(cache.entries()), cache.damaged(), cache.leftovers()
     line = f"{location}: {entries} entries, {in_bytes(free)} free"
-    yield Check("cache", State.WARNING if little else State.OK, line, advice)
+    yield _check("cache", line, advice)
     if damaged:
         line = f"{len(damaged)} damaged entries, the first {damaged[0]}"
         advice = "they are made anew when a trial needs them; look after the disk"
@@ -156,7 +158,7 @@ def _data(option: str) -> Iterator[Check]:
     shown = f"{source}, because {source.reason}"
     if source.kind is SourceKind.POCKET:
         advice = "" if option == SourceKind.POCKET else "scores on them say nothing of languages"
-        yield Check("data", State.WARNING if advice else State.OK, shown, advice)
+        yield _check("data", shown, advice)
         return
     if source.kind is not SourceKind.LOCAL:
         yield Check("data", State.OK, shown)

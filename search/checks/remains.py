@@ -89,8 +89,3 @@ def read_remains(study: Study, ledger: Ledger, slots: Slots) -> Remains:
     trials = study.get_trials(deepcopy=False)
     pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
     return Remains(trials, pairs, ledger.recorded_trials(study.study_name), done, opened)
-
-
-def place_of(pair: PairedScore) -> tuple[int, str, str]:
-    """Seed, task and language."""
-    return pair.seed, pair.score.task, pair.score.language

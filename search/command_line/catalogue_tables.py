@@ -42,7 +42,7 @@ def print_tasks(catalogue: Catalogue, source: DataSource) -> None:
             *(task.name, task.kind, task.domain, task.role, languages, task.licence),
             _whence(task, catalogue, source),
         )
-    _print(table)
+    console_for(WIDTH).print(table)
 
 
 def print_grid(catalogue: Catalogue) -> None:
@@ -63,8 +63,7 @@ def print_grid(catalogue: Catalogue) -> None:
         f"empty: {', '.join(empty) or 'none'}. Domains cannot be compared in a kind that one of "
         f"them lacks. Nothing is trained on retrieval."
     )
-    _print(counts)
-    _print(names)
+    console_for(WIDTH).print(counts, names)
 
 
 def print_backbones() -> None:
@@ -102,10 +101,6 @@ def _table(title: str, *headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold", no_wrap=header in {"kind", "domain"})
     return table
-
-
-def _print(table: Table) -> None:
-    console_for(WIDTH).print(table)
 
 
 def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:

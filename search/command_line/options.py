@@ -45,6 +45,12 @@ def add_data(options: argparse.ArgumentParser) -> None:
     )
 
 
+def add_study(options: argparse.ArgumentParser) -> None:
+    """Add `--study`, of a command about a study of the storage, and `--storage`."""
+    options.add_argument("--study", required=True, help="a study's name in the storage")
+    add_storage(options)
+
+
 def add_storage(options: argparse.ArgumentParser) -> None:
     """Add `--storage`."""
     options.add_argument(
@@ -70,12 +76,7 @@ def holds_password(storage: str) -> bool:
 
 
 def add_overrides(options: argparse.ArgumentParser, example: str) -> None:
-    """Add `--set`, into `overrides`.
-
-    Args:
-        options: Options of the command.
-        example: A change that the help shows, as in `target.examples=400`.
-    """
+    """Add `--set`, into `overrides`."""
     options.add_argument(
         "--set",
         action="append",
@@ -104,31 +105,14 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
         )
 
 
-def add_backbone(options: argparse._ActionsContainer) -> None:
-    """Add `--backbone`, of a command that opens a study again for training."""
-    options.add_argument(
-        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
-    )
-
-
 def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
-    """Add `--device` and `--precision`.
-
-    Args:
-        options: Options of the command.
-        precision: Which values there are, or what the default is.
-    """
+    """Add `--device` and `--precision`."""
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help=precision)
 
 
 def add_threads(options: argparse.ArgumentParser, same: str) -> None:
-    """Add `--threads`, of a command that trains or scores a study's models again.
-
-    Args:
-        options: Options of the command.
-        same: What is exactly as before with as many threads as the run had.
-    """
+    """Add `--threads`, of a command that trains or scores a study's models again."""
     options.add_argument(
         "--threads",
         type=count,

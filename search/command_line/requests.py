@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from search.command_line.options import add_cache, add_data, add_hardware, add_storage
+
 T = TypeVar("T")
+
+
+def add_reopening(options: argparse.ArgumentParser, precision: str) -> None:
+    """Add the options that a `ReopenRequest` is made from, but for `--study`."""
+    add_data(options)
+    add_hardware(options, precision)
+    options.add_argument(
+        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
+    )
+    add_storage(options)
+    add_cache(options, limit=False)
 
 
 def request_from(options: Mapping[str, object], kind: Callable[..., T], **further: object) -> T:

@@ -241,14 +241,7 @@ _SPELLED = {"study": "--study", "overrides": "--set", "ray_address": "--address"
 def further_worker(
     options: RunOptions, threads: int | None, device: str, device_share: float
 ) -> RunOptions:
-    """The options of one more worker of a run: the run's own, without its launcher.
-
-    Args:
-        options: Options of the run.
-        threads: CPU threads of the worker; None for all cores.
-        device: auto, cpu, cuda or cuda:N.
-        device_share: Share of its device that the worker has, in (0, 1].
-    """
+    """The options of one more worker of a run: the run's own, without its launcher."""
     return replace(
         options,
         threads=threads,

@@ -273,7 +273,7 @@ def _arms(study: StoredStudy) -> dict[str, ComparedArm]:
             recipes=arm.recipes,
             tuned_gain=None if math.isnan(arm.tuned_gain) else arm.tuned_gain,
             seeds=arm.best.gain.seeds if arm.best else 0,
-            trial=arm.best.trial if arm.best else None,
+            trial=arm.best.first.number if arm.best else None,
             best=arm.best.task if arm.best else "",
         )
         for arm in summarize_arms(standings_of(study), study.spec.arms)

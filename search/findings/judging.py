@@ -124,15 +124,12 @@ class Verdicts:
 
         Storage, `report.json` and `recipe.json` keep verdicts in this form.
         """
-        whole = [
-            {"trial": x.trial, "task": "", "language": "", **x.gain.as_json()}
-            for x in self.recipes
+        whole = [(x.trial, "", "", x.gain) for x in self.recipes]
+        cells = [(x.trial, x.task, x.language, x.gain) for x in self.cells]
+        return [
+            {"trial": trial, "task": task, "language": language, **gain.as_json()}
+            for trial, task, language, gain in whole + cells
         ]
-        cells = [
-            {"trial": x.trial, "task": x.task, "language": x.language, **x.gain.as_json()}
-            for x in self.cells
-        ]
-        return whole + cells
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Verdicts:
@@ -202,7 +199,9 @@ def judge_gains(
     judged_cells = judge(estimate_gains(cells, lambda cell: cell[1]), ALPHA / 2)
     return Verdicts(
         tuple(
-            RecipeVerdict(trial, _judged(judgement, _of_trial(pairs, trial), against))
+            RecipeVerdict(
+                trial, _judged(judgement, [pairs[x] for x in pairs if x[0] == trial], against)
+            )
             for trial, judgement in judged_means.items()
         ),
         tuple(
@@ -210,12 +209,6 @@ def judge_gains(
             for cell, judgement in judged_cells.items()
         ),
     )
-
-
-def _of_trial(
-    pairs: Mapping[Cell, Sequence[PairedScore]], trial: int
-) -> list[Sequence[PairedScore]]:
-    return [of_cell for (number, *_), of_cell in pairs.items() if number == trial]
 
 
 def _paired(

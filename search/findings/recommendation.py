@@ -94,14 +94,16 @@ def recommended(study: StoredStudy) -> Choice:
             f"a recipe without it",
         )
     best = _best_of_look(study, look, result)
+    gains = [verdict.gain for verdict in result.verdicts.recipes]
     if best.verdict.gain.verdict is not Verdict.HELPS:
+        highest = in_points(max(gain.points for gain in gains))
         return Choice(
             _confirmed_baseline(study, look),
-            f"the confirmation found no intermediate task that helps ({_counted(result)}), so "
-            f"this is the tuned baseline, without one",
+            f"the confirmation found no intermediate task that helps ({len(gains)} judged, the "
+            f"highest gain {highest} points), so this is the tuned baseline, without one",
         )
     reason = f"confirmed: {_verdict(best)}"
-    helping = sum(x.gain.verdict is Verdict.HELPS for x in result.verdicts.recipes)
+    helping = sum(gain.verdict is Verdict.HELPS for gain in gains)
     if helping > 1:
         reason += f", the highest gain of {helping} that help, and a little too high for that"
     return Choice(best, reason)
@@ -215,8 +217,3 @@ def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore
 
 def _verdict(evidence: Evidence) -> str:
     return verdict_line(evidence.verdict, f"trial {evidence.trial} ({evidence.name})")
-
-
-def _counted(result: ConfirmationResult) -> str:
-    gains = [verdict.gain.points for verdict in result.verdicts.recipes]
-    return f"{len(gains)} judged, the highest gain {in_points(max(gains))} points"

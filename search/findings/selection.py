@@ -16,7 +16,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.recipes import FinishedRecipe, FinishedTrial, finished_recipes
+from search.studies.recipes import (
+    FinishedRecipe,
+    FinishedTrial,
+    finished_recipes,
+    gain_of_all,
+    place_of,
+)
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from spaces.catalogue import Catalogue
@@ -41,6 +47,11 @@ class DirectTraining:
         return self.trials[0].trial
 
     @property
+    def task(self) -> str:
+        """Empty: it has no intermediate task."""
+        return ""
+
+    @property
     def choices(self) -> dict[str, object]:
         """Its hyperparameters: name -> value."""
         return _direct_choices(self.first)
@@ -48,12 +59,8 @@ class DirectTraining:
     @cached_property
     def gain(self) -> TransferGain:
         """Its scores over all seeds, each seed counted once, beside the reference baseline."""
-        pairs = {
-            (pair.seed, pair.score.task, pair.score.language): replace(pair, score=pair.baseline)
-            for item in self.trials
-            for pair in item.gain.pairs
-        }
-        return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
+        gain = gain_of_all(self.trials)
+        return replace(gain, pairs=tuple(replace(x, score=x.baseline) for x in gain.pairs))
 
 
 @dataclass(frozen=True)
@@ -82,14 +89,11 @@ class Standings:
         None where they have no seed in common.
         """
         assert self.baseline is not None
-        tuned = {
-            (pair.seed, pair.score.task, pair.score.language): pair.score
-            for pair in self.baseline.gain.pairs
-        }
+        tuned = {place_of(pair): pair.score for pair in self.baseline.gain.pairs}
         pairs = tuple(
             replace(pair, reference=tuned[place])
             for pair in recipe.gain.pairs
-            if (place := (pair.seed, pair.score.task, pair.score.language)) in tuned
+            if (place := place_of(pair)) in tuned
         )
         return replace(recipe.gain, pairs=pairs) if pairs else None
 

@@ -28,12 +28,7 @@ def points_with_interval(gain: float, low: float | None, high: float | None) -> 
 
 
 def cell_rows(verdicts: Verdicts, trials: Sequence[int]) -> list[list[str]]:
-    """A row for every target task and language: its examples, and each recipe's gain and verdict.
-
-    Args:
-        verdicts: Verdicts on recipes.
-        trials: Numbers of the recipes' first trials, in the order of the columns.
-    """
+    """A row for every target task and language: its examples, each recipe's gain and verdict."""
     cells = {(cell.task, cell.language, cell.trial): cell.gain for cell in verdicts.cells}
     rows = []
     for task, language in dict.fromkeys((task, language) for task, language, _ in cells):

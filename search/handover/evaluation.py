@@ -100,7 +100,8 @@ def _task_folders(path: Path, task: str | None) -> dict[str, Path]:
     """Task -> the folder of its predictions."""
     if task is not None:
         return {task: path / task if (path / task).is_dir() else path}
-    folders = {x.name: x for x in sorted(path.iterdir()) if _is_task_folder(x)}
+    visible = (x for x in sorted(path.iterdir()) if not x.name.startswith("."))
+    folders = {x.name: x for x in visible if x.is_dir()}
     if not folders:
         raise DataError(f"{path}", "a folder per task in it, or its task with --task")
     return folders
@@ -114,10 +115,6 @@ def _of_languages(folder: Path, task: Task, split: str, language: str | None) ->
     if language not in by_language:
         raise unknown_name("Language", language, by_language, f"in {folder}")
     return {language: by_language[language]}
-
-
-def _is_task_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
 
 
 def _scores(task: Task, files: Mapping[str, Path], split: str, source: DataSource) -> TaskScores:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -183,13 +184,8 @@ def _head(model: ExportedModel) -> list[str]:
         f"{encoder}, trained on {model.steps}, in {study.spec.source_language} only. It "
         f"comes out of the study `{study.name}`, which asked: {study.spec.question}"
     )
-    number = (
-        f"the baseline of trial {evidence.trial}"
-        if evidence.is_baseline
-        else (f"trial {evidence.trial}")
-    )
-    parts.append(f"Why this recipe ({number}): {model.choice.reason}.")
-    return parts
+    which = f"{'the baseline of ' * evidence.is_baseline}trial {evidence.trial}"
+    return [*parts, f"Why this recipe ({which}): {model.choice.reason}."]
 
 
 def _gains(model: ExportedModel) -> str:
@@ -199,15 +195,12 @@ def _gains(model: ExportedModel) -> str:
     seeds = f"{len(evidence.seeds)} seeds" if len(evidence.seeds) > 1 else "one seed"
     scores = f"{_METRICS[metric][1]} in percent, on {evidence.split} splits"
     if evidence.is_baseline:
-        means = {
-            language: [x.score.score for x in evidence.pairs if x.score.place[2:4] == place]
-            for language in own
-            for place in [(model.task.name, language)]
-        }
-        rows = [
-            [language, f"{100 * x.score:.1f}", f"{100 * sum(m) / len(m):.1f}", f"{x.examples:,}"]
-            for (language, x), m in zip(own.items(), means.values(), strict=True)
-        ]
+        rows = []
+        for language, x in own.items():
+            place = (model.task.name, language)
+            mean = fmean(p.score.score for p in evidence.pairs if p.score.place[2:4] == place)
+            shown = [f"{100 * score:.1f}" for score in (x.score, mean)]
+            rows.append([language, *shown, f"{x.examples:,}"])
         header = ["language", "this model", "mean over seeds", "examples"]
         return _table(header, rows) + (
             f"\n\n{scores}; the mean is over {seeds}. It is the tuned baseline itself, so it has "
@@ -307,11 +300,10 @@ def usage_example(task: Task, stage: Stage, place: str) -> str:
             "    print(word, model.config.id2label[classes[places.index(number)]])",
         ]
     elif kind is TaskKind.QA:
+        second = '="only_second"'
         lines += [
             'question, context = "Who wrote it?", "It was written by somebody."',
-            "encoded = tokenizer(question, context, "
-            + cut.replace("=True", '="only_second"')
-            + ")",
+            f"encoded = tokenizer(question, context, {cut.replace('=True', second)})",
             "found = model(**encoded)",
             "start, end = found.start_logits.argmax().item(), found.end_logits.argmax().item()",
             'print(tokenizer.decode(encoded["input_ids"][0, start : end + 1]))',
@@ -337,10 +329,9 @@ def usage_example(task: Task, stage: Stage, place: str) -> str:
 
 def _making(model: ExportedModel) -> list[str]:
     study = model.study
-    stages = [("intermediate", stage) for stage in model.route.intermediate]
-    stages.append(("target", model.route.target))
     header = ["stage", "task", "method", "epochs", "learning rate", "batch", "examples", "updates"]
-    rows = [_stage_row(position, stage) for position, stage in stages]
+    rows = [_stage_row("intermediate", stage) for stage in model.route.intermediate]
+    rows.append(_stage_row("target", model.route.target))
     versions = ", ".join(f"{name} {number}" for name, number in model.versions.items())
     encoder = model.base_model or f"fingerprint {model.backbone.key[:16]}"
     return [
@@ -374,13 +365,9 @@ def _stage_row(position: str, stage: Stage) -> list[str]:
 
 
 def _licences(model: ExportedModel) -> list[str]:
-    names = [record.name for record in model.trained_on]
-    scored = [] if model.task.name in names else [model.task]
-    rows = [
-        [record.name, use, record.licence, record.urls["licence"]]
-        for records, use in ((model.trained_on, "training"), (scored, "scoring"))
-        for record in records
-    ]
+    uses = {record.name: (record, "training") for record in model.trained_on}
+    uses.setdefault(model.task.name, (model.task, "scoring"))
+    rows = [[name, use, task.licence, task.urls["licence"]] for name, (task, use) in uses.items()]
     record = known_backbones().get(model.backbone.name)
     if record is not None:
         rows.append([record.repository, "encoder", record.licence, record.url])

@@ -44,23 +44,10 @@ class WrittenPredictions:
     note: str
     next_command: str
 
-    @property
-    def in_words(self) -> str:
-        """How many files, where, and their names."""
-        names = " ".join(file.name for file in self.files)
-        return f"{len(self.files)} files in {self.files[0].parent}: {names}"
-
 
 @dataclass(frozen=True)
 class _Predictions:
-    """What is predicted, and with which model.
-
-    Attributes:
-        predictor: The model and how it is used.
-        task: Task that is predicted.
-        source: Where the examples come from.
-        split: test or validation.
-    """
+    """What is predicted, and with which model."""
 
     predictor: Predictor
     task: Task

@@ -80,7 +80,13 @@ def serve_dashboard(
     # get_storage adds the cache without which every poll reads every trial again.
     app = wsgi(optuna.storages.get_storage(study.storage), artifacts)
     writing, ended = Lock(), Event()
-    guard = Guard(Between(app, writing), credentials, request.read_only)
+
+    def between(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with writing:  # nobody sees half a figure
+            pages: Iterable[bytes] = app(environ, start_response)
+            return pages
+
+    guard = Guard(between, credentials, request.read_only)
     renewal = Thread(target=renew_pages, args=(study, writing, ended))
     with closing(study.storage), _listen(request.host, request.port, guard) as server:
         write_pages(study, writing)
@@ -118,24 +124,6 @@ def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
 LOOK_EVERY, LARGEST_SHARE = 20.0, 0.1
 
 BUTTONS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale"]
-
-
-@dataclass(frozen=True)
-class Between:
-    """A WSGI application that is asked between two writings, and never sees half a figure.
-
-    Attributes:
-        app: The application.
-        writing: Lock that is held while something is half written.
-    """
-
-    app: WSGIApplication
-    writing: Lock
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request."""
-        with self.writing:
-            return self.app(environ, start_response)
 
 
 def write_pages(study: StoredStudy, writing: Lock) -> None:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
+from search.command_line.words import in_hours
 from search.findings.arms import trial_counts
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import JudgedGain
@@ -183,13 +184,13 @@ def _asked(study: StoredStudy) -> str:
 
 def _cost_in_words(cost: StudyCost, done: Sequence[_Finished]) -> str:
     words = (
-        f"{_duration(cost.trained.seconds)} of training and scoring, where trials that share "
-        f"nothing would have taken {_duration(cost.asked.seconds)}"
+        f"{in_hours(cost.trained.seconds)} of training and scoring, where trials that share "
+        f"nothing would have taken {in_hours(cost.asked.seconds)}"
     )
     if cost.spent_elsewhere.seconds >= 1:
-        words += f"; {_duration(cost.spent_elsewhere.seconds)} went into trials without a result"
+        words += f"; {in_hours(cost.spent_elsewhere.seconds)} went into trials without a result"
     seconds = sum(result.seconds for _, result in done)
-    return words + (f"; confirming took {_duration(seconds)}." if done else ".")
+    return words + (f"; confirming took {in_hours(seconds)}." if done else ".")
 
 
 def _next_steps(study: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
@@ -257,11 +258,3 @@ def _command(study: StoredStudy, command: str, *more: str) -> str:
         name, version = version_of(study.name)
         address = replace(address, name=f"{name}@{version}")
     return next_command(command, address, *more)
-
-
-def _duration(seconds: float) -> str:
-    """As in `3 h 20 min`, `12 min` or `40 s`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -63,7 +63,7 @@ def as_json(report: ReportContent) -> dict[str, Any]:
             {
                 "arm": arm.arm,
                 "recipes": arm.recipes,
-                "trial": arm.best.trial if arm.best else None,
+                "trial": arm.best.first.number if arm.best else None,
                 "intermediate": arm.best.task if arm.best else None,
                 "tuned_gain": arm.tuned_gain,
                 "mean_paired_gain": arm.mean_paired_gain,

@@ -51,17 +51,12 @@ class WrittenReport:
     """Where a report lies.
 
     Attributes:
-        folder: Folder of its files.
+        page: File of the page, in the report's folder.
         note: What it is without, and why; empty where nothing is missing.
     """
 
-    folder: Path
+    page: Path
     note: str
-
-    @property
-    def page(self) -> Path:
-        """File of the page."""
-        return self.folder / "index.html"
 
 
 def write_report(request: ReportRequest) -> WrittenReport:
@@ -97,7 +92,8 @@ def write_report(request: ReportRequest) -> WrittenReport:
     except OSError as error:
         raise SpecError("--to", found=f"{folder} cannot be written: {error}") from error
     missing = request.png is None and not drawn
-    return WrittenReport(folder, f"{NO_BROWSER}; report.md is without figures" if missing else "")
+    note = f"{NO_BROWSER}; report.md is without figures" if missing else ""
+    return WrittenReport(folder / "index.html", note)
 
 
 def _draw(figures: Mapping[str, go.Figure], folder: Path) -> bool:

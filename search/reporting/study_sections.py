@@ -60,7 +60,7 @@ def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSu
         if arm.best is None:
             rows.append([arm.arm, "-", "0", *[""] * 6])
             continue
-        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.trial)
+        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.first.number)
         rows.append(
             row(
                 *(arm.arm, arm.best.task or "-", arm.recipes),
@@ -69,7 +69,7 @@ def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSu
                 "" if none or gain is None else gain.verdict,
                 arm.best.gain.seeds,
                 "" if none else in_points(arm.best.gain.overall_paired_gain(languages)),
-                arm.best.trial,
+                arm.best.first.number,
             )
         )
     columns = ("arm", "task", "recipes", "score", "gain over tuned baseline", "by search alone")

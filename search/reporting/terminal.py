@@ -65,14 +65,7 @@ def show_confirmation(confirmed: ConfirmedStudy) -> None:
 
 @dataclass(frozen=True)
 class _Shown:
-    """What is shown of a study, on a terminal and in its note.
-
-    Attributes:
-        study: The study.
-        standings: The standings of its search.
-        summaries: A summary of each of its arms.
-        lines: What the tables leave to say.
-    """
+    """What is shown of a study, on a terminal and in its note."""
 
     study: StoredStudy
     standings: Standings
@@ -82,8 +75,7 @@ class _Shown:
     @property
     def title(self) -> str:
         """Study and question; figures of the pocket corpora are named so."""
-        where = " (pocket corpora)" if self.study.is_pocket else ""
-        return f"{self.study.name}{where}: {self.study.spec.question}"
+        return f"{self.study.title}: {self.study.spec.question}"
 
     def tables(self) -> list[Table]:
         """By arm, by target task where there are several, and by language."""

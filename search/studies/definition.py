@@ -40,14 +40,8 @@ class StudyDefinition:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> StudyDefinition:
         """Read what the ledger keeps (`storage.ledger.Ledger.frozen_study`)."""
-        return cls(
-            kept["spec"],
-            kept["space"],
-            kept["data"]["source"],
-            kept["data"]["corpora"],
-            kept["backbones"],
-            kept["precision"],
-        )
+        others = {name: value for name, value in kept.items() if name != "data"}
+        return cls(**others, **kept["data"])
 
     def as_json(self) -> dict[str, Any]:
         """What the ledger keeps of it."""

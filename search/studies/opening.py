@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
@@ -75,7 +76,7 @@ class TrainingSite:
         device: auto, cpu, cuda or cuda:N.
         precision: auto (that of the study, where it has begun), float32 or bfloat16.
         cache_limit: Bytes of checkpoints above which the least recently used are removed.
-        lease_seconds: Seconds for which a lease of a stage holds without renewal.
+        lease: Seconds for which a lease of a stage holds without renewal.
     """
 
     storage: str
@@ -83,7 +84,7 @@ class TrainingSite:
     device: str = "auto"
     precision: str = "auto"
     cache_limit: int | None = None
-    lease_seconds: float = LEASE_SECONDS
+    lease: float = LEASE_SECONDS
 
 
 def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
@@ -125,7 +126,7 @@ def build_objective(
         CacheError: The cache cannot be used.
     """
     ledger = Ledger(storage.engine, storage.outbox)
-    leases = Leases(storage.engine, site.lease_seconds)
+    leases = Leases(storage.engine, site.lease)
     kept = kept_definition(study_name, ledger)
     precision = kept.precision if kept and site.precision == "auto" else site.precision
     cache = CheckpointCache(
@@ -168,7 +169,7 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     fields = spec.model_dump(mode="json")
     definition = StudyDefinition(
         spec={name: value for name, value in fields.items() if name not in FREE_FIELDS},
-        space={name: _jsonable(x) for name, x in asdict(space).items() if name != "backbones"},
+        space={name: x for name, x in _jsonable(asdict(space)).items() if name != "backbones"},
         source=objective.corpora.source.kind.value,
         corpora=corpora,
         backbones=encoders,
@@ -288,12 +289,7 @@ def seed_pruner(p_threshold: float) -> BasePruner:
         return WilcoxonPruner(p_threshold=p_threshold)
 
 
-def _jsonable(value: object) -> object:
-    """Tuples as lists, as they come back from the database."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_jsonable(item) for item in value]
-    return value
+def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as they come back from the database, tuples as lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=BaseModel.model_dump))
+    return plain

@@ -52,6 +52,11 @@ class StoredStudy:
         return self.optuna_study.study_name
 
     @property
+    def title(self) -> str:
+        """Name of the study, which says where its figures are of the pocket corpora."""
+        return f"{self.name} (pocket corpora)" if self.is_pocket else self.name
+
+    @property
     def shown_url(self) -> str:
         """URL of the storage without its password."""
         return redacted(self.storage_url)

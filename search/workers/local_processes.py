@@ -51,12 +51,7 @@ def count_workers(workers: int | None, per_gpu: int | None) -> int:
 
 
 def device_environment(worker: int, device: str) -> dict[str, str]:
-    """What a worker's process finds in its environment: where there are cards, one of them.
-
-    Args:
-        worker: Number of the worker on this machine, from 0.
-        device: Device of the run; a card that it names is every worker's.
-    """
+    """What a worker's process finds in its environment: where there are cards, one of them."""
     cards = torch.cuda.device_count()
     if device == "cpu" or ":" in device or cards == 0:
         return {}

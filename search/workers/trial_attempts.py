@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -36,17 +35,11 @@ from storage.slots import Slot, Slots
 RETRIES = 3
 """Further attempts at a slot whose worker died or was cut off."""
 DRAWS = 8
-"""Proposals for a slot, of which each that another worker is at is drawn again."""
+"""Proposals for a slot; one that another worker is trying at the moment is drawn again."""
 NOBODY = "//"
 """Identity of no process, of a trial without a worker."""
 
 _log = logging.getLogger(__name__)
-
-
-class Settled(StrEnum):
-    """That nothing is left to do at a slot."""
-
-    DONE = "done"
 
 
 class RunListener(Protocol):
@@ -107,8 +100,8 @@ class Attempts:
 
     # --- what became of the attempts before
 
-    def settle(self, slot: Slot) -> FrozenTrial | Settled | None:
-        """The failed trial to try again, None for a slot that nobody has begun, or DONE."""
+    def settle(self, slot: Slot) -> FrozenTrial | Literal["done"] | None:
+        """The failed trial to try again, None for a slot that nobody has begun, or done."""
         if slot.lease.fence == 1:
             return None
         # A worker may die after it made its trial and before the slot says so.
@@ -125,14 +118,14 @@ class Attempts:
         last = self.opened.storage.get_trial(trial_id_of(made[-1]))
         if last.state in {TrialState.COMPLETE, TrialState.PRUNED}:
             self.opened.slots.close(slot)
-            return Settled.DONE
+            return "done"
         if slot.attempts > RETRIES:
             self.listener.say(
                 f"slot {slot.number}: given up after {slot.attempts} attempts: "
                 f"{TrialNotes.of(last).reason or 'no reason kept'}"
             )
             self.opened.slots.close(slot)
-            return Settled.DONE
+            return "done"
         return last
 
     def _settle_running(self, trial: FrozenTrial) -> None:
@@ -282,13 +275,7 @@ class Attempts:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A proposal for a slot.
-
-    Attributes:
-        proposal: The parameters.
-        recipe: What they stand for.
-        asked: What else the trial is given.
-    """
+    """A proposal for a slot."""
 
     proposal: Proposal
     recipe: Recipe
