@@ -158,8 +158,6 @@ class _Chaos:
                 table = undisturbed.remains()
             return self._judge(site, opened, calm, table, seconds)
 
-    # --- what there is
-
     def _say(self, line: str) -> None:
         self._say_line(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
@@ -190,8 +188,6 @@ class _Chaos:
             *("--device", "cpu", "--precision", PRECISION, "--threads", "1"),
             *("--lease", str(plan.lease_seconds), "--trials", str(plan.trials), "--patient"),
         ]
-
-    # --- what happens
 
     def _drive(self, site: Site, opened: _Opened) -> None:
         """Run the study to its end, with a fault now and then."""
@@ -247,8 +243,6 @@ class _Chaos:
                 fleet.errors.append(f"{what} was not done within {limit:.0f} s")
                 return
 
-    # --- what is true
-
     def _judge(
         self, site: Site, opened: _Opened, calm: Fleet, undisturbed: Remains, seconds: float
     ) -> ChaosResult:
@@ -293,9 +287,9 @@ class ChaosResult:
         faults: Kind of fault -> how many were injected.
         skipped: Kinds that could not be injected here -> why.
         invariants: All that were checked.
-        overshoot: Trials too many.
+        overshoot: Number of trials beyond those asked for.
         retries: Attempts beyond each slot's first one.
-        seconds: From the first worker's start to the last one's end.
+        seconds: Seconds from the first worker's start to the last one's end.
         folder: Where all of it lies still; None where it was cleared away.
     """
 

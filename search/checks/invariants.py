@@ -206,7 +206,7 @@ def _agreement(remains: Remains, spec: StudySpec, catalogue: Catalogue) -> Invar
         value = gain.overall_gain(languages)
         compared += 1
         if trial.value != value:
-            wrong.append(f"trial {trial.number}: {trial.value} told, {value} in the ledger")
+            wrong.append(f"trial {trial.number}: {trial.value} in Optuna, {value} in the ledger")
     return Invariant("ledger and study agree", tuple(wrong), f"{compared} values compared")
 
 

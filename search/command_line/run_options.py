@@ -138,7 +138,7 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=60.0,
         metavar="SECONDS",
-        help="after which the trial of a silent worker is another's; default: 60",
+        help="silence after which a worker's trial may be taken over; default: 60",
     )
     add_cache(options, limit=True)
     add_hardware(options, "auto, float32 or bfloat16")

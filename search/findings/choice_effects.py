@@ -37,9 +37,9 @@ class Surface:
     """The gain as a random forest of all choices predicts it.
 
     Attributes:
-        recipes: How many it has learned from.
+        recipes: Number of recipes that it was fitted to.
         error: Root mean squared error in cross-validation, points.
-        error_of_mean: Of predicting the mean of the other folds instead.
+        error_of_mean: The same error of predicting the mean of the other folds, points.
         is_better: Whether the forest's squared errors are smaller beyond chance (one-sided 5 %).
         grid: Predictions by `arm`, epochs and learning rate of the intermediate stage, where the
             study searches these: `mean` over recipes of the arm with the other choices as they

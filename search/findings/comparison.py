@@ -199,13 +199,18 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
         if any(confirmed):
             warnings.append("only one of them is confirmed, so both gains are those of the search")
     arms = _arms(first), _arms(second)
+    mine, theirs = _defining(first), _defining(second)
     return StudyComparison(
         studies=(
             ComparedStudy(first.name, first.spec.question, first.is_pocket),
             ComparedStudy(second.name, second.spec.question, second.is_pocket),
         ),
         warnings=tuple(warnings),
-        differences=_differences(_defining(first), _defining(second)),
+        differences={
+            name: (mine.get(name), theirs.get(name))
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        },
         arms={name: (arms[0].get(name), arms[1].get(name)) for name in {**arms[0], **arms[1]}},
         best=(_best(first, best[0]), _best(second, best[1])),
         languages=_languages(*best),
@@ -257,14 +262,6 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
         )
     return flat
-
-
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Both[Any]]:
-    return {
-        name: (first.get(name), second.get(name))
-        for name in sorted(first.keys() | second.keys())
-        if first.get(name) != second.get(name)
-    }
 
 
 def _arms(study: StoredStudy) -> dict[str, ComparedArm]:

@@ -24,7 +24,6 @@ from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.errors import Interrupted, SpecError, StorageError
 from spaces.studies import NO_INTERMEDIATE
-from storage.tables import PairedScore
 
 
 @dataclass(frozen=True)
@@ -155,7 +154,8 @@ def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
     spec, catalogue = objective.spec, objective.catalogue
     recipes = finished_recipes(study, objective.ledger, spec.target.aggregate)
     looks = objective.ledger.pairs(study.study_name, "test").values()
-    first = _first_fresh_seed([*(recipe.gain.pairs for recipe in recipes), *looks])
+    used = [pair.seed for recipe in recipes for pair in recipe.gain.pairs]
+    first = max((*used, *(pair.seed for pairs in looks for pair in pairs)), default=-1) + 1
     plan = plan_confirmation(
         study.study_name,
         rank_recipes(recipes, spec, catalogue),
@@ -168,10 +168,6 @@ def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
         for language in spec.scored_languages(catalogue[route.target.task]):
             objective.corpora.confirmation(backbone, route.target, language)
     return plan
-
-
-def _first_fresh_seed(used: Sequence[Sequence[PairedScore]]) -> int:
-    return max((pair.seed for pairs in used for pair in pairs), default=-1) + 1
 
 
 def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecipe]:

@@ -192,7 +192,7 @@ def judge_gains(
         }
     )
     means = {
-        trial: mean_gains([mean_gains(list(task.values())) for task in _by_task(cells, trial)])
+        trial: mean_gains([mean_gains(of_task) for of_task in _by_task(cells, trial)])
         for trial in gains
     }
     judged_means = judge(estimate_gains(means), ALPHA / 2)
@@ -231,11 +231,11 @@ def _paired(
     )
 
 
-def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[dict[str, SeedGains]]:
-    tasks: dict[str, dict[str, SeedGains]] = {}
-    for (number, task, language), gains in cells.items():
+def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[list[SeedGains]]:
+    tasks: dict[str, list[SeedGains]] = {}
+    for (number, task, _), gains in cells.items():
         if number == trial:
-            tasks.setdefault(task, {})[language] = gains
+            tasks.setdefault(task, []).append(gains)
     return list(tasks.values())
 
 

@@ -28,7 +28,7 @@ class Additive:
         explained: R squared of the recipes' gains, each the mean over its seeds.
         explained_adjusted: The same less what as many coefficients explain by chance.
         explained_of_means: R squared of the transfer matrix, weighted by recipes.
-        recipes: How many.
+        recipes: Number of recipes that it was fitted to.
     """
 
     tasks: pd.DataFrame

@@ -7,25 +7,28 @@ the cache. The folder holds the model, its tokenizer, the model card and `recipe
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import huggingface_hub
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from objectives.stages.stage import VERSIONS, StageProgress
 from search.findings.recommendation import Choice, Evidence, of_trial, recommended
-from search.handover.hub import check_login, push
 from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import SpecError, TransferSearchError, unknown_name
 from spaces.recipe import Method, Recipe
 
 
@@ -70,13 +73,14 @@ def export_model(
     choice = recommended(study) if request.trial is None else of_trial(study, request.trial)
     seed = _seed(request.seed, choice.evidence)
     if request.push_to_hub:
-        check_login()
+        with _hub() as hub:  # asked before a training that may take long
+            hub.whoami()
     on_choice(choice.reason)
     reopened = reopen_study(reopen, on_progress)
     exported, model = _trained(reopened, study, choice, task, seed)
     exported = replace(exported, place=request.push_to_hub or exported.place)
     _write(request.to, exported, model, reopened.objective.hardware.name)
-    published = push(request.to, request.push_to_hub) if request.push_to_hub else None
+    published = _push(request.to, request.push_to_hub) if request.push_to_hub else None
     return ExportedFolder(request.to, exported.steps, seed, published)
 
 
@@ -195,3 +199,30 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
         "versions": exported.versions,
         "command": exported.command,
     }
+
+
+def _push(folder: Path, repository: str) -> str:
+    """Put a folder on the Hub, into a private repository if it is new; returns its address."""
+    try:
+        with _hub() as hub:
+            # exist_ok: a model that was published before gets another commit.
+            made = hub.create_repo(repository, private=True, exist_ok=True)
+            hub.upload_folder(
+                repo_id=made.repo_id, folder_path=folder, commit_message="Exported model"
+            )
+    except TransferSearchError as error:
+        command = shlex.join(["hf", "upload", repository, str(folder)])
+        advice = f"{folder} is complete, `{command}` uploads it"
+        raise TransferSearchError(error.subject, error.expected, error.found, advice) from error
+    return str(made)
+
+
+@contextmanager
+def _hub() -> Iterator[huggingface_hub.HfApi]:
+    """The Hub's interface, whose errors become one line."""
+    try:
+        yield huggingface_hub.HfApi()
+    # OSError: no token, offline mode, a file that is gone. ValueError: a card that it refuses.
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TransferSearchError("--push-to-hub", found=f"the Hub refused: {reason}") from error

@@ -59,7 +59,7 @@ class HostedWorker:
         self._thread.start()
 
     def end(self) -> None:
-        """Have it end as by SIGTERM: its trial goes back, and others take it."""
+        """End the run as SIGTERM does: its trial goes back, and other workers take it."""
         self._stop.ask()
 
     def wait(self, seconds: float | None) -> int | None:

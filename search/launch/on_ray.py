@@ -64,7 +64,7 @@ class RayWorker:
         return self._worker.wait(0)
 
     def end(self) -> None:
-        """Have it end where it is safe; its trial goes back."""
+        """End the run where it is safe; its trial goes back."""
         self._worker.end()
 
     def _leave(self, handle: Any) -> None:

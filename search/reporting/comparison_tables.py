@@ -15,7 +15,6 @@ from search.findings.comparison import (
     Both,
     ComparedArm,
     ComparedCell,
-    ComparedCost,
     ComparedGain,
     StudyComparison,
 )
@@ -50,7 +49,11 @@ def show_comparison(comparison: StudyComparison) -> None:
         console.print(_languages_table(comparison.languages))
     else:
         say("they have no target task and language in common")
-    console.print(_cost_table(comparison.cost))
+    costs = new_table("Cost", "", "A", "B")
+    first, second = map(asdict, comparison.cost)
+    for name in first:
+        costs.add_row(name.replace("_", " "), f"{first[name]:,.0f}", f"{second[name]:,.0f}")
+    console.print(costs)
 
 
 def _differences_table(differences: Mapping[str, Both[Any]]) -> Table:
@@ -97,11 +100,3 @@ def _languages_table(cells: Sequence[ComparedCell]) -> Table:
 def _with_verdict(gain: ComparedGain) -> str:
     interval = points_with_interval(gain.gain, gain.low, gain.high)
     return f"{interval} {gain.verdict or ''}".rstrip()
-
-
-def _cost_table(costs: Both[ComparedCost]) -> Table:
-    table = new_table("Cost", "", "A", "B")
-    first, second = map(asdict, costs)
-    for name in first:
-        table.add_row(name.replace("_", " "), f"{first[name]:,.0f}", f"{second[name]:,.0f}")
-    return table

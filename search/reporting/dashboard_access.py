@@ -30,7 +30,7 @@ class Credentials:
     """Who may come in.
 
     Attributes:
-        user: Name.
+        user: Name of the user.
         password: In clear, as HTTP's basic authentication sends it.
     """
 
@@ -90,9 +90,10 @@ class Guard:
     """A WSGI application that lets some requests through to another.
 
     Attributes:
-        app: The other.
-        credentials: Asked for; None lets in whoever reaches the loopback address.
-        read_only: Refuse whatever is not a read.
+        app: The application that answers the requests let through.
+        credentials: Name and password that visitors must give; None lets in whoever reaches the
+            loopback address.
+        read_only: Whether requests that could change a study are refused.
     """
 
     app: WSGIApplication

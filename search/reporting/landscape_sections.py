@@ -21,11 +21,11 @@ class Section:
     """A part of the report below the first screen.
 
     Attributes:
-        name: Its figure's, where it has one.
-        title: Heading.
-        lines: What is to be known of it.
-        columns: Heads of its table.
-        rows: Its table.
+        name: Name of the section, and of its figure where it has one.
+        title: Heading of the section.
+        lines: Sentences above the table.
+        columns: Heads of the table.
+        rows: Cells of the table, row by row.
     """
 
     name: str

@@ -35,7 +35,11 @@ def report_sections(
         *_confirmed_section(done),
         *landscape_sections(landscape),
         _recipes_section(study, landscape),
-        _claims_section(claims),
+        Section(
+            "claims",
+            "Claims of papers, held against the trials",
+            [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)],
+        ),
         _notes_section(study),
         _troubles_section(landscape),
         Section(
@@ -141,17 +145,12 @@ def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:
     )
 
 
-def _claims_section(claims: Sequence[ClaimVerdict]) -> Section:
-    lines = [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)]
-    return Section("claims", "Claims of papers, held against the trials", lines)
-
-
 def _notes_section(study: StoredStudy) -> Section:
     about = study.optuna_study.user_attrs
     notes = [x for name in ("unlike_arms", "overlap") for x in about.get(name, "").splitlines()]
     rest = len(notes) - SHOWN_NOTES
     more = [f"{rest} more are in the study's attributes in Optuna."] if rest > 0 else []
-    return Section("notes", "Mind", [*notes[:SHOWN_NOTES], *more])
+    return Section("notes", "Notes", [*notes[:SHOWN_NOTES], *more])
 
 
 def _troubles_section(landscape: Landscape) -> Section:

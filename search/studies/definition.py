@@ -89,10 +89,10 @@ def differences(kept: StudyDefinition, asked: StudyDefinition) -> dict[str, str]
 
 
 def check_source(study_name: str, kept: StudyDefinition, source: str, shown_url: str) -> None:
-    """Check that a run has its data from where the study has it.
+    """Check that a run takes its data from the source that the study was made from.
 
     Raises:
-        StorageError: From elsewhere; says from where.
+        StorageError: The run takes them from another source; names both.
     """
     if kept.source != source:
         raise StorageError(

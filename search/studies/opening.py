@@ -266,7 +266,7 @@ def open_study(
 
 
 def name_metric(study: Study, definition: StudyDefinition) -> None:
-    """Let dashboards call a study's value by its name, and pocket figures so."""
+    """Name a study's value for dashboards; the name says where it is of the pocket corpora."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(
@@ -275,7 +275,7 @@ def name_metric(study: Study, definition: StudyDefinition) -> None:
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:
-    """What says after each seed whether a trial is clearly behind the best one.
+    """The pruner that decides after each seed whether a trial is clearly behind the best one.
 
     Both have the gains of the same languages in the same seeds, which are compared by pairs.
 

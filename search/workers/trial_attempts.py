@@ -62,7 +62,7 @@ class OpenStudy:
     Attributes:
         study: The study in Optuna, opened by `search.studies.opening.open_study`.
         storage: Storage of the study.
-        ledger: Ledger in the same database; has what a trial found before Optuna is told.
+        ledger: Ledger in the same database; has a trial's scores before Optuna has its value.
         slots: Slots of the study.
         space: The search space.
         spec: The study as it was asked for.
@@ -98,8 +98,6 @@ class Attempts:
     limit: int
     listener: RunListener
 
-    # --- what became of the attempts before
-
     def settle(self, slot: Slot) -> FrozenTrial | Literal["done"] | None:
         """The failed trial to try again, None for a slot that nobody has begun, or done."""
         if slot.lease.fence == 1:
@@ -129,7 +127,7 @@ class Attempts:
         return last
 
     def _settle_running(self, trial: FrozenTrial) -> None:
-        """Report what a dead worker found, or fail its trial."""
+        """Report the scores that a dead worker left, or fail its trial."""
         opened, number = self.opened, trial.number
         pairs = opened.ledger.pairs(opened.study.study_name, SEARCH_SPLIT, number).get(number)
         if pairs:
@@ -145,8 +143,6 @@ class Attempts:
         for trial in self.opened.trials(TrialState.RUNNING):
             if is_dead(TrialNotes.of(trial).worker or NOBODY):
                 self.fail(trial, Failure.LOST, "its worker was killed")
-
-    # --- a new attempt
 
     def begin(self, slot: Slot, before: FrozenTrial | None) -> tuple[FrozenTrial, Recipe]:
         """A new trial for a slot, whole from its first moment, and what it is to train."""
@@ -236,8 +232,6 @@ class Attempts:
         # A space so small that others are at all of it: stages are shared with them.
         slots.begin(slot, None)
         return drawn
-
-    # --- reporting to Optuna
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Report a trial's state and value to Optuna; where it has them, they are the same."""
