@@ -70,8 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         if options.threads is None:
             torch.set_num_threads(usable_cores())
-        study = request_from(vars(options), ReopenRequest)
-        request = request_from(vars(options), ConfirmRequest, study=study)
+        reopen = request_from(vars(options), ReopenRequest)
+        request = request_from(vars(options), ConfirmRequest, study=reopen)
         stop = StopSignal()
         progress = RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset())
 
@@ -81,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         try:
             with stop.listening(), progress.showing():
-                confirmed = confirm_study(request, watch, progress.say)
+                study, look = confirm_study(request, watch, progress.say)
         except Interrupted as error:
             print(error, file=sys.stderr)
             return 128 + stop.number
-        show_confirmation(confirmed)
+        show_confirmation(study, look)
     return 0
 
 

@@ -81,14 +81,14 @@ def predict(
         asked = _of_trial(request, request.model, reopened)
         data = request.model.study.data
         if data == "auto":
-            data = reopened.address.data
+            data = reopened.study.address.data
         if asked.task.halved and asked.split == "test":
             note = (
                 f"{asked.task.name} has one evaluation split, which the benchmark scores whole; "
                 f"half of it is the validation split that the search chose on"
             )
         if asked.task.name not in load_catalogue().tasks:
-            study_file = reopened.address.file
+            study_file = reopened.study.address.file
     command = scoring_command(
         asked.task.name, str(request.to), asked.split, data=data, study_file=study_file
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from optuna_dashboard import get_note, save_note
 from rich import box
@@ -17,7 +16,7 @@ from search.command_line.next_commands import next_command
 from search.command_line.words import console_for
 from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import check_claims, claim_lines
-from search.findings.confirmation import finished, looks_of
+from search.findings.confirmation import Look, finished, looks_of
 from search.findings.selection import Standings, standings_of
 from search.findings.stage_costs import study_cost
 from search.findings.verdict_words import confirmation_lines
@@ -28,9 +27,6 @@ from search.reporting.tables import (
     tasks_table,
 )
 from search.studies.stored_study import StoredStudy
-
-if TYPE_CHECKING:  # it trains, and so needs torch; what only shows a study does without
-    from search.findings.confirming import ConfirmedStudy
 
 # Columns of the tables where no terminal says how many there are.
 WIDTH = 110
@@ -53,12 +49,11 @@ def write_note(study: StoredStudy) -> None:
         save_note(study.optuna_study, note)
 
 
-def show_confirmation(confirmed: ConfirmedStudy) -> None:
+def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
     console = console_for(140)
-    pocket = " (pocket corpora)" if confirmed.is_pocket else ""
-    title = f"{confirmed.name}{pocket}: gains over the tuned baseline on test splits"
-    ((look, result),) = finished([confirmed.look])
+    title = f"{study.title}: gains over the tuned baseline on test splits"
+    ((look, result),) = finished([look])
     console.print(cells_table(result.verdicts, look.plan.names, title))
     _say(console, *confirmation_lines(look))
 

@@ -83,8 +83,8 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
         *(site.cache, site.device, site.precision),
     )
     old = reopen_study(reopen, lambda stage: None)
-    name = old.study.study_name
-    new = build_objective(name, asked, old.storage, site, lambda stage: None)
+    name = old.study.name
+    new = build_objective(name, asked, old.study.storage, site, lambda stage: None)
     definition, space = define_study(new)
     address = replace(address, data=asked.data)
     carried = _carried_trials(old, definition, space)
@@ -95,10 +95,10 @@ def _carried_trials(
     old: ReopenedStudy, definition: StudyDefinition, space: SearchSpace
 ) -> list[FrozenTrial]:
     """The trials of a study as those of the larger space."""
-    study, name = old.study, old.study.study_name
+    study, name = old.study.optuna_study, old.study.name
     kept = kept_definition(name, old.objective.ledger)
     assert kept is not None, name
-    workers = Workers(old.storage.engine, name).all()
+    workers = Workers(old.study.storage.engine, name).all()
     if alive := [worker for worker in workers if not worker.is_silent]:
         raise StorageError(
             f"study {name!r}",
@@ -134,14 +134,14 @@ def _written(
     address: StudyAddress,
 ) -> Extension:
     """Write the new version, so that nobody takes it for one before it is whole."""
-    storage, ledger, extends = old.storage, old.objective.ledger, old.study.study_name
+    storage, ledger, extends = old.study.storage, old.objective.ledger, old.study.name
     stem, version = version_of(extends)
     name = version_name(stem, version + 1)
     if name in optuna.get_all_study_names(storage):  # an extension that was killed half-way
         optuna.delete_study(study_name=name, storage=storage)
     made = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     ledger.forget_study(name)
-    about = {**old.study.user_attrs, **provenance(new), "extends": extends}
+    about = {**old.study.optuna_study.user_attrs, **provenance(new), "extends": extends}
     for key, value in (about | {"address": json.dumps(address.kept())}).items():
         made.set_user_attr(key, value)
     name_metric(made, definition)
