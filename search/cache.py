@@ -9,12 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.command_line.options import (
-    add_cache,
-    add_storage,
-    default_cache,
-    fail_in_one_line,
-)
+from search.command_line.options import add_cache, add_storage, default_cache, fail_in_one_line
 from search.command_line.words import in_bytes
 
 if TYPE_CHECKING:

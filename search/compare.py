@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from search.command_line.options import add_storage, fail_in_one_line
+from search.command_line.options import add_storage, fail_in_one_line, quiet_optuna
 
 EPILOG = """\
 Gains are percentage points over each study's own tuned baseline. They are those of test splits
@@ -29,12 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        import optuna
-
+        quiet_optuna()
         from search.findings.comparison import compare_stored
         from search.reporting.comparison_tables import show_comparison
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         first, second = options.studies
         comparison = compare_stored(options.storage, (first, second))
         if options.json:

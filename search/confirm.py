@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from search.command_line.options import (
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
-    add_cache,
-    add_data,
-    add_storage,
     count,
     fail_in_one_line,
+    quiet_optuna,
     start_torch,
 )
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
+from search.command_line.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
@@ -34,28 +34,22 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--study", required=True, help="a study's name in the storage")
     options.add_argument(
-        "--top", type=count, metavar="N", help=f"recipes; default: {CONFIRMED_RECIPES}"
-    )
-    options.add_argument(
-        "--seeds",
+        "--top",
+        dest="recipes",
         type=count,
         metavar="N",
-        help=f"fresh seeds of each; default: {CONFIRMED_SEEDS}",
+        help=f"recipes; default: {CONFIRMED_RECIPES}",
+    )
+    options.add_argument(
+        "--seeds", type=count, metavar="N", help=f"fresh seeds of each; default: {CONFIRMED_SEEDS}"
     )
     options.add_argument(
         "--again",
         action="store_true",
         help="look at the test splits once more, which every later report will say",
     )
-    add_data(options)
-    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options.add_argument("--precision", default="auto", help="default: the study's own")
     options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
-    options.add_argument(
-        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
-    )
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "default: the study's own")
     return options
 
 
@@ -64,35 +58,22 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         start_torch(options.threads)
-        import optuna
+        quiet_optuna()
         import torch
         from rich.console import Console
 
         from objectives.hardware import usable_cores
-        from search.command_line.stop_signal import StopSignal
         from search.findings.confirming import ConfirmRequest, confirm_study
         from search.reporting.terminal import show_confirmation
-        from search.studies.reopened import ReopenRequest
         from search.workers.progress import RunProgress
         from spaces.errors import Interrupted
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         if options.threads is None:
             torch.set_num_threads(usable_cores())
-        study = ReopenRequest(
-            study=options.study,
-            storage=options.storage,
-            data=options.data,
-            backbone=options.backbone,
-            cache=options.cache,
-            device=options.device,
-            precision=options.precision,
-        )
-        request = ConfirmRequest(study, options.top, options.seeds, options.again)
-        stop, progress = (
-            StopSignal(),
-            RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset()),
-        )
+        reopen = request_from(vars(options), ReopenRequest)
+        request = request_from(vars(options), ConfirmRequest, study=reopen)
+        stop = StopSignal()
+        progress = RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset())
 
         def watch(stage: StageProgress) -> None:
             stop.check()
@@ -100,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         try:
             with stop.listening(), progress.showing():
-                confirmed = confirm_study(request, watch, progress.say)
+                study, look = confirm_study(request, watch, progress.say)
         except Interrupted as error:
             print(error, file=sys.stderr)
             return 128 + stop.number
-        show_confirmation(confirmed)
+        show_confirmation(study, look)
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from search.command_line.options import add_storage, fail_in_one_line
+from search.command_line.options import add_study, fail_in_one_line
+from search.command_line.words import console_for
 
 
 def parser() -> argparse.ArgumentParser:
@@ -13,8 +14,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m search.cost", description="What a study asked for, trained and saved."
     )
-    options.add_argument("--study", required=True, help="a study's name in the storage")
-    add_storage(options)
+    add_study(options)
     return options
 
 
@@ -23,10 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         from search.findings.stage_costs import cost_of_stored
-        from search.reporting.terminal import show_cost
+        from search.reporting.tables import cost_table
 
         name, cost = cost_of_stored(options.storage, options.study)
-        show_cost(name, cost)
+        console_for(100).print(cost_table(cost, f"Cost of {name}"))
     return 0
 
 

@@ -14,8 +14,9 @@ from search.command_line.options import (
     add_storage,
     default_cache,
     fail_in_one_line,
+    quiet_optuna,
 )
-from search.command_line.requests import quiet_optuna, request_from
+from search.command_line.requests import request_from
 
 LOOPBACK = "127.0.0.1"
 

@@ -103,8 +103,7 @@ def _check_machine(storage: str, cache: str | None, data: str) -> bool:
 
 def _run_chaos(plan: ChaosPlan, keep: Path | None) -> bool:
     """Run a study through faults and print it; False where an invariant does not hold."""
-    from search.checks.chaos import run_chaos
-    from search.checks.chaos_result import chaos_lines
+    from search.checks.chaos import chaos_lines, run_chaos
 
     print(f"chaos: {plan.trials} trials, {plan.workers} workers, {plan.faults} faults", flush=True)
     result = run_chaos(plan, lambda line: print(line, flush=True), keep)

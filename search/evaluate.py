@@ -50,8 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         start_torch(None)
         from rich.console import Console
 
-        from search.handover.evaluation import evaluate
-        from search.handover.score_tables import scores_table
+        from search.handover.evaluation import evaluate, scores_table
 
         evaluation = evaluate(request)
         if options.json:

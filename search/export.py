@@ -7,17 +7,13 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import (
-    add_backbone,
-    add_cache,
-    add_data,
-    add_hardware,
-    add_storage,
     add_threads,
     fail_in_one_line,
+    print_stage,
+    quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import quiet_optuna, request_from
-from search.command_line.stage_lines import print_stage
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import ExportRequest
 
 EPILOG = """\
@@ -49,12 +45,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="REPO",
         help="put DIR on the Hugging Face Hub as well, as in me/my-model; a new one is private",
     )
-    add_data(options)
-    add_hardware(options, "default: the study's own")
     add_threads(options, "the model is the very same again")
-    add_backbone(options)
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "default: the study's own")
     return options
 
 
@@ -62,7 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        request = request_from(vars(options), ExportRequest)
+        study = request_from(vars(options), ReopenRequest)
+        request = request_from(vars(options), ExportRequest, study=study)
         start_torch(options.threads)
         quiet_optuna()
         from search.handover.exported_model import export_model

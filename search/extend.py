@@ -9,6 +9,7 @@ from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.options import (
     add_cache,
     add_data,
+    add_hardware,
     add_overrides,
     add_storage,
     fail_in_one_line,
@@ -36,8 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add_overrides(options, "intermediate.epochs=[1,2,4]")
     add_data(options)
     options.add_argument("--backbone", metavar="NAME", help="encoder, as of search.run")
-    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options.add_argument("--precision", default="auto", help="default: the study's own")
+    add_hardware(options, "default: the study's own")
     add_storage(options)
     add_cache(options, limit=False)
     return options
@@ -55,13 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
         from search.studies.opening import TrainingSite
 
         address = StudyAddress(
-            options.study,
-            options.name or file.spec.name,
-            options.storage,
-            options.data,
-            options.backbone,
-            file.overrides,
-            options.cache,
+            *(options.study, options.name or file.spec.name, options.storage, options.data),
+            *(options.backbone, file.overrides, options.cache),
         )
         site = TrainingSite(options.storage, options.cache, options.device, options.precision)
         made = extend_study(file, address, site)

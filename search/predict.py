@@ -7,17 +7,13 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import (
-    add_backbone,
-    add_cache,
-    add_data,
-    add_hardware,
-    add_storage,
     add_threads,
     fail_in_one_line,
+    print_stage,
+    quiet_optuna,
     start_torch,
 )
-from search.command_line.requests import quiet_optuna, request_from
-from search.command_line.stage_lines import print_stage
+from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from spaces.errors import SpecError
 
@@ -55,8 +51,6 @@ def parser() -> argparse.ArgumentParser:
         choices=("test", "validation"),
         help="default: test; with --study validation, which the search chose on",
     )
-    add_data(options)
-    add_hardware(options, "auto, float32 or bfloat16; of a study: its own")
     add_threads(options, "a trial has its very scores again")
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
@@ -75,9 +69,7 @@ def parser() -> argparse.ArgumentParser:
     study = options.add_argument_group("with --study")
     study.add_argument("--trial", type=int, metavar="N")
     study.add_argument("--seed", type=int, metavar="N", help="default: the trial's first")
-    add_backbone(study)
-    add_storage(options)
-    add_cache(options, limit=False)
+    add_reopening(options, "auto, float32 or bfloat16; of a study: its own")
     return options
 
 
@@ -93,17 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
         written = predict(request, print_stage)
     if written.note:
         print(f"note: {written.note}", file=sys.stderr)
-    print(written.in_words)
+    names = " ".join(file.name for file in written.files)
+    print(f"{len(written.files)} files in {written.files[0].parent}: {names}")
     print(f"score:  {written.next_command}")
     return 0
 
 
 def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
-    """The model that the options name.
-
-    Raises:
-        SpecError: They do not go together.
-    """
+    """The model that the options name."""
     given, others = ("--study", OF_CHECKPOINT) if options.study else ("--checkpoint", OF_STUDY)
     if wrong := [name for name in others if getattr(options, name) is not None]:
         option = f"--{wrong[0].replace('_', '-')}"
@@ -112,7 +101,8 @@ def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
         return request_from(vars(options), TrainedFolder, folder=options.checkpoint)
     if options.trial is None:
         raise SpecError("--trial", "the number of a trial with --study", "none")
-    return request_from(vars(options), StudyTrial)
+    study = request_from(vars(options), ReopenRequest)
+    return request_from(vars(options), StudyTrial, study=study)
 
 
 if __name__ == "__main__":

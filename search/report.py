@@ -6,11 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from search.command_line.options import (
-    add_storage,
-    fail_in_one_line,
-)
-from search.command_line.requests import quiet_optuna, request_from
+from search.command_line.options import add_study, fail_in_one_line, quiet_optuna
+from search.command_line.requests import request_from
 
 EPILOG = """\
 Writes index.html (one page that works offline), report.md with figures/*.png, trials.csv and
@@ -26,8 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="What a study found: a page, Markdown, tables and JSON.",
         epilog=EPILOG,
     )
-    options.add_argument("--study", required=True, help="a study's name in the storage")
-    add_storage(options)
+    add_study(options)
     options.add_argument("--to", metavar="DIR", type=Path, help="default: STUDY-report")
     options.add_argument(
         "--png",

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from search.command_line.options import add_storage, fail_in_one_line
+from search.command_line.options import add_study, fail_in_one_line
 
 EPILOG = """\
 A worker that has been silent for longer than its lease is dead or cut off: its trial is taken over
@@ -19,8 +19,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         prog="python -m search.status", description=__doc__, epilog=EPILOG
     )
-    options.add_argument("--study", required=True, help="a study's name in the storage")
-    add_storage(options)
+    add_study(options)
     options.add_argument("--json", action="store_true", help="one JSON object, for programs")
     return options
 
@@ -33,12 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
         from search.reporting.status_lines import status_lines
         from search.studies.stored_study import open_stored_study
 
-        results = open_stored_study(options.storage, options.study)
-        status = study_status(results)
+        study = open_stored_study(options.storage, options.study)
+        status = study_status(study)
         if options.json:
             print(json.dumps(status.as_json()))
         else:
-            print("\n".join(status_lines(status, results.address)))
+            print("\n".join(status_lines(status, study.address)))
     return 0
 
 

@@ -14,20 +14,24 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
 
 from search.checks.chaos_plan import ChaosPlan
-from search.checks.chaos_result import ChaosResult
 from search.checks.faults import Fault, Site, SmallDisk
-from search.checks.fleet import Fleet
-from search.checks.forked_workers import ForkedWorkers
-from search.checks.invariants import Invariant, check_study, check_table, overshoot
-from search.checks.kept_files import check_cache, check_outbox
+from search.checks.fleet import Fleet, ForkedWorkers
+from search.checks.invariants import (
+    Invariant,
+    check_cache,
+    check_outbox,
+    check_study,
+    check_table,
+    overshoot,
+)
 from search.checks.remains import Expected, Remains, read_remains
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import load_catalogue
@@ -102,7 +106,7 @@ def run_chaos(
     if keep is None and result.is_held:
         shutil.rmtree(folder)
         return result
-    return ChaosResult(**{**vars(result), "folder": folder})
+    return replace(result, folder=folder)
 
 
 class _Chaos:
@@ -154,8 +158,6 @@ class _Chaos:
                 table = undisturbed.remains()
             return self._judge(site, opened, calm, table, seconds)
 
-    # --- what there is
-
     def _say(self, line: str) -> None:
         self._say_line(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
@@ -187,19 +189,20 @@ class _Chaos:
             *("--lease", str(plan.lease_seconds), "--trials", str(plan.trials), "--patient"),
         ]
 
-    # --- what happens
-
     def _drive(self, site: Site, opened: _Opened) -> None:
         """Run the study to its end, with a fault now and then."""
         plan, fleet = self._plan, site.fleet
         fleet.start()
         # It creates the study, which the others would do once more.
-        self._wait_until(lambda: opened.ledger.frozen_study(NAME) is not None, site, "a study")
+        while opened.ledger.frozen_study(NAME) is None:
+            if fleet.errors:
+                raise RuntimeError(f"expected a study, found: {fleet.errors[0]}")
+            fleet.rest(0.1)
         for _ in range(plan.workers - 1):
             fleet.start()
         waiting = self._in_order()
         number = 0
-        while waiting and not self._is_over(site, opened):
+        while waiting and not (fleet.errors or opened.slots.are_done(plan.trials)):
             # So that the last one still finds trials to hit.
             wanted = int(number / plan.faults * 0.9 * plan.trials)
             if opened.slots.count_done() < wanted:
@@ -232,15 +235,6 @@ class _Chaos:
             order += more
         return order[: self._plan.faults]
 
-    def _is_over(self, site: Site, opened: _Opened) -> bool:
-        return bool(site.fleet.errors) or opened.slots.are_done(self._plan.trials)
-
-    def _wait_until(self, is_there: Callable[[], bool], site: Site, what: str) -> None:
-        while not is_there():
-            if site.fleet.errors:
-                raise RuntimeError(f"expected {what}, found: {site.fleet.errors[0]}")
-            site.fleet.rest(0.1)
-
     def _await(self, fleet: Fleet, what: str) -> None:
         while not fleet.is_gone:
             fleet.rest(0.2)
@@ -249,15 +243,8 @@ class _Chaos:
                 fleet.errors.append(f"{what} was not done within {limit:.0f} s")
                 return
 
-    # --- what is true
-
     def _judge(
-        self,
-        site: Site,
-        opened: _Opened,
-        calm: Fleet,
-        undisturbed: Remains,
-        seconds: float,
+        self, site: Site, opened: _Opened, calm: Fleet, undisturbed: Remains, seconds: float
     ) -> ChaosResult:
         spec, catalogue = load_study(str(self._folder / f"{NAME}.toml")), load_catalogue()
         trials = self._plan.trials
@@ -274,16 +261,67 @@ class _Chaos:
                 f"{len(list(site.fleet.logs.glob('*.log')))} workers",
             ),
         ]
-        by_name = {x.name: x for x in invariants}
         return ChaosResult(
             trials,
             {str(fault): self._faults[fault] for fault in Fault},
             {str(fault): why for fault, why in self._skipped.items()},
             tuple(invariants),
-            len(by_name["no result lost"].violations),
-            len(by_name["no result doubled"].violations),
             overshoot(remains, trials),
             len(remains.trials) - len({TrialNotes.of(x).slot for x in remains.trials}),
             seconds,
-            None,
         )
+
+
+NOT_TRIED = (
+    "a cut network, clocks that jump, a full disk under the database, faults of a GPU, and "
+    "workers on several machines: one machine has none of them to break"
+)
+
+
+@dataclass(frozen=True)
+class ChaosResult:
+    """What happened, and what is true afterwards.
+
+    Attributes:
+        trials: Trials that the study was to have.
+        faults: Kind of fault -> how many were injected.
+        skipped: Kinds that could not be injected here -> why.
+        invariants: All that were checked.
+        overshoot: Number of trials beyond those asked for.
+        retries: Attempts beyond each slot's first one.
+        seconds: Seconds from the first worker's start to the last one's end.
+        folder: Where all of it lies still; None where it was cleared away.
+    """
+
+    trials: int
+    faults: dict[str, int]
+    skipped: dict[str, str]
+    invariants: tuple[Invariant, ...]
+    overshoot: int
+    retries: int
+    seconds: float
+    folder: Path | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all invariants hold."""
+        return all(x.is_held for x in self.invariants)
+
+
+def chaos_lines(result: ChaosResult) -> Sequence[str]:
+    """A result for people."""
+    injected = ", ".join(f"{count} x {kind}" for kind, count in result.faults.items() if count)
+    missing = [
+        f"not injected: {kind}: {result.skipped.get(kind, 'the study was done before')}"
+        for kind, count in result.faults.items()
+        if not count
+    ]
+    missing.append(f"not tried: {NOT_TRIED}")
+    kept = [f"all of it is kept in {result.folder}"] if result.folder else []
+    return [
+        f"{result.trials} trials, {result.retries} retries, {result.seconds:.0f} s",
+        f"injected: {sum(result.faults.values())} faults: {injected}",
+        *missing,
+        *map(str, result.invariants),
+        *kept,
+    ]

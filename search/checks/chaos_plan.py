@@ -47,13 +47,13 @@ class ChaosPlan:
         trials: Trials that the study is to have.
         workers: Workers at a time.
         faults: Faults to inject, each kind about as often.
-        lease_seconds: After which a silent worker's trial is another's.
-        epochs: Choices for the target stage; more of them make longer trials.
-        learning_rates: How many the intermediate stages may have; more of them make more stages,
-            which a full disk meets.
+        lease_seconds: Seconds of silence after which a worker's trial may be taken over.
+        epochs: Numbers of epochs that the target stage may have; larger ones make longer trials.
+        learning_rates: Number of learning rates that intermediate stages may have; more of them
+            make more stages, which a full disk meets.
         storage: postgresql or sqlite.
         seed: Random seed of everything that is drawn.
-        limit_seconds: A study that is not done by then has failed.
+        limit_seconds: Seconds after which a study that is not done has failed.
 
     Raises:
         SpecError: A count is too small, or there is no such storage.

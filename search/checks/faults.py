@@ -115,13 +115,13 @@ class Site:
     def inject(self, fault: Fault) -> str | None:
         """Inject a fault; returns it in words, or None where there was nothing to hit."""
         return {
-            Fault.KILL: self._kill,
+            Fault.KILL: lambda: self._lose(self.fleet.kill),
             Fault.PAUSE: self._pause,
             Fault.TEAR: self._tear,
             Fault.RESTART: self._restart,
             Fault.UNDELIVERED: self._kill_with_result,
             Fault.DISK_FULL: self._fill_disk,
-            Fault.TERMINATE: self._terminate,
+            Fault.TERMINATE: lambda: self._lose(self.fleet.terminate),
             Fault.CRASH: self._crash,
         }[fault]()
 
@@ -130,18 +130,11 @@ class Site:
         pids = self.fleet.busy_pids
         return self.rng.choice(pids) if pids else None
 
-    def _kill(self) -> str | None:
+    def _lose(self, end: Callable[[int], None]) -> str | None:
         pid = self._any_worker()
         if pid is None:
             return None
-        self.fleet.kill(pid)
-        return f"process {pid}; {self.fleet.start()} started"
-
-    def _terminate(self) -> str | None:
-        pid = self._any_worker()
-        if pid is None:
-            return None
-        self.fleet.terminate(pid)
+        end(pid)
         return f"process {pid}; {self.fleet.start()} started"
 
     def _pause(self) -> str | None:

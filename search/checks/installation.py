@@ -58,15 +58,15 @@ def check_installation() -> Check:
             continue  # of an extra
         checked += 1
         try:
-            found = importlib.metadata.version(requirement.name)
+            installed = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
             wrong.append(f"{requirement.name} is missing")
             continue
-        if not requirement.specifier.contains(found, prereleases=True):
-            wrong.append(f"{requirement.name} {found} is not {requirement.specifier}")
+        if not requirement.specifier.contains(installed, prereleases=True):
+            wrong.append(f"{requirement.name} {installed} is not {requirement.specifier}")
     own = importlib.metadata.version("transfer-search")
     if wrong:
         advice = "pip install --upgrade transfer-search"
         return Check("installation", State.PROBLEM, "; ".join(wrong), advice)
-    found = f"transfer-search {own}, Python {python}, {checked} packages as required"
-    return Check("installation", State.OK, found)
+    installed = f"transfer-search {own}, Python {python}, {checked} packages as required"
+    return Check("installation", State.OK, installed)

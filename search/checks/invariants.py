@@ -8,17 +8,20 @@ done yet is not counted as missing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.checks.remains import FINISHED, Expected, Remains, place_of
+from search.checks.remains import FINISHED, Expected, Remains
+from search.studies.recipes import place_of
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import Catalogue
 from spaces.studies import StudySpec
+from storage.checkpoints import CheckpointCache
 
 COSTLY = (Failure.LOST, Failure.ERROR)
 """Kinds of failure that use up one of a slot's attempts."""
@@ -55,14 +58,7 @@ class Invariant:
 def check_study(
     remains: Remains, spec: StudySpec, catalogue: Catalogue, expected: Expected
 ) -> list[Invariant]:
-    """Whether a study has each of its trials, once.
-
-    Args:
-        remains: What it left.
-        spec: The study.
-        catalogue: The tasks that it may use.
-        expected: How far it must be.
-    """
+    """Whether a study has each of its trials, once."""
     return [
         _accounted(remains, expected),
         _lineage(remains),
@@ -92,11 +88,11 @@ def _accounted(remains: Remains, expected: Expected) -> Invariant:
         if TrialNotes.of(trial).slot is None and not queued:
             wrong.append(f"trial {trial.number} has no slot")
     states = Counter(trial.state.name for trial in remains.trials)
-    found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    by_state = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return Invariant(
         "every trial accounted for",
         tuple(wrong),
-        f"{expected.trials} slots; trials: {found or 'none'}",
+        f"{expected.trials} slots; trials: {by_state or 'none'}",
     )
 
 
@@ -137,10 +133,10 @@ def _nothing_lost(
         reasons = [TrialNotes.of(trial).reason or "?" for trial in attempts]
         wrong.append(f"slot {slot} has no result ({'; '.join(reasons) or 'no trial'})")
     for trial in remains.trials:
-        found = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
-        rows += len(found)
+        scored = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
+        rows += len(scored)
         if trial.state is TrialState.COMPLETE:
-            absent = _wanted(trial, {place[0] for place in found}, spec, catalogue) - found
+            absent = _wanted(trial, {place[0] for place in scored}, spec, catalogue) - scored
             if absent:
                 wrong.append(f"trial {trial.number} lacks the scores of {sorted(absent)[:2]}")
     looked_at = f"{rows} scores in the ledger"
@@ -150,19 +146,12 @@ def _nothing_lost(
 
 
 def _wanted(
-    trial: FrozenTrial, found: Collection[int], spec: StudySpec, catalogue: Catalogue
+    trial: FrozenTrial, scored: Collection[int], spec: StudySpec, catalogue: Catalogue
 ) -> set[tuple[int, str, str]]:
-    """The scores that a complete trial must have: seed, task, language.
-
-    Args:
-        trial: A repeat of a leader has seeds of its own.
-        found: Seeds it has any score of. One that was stopped as clearly behind has not all.
-        spec: The study.
-        catalogue: The tasks that it may use.
-    """
+    """The scores that a complete trial must have: seed, task, language."""
     seeds = list(TrialNotes.of(trial).seeds or spec.all_seeds)
     if TrialNotes.of(trial).stopped:
-        seeds = [seed for seed in seeds if seed in found] or seeds[:1]
+        seeds = [seed for seed in seeds if seed in scored] or seeds[:1]
     return {
         (seed, task.name, language)
         for seed in seeds
@@ -217,7 +206,7 @@ def _agreement(remains: Remains, spec: StudySpec, catalogue: Catalogue) -> Invar
         value = gain.overall_gain(languages)
         compared += 1
         if trial.value != value:
-            wrong.append(f"trial {trial.number}: {trial.value} told, {value} in the ledger")
+            wrong.append(f"trial {trial.number}: {trial.value} in Optuna, {value} in the ledger")
     return Invariant("ledger and study agree", tuple(wrong), f"{compared} values compared")
 
 
@@ -241,10 +230,10 @@ def check_table(disturbed: Remains, undisturbed: Remains, trials: int) -> Invari
                 wrong.append(f"slot {slot}: {one['params']} and not {other['params']}")
         else:
             wrong.append(f"slot {slot}: value {one['value']} and not {other['value']}")
-    found = f"{equal} of {trials} rows equal to the last bit"
+    counts = f"{equal} of {trials} rows equal to the last bit"
     if redrawn:
-        found += f", {redrawn} drawn again, as another worker was at the recipe"
-    return Invariant("table equals that of an undisturbed run", tuple(wrong), found)
+        counts += f", {redrawn} drawn again, as another worker was at the recipe"
+    return Invariant("table equals that of an undisturbed run", tuple(wrong), counts)
 
 
 def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
@@ -263,3 +252,48 @@ def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
         "value": trial.value,
         "scores": scores,
     }
+
+
+def check_cache(cache: CheckpointCache, torn: Collection[str]) -> Invariant:
+    """Whether every checkpoint reads back whole, but those torn that nobody asked for since."""
+    damaged = _damaged(cache, None)
+    wrong = [f"{key[:12]} is damaged, and nobody tore it" for key in damaged if key not in torn]
+    left = sum(key in torn for key in damaged)
+    counts = f"{len(cache.entries())} whole; {len(torn)} torn"
+    if torn:
+        counts += f", of which {len(torn) - left} made anew and {left} not asked for again"
+    return Invariant("cache verifies", tuple(wrong), counts)
+
+
+def check_checkpoints(cache: CheckpointCache, keys: Collection[str]) -> Invariant:
+    """Whether what the cache has of a study's stages reads back whole.
+
+    A stage that it has nothing of is not missed: it was evicted, or was never to be kept.
+
+    Args:
+        cache: May be shared with other studies, and in use.
+        keys: Content addresses of the study's stages.
+    """
+    wrong = {
+        **dict.fromkeys(cache.without_manifest(keys), "has files and no manifest"),
+        **dict.fromkeys(_damaged(cache, keys), "is damaged"),
+    }
+    if wrong:  # a worker that evicts one meanwhile looks like it for a moment
+        again = {*cache.without_manifest(wrong), *_damaged(cache, wrong)}
+        wrong = {key: what for key, what in wrong.items() if key in again}
+    whole = sum(entry.key in keys and entry.key not in wrong for entry in cache.entries())
+    return Invariant(
+        "checkpoints whole",
+        tuple(f"{key[:12]} {what}" for key, what in sorted(wrong.items())),
+        f"{whole} of the study's in {cache.location}",
+    )
+
+
+def check_outbox(left: Sequence[Path]) -> Invariant:
+    """Whether everything that waited for the database has been brought there."""
+    wrong = tuple(f"{file.name} was never delivered" for file in left)
+    return Invariant("nothing left undelivered", wrong, f"{len(left)} entries in the outbox")
+
+
+def _damaged(cache: CheckpointCache, keys: Collection[str] | None) -> list[str]:
+    return [Path(place).stem for place in cache.damaged(keys)]

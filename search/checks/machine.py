@@ -32,11 +32,6 @@ SPARE_CONNECTIONS = 10
 def check_machine(storage: str, cache: str, data: str) -> Iterator[Check]:
     """All checks of the machine, in order; each is made when it is asked for.
 
-    Args:
-        storage: URL of the database.
-        cache: Folder or URL of the checkpoints.
-        data: As `--data` names it.
-
     Raises:
         StorageError: The URL is none.
     """
@@ -47,17 +42,21 @@ def check_machine(storage: str, cache: str, data: str) -> Iterator[Check]:
     yield from _data(data)
 
 
+def _check(name: str, line: str, advice: str) -> Check:
+    """A warning where there is advice, else all is well."""
+    return Check(name, State.WARNING if advice else State.OK, line, advice)
+
+
 def _device() -> Check:
     chosen = choose_hardware()
     cards = torch.cuda.device_count()
-    found = f"torch {torch.__version__}, {chosen.name}, {chosen.precision}"
+    line = f"torch {torch.__version__}, {chosen.name}, {chosen.precision}"
     if cards:
         total = sum(torch.cuda.get_device_properties(i).total_memory for i in range(cards))
-        found += f", {cards} CUDA device(s) with {in_bytes(total)} in all"
-        return Check("device", State.OK, found)
-    found += f", {usable_cores()} cores, no CUDA device"
-    advice = "real encoders want a GPU; pocket studies do not"
-    return Check("device", State.WARNING, found, advice)
+        line += f", {cards} CUDA device(s) with {in_bytes(total)} in all"
+        return Check("device", State.OK, line)
+    line += f", {usable_cores()} cores, no CUDA device"
+    return _check("device", line, "real encoders want a GPU; pocket studies do not")
 
 
 def _storage(url: str) -> Iterator[Check]:
@@ -76,8 +75,8 @@ def _storage(url: str) -> Iterator[Check]:
         parent = place.absolute().parent
         if not parent.is_dir() or not os.access(parent, os.W_OK):
             advice = "make the folder, or name another one"
-            found = f"{shown}: its folder {parent} cannot be written"
-            yield Check("storage", State.PROBLEM, found, advice)
+            line = f"{shown}: its folder {parent} cannot be written"
+            yield Check("storage", State.PROBLEM, line, advice)
             return
         yield Check("storage", State.OK, f"{shown} is not there yet; the first run makes it")
         return
@@ -88,18 +87,17 @@ def _storage(url: str) -> Iterator[Check]:
         return
     line = f"{shown}: {database.name}, a transaction takes {1000 * database.seconds:.1f} ms"
     slow = database.seconds > SLOW_SECONDS
-    advice = "put the workers nearer to the database" if slow else ""
-    yield Check("storage", State.WARNING if slow else State.OK, line, advice)
+    yield _check("storage", line, "put the workers nearer to the database" if slow else "")
     if database.most_connections is not None and database.connections is not None:
         few = database.most_connections - database.connections < SPARE_CONNECTIONS
         line = f"{database.connections} of {database.most_connections} in use"
         advice = "raise max_connections: a worker has up to four" if few else ""
-        yield Check("connections", State.WARNING if few else State.OK, line, advice)
+        yield _check("connections", line, advice)
     ahead = database.clock_ahead
     line = f"the database's is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this one"
     off = abs(ahead) > CLOCK_SECONDS
     advice = "leases do not depend on it, times shown do: use NTP" if off else ""
-    yield Check("clock", State.WARNING if off else State.OK, line, advice)
+    yield _check("clock", line, advice)
 
 
 def _outbox(url: str) -> Iterator[Check]:
@@ -110,12 +108,12 @@ def _outbox(url: str) -> Iterator[Check]:
     mode = stat.S_IMODE(outbox.folder.stat().st_mode)
     left, unfinished = outbox.left(), outbox.unfinished()
     if mode & 0o077:
-        found = f"{outbox.folder} is open to other users (mode {mode:03o})"
-        yield Check("outbox", State.PROBLEM, found, f"chmod 700 {outbox.folder}")
+        line = f"{outbox.folder} is open to other users (mode {mode:03o})"
+        yield Check("outbox", State.PROBLEM, line, f"chmod 700 {outbox.folder}")
     if left:
-        found = f"{len(left)} result(s) of workers that died wait for the database"
+        line = f"{len(left)} result(s) of workers that died wait for the database"
         advice = "the next worker that starts here brings them"
-        yield Check("outbox", State.WARNING, found, advice)
+        yield Check("outbox", State.WARNING, line, advice)
     else:
         rest = f", {len(unfinished)} half-written file(s) of no use" if unfinished else ""
         yield Check("outbox", State.OK, f"nothing waits in it{rest}")
@@ -133,23 +131,22 @@ def _cache(location: str) -> Iterator[Check]:
         yield Check("cache", State.PROBLEM, f"{there} cannot be written", "name another --cache")
         return
     free = shutil.disk_usage(there).free
-    little = free < LEAST_FREE
-    advice = "free some, or bound it with --cache-limit" if little else ""
+    advice = "free some, or bound it with --cache-limit" if free < LEAST_FREE else ""
     if not folder.is_dir():
-        found = f"{location} is not there yet; {in_bytes(free)} free"
-        yield Check("cache", State.WARNING if little else State.OK, found, advice)
+        line = f"{location} is not there yet; {in_bytes(free)} free"
+        yield _check("cache", line, advice)
         return
     cache = CheckpointCache(location)
     entries, damaged, leftovers = len(cache.entries()), cache.damaged(), cache.leftovers()
-    found = f"{location}: {entries} entries, {in_bytes(free)} free"
-    yield Check("cache", State.WARNING if little else State.OK, found, advice)
+    line = f"{location}: {entries} entries, {in_bytes(free)} free"
+    yield _check("cache", line, advice)
     if damaged:
-        found = f"{len(damaged)} damaged entries, the first {damaged[0]}"
+        line = f"{len(damaged)} damaged entries, the first {damaged[0]}"
         advice = "they are made anew when a trial needs them; look after the disk"
-        yield Check("cache", State.WARNING, found, advice)
+        yield Check("cache", State.WARNING, line, advice)
     if leftovers:
-        found = f"{in_bytes(sum(leftovers.values()))} left by {len(leftovers)} killed processes"
-        yield Check("cache", State.WARNING, found, "python -m search.cache gc removes it")
+        line = f"{in_bytes(sum(leftovers.values()))} left by {len(leftovers)} killed processes"
+        yield Check("cache", State.WARNING, line, "python -m search.cache gc removes it")
 
 
 def _data(option: str) -> Iterator[Check]:
@@ -161,16 +158,16 @@ def _data(option: str) -> Iterator[Check]:
     shown = f"{source}, because {source.reason}"
     if source.kind is SourceKind.POCKET:
         advice = "" if option == SourceKind.POCKET else "scores on them say nothing of languages"
-        yield Check("data", State.WARNING if advice else State.OK, shown, advice)
+        yield _check("data", shown, advice)
         return
     if source.kind is not SourceKind.LOCAL:
         yield Check("data", State.OK, shown)
         return
     real = [task for task in load_catalogue() if not task.pocket]
     there = sum(any(has_split(x, y, "validation", source) for y in x.languages) for x in real)
-    found = f"{shown}: {there} of the catalogue's {len(real)} tasks can be scored"
+    line = f"{shown}: {there} of the catalogue's {len(real)} tasks can be scored"
     if there:
-        yield Check("data", State.OK, found)
+        yield Check("data", State.OK, line)
     else:
         advice = "python -m search.tasks TASK shows the files that a task is read from"
-        yield Check("data", State.PROBLEM, found, advice)
+        yield Check("data", State.PROBLEM, line, advice)

@@ -44,11 +44,11 @@ class Remains:
     @cached_property
     def by_slot(self) -> dict[int, list[FrozenTrial]]:
         """Slot -> the trials made for it, in order."""
-        found: dict[int, list[FrozenTrial]] = {}
+        trials: dict[int, list[FrozenTrial]] = {}
         for trial in self.trials:
             if (slot := TrialNotes.of(trial).slot) is not None:
-                found.setdefault(slot, []).append(trial)
-        return found
+                trials.setdefault(slot, []).append(trial)
+        return trials
 
     def finished(self, slot: int) -> list[FrozenTrial]:
         """A slot's trials that came to an end that counts."""
@@ -89,8 +89,3 @@ def read_remains(study: Study, ledger: Ledger, slots: Slots) -> Remains:
     trials = study.get_trials(deepcopy=False)
     pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
     return Remains(trials, pairs, ledger.recorded_trials(study.study_name), done, opened)
-
-
-def place_of(pair: PairedScore) -> tuple[int, str, str]:
-    """Seed, task and language."""
-    return pair.seed, pair.score.task, pair.score.language

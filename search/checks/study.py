@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.checks.invariants import Invariant, check_study
-from search.checks.kept_files import check_checkpoints, check_outbox
+from search.checks.invariants import Invariant, check_checkpoints, check_outbox, check_study
 from search.checks.remains import Expected, read_remains
 from search.studies.stored_study import StoredStudy
 from search.workers.trial_attempts import RETRIES
@@ -37,39 +36,36 @@ class CheckedStudy:
         return all(x.is_held for x in self.invariants)
 
 
-def check_stored_study(results: StoredStudy, cache: str) -> CheckedStudy:
+def check_stored_study(study: StoredStudy, cache: str) -> CheckedStudy:
     """Whether a study's trials, scores and checkpoints are as they must be.
 
     Nothing is changed. Of a study that has not all its trials, only what is done must be whole.
 
     Args:
-        results: The study.
+        study: The study.
         cache: Folder or URL of its checkpoints.
 
     Raises:
         CacheError: The cache cannot be opened.
     """
-    engine, name = results.storage.engine, results.name
+    engine, name = study.storage.engine, study.name
     slots, directory = Slots(engine, Leases(engine), name), Workers(engine, name)
-    remains = read_remains(results.study, results.ledger, slots)
+    remains = read_remains(study.optuna_study, study.ledger, slots)
     alive = {worker.worker for worker in directory.all() if not worker.is_silent}
     # Read after the slots: a run that asks for more does so before it takes one.
     asked = directory.account().trials
     expected = Expected(
-        asked,
-        is_over=remains.slots_done >= asked,
-        at_work=alive,
-        attempts=RETRIES + 1,
+        asked, is_over=remains.slots_done >= asked, at_work=alive, attempts=RETRIES + 1
     )
-    stages = set(results.trained_stages)
-    invariants = check_study(remains, results.spec, results.catalogue, expected)
+    stages = set(study.trained_stages)
+    invariants = check_study(remains, study.spec, study.catalogue, expected)
     if expected.is_over and not alive:
-        invariants.append(check_outbox(_undelivered(results, stages)))
+        invariants.append(check_outbox(_undelivered(study, stages)))
     if "://" in cache or Path(cache).is_dir():
         invariants.append(check_checkpoints(CheckpointCache(cache), stages))
     else:
-        found = f"nothing looked at: there is no folder {cache}; --cache names another"
-        invariants.append(Invariant("checkpoints whole", (), found))
+        nothing = f"nothing looked at: there is no folder {cache}; --cache names another"
+        invariants.append(Invariant("checkpoints whole", (), nothing))
     standing = f"study {name!r}: {remains.slots_done} of {asked} trials done"
     if not expected.is_over:
         begun, left = len(remains.slots_open), asked - remains.slots_begun
@@ -82,16 +78,16 @@ def check_stored_study(results: StoredStudy, cache: str) -> CheckedStudy:
     return CheckedStudy(standing, tuple(invariants))
 
 
-def _undelivered(results: StoredStudy, stages: Collection[str]) -> list[Path]:
+def _undelivered(study: StoredStudy, stages: Collection[str]) -> list[Path]:
     """What dead workers of this machine left in the outbox for a study."""
-    found = []
-    for file in results.storage.outbox.left():
+    undelivered = []
+    for file in study.storage.outbox.left():
         with suppress(FileNotFoundError):  # a worker of another study delivers it
             content = json.loads(file.read_text(encoding="utf-8"))
             if content["kind"] == "scores":
                 is_ours = content["stage"]["checkpoint_key"] in stages
             else:
-                is_ours = any(x["study_name"] == results.name for x in content["results"])
+                is_ours = any(x["study_name"] == study.name for x in content["results"])
             if is_ours:
-                found.append(file)
-    return found
+                undelivered.append(file)
+    return undelivered

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
+from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
 from spaces.catalogue import Catalogue, Domain, Task
 
@@ -43,7 +42,7 @@ def print_tasks(catalogue: Catalogue, source: DataSource) -> None:
             *(task.name, task.kind, task.domain, task.role, languages, task.licence),
             _whence(task, catalogue, source),
         )
-    _print(table)
+    console_for(WIDTH).print(table)
 
 
 def print_grid(catalogue: Catalogue) -> None:
@@ -55,17 +54,16 @@ def print_grid(catalogue: Catalogue) -> None:
         counts.add_column(domain, justify="right")
     for kind in dict.fromkeys(kind for kind, _ in grid):
         cells = {domain: grid[kind, domain] for domain in Domain}
-        counts.add_row(kind, *(str(len(found) or "none") for found in cells.values()))
-        for domain, found in cells.items():
-            if found:
-                names.add_row(kind, domain, " ".join(found))
-    empty = [f"{kind} {domain}" for (kind, domain), found in grid.items() if not found]
+        counts.add_row(kind, *(str(len(tasks) or "none") for tasks in cells.values()))
+        for domain, tasks in cells.items():
+            if tasks:
+                names.add_row(kind, domain, " ".join(tasks))
+    empty = [f"{kind} {domain}" for (kind, domain), tasks in grid.items() if not tasks]
     counts.caption = (
         f"empty: {', '.join(empty) or 'none'}. Domains cannot be compared in a kind that one of "
         f"them lacks. Nothing is trained on retrieval."
     )
-    _print(counts)
-    _print(names)
+    console_for(WIDTH).print(counts, names)
 
 
 def print_backbones() -> None:
@@ -103,10 +101,6 @@ def _table(title: str, *headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold", no_wrap=header in {"kind", "domain"})
     return table
-
-
-def _print(table: Table) -> None:
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:

@@ -82,8 +82,11 @@ def next_command(command: str, address: StudyAddress, *more: str) -> str:
     if address.cache and command in _BY_FILE | _REOPENING | {"dashboard"}:
         words += ["--cache", address.cache]
     line = shlex.join(words)
-    if address.storage and not _is_default(address.storage):
-        line += f" --storage {_spelled(address.storage)}"
+    storage = address.storage
+    is_default = storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE)
+    if storage and not is_default:
+        spelled = f'"${STORAGE_VARIABLE}"' if holds_password(storage) else shlex.quote(storage)
+        line += f" --storage {spelled}"
     return f"{line} {shlex.join(more)}" if more else line
 
 
@@ -109,13 +112,3 @@ def scoring_command(
 def file_stem(study: str) -> str:
     """The name in the storage that a study file or a shipped study has by default."""
     return study.rpartition("/")[2].removesuffix(".toml")
-
-
-def _is_default(storage: str) -> bool:
-    return storage == DEFAULT_STORAGE and not os.environ.get(STORAGE_VARIABLE)
-
-
-def _spelled(storage: str) -> str:
-    if holds_password(storage):
-        return f'"${STORAGE_VARIABLE}"'
-    return shlex.quote(storage)

@@ -9,9 +9,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces.errors import TransferSearchError
+
+if TYPE_CHECKING:
+    from objectives.stages.stage import StageProgress
 
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
@@ -42,6 +45,12 @@ def add_data(options: argparse.ArgumentParser) -> None:
     )
 
 
+def add_study(options: argparse.ArgumentParser) -> None:
+    """Add `--study`, of a command about a study of the storage, and `--storage`."""
+    options.add_argument("--study", required=True, help="a study's name in the storage")
+    add_storage(options)
+
+
 def add_storage(options: argparse.ArgumentParser) -> None:
     """Add `--storage`."""
     options.add_argument(
@@ -67,12 +76,7 @@ def holds_password(storage: str) -> bool:
 
 
 def add_overrides(options: argparse.ArgumentParser, example: str) -> None:
-    """Add `--set`, into `overrides`.
-
-    Args:
-        options: Options of the command.
-        example: A change that the help shows, as in `target.examples=400`.
-    """
+    """Add `--set`, into `overrides`."""
     options.add_argument(
         "--set",
         action="append",
@@ -101,31 +105,14 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
         )
 
 
-def add_backbone(options: argparse._ActionsContainer) -> None:
-    """Add `--backbone`, of a command that opens a study again for training."""
-    options.add_argument(
-        "--backbone", metavar="NAME", help="where the encoder lies now, if it was moved"
-    )
-
-
 def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
-    """Add `--device` and `--precision`.
-
-    Args:
-        options: Options of the command.
-        precision: Which values there are, or what the default is.
-    """
+    """Add `--device` and `--precision`."""
     options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     options.add_argument("--precision", default="auto", help=precision)
 
 
 def add_threads(options: argparse.ArgumentParser, same: str) -> None:
-    """Add `--threads`, of a command that trains or scores a study's models again.
-
-    Args:
-        options: Options of the command.
-        same: What is exactly as before with as many threads as the run had.
-    """
+    """Add `--threads`, of a command that trains or scores a study's models again."""
     options.add_argument(
         "--threads",
         type=count,
@@ -135,11 +122,7 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
 
 
 def start_torch(threads: int | None) -> None:
-    """Load torch as every command that trains or scores wants it; call it before any import of it.
-
-    Args:
-        threads: CPU threads; None for torch's default.
-    """
+    """Load torch as commands that train or score want it; call it before any import of torch."""
     # Read when torch is loaded: threads that spin while they wait take cores from other workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -152,6 +135,13 @@ def start_torch(threads: int | None) -> None:
     keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
+
+
+def quiet_optuna() -> None:
+    """Let Optuna log errors only."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def default_cache(storage_url: str) -> str:
@@ -185,10 +175,10 @@ class _Storage(argparse.Action):
 
 
 def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
-    if found is None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
+    if match is None:
         raise argparse.ArgumentTypeError(f"expected a size as in 20GB, found {text!r}")
-    return int(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " "))
+    return int(float(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " "))
 
 
 @contextmanager
@@ -202,3 +192,9 @@ def fail_in_one_line() -> Iterator[None]:
     except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(128 + signal.SIGPIPE) from error
+
+
+def print_stage(stage: StageProgress) -> None:
+    """Print a line on standard error as a stage begins; nothing at its other updates."""
+    if stage.done == 1:
+        print(f"{stage.position} {stage.task}: {stage.total} updates", file=sys.stderr)

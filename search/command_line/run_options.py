@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
 
 from search.command_line.next_commands import StudyAddress
 from search.command_line.options import (
     add_cache,
     add_data,
+    add_hardware,
     add_overrides,
     add_storage,
     count,
@@ -92,12 +93,7 @@ class RunOptions:
                 raise SpecError(option, expected="--launcher ray with it", found="none")
 
     def study_address(self, name: str, data: str) -> StudyAddress:
-        """How commands reach the study of the run.
-
-        Args:
-            name: Name of the study in its storage.
-            data: Value of `--data` that names the study's source.
-        """
+        """How commands reach the study of the run."""
         return StudyAddress(
             self.study, name, self.storage, data, self.backbone, self.overrides, self.cache
         )
@@ -105,9 +101,6 @@ class RunOptions:
 
 def read_run_options(words: Sequence[str]) -> RunOptions | None:
     """The run that a command line asks for; None where it asks for the list of studies.
-
-    Args:
-        words: Words of the command line after `search.run`.
 
     Raises:
         SystemExit: The words are no options of `search.run`, or ask for its help.
@@ -145,11 +138,10 @@ def parser() -> argparse.ArgumentParser:
         type=_positive,
         default=60.0,
         metavar="SECONDS",
-        help="after which the trial of a silent worker is another's; default: 60",
+        help="silence after which a worker's trial may be taken over; default: 60",
     )
     add_cache(options, limit=True)
-    options.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    options.add_argument("--precision", default="auto", help="auto, float32 or bfloat16")
+    add_hardware(options, "auto, float32 or bfloat16")
     options.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
     )
@@ -216,7 +208,7 @@ def _add_workers(options: argparse.ArgumentParser) -> None:
         action="store_true",
         help="with --launcher ray: end the study's workers on the cluster, trials go back",
     )
-    # Of a further worker, which its run starts (`search.command_line.worker_options`).
+    # Of a further worker, which its run starts (`search.command_line.run_options`).
     options.add_argument("--fellow", action="store_true", help=argparse.SUPPRESS)
     options.add_argument("--device-share", type=float, default=1.0, help=argparse.SUPPRESS)
 
@@ -233,9 +225,53 @@ def _positive(text: str) -> float:
 
 def _duration(text: str) -> float:
     """Seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", text.replace(" ", ""))
-    if found is None or float(found[1]) == 0:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", text.replace(" ", ""))
+    if match is None or float(match[1]) == 0:
         raise argparse.ArgumentTypeError(
             f"expected a time as in 12h, 30min or 90s, found {text!r}"
         )
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+# Never on a command line: its URL may hold a password, and anybody may read command lines.
+_BY_ENVIRONMENT = "storage"
+_SPELLED = {"study": "--study", "overrides": "--set", "ray_address": "--address"}
+
+
+def further_worker(
+    options: RunOptions, threads: int | None, device: str, device_share: float
+) -> RunOptions:
+    """The options of one more worker of a run: the run's own, without its launcher."""
+    return replace(
+        options,
+        threads=threads,
+        workers=1,
+        workers_per_gpu=None,
+        launcher="local",
+        ray_address=None,
+        end=False,
+        device=device,
+        device_share=device_share,
+        fellow=True,
+    )
+
+
+def worker_words(options: RunOptions) -> list[str]:
+    """The words after `search.run` that ask for these options, but for the storage.
+
+    A worker finds the storage's URL in its environment (`TRANSFER_SEARCH_STORAGE`).
+    """
+    words = list[str]()
+    for each in fields(options):
+        value = getattr(options, each.name)
+        if each.name == _BY_ENVIRONMENT or (each.default is not MISSING and value == each.default):
+            continue
+        option = _SPELLED.get(each.name, f"--{each.name.replace('_', '-')}")
+        if each.name == "timeout":
+            value = f"{value:f}s"
+        if value is True:
+            words.append(option)
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"{option}={one}" for one in values]
+    return words

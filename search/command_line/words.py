@@ -1,6 +1,12 @@
-"""Sizes and times as people read them."""
+"""Sizes, times and tables as people read them."""
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+
+from rich.console import Console
+from rich.table import Table
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -20,3 +26,22 @@ def in_hours(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:.3g} h"
     return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def new_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
+    """An empty table with its title and caption on the left.
+
+    Args:
+        title: Title of the table.
+        columns: Heads of its columns.
+        numbers: Those of them that hold numbers, which stand on the right.
+    """
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left")
+    return table
+
+
+def console_for(width: int) -> Console:
+    """The terminal, or standard output with so many columns where it is none."""
+    return Console(width=None if sys.stdout.isatty() else width)

@@ -10,24 +10,9 @@ from statistics import fmean
 
 from optuna.study import Study
 
-from objectives.gains.transfer_gain import TransferGain
-from search.findings.selection import Standings
+from search.findings.selection import DirectTraining, Standings
+from search.studies.recipes import FinishedRecipe
 from spaces.studies import NO_INTERMEDIATE
-
-
-@dataclass(frozen=True)
-class BestOfArm:
-    """The leading recipe of an arm; of the arm "none" the tuned baseline.
-
-    Attributes:
-        trial: Number of its first trial.
-        task: Its intermediate task or mixture; empty in the arm "none".
-        gain: Its scores.
-    """
-
-    trial: int
-    task: str
-    gain: TransferGain
 
 
 @dataclass(frozen=True)
@@ -37,7 +22,7 @@ class ArmSummary:
     Attributes:
         arm: none, general, biomedical, legal or mixed.
         recipes: Number of recipes that are finished.
-        best: Its leading recipe; None while it has none.
+        best: Its leading recipe; in the arm "none" the tuned baseline; None while it has none.
         by_language: (task, language) -> gain of `best` over the tuned baseline.
         tuned_gain: Gain of `best` over the tuned baseline, all target tasks together.
         mean_paired_gain: Mean over its recipes, each against its own baseline.
@@ -45,24 +30,19 @@ class ArmSummary:
 
     arm: str
     recipes: int
-    best: BestOfArm | None = None
+    best: FinishedRecipe | DirectTraining | None = None
     by_language: Mapping[tuple[str, str], float] = field(default_factory=dict)
     tuned_gain: float = math.nan
     mean_paired_gain: float = math.nan
 
 
 def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary]:
-    """One summary per arm, in the order given.
-
-    Args:
-        standings: Of the study.
-        arms: Its arms.
-    """
+    """One summary per arm, in the order given."""
     languages, tuned = standings.judged_on, standings.baseline
     summaries = []
     for arm in arms:
         mine = [recipe for recipe in standings.leaders if recipe.arm == arm]
-        best = _best(standings, arm)
+        best = tuned if arm == NO_INTERMEDIATE else standings.leader_of(arm)
         if best is None or tuned is None:
             summaries.append(ArmSummary(arm, len(mine)))
             continue
@@ -83,14 +63,5 @@ def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary
 
 def trial_counts(study: Study) -> Mapping[str, int]:
     """State of a trial in lower case -> number of trials, without zeros."""
-    return Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
-
-
-def _best(standings: Standings, arm: str) -> BestOfArm | None:
-    if arm == NO_INTERMEDIATE:
-        tuned = standings.baseline
-        return None if tuned is None else BestOfArm(tuned.first.number, "", tuned.gain)
-    leader = standings.leader_of(arm)
-    if leader is None:
-        return None
-    return BestOfArm(leader.first.number, leader.task, leader.gain)
+    trials = study.get_trials(deepcopy=False)
+    return dict(Counter(trial.state.name.lower() for trial in trials))

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from statistics import fmean
 from typing import Any
 
@@ -14,7 +15,7 @@ import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.importance import PedAnovaImportanceEvaluator
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import create_trial
 
 from search.findings.trial_tables import EPOCHS, RATE
 from search.studies.stored_study import StoredStudy
@@ -36,9 +37,9 @@ class Surface:
     """The gain as a random forest of all choices predicts it.
 
     Attributes:
-        recipes: How many it has learned from.
+        recipes: Number of recipes that it was fitted to.
         error: Root mean squared error in cross-validation, points.
-        error_of_mean: Of predicting the mean of the other folds instead.
+        error_of_mean: The same error of predicting the mean of the other folds, points.
         is_better: Whether the forest's squared errors are smaller beyond chance (one-sided 5 %).
         grid: Predictions by `arm`, epochs and learning rate of the intermediate stage, where the
             study searches these: `mean` over recipes of the arm with the other choices as they
@@ -55,12 +56,7 @@ class Surface:
 
 
 def fit_surface(recipes: pd.DataFrame, names: Sequence[str]) -> Surface | None:
-    """A random forest (scikit-learn) of the recipes' gains over the reference baseline.
-
-    Args:
-        recipes: A `recipe_table`.
-        names: Its columns to learn from.
-    """
+    """A random forest (scikit-learn) of the recipes' gains over the reference baseline."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import KFold
 
@@ -119,7 +115,7 @@ def _predicted(
             values = [[] for _ in places]
         if places == ["intermediate"]:
             values = [sorted(mine["intermediate"].unique())]
-        for point in _product(values):
+        for point in product(*values):
             at = background.assign(**dict(zip(places, point, strict=True)))
             x = _features(at, names).reindex(columns=features, fill_value=0.0).to_numpy()
             by_tree = [tree.predict(x.astype(np.float32)).mean() for tree in forest.estimators_]
@@ -136,14 +132,7 @@ def _predicted(
     return pd.DataFrame(rows)
 
 
-def _product(values: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    points: list[tuple[Any, ...]] = [()]
-    for column in values:
-        points = [(*point, value) for point in points for value in column]
-    return points
-
-
-def choice_importance(results: StoredStudy) -> pd.DataFrame:
+def choice_importance(study: StoredStudy) -> pd.DataFrame:
     """How much of what sets the best tenth of recipes apart each choice accounts for.
 
     PED-ANOVA (Watanabe et al. 2023, https://arxiv.org/abs/2304.10255) as Optuna has it,
@@ -151,7 +140,7 @@ def choice_importance(results: StoredStudy) -> pd.DataFrame:
     choice; `chance` is its 95th percentile where gains are shuffled among recipes. Empty with
     fewer than 20 recipes; of more than 1,000 as many are drawn.
     """
-    recipes = results.recipes
+    recipes = study.recipes
     columns = ["choice", "importance", "chance", "recipes"]
     if len(recipes) < FEWEST_FOR_IMPORTANCE:
         return pd.DataFrame(columns=columns)
@@ -159,36 +148,31 @@ def choice_importance(results: StoredStudy) -> pd.DataFrame:
     if len(recipes) > MOST_FOR_IMPORTANCE:
         chosen = rng.choice(len(recipes), MOST_FOR_IMPORTANCE, replace=False)
         recipes = [recipes[i] for i in sorted(chosen)]
-    gains = np.array([x.gain.overall_gain(results.languages) for x in recipes])
-    study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
-    study.add_trials([_copy(recipe.first, 0.0) for recipe in recipes])
+    gains = np.array([x.gain.overall_gain(study.languages) for x in recipes])
+    copied = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
+    copied.add_trials(
+        create_trial(value=0.0, params=x.first.params, distributions=x.first.distributions)
+        for x in recipes
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         evaluator = PedAnovaImportanceEvaluator()
 
-    def of(values: Floats) -> dict[str, float]:
+    def importance(values: Floats) -> dict[str, float]:
         with warnings.catch_warnings():
             # That it takes lower targets for better, and where few trials have a choice: of that
             # `chance` suffers as well.
             warnings.filterwarnings("ignore", ".*to achieve low `target` values", UserWarning)
             warnings.filterwarnings("ignore", "Some regimes for parameter", UserWarning)
-            found: dict[str, float] = evaluator.evaluate(
-                study, target=lambda trial: -float(values[trial.number])
+            by_choice: dict[str, float] = evaluator.evaluate(
+                copied, target=lambda trial: -float(values[trial.number])
             )
-        return found
+        return by_choice
 
-    found = of(gains)
-    shuffled = pd.DataFrame([of(rng.permutation(gains)) for _ in range(SHUFFLES)])
+    shuffled = pd.DataFrame([importance(rng.permutation(gains)) for _ in range(SHUFFLES)])
     chance = shuffled.quantile(0.95)
-    counts = {name: sum(name in x.first.params for x in recipes) for name in found}
-    rows = [(name, value, chance[name], counts[name]) for name, value in found.items()]
+    rows = [
+        (name, value, chance[name], sum(name in x.first.params for x in recipes))
+        for name, value in importance(gains).items()
+    ]
     return pd.DataFrame(rows, columns=columns)
-
-
-def _copy(trial: FrozenTrial, value: float) -> FrozenTrial:
-    return create_trial(
-        state=TrialState.COMPLETE,
-        value=value,
-        params=trial.params,
-        distributions=trial.distributions,
-    )

@@ -56,15 +56,9 @@ _Best = Mapping[tuple[str, str, _Side], float]
 def check_claims(
     spec: StudySpec, recipes: Iterable[FinishedRecipe], languages: frozenset[str]
 ) -> list[ClaimVerdict]:
-    """One verdict per claim of a study, in the order of its file.
-
-    Args:
-        spec: The study.
-        recipes: Its finished recipes.
-        languages: Languages that are judged (`Standings.judged_on`).
-    """
+    """One verdict per claim of a study, in the order of its file."""
     best = _best_scores(spec, recipes, languages)
-    return [_check(claim, spec, best) for claim in spec.claims]
+    return [ClaimVerdict(claim, *_check(claim, spec, best)) for claim in spec.claims]
 
 
 def claim_lines(verdicts: Iterable[ClaimVerdict]) -> list[str]:
@@ -98,22 +92,19 @@ def _best_scores(
     return best
 
 
-def _check(claim: ClaimSpec, spec: StudySpec, best: _Best) -> ClaimVerdict:
+def _check(claim: ClaimSpec, spec: StudySpec, best: _Best) -> tuple[Outcome, str]:
     targets = claim.targets or spec.target.tasks
     about_backbones = claim.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}
     if claim.backbone and claim.backbone not in spec.backbone:
-        found = ", ".join(spec.backbone)
-        return ClaimVerdict(claim, Outcome.UNDECIDED, f"{claim.backbone} is not among {found}")
+        return Outcome.UNDECIDED, f"{claim.backbone} is not among {', '.join(spec.backbone)}"
     if about_backbones and len(spec.backbone) < 2:
-        because = f"{claim.backbone} has no other backbone beside it"
-        return ClaimVerdict(claim, Outcome.UNDECIDED, because)
+        return Outcome.UNDECIDED, f"{claim.backbone} has no other backbone beside it"
     only = claim.backbone and not about_backbones
     backbones = (claim.backbone,) if only else spec.backbone
     if missing := _missing(best, targets, backbones):
-        return ClaimVerdict(claim, Outcome.UNDECIDED, missing)
-    if about_backbones:
-        return _about_backbones(claim, backbones, targets, best)
-    return _about_sides(claim, backbones, targets, best)
+        return Outcome.UNDECIDED, missing
+    judge = _about_backbones if about_backbones else _about_sides
+    return judge(claim, backbones, targets, best)
 
 
 def _missing(best: _Best, targets: Sequence[str], backbones: Sequence[str]) -> str:
@@ -133,7 +124,7 @@ def _missing(best: _Best, targets: Sequence[str], backbones: Sequence[str]) -> s
 
 def _about_backbones(
     claim: ClaimSpec, backbones: Sequence[str], targets: Sequence[str], best: _Best
-) -> ClaimVerdict:
+) -> tuple[Outcome, str]:
     wanted: Callable[[Iterable[float]], float] = max
     if claim.kind is ClaimKind.LAST_BACKBONE:
         wanted = min
@@ -153,12 +144,12 @@ def _about_backbones(
         f"{claim.backbone} has {what} in {counts[claim.backbone]} of {_number(targets)}; "
         f"{', '.join(rest)}{_ties(counts)}"
     )
-    return ClaimVerdict(claim, outcome, because)
+    return outcome, because
 
 
 def _about_sides(
     claim: ClaimSpec, backbones: Sequence[str], targets: Sequence[str], best: _Best
-) -> ClaimVerdict:
+) -> tuple[Outcome, str]:
     side, other = _Side.WITHOUT, _Side.WITH
     if claim.kind is ClaimKind.INTERMEDIATE_IS_BETTER:
         side, other = other, side
@@ -171,7 +162,7 @@ def _about_sides(
         f"{side} the best score is higher in {counts[side]} of {_number(targets)}; "
         f"{other} in {counts[other]}{_ties(counts)}"
     )
-    return ClaimVerdict(claim, outcome, because)
+    return outcome, because
 
 
 def _only(scores: Mapping[str, float], wanted: Callable[[Iterable[float]], float]) -> str:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from objectives.gains.intervals import Verdict
 from search.findings.arms import summarize_arms
-from search.findings.judging import CellVerdict, JudgedGain
+from search.findings.judging import JudgedGain
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
 from search.findings.selection import standings_of
 from search.findings.stage_costs import study_cost
@@ -22,8 +22,6 @@ from spaces.errors import SpecError
 T = TypeVar("T")
 Both = tuple[T, T]
 """One of each study, in the order given."""
-
-_SHOWN_FIELDS = ("gain", "low", "high", "seeds", "examples", "score", "against")
 
 
 @dataclass(frozen=True)
@@ -62,21 +60,27 @@ class ComparedArm:
 
 @dataclass(frozen=True)
 class ComparedGain:
-    """A judged gain, and its verdict where it may be given.
+    """A gain, and its verdict where it may be given; the fields are those of a `JudgedGain`.
 
     Attributes:
-        gain: What was judged.
         verdict: None where nothing is confirmed: a verdict by the scores that a recipe was chosen
             by says nothing.
     """
 
-    gain: JudgedGain
+    gain: float
+    low: float | None
+    high: float | None
+    seeds: int
+    examples: int
+    score: float
+    against: float
     verdict: Verdict | None
 
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's types."""
-        fields = {k: v for k, v in self.gain.as_json().items() if k in _SHOWN_FIELDS}
-        return fields | {"verdict": None if self.verdict is None else str(self.verdict)}
+    @classmethod
+    def of(cls, judged: JudgedGain, is_confirmed: bool) -> ComparedGain:
+        """A judged gain without what makes sense within its own study alone."""
+        fields_of_it = judged.as_json() | {"verdict": judged.verdict if is_confirmed else None}
+        return cls(**{field.name: fields_of_it[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -88,19 +92,14 @@ class BestRecipe:
         recipe: Its choices, in words.
         split: Split that its gain is of: test where both studies are confirmed, else validation.
         confirmed: Whether a confirmation found the gain.
-        found: Its gain over all target tasks.
+        gain: Its gain over all target tasks.
     """
 
     trial: int
     recipe: str
     split: str
     confirmed: bool
-    found: ComparedGain
-
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's types, the gain's fields beside the others."""
-        fields = {"trial": self.trial, "recipe": self.recipe, "split": self.split}
-        return {**fields, "confirmed": self.confirmed, **self.found.as_json()}
+    gain: ComparedGain
 
 
 @dataclass(frozen=True)
@@ -118,12 +117,6 @@ class ComparedCell:
     language: str
     gains: Both[ComparedGain]
     difference: float
-
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's types."""
-        gains = [gain.as_json() for gain in self.gains]
-        fields = {"task": self.task, "language": self.language}
-        return {**fields, "gains": gains, "difference": self.difference}
 
 
 @dataclass(frozen=True)
@@ -168,26 +161,15 @@ class StudyComparison:
     cost: Both[ComparedCost]
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types, pairs as lists of two."""
-        return {
-            "studies": [asdict(study) for study in self.studies],
-            "warnings": list(self.warnings),
-            "differences": {name: list(values) for name, values in self.differences.items()},
-            "arms": {
-                name: [arm and asdict(arm) for arm in arms] for name, arms in self.arms.items()
-            },
-            "best": [best.as_json() for best in self.best],
-            "languages": [cell.as_json() for cell in self.languages],
-            "cost": [asdict(cost) for cost in self.cost],
-        }
+        """In JSON's types, pairs as lists of two, a best recipe's gain beside its other fields."""
+        plain = asdict(self)
+        for best in plain["best"]:
+            best |= best.pop("gain")
+        return plain
 
 
 def compare_stored(storage: str, names: Both[str]) -> StudyComparison:
     """Two studies of a storage side by side.
-
-    Args:
-        storage: URL of the storage.
-        names: Their names, or the files that they were made from.
 
     Raises:
         UnknownNameError: The storage has no such study.
@@ -217,10 +199,18 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
         if any(confirmed):
             warnings.append("only one of them is confirmed, so both gains are those of the search")
     arms = _arms(first), _arms(second)
+    mine, theirs = _defining(first), _defining(second)
     return StudyComparison(
-        studies=(_about(first), _about(second)),
+        studies=(
+            ComparedStudy(first.name, first.spec.question, first.is_pocket),
+            ComparedStudy(second.name, second.spec.question, second.is_pocket),
+        ),
         warnings=tuple(warnings),
-        differences=_differences(_defining(first), _defining(second)),
+        differences={
+            name: (mine.get(name), theirs.get(name))
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        },
         arms={name: (arms[0].get(name), arms[1].get(name)) for name in {**arms[0], **arms[1]}},
         best=(_best(first, best[0]), _best(second, best[1])),
         languages=_languages(*best),
@@ -228,41 +218,37 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
     )
 
 
-def _about(results: StoredStudy) -> ComparedStudy:
-    return ComparedStudy(results.name, results.spec.question, results.is_pocket)
-
-
 def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
-    found = []
+    warnings = []
     if first.is_pocket != second.is_pocket:
-        found.append("one is of the pocket corpora, the other of real ones")
-    mine, theirs = (set(results.spec.target.tasks) for results in (first, second))
+        warnings.append("one is of the pocket corpora, the other of real ones")
+    mine, theirs = (set(study.spec.target.tasks) for study in (first, second))
     if mine != theirs:
-        found.append(
+        warnings.append(
             f"their target tasks differ ({', '.join(sorted(mine))}; "
             f"{', '.join(sorted(theirs))}), so that gains of all together do not compare"
         )
     for name in sorted(mine & theirs):
-        metrics = [str(results.catalogue[name].metric) for results in (first, second)]
+        metrics = [str(study.catalogue[name].metric) for study in (first, second)]
         if metrics[0] != metrics[1]:
-            found.append(f"{name} is scored by {metrics[0]} and by {metrics[1]}")
-    corpora = [results.definition.corpora for results in (first, second)]
+            warnings.append(f"{name} is scored by {metrics[0]} and by {metrics[1]}")
+    corpora = [study.definition.corpora for study in (first, second)]
     shared = corpora[0].keys() & corpora[1].keys()
     if others := sorted(name for name in shared if corpora[0][name] != corpora[1][name]):
         have = "split has" if len(others) == 1 else "splits have"
         more = ", ..." * (len(others) > 3)
-        found.append(f"{len(others)} {have} other content ({', '.join(others[:3])}{more})")
-    judged = [standings_of(results).judged_on for results in (first, second)]
+        warnings.append(f"{len(others)} {have} other content ({', '.join(others[:3])}{more})")
+    judged = [standings_of(study).judged_on for study in (first, second)]
     if mine & theirs and not judged[0] & judged[1]:
-        found.append("they have no target language in common")
-    return found
+        warnings.append("they have no target language in common")
+    return warnings
 
 
-def _defining(results: StoredStudy) -> dict[str, Any]:
+def _defining(study: StoredStudy) -> dict[str, Any]:
     """Dotted names of what defines a study, as far as people chose it."""
-    definition = results.definition
+    definition = study.definition
     fields = _flat(definition.spec)
-    fields["backbone"] = list(results.spec.backbone)
+    fields["backbone"] = list(study.spec.backbone)
     fields["encoders"] = sorted(key[:8] for key in definition.backbones.values())
     fields["data"] = definition.source
     fields["precision"] = definition.precision
@@ -278,62 +264,52 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Both[Any]]:
-    return {
-        name: (first.get(name), second.get(name))
-        for name in sorted(first.keys() | second.keys())
-        if first.get(name) != second.get(name)
-    }
-
-
-def _arms(results: StoredStudy) -> dict[str, ComparedArm]:
+def _arms(study: StoredStudy) -> dict[str, ComparedArm]:
     return {
         arm.arm: ComparedArm(
             recipes=arm.recipes,
             tuned_gain=None if math.isnan(arm.tuned_gain) else arm.tuned_gain,
             seeds=arm.best.gain.seeds if arm.best else 0,
-            trial=arm.best.trial if arm.best else None,
+            trial=arm.best.first.number if arm.best else None,
             best=arm.best.task if arm.best else "",
         )
-        for arm in summarize_arms(standings_of(results), results.spec.arms)
+        for arm in summarize_arms(standings_of(study), study.spec.arms)
     }
 
 
-def _best(results: StoredStudy, evidence: Evidence) -> BestRecipe:
-    recipe = next(x for x in results.recipes if x.first.number == evidence.trial)
+def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
+    recipe = next(x for x in study.recipes if x.first.number == evidence.trial)
     return BestRecipe(
         trial=evidence.trial,
         recipe=recipe.in_words,
         split=evidence.split,
         confirmed=evidence.confirmation is not None,
-        found=_gain(evidence, evidence.verdict.gain),
+        gain=ComparedGain.of(evidence.verdict.gain, evidence.confirmation is not None),
     )
 
 
-def _gain(evidence: Evidence, gain: JudgedGain) -> ComparedGain:
-    return ComparedGain(gain, gain.verdict if evidence.confirmation is not None else None)
-
-
 def _languages(first: Evidence, second: Evidence) -> tuple[ComparedCell, ...]:
-    mine, theirs = _cells(first), _cells(second)
+    mine, theirs = (
+        {(cell.task, cell.language): cell.gain for cell in evidence.verdicts.cells}
+        for evidence in (first, second)
+    )
     return tuple(
         ComparedCell(
             task=task,
             language=language,
-            gains=(_gain(first, cell.gain), _gain(second, theirs[task, language].gain)),
-            difference=theirs[task, language].gain.points - cell.gain.points,
+            gains=(
+                ComparedGain.of(gain, first.confirmation is not None),
+                ComparedGain.of(theirs[task, language], second.confirmation is not None),
+            ),
+            difference=theirs[task, language].points - gain.points,
         )
-        for (task, language), cell in mine.items()
+        for (task, language), gain in mine.items()
         if (task, language) in theirs
     )
 
 
-def _cells(evidence: Evidence) -> dict[tuple[str, str], CellVerdict]:
-    return {(cell.task, cell.language): cell for cell in evidence.verdicts.cells}
-
-
-def _cost(results: StoredStudy) -> ComparedCost:
-    cost = study_cost(results.ledger, results.name)
+def _cost(study: StoredStudy) -> ComparedCost:
+    cost = study_cost(study.ledger, study.name)
     return ComparedCost(
         complete_trials=cost.trials,
         updates_trained=cost.trained.updates,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.findings.judging import Verdicts
+from search.findings.judging import RecipeVerdict, Verdicts
 from search.studies.stored_study import StoredStudy
 from spaces.studies import Aggregate
 from storage.tables import Confirmation
@@ -58,24 +58,15 @@ class ConfirmationPlan:
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types, as the ledger keeps it."""
-        return {
-            "recipes": [asdict(recipe) for recipe in self.recipes],
-            "baseline_trial": self.baseline_trial,
-            "seeds": list(self.seeds),
-            "trials_of_the_search": self.trials_of_the_search,
-            "aggregate": str(self.aggregate),
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, plan: Mapping[str, Any]) -> ConfirmationPlan:
         """A plan as the ledger keeps it; the oldest ones name no aggregate, which was the mean."""
-        return cls(
-            recipes=tuple(PlannedRecipe(**recipe) for recipe in plan["recipes"]),
-            baseline_trial=plan["baseline_trial"],
-            seeds=tuple(plan["seeds"]),
-            trials_of_the_search=plan["trials_of_the_search"],
-            aggregate=Aggregate(plan.get("aggregate", Aggregate.MEAN)),
-        )
+        recipes = tuple(PlannedRecipe(**recipe) for recipe in plan["recipes"])
+        aggregate = Aggregate(plan.get("aggregate", Aggregate.MEAN))
+        further = {"recipes": recipes, "seeds": tuple(plan["seeds"]), "aggregate": aggregate}
+        return cls(**{**plan, **further})
 
 
 @dataclass(frozen=True)
@@ -94,20 +85,14 @@ class ConfirmationResult:
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types, as the ledger keeps it."""
-        return {
-            "verdicts": self.verdicts.as_json(),
-            "paired": self.paired.as_json(),
-            "seconds": self.seconds,
-        }
+        verdicts, paired = self.verdicts.as_json(), self.paired.as_json()
+        return {"verdicts": verdicts, "paired": paired, "seconds": self.seconds}
 
     @classmethod
     def from_json(cls, result: Mapping[str, Any]) -> ConfirmationResult:
         """A result as the ledger keeps it."""
-        return cls(
-            verdicts=Verdicts.from_json(result["verdicts"]),
-            paired=Verdicts.from_json(result["paired"]),
-            seconds=result["seconds"],
-        )
+        verdicts, paired = (Verdicts.from_json(result[name]) for name in ("verdicts", "paired"))
+        return cls(verdicts, paired, result["seconds"])
 
 
 @dataclass(frozen=True)
@@ -137,9 +122,15 @@ class Look:
         )
 
 
-def looks_of(results: StoredStudy) -> list[Look]:
+def looks_of(study: StoredStudy) -> list[Look]:
     """All looks at the test splits of a study, in order."""
-    return [Look.from_stored(kept) for kept in results.confirmations]
+    return [Look.from_stored(kept) for kept in study.confirmations]
+
+
+def confirmed_recipes(study: StoredStudy) -> tuple[RecipeVerdict, ...]:
+    """The verdicts on whole recipes of the last finished confirmation; empty without one."""
+    done = finished(looks_of(study))
+    return done[-1][1].verdicts.recipes if done else ()
 
 
 def finished(looks: Iterable[Look]) -> list[tuple[Look, ConfirmationResult]]:

@@ -12,23 +12,24 @@ from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
-from objectives.data.sources import SourceKind
 from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command
 from search.command_line.options import CONFIRMED_RECIPES, CONFIRMED_SEEDS
+from search.command_line.requests import ReopenRequest
 from search.findings.confirmation import (
     ConfirmationPlan,
     ConfirmationResult,
     Look,
     PlannedRecipe,
+    looks_of,
 )
 from search.findings.judging import judge_gains
-from search.findings.selection import Standings, judged_languages, rank_recipes
-from search.studies.recipes import FinishedRecipe, finished_recipes
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.findings.selection import Standings, judged_languages, standings_of
+from search.studies.recipes import FinishedRecipe
+from search.studies.reopened import ReopenedStudy, reopen_study
+from search.studies.stored_study import StoredStudy
 from spaces.errors import Interrupted, SpecError, StorageError
 from spaces.studies import NO_INTERMEDIATE
-from storage.tables import PairedScore
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,11 @@ class ConfirmRequest:
     again: bool = False
 
 
-@dataclass(frozen=True)
-class ConfirmedStudy:
-    """A study and its finished confirmation.
-
-    Attributes:
-        name: Name of the study in its storage.
-        is_pocket: Whether its figures are of the pocket corpora, and must be named so.
-        look: The look at its test splits, which has its result.
-    """
-
-    name: str
-    is_pocket: bool
-    look: Look
-
-
 def confirm_study(
     request: ConfirmRequest,
     on_stage: Callable[[StageProgress], None],
     on_recipe: Callable[[str], None],
-) -> ConfirmedStudy:
+) -> tuple[StoredStudy, Look]:
     """Confirm a study, go on with a confirmation that was begun, or read one that is finished.
 
     Args:
@@ -75,6 +61,9 @@ def confirm_study(
         on_stage: Called at every update of a training; what it raises ends the confirmation,
             and the next call goes on.
         on_recipe: Called with a line for people as each recipe begins.
+
+    Returns:
+        The study, and the look at its test splits, which has its result.
 
     Raises:
         UnknownNameError: The storage has no such study.
@@ -89,22 +78,15 @@ def confirm_study(
         try:
             look = _finish(reopened, look, on_recipe)
         except Interrupted as error:
-            command = next_command("confirm", reopened.address)
+            command = next_command("confirm", reopened.study.address)
             raise Interrupted(str(error), advice=f"`{command}` goes on") from error
-    is_pocket = reopened.objective.corpora.source.kind is SourceKind.POCKET
-    return ConfirmedStudy(reopened.study.study_name, is_pocket, look)
+    return reopened.study, look
 
 
 def plan_confirmation(
     study: str, standings: Standings, recipes: int, seeds: Sequence[int]
 ) -> ConfirmationPlan:
     """Choose what is to be confirmed: the leader of each arm, then the next best of any.
-
-    Args:
-        study: Name of the study.
-        standings: Of its search.
-        recipes: Number of recipes to confirm.
-        seeds: Fresh seeds.
 
     Raises:
         StorageError: No recipe with an intermediate task is finished.
@@ -129,26 +111,21 @@ def plan_confirmation(
 
 
 def _begin(reopened: ReopenedStudy, request: ConfirmRequest) -> Look:
-    """The look to go on with, to show or to make.
-
-    Raises:
-        StorageError: The search still runs or has nothing to confirm.
-        SpecError: It was confirmed before with other sizes, and this would be another look.
-    """
+    """The look to go on with, to show or to make."""
     study, ledger = reopened.study, reopened.objective.ledger
-    looks = [Look.from_stored(kept) for kept in ledger.confirmations(study.study_name)]
+    looks = looks_of(study)
     if looks and (looks[-1].result is None or not request.again):
-        _check_sizes(study.study_name, looks[-1], request)
+        _check_sizes(study.name, looks[-1], request)
         return looks[-1]
-    if running := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    if running := study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         raise StorageError(
-            f"study {study.study_name!r}",
+            f"study {study.name!r}",
             "a search that has ended",
             f"{len(running)} running trial(s)",
             "stop its workers or wait for them",
         )
     plan = _plan(reopened, request)
-    kept = ledger.begin_confirmation(study.study_name, len(looks) + 1, plan.as_json())
+    kept = ledger.begin_confirmation(study.name, len(looks) + 1, plan.as_json())
     return Look.from_stored(kept)
 
 
@@ -168,12 +145,12 @@ def _check_sizes(study: str, look: Look, request: ConfirmRequest) -> None:
 def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
     objective, study = reopened.objective, reopened.study
     spec, catalogue = objective.spec, objective.catalogue
-    recipes = finished_recipes(study, objective.ledger, spec.target.aggregate)
-    looks = objective.ledger.pairs(study.study_name, "test").values()
-    first = _first_fresh_seed([*(recipe.gain.pairs for recipe in recipes), *looks])
+    looks = objective.ledger.pairs(study.name, "test").values()
+    used = [pair.seed for recipe in study.recipes for pair in recipe.gain.pairs]
+    first = max((*used, *(pair.seed for pairs in looks for pair in pairs)), default=-1) + 1
     plan = plan_confirmation(
-        study.study_name,
-        rank_recipes(recipes, spec, catalogue),
+        study.name,
+        standings_of(study),
         request.recipes or CONFIRMED_RECIPES,
         range(first, first + (request.seeds or CONFIRMED_SEEDS)),
     )
@@ -183,10 +160,6 @@ def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
         for language in spec.scored_languages(catalogue[route.target.task]):
             objective.corpora.confirmation(backbone, route.target, language)
     return plan
-
-
-def _first_fresh_seed(used: Sequence[Sequence[PairedScore]]) -> int:
-    return max((pair.seed for pairs in used for pair in pairs), default=-1) + 1
 
 
 def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecipe]:
@@ -199,7 +172,7 @@ def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecip
 
 def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None]) -> Look:
     """Train what is planned, score it on the test splits, and keep the verdicts."""
-    objective, name, plan = reopened.objective, reopened.study.study_name, look.plan
+    objective, name, plan = reopened.objective, reopened.study.name, look.plan
     tuned = reopened.recipe(plan.baseline_trial)
     started = time.perf_counter()
     gains = {}
@@ -213,7 +186,9 @@ def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None
             recipe, routes=routes, seeds=plan.seeds, reference_backbone=tuned.backbone
         )
         on_recipe(f"recipe {place} of {len(plan.recipes)}: {chosen.in_words}")
-        gain = objective(recipe, lambda index, found: True, lambda run: None, confirms=True)
+        gain = objective(
+            recipe, lambda index, gains_of_seed: True, lambda run: None, confirms=True
+        )
         objective.ledger.record_trial(name, chosen.trial, gain.pairs)
         gains[chosen.trial] = gain
     ledger, catalogue = objective.ledger, objective.catalogue

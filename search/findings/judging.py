@@ -124,15 +124,12 @@ class Verdicts:
 
         Storage, `report.json` and `recipe.json` keep verdicts in this form.
         """
-        whole = [
-            {"trial": x.trial, "task": "", "language": "", **x.gain.as_json()}
-            for x in self.recipes
+        whole = [(x.trial, "", "", x.gain) for x in self.recipes]
+        cells = [(x.trial, x.task, x.language, x.gain) for x in self.cells]
+        return [
+            {"trial": trial, "task": task, "language": language, **gain.as_json()}
+            for trial, task, language, gain in whole + cells
         ]
-        cells = [
-            {"trial": x.trial, "task": x.task, "language": x.language, **x.gain.as_json()}
-            for x in self.cells
-        ]
-        return whole + cells
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Verdicts:
@@ -189,17 +186,22 @@ def judge_gains(
     scores = [x for cell in pairs.values() for p in cell for x in (p.score, getattr(p, against))]
     outcomes = ledger.outcomes(scores)
     cells = gains_of_outcomes(
-        {cell: _paired(cell, found, outcomes, catalogue, against) for cell, found in pairs.items()}
+        {
+            cell: _paired(cell, of_cell, outcomes, catalogue, against)
+            for cell, of_cell in pairs.items()
+        }
     )
     means = {
-        trial: mean_gains([mean_gains(list(task.values())) for task in _by_task(cells, trial)])
+        trial: mean_gains([mean_gains(of_task) for of_task in _by_task(cells, trial)])
         for trial in gains
     }
     judged_means = judge(estimate_gains(means), ALPHA / 2)
     judged_cells = judge(estimate_gains(cells, lambda cell: cell[1]), ALPHA / 2)
     return Verdicts(
         tuple(
-            RecipeVerdict(trial, _judged(judgement, _of_trial(pairs, trial), against))
+            RecipeVerdict(
+                trial, _judged(judgement, [pairs[x] for x in pairs if x[0] == trial], against)
+            )
             for trial, judgement in judged_means.items()
         ),
         tuple(
@@ -207,12 +209,6 @@ def judge_gains(
             for cell, judgement in judged_cells.items()
         ),
     )
-
-
-def _of_trial(
-    pairs: Mapping[Cell, Sequence[PairedScore]], trial: int
-) -> list[Sequence[PairedScore]]:
-    return [found for (number, *_), found in pairs.items() if number == trial]
 
 
 def _paired(
@@ -235,11 +231,11 @@ def _paired(
     )
 
 
-def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[dict[str, SeedGains]]:
-    tasks: dict[str, dict[str, SeedGains]] = {}
-    for (number, task, language), gains in cells.items():
+def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[list[SeedGains]]:
+    tasks: dict[str, list[SeedGains]] = {}
+    for (number, task, _), gains in cells.items():
         if number == trial:
-            tasks.setdefault(task, {})[language] = gains
+            tasks.setdefault(task, []).append(gains)
     return list(tasks.values())
 
 
@@ -254,7 +250,8 @@ def _judged(
         other = sum(getattr(pair, against).score for pair in pairs) / len(pairs)
         means.setdefault(pairs[0].score.task, []).append((own, other))
     by_task = [
-        [sum(side) / len(found) for side in zip(*found, strict=True)] for found in means.values()
+        [sum(side) / len(of_task) for side in zip(*of_task, strict=True)]
+        for of_task in means.values()
     ]
     own, other = (sum(side) / len(by_task) for side in zip(*by_task, strict=True))
     return JudgedGain(

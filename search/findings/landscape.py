@@ -49,26 +49,26 @@ class Landscape:
     leaders: Verdicts
 
 
-def read_landscape(results: StoredStudy) -> Landscape:
+def read_landscape(study: StoredStudy) -> Landscape:
     """The landscape of a study as it is in its storage."""
-    recipes = recipe_table(results)
-    gains = paired_gains(results)
+    recipes = recipe_table(study)
+    gains = paired_gains(study)
     return Landscape(
-        scores=score_table(results),
+        scores=score_table(study),
         recipes=recipes,
         matrix=transfer_matrix(gains),
         additive=fit_additive(gains),
         surface=fit_surface(recipes, choices(recipes)),
-        importance=choice_importance(results),
+        importance=choice_importance(study),
         curves=epoch_curves(recipes),
-        leaders=judge_leaders(results),
+        leaders=judge_leaders(study),
     )
 
 
-def judge_leaders(results: StoredStudy) -> Verdicts:
+def judge_leaders(study: StoredStudy) -> Verdicts:
     """The leading recipe of each arm against the tuned baseline, on the seeds that both have."""
-    standings, gains = standings_of(results), {}
-    for arm in results.spec.arms:
+    standings, gains = standings_of(study), {}
+    for arm in study.spec.arms:
         leader = standings.leader_of(arm)
         if leader is None or arm == NO_INTERMEDIATE:
             continue
@@ -76,4 +76,4 @@ def judge_leaders(results: StoredStudy) -> Verdicts:
             gains[leader.first.number] = gain
     if not gains:
         return NO_VERDICTS
-    return judge_gains(gains, results.ledger, results.catalogue, standings.judged_on)
+    return judge_gains(gains, study.ledger, study.catalogue, standings.judged_on)

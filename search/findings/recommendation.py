@@ -72,7 +72,7 @@ class Choice:
     reason: str
 
 
-def recommended(results: StoredStudy) -> Choice:
+def recommended(study: StoredStudy) -> Choice:
     """The recipe that a study hands over.
 
     A confirmation decides: the recipe that helps most, or the tuned baseline where nothing helps.
@@ -81,35 +81,37 @@ def recommended(results: StoredStudy) -> Choice:
     Raises:
         StorageError: The study has no complete trial, or its confirmation is not finished.
     """
-    looks = looks_of(results)
+    looks = looks_of(study)
     if not looks:
-        return _recommended_by_search(results)
-    look, found = looks[-1], looks[-1].result
-    if found is None:
+        return _recommended_by_search(study)
+    look, result = looks[-1], looks[-1].result
+    if result is None:
         raise StorageError(
-            f"study {results.name!r}",
+            f"study {study.name!r}",
             "a confirmation that is finished",
             f"one begun on {look.begun_at[:10]}",
-            f"`{next_command('confirm', results.address)}` goes on with it, --trial N hands over "
+            f"`{next_command('confirm', study.address)}` goes on with it, --trial N hands over "
             f"a recipe without it",
         )
-    best = _best_of_look(results, look, found)
+    best = _best_of_look(study, look, result)
+    gains = [verdict.gain for verdict in result.verdicts.recipes]
     if best.verdict.gain.verdict is not Verdict.HELPS:
+        highest = in_points(max(gain.points for gain in gains))
         return Choice(
-            _confirmed_baseline(results, look),
-            f"the confirmation found no intermediate task that helps ({_counted(found)}), so "
-            f"this is the tuned baseline, without one",
+            _confirmed_baseline(study, look),
+            f"the confirmation found no intermediate task that helps ({len(gains)} judged, the "
+            f"highest gain {highest} points), so this is the tuned baseline, without one",
         )
     reason = f"confirmed: {_verdict(best)}"
-    helping = sum(x.gain.verdict is Verdict.HELPS for x in found.verdicts.recipes)
+    helping = sum(gain.verdict is Verdict.HELPS for gain in gains)
     if helping > 1:
         reason += f", the highest gain of {helping} that help, and a little too high for that"
     return Choice(best, reason)
 
 
-def _recommended_by_search(results: StoredStudy) -> Choice:
-    standings, best = standings_of(results), best_of_search(results)
-    gain = TransferGain(best.pairs, results.spec.target.aggregate)
+def _recommended_by_search(study: StoredStudy) -> Choice:
+    standings, best = standings_of(study), best_of_search(study)
+    gain = TransferGain(best.pairs, study.spec.target.aggregate)
     # On the languages selected on: those that are judged must not choose. Rounding is no gain.
     if round(gain.overall_gain(standings.selected_on), 6) > 0:
         return Choice(best, "not confirmed: the leader of the search on validation splits")
@@ -123,102 +125,95 @@ def _recommended_by_search(results: StoredStudy) -> Choice:
     )
 
 
-def of_trial(results: StoredStudy, trial: int) -> Choice:
+def of_trial(study: StoredStudy, trial: int) -> Choice:
     """The recipe of a complete trial, whatever speaks for it.
 
     Raises:
         UnknownNameError: There is none of that number.
     """
-    recipes = {x.trial.number: recipe for recipe in results.recipes for x in recipe.trials}
+    recipes = {x.trial.number: recipe for recipe in study.recipes for x in recipe.trials}
     if trial not in recipes:
         known = [str(number) for number in sorted(recipes)]
-        raise unknown_name("Trial", str(trial), known, f"a complete one of {results.name!r}")
+        raise unknown_name("Trial", str(trial), known, f"a complete one of {study.name!r}")
     recipe = recipes[trial]
-    for look, found in reversed(finished(looks_of(results))):
+    for look, result in reversed(finished(looks_of(study))):
         if recipe.first.number in look.plan.names:
-            evidence = _confirmed(results, look, found, recipe.first.number)
+            evidence = _confirmed(study, look, result, recipe.first.number)
             return Choice(evidence, f"asked for by number; confirmed: {_verdict(evidence)}")
-    return Choice(of_search(results, recipe), "asked for by number; not confirmed")
+    return Choice(of_search(study, recipe), "asked for by number; not confirmed")
 
 
-def best_confirmed(results: StoredStudy) -> Evidence | None:
+def best_confirmed(study: StoredStudy) -> Evidence | None:
     """The recipe with the highest gain in the last finished confirmation, those that help first.
 
     None where nothing is confirmed.
     """
-    done = finished(looks_of(results))
-    return _best_of_look(results, *done[-1]) if done else None
+    done = finished(looks_of(study))
+    return _best_of_look(study, *done[-1]) if done else None
 
 
-def best_of_search(results: StoredStudy) -> Evidence:
+def best_of_search(study: StoredStudy) -> Evidence:
     """The leader on validation splits.
 
     Raises:
         StorageError: There is no complete trial.
         DataError: It has no seed in common with the tuned baseline.
     """
-    leading = standings_of(results).leaders
+    leading = standings_of(study).leaders
     if not leading:
         raise StorageError(
-            f"study {results.name!r}",
+            f"study {study.name!r}",
             "a complete trial",
             "none",
-            f"go on with the search: `{next_command('run', results.address)}`",
+            f"go on with the search: `{next_command('run', study.address)}`",
         )
-    return of_search(results, leading[0])
+    return of_search(study, leading[0])
 
 
-def of_search(results: StoredStudy, recipe: FinishedRecipe) -> Evidence:
+def of_search(study: StoredStudy, recipe: FinishedRecipe) -> Evidence:
     """What the search saw of a recipe, over the seeds that the tuned baseline was trained with.
 
     Raises:
         DataError: They have no seed in common.
     """
-    standings, trial = standings_of(results), recipe.first.number
+    standings, trial = standings_of(study), recipe.first.number
     gain = standings.against_baseline(recipe)
     if gain is None:
         assert standings.baseline is not None
         raise DataError(
-            f"study {results.name!r}",
+            f"study {study.name!r}",
             f"a seed that trial {trial} and the tuned baseline of trial "
             f"{standings.baseline.first.number} share",
             "none",
         )
-    verdicts = judge_gains({trial: gain}, results.ledger, results.catalogue, standings.judged_on)
+    verdicts = judge_gains({trial: gain}, study.ledger, study.catalogue, standings.judged_on)
     return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, gain.pairs, verdicts)
 
 
-def _best_of_look(results: StoredStudy, look: Look, found: ConfirmationResult) -> Evidence:
+def _best_of_look(study: StoredStudy, look: Look, result: ConfirmationResult) -> Evidence:
     best = max(
-        found.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
+        result.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
     )
-    return _confirmed(results, look, found, best.trial)
+    return _confirmed(study, look, result, best.trial)
 
 
-def _confirmed(
-    results: StoredStudy, look: Look, found: ConfirmationResult, trial: int
-) -> Evidence:
+def _confirmed(study: StoredStudy, look: Look, result: ConfirmationResult, trial: int) -> Evidence:
     """What a finished confirmation found of one of its recipes."""
     (name,) = (recipe.name for recipe in look.plan.recipes if recipe.trial == trial)
-    pairs = _test_pairs(results, look, trial)
-    return Evidence(trial, name, False, pairs, found.verdicts.of_trial(trial), look)
+    pairs = _test_pairs(study, look, trial)
+    return Evidence(trial, name, False, pairs, result.verdicts.of_trial(trial), look)
 
 
-def _confirmed_baseline(results: StoredStudy, look: Look) -> Evidence:
-    pairs = _test_pairs(results, look, look.plan.recipes[0].trial)
+def _confirmed_baseline(study: StoredStudy, look: Look) -> Evidence:
+    pairs = _test_pairs(study, look, look.plan.recipes[0].trial)
     pairs = tuple(replace(x, score=x.reference, baseline=x.reference) for x in pairs)
     return Evidence(look.plan.baseline_trial, NO_INTERMEDIATE, True, pairs, confirmation=look)
 
 
-def _test_pairs(results: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:
-    pairs = results.ledger.pairs(results.name, "test")[trial]
+def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:
+    pairs = study.ledger.pairs(study.name, "test")[trial]
     return tuple(pair for pair in pairs if pair.seed in look.plan.seeds)
 
 
 def _verdict(evidence: Evidence) -> str:
     return verdict_line(evidence.verdict, f"trial {evidence.trial} ({evidence.name})")
-
-
-def _counted(found: ConfirmationResult) -> str:
-    gains = [verdict.gain.points for verdict in found.verdicts.recipes]
-    return f"{len(gains)} judged, the highest gain {in_points(max(gains))} points"

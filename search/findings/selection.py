@@ -16,7 +16,13 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.recipes import FinishedRecipe, FinishedTrial, finished_recipes
+from search.studies.recipes import (
+    FinishedRecipe,
+    FinishedTrial,
+    finished_recipes,
+    gain_of_all,
+    place_of,
+)
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from spaces.catalogue import Catalogue
@@ -41,6 +47,11 @@ class DirectTraining:
         return self.trials[0].trial
 
     @property
+    def task(self) -> str:
+        """Empty: it has no intermediate task."""
+        return ""
+
+    @property
     def choices(self) -> dict[str, object]:
         """Its hyperparameters: name -> value."""
         return _direct_choices(self.first)
@@ -48,12 +59,8 @@ class DirectTraining:
     @cached_property
     def gain(self) -> TransferGain:
         """Its scores over all seeds, each seed counted once, beside the reference baseline."""
-        pairs = {
-            (pair.seed, pair.score.task, pair.score.language): replace(pair, score=pair.baseline)
-            for item in self.trials
-            for pair in item.gain.pairs
-        }
-        return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
+        gain = gain_of_all(self.trials)
+        return replace(gain, pairs=tuple(replace(x, score=x.baseline) for x in gain.pairs))
 
 
 @dataclass(frozen=True)
@@ -82,33 +89,24 @@ class Standings:
         None where they have no seed in common.
         """
         assert self.baseline is not None
-        tuned = {
-            (pair.seed, pair.score.task, pair.score.language): pair.score
-            for pair in self.baseline.gain.pairs
-        }
+        tuned = {place_of(pair): pair.score for pair in self.baseline.gain.pairs}
         pairs = tuple(
             replace(pair, reference=tuned[place])
             for pair in recipe.gain.pairs
-            if (place := (pair.seed, pair.score.task, pair.score.language)) in tuned
+            if (place := place_of(pair)) in tuned
         )
         return replace(recipe.gain, pairs=pairs) if pairs else None
 
 
-def standings_of(results: StoredStudy) -> Standings:
+def standings_of(study: StoredStudy) -> Standings:
     """The standings of a stored study as it is now."""
-    return rank_recipes(results.recipes, results.spec, results.catalogue)
+    return rank_recipes(study.recipes, study.spec, study.catalogue)
 
 
 def rank_recipes(
     recipes: Sequence[FinishedRecipe], spec: StudySpec, catalogue: Catalogue
 ) -> Standings:
-    """Decide which recipe leads, what the tuned baseline is, and over which languages.
-
-    Args:
-        recipes: Finished recipes of the study.
-        spec: The study.
-        catalogue: Its tasks.
-    """
+    """Decide which recipe leads, what the tuned baseline is, and over which languages."""
     selected_on = spec.selection_languages(catalogue)
     return Standings(
         leaders=tuple(leaders(recipes, selected_on)),
@@ -129,10 +127,6 @@ def leaders(recipes: Iterable[FinishedRecipe], languages: frozenset[str]) -> lis
 
     A recipe leads the others because it is good or because its seeds were lucky; in fresh seeds
     luck does not last.
-
-    Args:
-        recipes: In any order.
-        languages: Languages that recipes are selected on.
     """
     return sorted(
         recipes, key=lambda x: (x.is_repeated, x.gain.overall_gain(languages)), reverse=True
@@ -162,10 +156,6 @@ def tuned_baseline(
     baseline of the same seed, so that a lucky seed counts for neither. A direct training of few
     seeds may still be best by luck; that makes the bar for recipes higher, not lower, and
     `search.confirm` trains it anew.
-
-    Args:
-        recipes: Finished recipes of a study.
-        languages: Languages that recipes are selected on.
     """
     return max(
         direct_trainings(recipes), key=lambda x: x.gain.overall_gain(languages), default=None

@@ -92,10 +92,6 @@ def study_cost(ledger: Ledger, study_name: str) -> StudyCost:
 def cost_of_stored(storage_url: str, study: str) -> tuple[str, StudyCost]:
     """The name of a stored study in its storage, and its cost so far.
 
-    Args:
-        storage_url: URL of the storage.
-        study: Name of the study, or path of the file that it was made from.
-
     Raises:
         UnknownNameError: The storage has no such study.
         StorageError: There is no such storage.

@@ -12,7 +12,7 @@ from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from storage.leases import Holder, Leases
 from storage.slots import Slots
-from storage.workers import Activity, LiveWorker, Workers
+from storage.workers import LiveWorker, Workers
 
 SHOWN_REASONS = 5
 
@@ -32,48 +32,6 @@ class SlotCounts:
     done: int
     running: int
     left: int
-
-
-@dataclass(frozen=True)
-class WorkerStatus:
-    """One worker of a study.
-
-    Attributes:
-        worker: Identity of its process (`storage.processes.process_identity`).
-        device: Name of its device, for people.
-        silent: Whether it is dead or cut off.
-        silent_seconds: Seconds since its last sign of life.
-        activity: What it does.
-    """
-
-    worker: str
-    device: str
-    silent: bool
-    silent_seconds: float
-    activity: Activity
-
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's types, the activity's fields beside the others."""
-        fields = asdict(self)
-        del fields["activity"]
-        return {**fields, **asdict(self.activity)}
-
-
-@dataclass(frozen=True)
-class StageStatus:
-    """A stage that a worker trains now.
-
-    Attributes:
-        stage_key: Content address of the stage.
-        holder: Who trains it, how far that is, and how long its lease holds.
-    """
-
-    stage_key: str
-    holder: Holder
-
-    def as_json(self) -> dict[str, Any]:
-        """In JSON's types, the holder's fields beside the key."""
-        return {"stage_key": self.stage_key, **asdict(self.holder)}
 
 
 @dataclass(frozen=True)
@@ -116,8 +74,8 @@ class StudyStatus:
     data: str
     trials: SlotCounts
     states: Mapping[str, int]
-    workers: tuple[WorkerStatus, ...]
-    stages: tuple[StageStatus, ...]
+    workers: tuple[LiveWorker, ...]
+    stages: Mapping[str, Holder]
     failures: Mapping[str, int]
     reasons: tuple[FailedTrial, ...]
     retries: int
@@ -128,33 +86,29 @@ class StudyStatus:
     stopped: str
 
     def as_json(self) -> dict[str, Any]:
-        """In JSON's types."""
-        return {
-            "study": self.study,
-            "data": self.data,
-            "trials": asdict(self.trials),
-            "states": dict(self.states),
-            "workers": [worker.as_json() for worker in self.workers],
-            "stages": [stage.as_json() for stage in self.stages],
-            "failures": dict(self.failures),
-            "reasons": [asdict(reason) for reason in self.reasons],
-            "retries": self.retries,
-            "active_seconds": self.active_seconds,
-            "device_seconds": self.device_seconds,
-            "seconds_left": self.seconds_left,
-            "outbox": self.outbox,
-            "stopped": self.stopped,
-        }
+        """In JSON's types; the fields of an activity and of a lease's holder beside the others."""
+        workers = [
+            {
+                "worker": worker.worker,
+                "device": worker.device,
+                "silent": worker.is_silent,
+                "silent_seconds": worker.silent_seconds,
+                **asdict(worker.activity),
+            }
+            for worker in self.workers
+        ]
+        stages = [{"stage_key": key, **asdict(holder)} for key, holder in self.stages.items()]
+        return {**asdict(self), "workers": workers, "stages": stages}
 
 
-def study_status(results: StoredStudy) -> StudyStatus:
+def study_status(study: StoredStudy) -> StudyStatus:
     """How a study stands now."""
-    storage = results.storage
+    storage = study.storage
     leases = Leases(storage.engine)
-    slots = Slots(storage.engine, leases, results.name)
-    directory = Workers(storage.engine, results.name)
+    slots = Slots(storage.engine, leases, study.name)
+    directory = Workers(storage.engine, study.name)
     account, workers = directory.account(), directory.all()
-    trials = results.study.get_trials(deepcopy=False)
+    trials = study.optuna_study.get_trials(deepcopy=False)
     opened = slots.open_slots()
     done, asked = slots.count_done(), max(account.trials, slots.count_done())
     running = sum(slot.holder is not None for slot in opened)
@@ -170,17 +124,17 @@ def study_status(results: StoredStudy) -> StudyStatus:
     if done and asked > done and not all(worker.is_silent for worker in workers):
         seconds_left = account.active_seconds / done * (asked - done)
     return StudyStatus(
-        study=results.name,
-        data=results.study.user_attrs["data"],
+        study=study.name,
+        data=study.optuna_study.user_attrs["data"],
         trials=SlotCounts(asked, done, running, asked - done - running),
-        states=trial_counts(results.study),
-        workers=tuple(map(_worker_status, workers)),
-        stages=tuple(
-            StageStatus(key, holder)
+        states=trial_counts(study.optuna_study),
+        workers=tuple(workers),
+        stages={
+            key: holder
             for key, holder in leases.held().items()
             if key not in of_slots and holder.owner in names
-        ),
-        failures=Counter(str(each.failure) for each in failed),
+        },
+        failures=dict(Counter(str(each.failure) for each in failed)),
         reasons=tuple(failed[-SHOWN_REASONS:]),
         retries=sum(each.retry_of is not None for each in notes.values()),
         active_seconds=account.active_seconds,
@@ -188,10 +142,4 @@ def study_status(results: StoredStudy) -> StudyStatus:
         seconds_left=seconds_left,
         outbox=len(storage.outbox.left()),
         stopped=account.stop_reason,
-    )
-
-
-def _worker_status(worker: LiveWorker) -> WorkerStatus:
-    return WorkerStatus(
-        worker.worker, worker.device, worker.is_silent, worker.silent_seconds, worker.activity
     )

@@ -28,7 +28,7 @@ class Additive:
         explained: R squared of the recipes' gains, each the mean over its seeds.
         explained_adjusted: The same less what as many coefficients explain by chance.
         explained_of_means: R squared of the transfer matrix, weighted by recipes.
-        recipes: How many.
+        recipes: Number of recipes that it was fitted to.
     """
 
     tasks: pd.DataFrame
@@ -39,9 +39,9 @@ class Additive:
     recipes: int
 
 
-def paired_gains(results: StoredStudy) -> pd.DataFrame:
+def paired_gains(study: StoredStudy) -> pd.DataFrame:
     """Paired gains of all recipes with an intermediate task in the target languages."""
-    spec, catalogue = results.spec, results.catalogue
+    spec, catalogue = study.spec, study.catalogue
     cells = {
         (task.name, language)
         for task in spec.target_tasks(catalogue)
@@ -57,7 +57,7 @@ def paired_gains(results: StoredStudy) -> pd.DataFrame:
             pair.score.language,
             pair.paired_gain,
         )
-        for recipe in results.recipes
+        for recipe in study.recipes
         if recipe.arm != NO_INTERMEDIATE
         for pair in recipe.gain.pairs
         if (pair.score.task, pair.score.language) in cells

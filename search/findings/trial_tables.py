@@ -24,16 +24,16 @@ EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
 _COUNTS = (".epochs", ".examples", ".shots", "_size", "_rank", "_layers", "_length", "_layer")
 
 
-def score_table(results: StoredStudy) -> pd.DataFrame:
+def score_table(study: StoredStudy) -> pd.DataFrame:
     """One row per trial, seed, target task and language; one per trial that did not complete.
 
     Scores are in [0, 1], gains in percentage points; `seconds` is what the trial itself trained
     and scored, however many rows it has.
     """
-    runs = results.stage_runs
-    finished = {x.trial.number: x.gain for recipe in results.recipes for x in recipe.trials}
+    runs = study.stage_runs
+    finished = {x.trial.number: x.gain for recipe in study.recipes for x in recipe.trials}
     rows: list[dict[str, Any]] = []
-    for trial in results.study.get_trials(deepcopy=False):
+    for trial in study.optuna_study.get_trials(deepcopy=False):
         arm = str(trial.params.get("intermediate.domain", ""))
         notes = TrialNotes.of(trial)
         head = {
@@ -71,7 +71,7 @@ def score_table(results: StoredStudy) -> pd.DataFrame:
     return _with_whole_numbers(pd.DataFrame(rows))
 
 
-def recipe_table(results: StoredStudy) -> pd.DataFrame:
+def recipe_table(study: StoredStudy) -> pd.DataFrame:
     """One row per finished recipe, by the number of its first trial, as the search saw it.
 
     Gains and scores are means over the languages that recipes are selected on, as are the values
@@ -82,20 +82,20 @@ def recipe_table(results: StoredStudy) -> pd.DataFrame:
     `seconds`: training of the intermediate and the target stage per seed, as asked for, not only
     what others had left to train. `is_on_front`: no other recipe has more gain for less.
     """
-    languages = results.languages
-    runs = results.stage_runs
-    stages = results.trained_stages
-    by_seed = {x.first.number: _gains_by_seed(x.gain, languages) for x in results.recipes}
+    languages = study.languages
+    runs = study.stage_runs
+    stages = study.trained_stages
+    by_seed = {x.first.number: _gains_by_seed(x.gain, languages) for x in study.recipes}
     estimates = estimate_gains(
         {
             number: gains_of_scores(
-                list(found), [gain / 100 for gain in found.values()], [0.0] * len(found)
+                list(of_seeds), [gain / 100 for gain in of_seeds.values()], [0.0] * len(of_seeds)
             )
-            for number, found in by_seed.items()
+            for number, of_seeds in by_seed.items()
         }
     )
     rows = []
-    for recipe in results.recipes:
+    for recipe in study.recipes:
         number = recipe.first.number
         gain, interval = recipe.gain.overall_gain(languages), estimates[number].interval
         half = (interval[1] - interval[0]) / 2 if interval else math.nan
@@ -145,8 +145,8 @@ def _gains_by_seed(gain: TransferGain, languages: frozenset[str]) -> dict[int, f
     for pair in gain.pairs:
         pairs.setdefault(pair.seed, []).append(pair)
     return {
-        seed: replace(gain, pairs=tuple(found)).overall_gain(languages)
-        for seed, found in pairs.items()
+        seed: replace(gain, pairs=tuple(of_seed)).overall_gain(languages)
+        for seed, of_seed in pairs.items()
     }
 
 

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import Look
-from search.findings.judging import JudgedGain, RecipeVerdict
+from search.findings.judging import JudgedGain, RecipeVerdict, Verdicts
 from spaces.studies import Aggregate
 
-MARKS = {Verdict.HELPS: " helps", Verdict.HURTS: " hurts", Verdict.UNDECIDED: ""}
+_MARKS = {Verdict.HELPS: " helps", Verdict.HURTS: " hurts", Verdict.UNDECIDED: ""}
 """What follows an interval in a table of many, where most verdicts are undecided."""
 
 
 def with_interval(gain: JudgedGain) -> str:
     """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
-    if gain.low is None or gain.high is None:
-        return f"{in_points(gain.points)} (no interval)"
-    return f"{in_points(gain.points)} [{in_points(gain.low)}, {in_points(gain.high)}]"
+    return points_with_interval(gain.points, gain.low, gain.high)
+
+
+def points_with_interval(gain: float, low: float | None, high: float | None) -> str:
+    """A gain in points and its 95 % interval, whose ends are None or NaN where there is none."""
+    if low is None or high is None or math.isnan(low):
+        return f"{in_points(gain)} (no interval)"
+    return f"{in_points(gain)} [{in_points(low)}, {in_points(high)}]"
+
+
+def cell_rows(verdicts: Verdicts, trials: Sequence[int]) -> list[list[str]]:
+    """A row for every target task and language: its examples, each recipe's gain and verdict."""
+    cells = {(cell.task, cell.language, cell.trial): cell.gain for cell in verdicts.cells}
+    rows = []
+    for task, language in dict.fromkeys((task, language) for task, language, _ in cells):
+        gains = [cells[task, language, trial] for trial in trials]
+        shown = [with_interval(gain) + _MARKS[gain.verdict] for gain in gains]
+        rows.append([task, language, str(gains[0].examples), *shown])
+    return rows
 
 
 def verdict_line(verdict: RecipeVerdict, name: str) -> str:
-    """The verdict on a whole recipe in a sentence.
-
-    Args:
-        verdict: On the recipe.
-        name: The recipe's name for people, as in `trial 7 (sst2)`.
-    """
+    """The verdict on a whole recipe in a sentence."""
     words = {
         Verdict.HELPS: "helps",
         Verdict.HURTS: "hurts",
@@ -62,10 +74,6 @@ def aggregate_note(aggregate: Aggregate, targets: int) -> str:
 
     A median or minimum over tasks is no sum of gains, so neither its variance nor its
     distribution is known.
-
-    Args:
-        aggregate: `target.aggregate` of the study.
-        targets: Number of its target tasks.
     """
     if targets < 2 or aggregate is Aggregate.MEAN:
         return ""

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from objectives.data.sources import DataSource, choose_source
 from objectives.xtreme.benchmark import (
+    GROUPS,
     TaskScores,
     benchmark_split,
     group_means,
@@ -44,13 +47,13 @@ class Evaluation:
         """All of it in JSON's types, scores in [0, 1]."""
         tasks = {
             name: {
-                "metric": str(found.task.metric),
-                "languages": found.languages,
-                "mean": found.mean,
-                "languages_wanted": len(found.wanted),
-                "languages_missing": found.missing,
+                "metric": str(of_task.task.metric),
+                "languages": of_task.languages,
+                "mean": of_task.mean,
+                "languages_wanted": len(of_task.wanted),
+                "languages_missing": of_task.missing,
             }
-            for name, found in self.scores.items()
+            for name, of_task in self.scores.items()
         }
         return {
             "split": self.split,
@@ -64,18 +67,15 @@ class Evaluation:
 def evaluate(request: EvaluationRequest) -> Evaluation:
     """Score the predictions of every task and language that is asked for.
 
-    Args:
-        request: Which predictions.
-
     Raises:
         DataError: There are no predictions, too few or too many, or the gold labels are hidden.
         SpecError: The split that a file's name says is another than the one asked for.
         UnknownNameError: There is no such task or language.
     """
     split, files = _files(request)
-    needed = [(task, language) for task, found in files for language in found]
+    needed = [(task, language) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
-    scores = {task.name: _scores(task, found, split, source) for task, found in files}
+    scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
     return Evaluation(split, source, scores)
 
 
@@ -97,14 +97,11 @@ def _files(request: EvaluationRequest) -> tuple[str, list[tuple[Task, dict[str, 
 
 
 def _task_folders(path: Path, task: str | None) -> dict[str, Path]:
-    """Task -> the folder of its predictions.
-
-    Raises:
-        DataError: There is none.
-    """
+    """Task -> the folder of its predictions."""
     if task is not None:
         return {task: path / task if (path / task).is_dir() else path}
-    folders = {x.name: x for x in sorted(path.iterdir()) if _is_task_folder(x)}
+    visible = (x for x in sorted(path.iterdir()) if not x.name.startswith("."))
+    folders = {x.name: x for x in visible if x.is_dir()}
     if not folders:
         raise DataError(f"{path}", "a folder per task in it, or its task with --task")
     return folders
@@ -112,16 +109,12 @@ def _task_folders(path: Path, task: str | None) -> dict[str, Path]:
 
 def _of_languages(folder: Path, task: Task, split: str, language: str | None) -> dict[str, Path]:
     """Language -> its file, of one language where one is asked for."""
-    found = find_predictions(folder, task, split)
+    by_language = find_predictions(folder, task, split)
     if language is None:
-        return found
-    if language not in found:
-        raise unknown_name("Language", language, found, f"in {folder}")
-    return {language: found[language]}
-
-
-def _is_task_folder(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
+        return by_language
+    if language not in by_language:
+        raise unknown_name("Language", language, by_language, f"in {folder}")
+    return {language: by_language[language]}
 
 
 def _scores(task: Task, files: Mapping[str, Path], split: str, source: DataSource) -> TaskScores:
@@ -131,3 +124,69 @@ def _scores(task: Task, files: Mapping[str, Path], split: str, source: DataSourc
         predictions = read_predictions(file, task, examples)
         scores[language] = score_predictions(task, language, examples, predictions)
     return TaskScores(task, scores)
+
+
+PARTS = ("score", "em", "f1")
+
+
+def scores_table(evaluation: Evaluation, task: str | None) -> Table:
+    """The languages of one task, or all tasks with XTREME's means over them."""
+    if task is not None:
+        return _languages_table(evaluation, evaluation.scores[task])
+    return _tasks_table(evaluation)
+
+
+def _languages_table(evaluation: Evaluation, scores: TaskScores) -> Table:
+    table = Table(
+        title=f"{scores.task.name}, {evaluation.split}: {scores.task.metric}; data: "
+        f"{evaluation.source}"
+    )
+    parts = [part for part in PARTS if part in next(iter(scores.languages.values()))]
+    table.add_column("language")
+    for part in parts:
+        table.add_column(part.upper() if part != "score" else part, justify="right")
+    for language, of_language in scores.languages.items():
+        outside = "" if language in scores.wanted else " (not in the mean)"
+        table.add_row(language + outside, *(_points(of_language[part]) for part in parts))
+    if scores.mean:
+        table.add_section()
+        mean = f"mean over {_counted(scores)}"
+        table.add_row(mean, *(_points(scores.mean[part]) for part in parts))
+    if scores.missing:
+        table.caption = f"not the task's score; missing: {' '.join(scores.missing)}"
+    return table
+
+
+def _tasks_table(evaluation: Evaluation) -> Table:
+    scores = evaluation.scores
+    table = Table(title=f"{evaluation.split}; data: {evaluation.source}")
+    table.add_column("task")
+    table.add_column("metric")
+    for header in ("score", "EM", "F1"):
+        table.add_column(header, justify="right")
+    table.add_column("mean over", overflow="fold")
+    for name, of_task in scores.items():
+        parts = [_points(of_task.mean[part]) if part in of_task.mean else "" for part in PARTS]
+        missing = f"; missing: {' '.join(of_task.missing)}" if of_task.missing else ""
+        table.add_row(name, of_task.task.metric, *parts, f"{_counted(of_task)}{missing}")
+    table.add_section()
+    means = {**group_means(scores), "overall": overall_mean(scores)}
+    members = {**GROUPS, "overall": [task for tasks in GROUPS.values() for task in tasks]}
+    for group, mean in means.items():
+        if not set(members[group]) & scores.keys():
+            continue
+        complete = [x for x in members[group] if x in scores and not scores[x].missing]
+        lacking = [x for x in members[group] if x not in complete]
+        note = f"{len(complete)} of {len(members[group])} tasks"
+        note += f"; missing or incomplete: {' '.join(lacking)}" if lacking else ""
+        table.add_row(group, "", "-" if mean is None else _points(mean), "", "", note)
+    return table
+
+
+def _counted(scores: TaskScores) -> str:
+    count = len(scores.wanted)
+    return f"{count - len(scores.missing)} of {count} languages"
+
+
+def _points(score: float) -> str:
+    return f"{100 * score:.2f}"

@@ -7,25 +7,28 @@ the cache. The folder holds the model, its tokenizer, the model card and `recipe
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx2
+import huggingface_hub
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from objectives.stages.stage import VERSIONS, StageProgress
 from search.findings.recommendation import Choice, Evidence, of_trial, recommended
-from search.handover.hub import check_login, push
 from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import SpecError, TransferSearchError, unknown_name
 from spaces.recipe import Method, Recipe
 
 
@@ -64,39 +67,25 @@ def export_model(
         UnknownNameError: There is no such study, target task, trial or seed.
         TransferSearchError: The Hub refuses, or the training fails as a trial's may.
     """
-    study = open_stored_study(request.storage, request.study, backbone=request.backbone)
+    reopen = request.study
+    study = open_stored_study(reopen.storage, reopen.study, backbone=reopen.backbone)
     task = _target_task(request.task, study)
     choice = recommended(study) if request.trial is None else of_trial(study, request.trial)
     seed = _seed(request.seed, choice.evidence)
     if request.push_to_hub:
-        check_login()
+        with _hub() as hub:  # asked before a training that may take long
+            hub.whoami()
     on_choice(choice.reason)
-    reopened = reopen_study(
-        ReopenRequest(
-            study=request.study,
-            storage=request.storage,
-            data=request.data,
-            backbone=request.backbone,
-            cache=request.cache,
-            device=request.device,
-            precision=request.precision,
-        ),
-        on_progress,
-    )
+    reopened = reopen_study(reopen, on_progress)
     exported, model = _trained(reopened, study, choice, task, seed)
     exported = replace(exported, place=request.push_to_hub or exported.place)
     _write(request.to, exported, model, reopened.objective.hardware.name)
-    published = push(request.to, request.push_to_hub) if request.push_to_hub else None
+    published = _push(request.to, request.push_to_hub) if request.push_to_hub else None
     return ExportedFolder(request.to, exported.steps, seed, published)
 
 
 def _target_task(task: str | None, study: StoredStudy) -> str:
-    """The target task to train for.
-
-    Raises:
-        SpecError: There are several, and none is named.
-        UnknownNameError: The study has no such target.
-    """
+    """The target task to train for."""
     targets = study.spec.target.tasks
     if task is None and len(targets) > 1:
         raise SpecError(
@@ -122,12 +111,7 @@ def _seed(asked: int | None, evidence: Evidence) -> int:
 def _trained(
     reopened: ReopenedStudy, study: StoredStudy, choice: Choice, task: str, seed: int
 ) -> tuple[ExportedModel, PreTrainedModel]:
-    """Train the recipe once more; intermediate stages come from the cache.
-
-    Raises:
-        SpecError: It has a soft prompt.
-        TransferSearchError: As for a trial.
-    """
+    """Train the recipe once more; intermediate stages come from the cache."""
     objective, recipe = reopened.objective, _recipe(reopened, choice.evidence)
     (route,) = (x for x in recipe.routes if x.target.task == task)
     if route.target.method is Method.SOFT_PROMPT:
@@ -160,11 +144,7 @@ def _recipe(reopened: ReopenedStudy, evidence: Evidence) -> Recipe:
 
 
 def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device: str) -> None:
-    """Make the folder, whole or not at all.
-
-    Raises:
-        SpecError: It cannot be written.
-    """
+    """Make the folder, whole or not at all."""
     partial = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
     try:
         partial.mkdir(parents=True)
@@ -182,11 +162,11 @@ def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device:
 
 def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
     """All that made the model, in JSON's types."""
-    results, evidence = exported.results, exported.choice.evidence
+    study, evidence = exported.study, exported.choice.evidence
     look = evidence.confirmation
     return {
-        "study": results.name,
-        "question": results.spec.question,
+        "study": study.name,
+        "question": study.spec.question,
         "task": exported.task.name,
         "trial": evidence.trial,
         "is_tuned_baseline": evidence.is_baseline,
@@ -213,9 +193,36 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
         },
         # Encoders are named by their folders there.
         "defined_by": {
-            name: x for name, x in results.definition.as_json().items() if name != "backbones"
+            name: x for name, x in study.definition.as_json().items() if name != "backbones"
         },
         "device": device,
         "versions": exported.versions,
         "command": exported.command,
     }
+
+
+def _push(folder: Path, repository: str) -> str:
+    """Put a folder on the Hub, into a private repository if it is new; returns its address."""
+    try:
+        with _hub() as hub:
+            # exist_ok: a model that was published before gets another commit.
+            made = hub.create_repo(repository, private=True, exist_ok=True)
+            hub.upload_folder(
+                repo_id=made.repo_id, folder_path=folder, commit_message="Exported model"
+            )
+    except TransferSearchError as error:
+        command = shlex.join(["hf", "upload", repository, str(folder)])
+        advice = f"{folder} is complete, `{command}` uploads it"
+        raise TransferSearchError(error.subject, error.expected, error.found, advice) from error
+    return str(made)
+
+
+@contextmanager
+def _hub() -> Iterator[huggingface_hub.HfApi]:
+    """The Hub's interface, whose errors become one line."""
+    try:
+        yield huggingface_hub.HfApi()
+    # OSError: no token, offline mode, a file that is gone. ValueError: a card that it refuses.
+    except (httpx2.HTTPError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TransferSearchError("--push-to-hub", found=f"the Hub refused: {reason}") from error

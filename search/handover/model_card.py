@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -48,7 +49,7 @@ class ExportedModel:
     """A model that is handed over, and all that its card says of it.
 
     Attributes:
-        results: The study that it comes out of.
+        study: The study that it comes out of.
         choice: The recipe, and why this one.
         task: The target task.
         route: The stages that were trained.
@@ -58,7 +59,7 @@ class ExportedModel:
         versions: Name -> version, of the program and its libraries.
     """
 
-    results: StoredStudy
+    study: StoredStudy
     choice: Choice
     task: Task
     route: Route
@@ -88,12 +89,12 @@ class ExportedModel:
     @property
     def address(self) -> StudyAddress:
         """How commands on the card reach the study: by its name alone."""
-        return StudyAddress(self.results.name, self.results.name, storage="")
+        return StudyAddress(self.study.name, self.study.name, storage="")
 
     @property
     def trained_on(self) -> list[Task]:
         """The tasks whose text it was trained on, in order."""
-        catalogue, names = self.results.catalogue, []
+        catalogue, names = self.study.catalogue, []
         for stage in (*self.route.intermediate, self.route.target):
             for name in [part.task for part in stage.parts] or [stage.task]:
                 if catalogue[name].kind.is_trained:
@@ -127,15 +128,15 @@ def model_card(model: ExportedModel) -> ModelCard:
 
 
 def _metadata(model: ExportedModel) -> ModelCardData:
-    results, task = model.results, model.task
+    study, task = model.study, model.task
     scores = model.choice.evidence.scores(task.name, model.seed)
-    evaluated = [(score, results.catalogue[score.task]) for score in scores]
-    on_hub = results.definition.source == "hub"
+    evaluated = [(score, study.catalogue[score.task]) for score in scores]
+    on_hub = study.definition.source == "hub"
     hubs = [record.hub for record in (*model.trained_on, task) if record.hub]
     tags = ["transfer-search", "cross-lingual-transfer"]
     if model.route.intermediate:
         tags.append("intermediate-task-training")
-    if results.is_pocket:
+    if study.is_pocket:
         tags.append("pocket-corpora")
     return ModelCardData(
         base_model=model.base_model,
@@ -153,10 +154,10 @@ def _metadata(model: ExportedModel) -> ModelCardData:
             )
             for score, record in evaluated
         ],
-        language=sorted({results.spec.source_language, *(score.language for score in scores)}),
+        language=sorted({study.spec.source_language, *(score.language for score in scores)}),
         library_name="transformers",
         metrics=sorted({_METRICS[Metric(score.metric)][0] for score in scores}),
-        model_name=f"{results.name}-{task.name}",
+        model_name=f"{study.name}-{task.name}",
         pipeline_tag=_pipeline(task),
         tags=tags,
     )
@@ -171,25 +172,20 @@ def _pipeline(task: Task) -> str:
 
 
 def _head(model: ExportedModel) -> list[str]:
-    results, evidence = model.results, model.choice.evidence
+    study, evidence = model.study, model.choice.evidence
     parts = [f"# {model.task.title}"]
-    if results.is_pocket:
+    if study.is_pocket:
         parts.append(
             "**Pocket corpora.** It was trained and scored on generated text of invented "
             "languages: nothing here is about real ones."
         )
     encoder = f"`{model.base_model}`" if model.base_model else "An encoder of the user's own"
     parts.append(
-        f"{encoder}, trained on {model.steps}, in {results.spec.source_language} only. It "
-        f"comes out of the study `{results.name}`, which asked: {results.spec.question}"
+        f"{encoder}, trained on {model.steps}, in {study.spec.source_language} only. It "
+        f"comes out of the study `{study.name}`, which asked: {study.spec.question}"
     )
-    number = (
-        f"the baseline of trial {evidence.trial}"
-        if evidence.is_baseline
-        else (f"trial {evidence.trial}")
-    )
-    parts.append(f"Why this recipe ({number}): {model.choice.reason}.")
-    return parts
+    which = f"{'the baseline of ' * evidence.is_baseline}trial {evidence.trial}"
+    return [*parts, f"Why this recipe ({which}): {model.choice.reason}."]
 
 
 def _gains(model: ExportedModel) -> str:
@@ -199,15 +195,12 @@ def _gains(model: ExportedModel) -> str:
     seeds = f"{len(evidence.seeds)} seeds" if len(evidence.seeds) > 1 else "one seed"
     scores = f"{_METRICS[metric][1]} in percent, on {evidence.split} splits"
     if evidence.is_baseline:
-        means = {
-            language: [x.score.score for x in evidence.pairs if x.score.place[2:4] == place]
-            for language in own
-            for place in [(model.task.name, language)]
-        }
-        rows = [
-            [language, f"{100 * x.score:.1f}", f"{100 * sum(m) / len(m):.1f}", f"{x.examples:,}"]
-            for (language, x), m in zip(own.items(), means.values(), strict=True)
-        ]
+        rows = []
+        for language, x in own.items():
+            place = (model.task.name, language)
+            mean = fmean(p.score.score for p in evidence.pairs if p.score.place[2:4] == place)
+            shown = [f"{100 * score:.1f}" for score in (x.score, mean)]
+            rows.append([language, *shown, f"{x.examples:,}"])
         header = ["language", "this model", "mean over seeds", "examples"]
         return _table(header, rows) + (
             f"\n\n{scores}; the mean is over {seeds}. It is the tuned baseline itself, so it has "
@@ -247,9 +240,9 @@ def _gains(model: ExportedModel) -> str:
 
 
 def _limits(model: ExportedModel) -> list[str]:
-    results, evidence = model.results, model.choice.evidence
+    study, evidence = model.study, model.choice.evidence
     limits = []
-    if results.spec.selection is Selection.TARGET_VALIDATION:
+    if study.spec.selection is Selection.TARGET_VALIDATION:
         limits.append(
             "The recipe was selected on validation splits of the target languages: transfer is "
             "not zero-shot, as labels of these languages were used to choose."
@@ -264,7 +257,7 @@ def _limits(model: ExportedModel) -> list[str]:
             f"seeds."
         )
     else:
-        looks = len(results.confirmations)
+        looks = len(study.confirmations)
         times = "once" if looks == 1 else f"{looks} times"
         limits.append(
             f"Confirmed on {evidence.confirmation.begun_at[:10]} with seeds that the search did "
@@ -280,7 +273,7 @@ def _limits(model: ExportedModel) -> list[str]:
             f"{model.task.name} has one evaluation split, of which half served as validation and "
             f"half as test split: the figures are no benchmark results."
         )
-    if results.is_pocket:
+    if study.is_pocket:
         limits.append(
             "Pocket corpora: the figures show the program, no transfer between languages."
         )
@@ -307,11 +300,10 @@ def usage_example(task: Task, stage: Stage, place: str) -> str:
             "    print(word, model.config.id2label[classes[places.index(number)]])",
         ]
     elif kind is TaskKind.QA:
+        second = '="only_second"'
         lines += [
             'question, context = "Who wrote it?", "It was written by somebody."',
-            "encoded = tokenizer(question, context, "
-            + cut.replace("=True", '="only_second"')
-            + ")",
+            f"encoded = tokenizer(question, context, {cut.replace('=True', second)})",
             "found = model(**encoded)",
             "start, end = found.start_logits.argmax().item(), found.end_logits.argmax().item()",
             'print(tokenizer.decode(encoded["input_ids"][0, start : end + 1]))',
@@ -336,12 +328,11 @@ def usage_example(task: Task, stage: Stage, place: str) -> str:
 
 
 def _making(model: ExportedModel) -> list[str]:
-    results = model.results
-    stages = [("intermediate", stage) for stage in model.route.intermediate]
-    stages.append(("target", model.route.target))
+    study = model.study
     header = ["stage", "task", "method", "epochs", "learning rate", "batch", "examples", "updates"]
-    rows = [_stage_row(position, stage) for position, stage in stages]
-    versions = ", ".join(f"{name} {found}" for name, found in model.versions.items())
+    rows = [_stage_row("intermediate", stage) for stage in model.route.intermediate]
+    rows.append(_stage_row("target", model.route.target))
+    versions = ", ".join(f"{name} {number}" for name, number in model.versions.items())
     encoder = model.base_model or f"fingerprint {model.backbone.key[:16]}"
     return [
         _table(header, rows),
@@ -350,8 +341,8 @@ def _making(model: ExportedModel) -> list[str]:
                 f"Seed {model.seed} in all stages; each stage takes the encoder's weights from "
                 f"the one before, and its head is fresh.",
                 f"Encoder: {encoder} {model.backbone.revision}".rstrip() + ".",
-                f"Data: {_SOURCES[results.definition.source]}.",
-                f"Precision: {results.definition.precision}. Versions: {versions}.",
+                f"Data: {_SOURCES[study.definition.source]}.",
+                f"Precision: {study.definition.precision}. Versions: {versions}.",
                 "`recipe.json` has all of it, for machines.",
             ]
         ),
@@ -374,13 +365,9 @@ def _stage_row(position: str, stage: Stage) -> list[str]:
 
 
 def _licences(model: ExportedModel) -> list[str]:
-    names = [record.name for record in model.trained_on]
-    scored = [] if model.task.name in names else [model.task]
-    rows = [
-        [record.name, use, record.licence, record.urls["licence"]]
-        for records, use in ((model.trained_on, "training"), (scored, "scoring"))
-        for record in records
-    ]
+    uses = {record.name: (record, "training") for record in model.trained_on}
+    uses.setdefault(model.task.name, (model.task, "scoring"))
+    rows = [[name, use, task.licence, task.urls["licence"]] for name, (task, use) in uses.items()]
     record = known_backbones().get(model.backbone.name)
     if record is not None:
         rows.append([record.repository, "encoder", record.licence, record.url])

@@ -7,7 +7,6 @@ only where it is what is predicted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,16 +17,10 @@ from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress
 from objectives.xtreme import benchmark
 from objectives.xtreme.submission import write_predictions
-from objectives.xtreme.trained_folder import (
-    Predictor,
-    load_trained,
-    longest_input,
-    predict_splits,
-)
+from objectives.xtreme.trained_folder import Predictor, load_trained, longest_input, predict_splits
 from search.command_line.next_commands import scoring_command
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
-from search.studies.reopened import ReopenRequest, reopen_study
-from search.studies.stored_study import open_stored_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.catalogue import Metric, Task, TaskKind, load_catalogue
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.languages import expand_languages
@@ -51,23 +44,10 @@ class WrittenPredictions:
     note: str
     next_command: str
 
-    @property
-    def in_words(self) -> str:
-        """How many files, where, and their names."""
-        names = " ".join(file.name for file in self.files)
-        return f"{len(self.files)} files in {self.files[0].parent}: {names}"
-
 
 @dataclass(frozen=True)
 class _Predictions:
-    """What is predicted, and with which model.
-
-    Attributes:
-        predictor: The model and how it is used.
-        task: Task that is predicted.
-        source: Where the examples come from.
-        split: test or validation.
-    """
+    """What is predicted, and with which model."""
 
     predictor: Predictor
     task: Task
@@ -92,39 +72,32 @@ def predict(
         DataError: No language asked for has examples.
         SpecError: An option does not fit the model.
     """
-    address = None
-    if isinstance(request.model, StudyTrial):
-        study = open_stored_study(request.model.storage, request.model.study)
-        with closing(study.storage):
-            address = study.address
-        predictor = _of_trial(request, request.model, on_progress)
+    note, study_file = "", None
+    if isinstance(request.model, TrainedFolder):
+        asked = _of_folder(request, request.model)
+        data = request.model.data
     else:
-        predictor = _of_folder(request, request.model)
-    task, split = predictor.task, predictor.split
-    note = ""
-    if address is not None and task.halved and split == "test":
-        note = (
-            f"{task.name} has one evaluation split, which the benchmark scores whole; half of it "
-            f"is the validation split that the search chose on"
-        )
-    data = address.data if address is not None and request.data == "auto" else request.data
-    is_own = address is not None and task.name not in load_catalogue().tasks
-    return WrittenPredictions(
-        _write(request, predictor),
-        note,
-        scoring_command(
-            task.name,
-            str(request.to),
-            split,
-            data=data,
-            study_file=address.file if address is not None and is_own else None,
-        ),
+        reopened = reopen_study(request.model.study, on_progress)
+        asked = _of_trial(request, request.model, reopened)
+        data = request.model.study.data
+        if data == "auto":
+            data = reopened.study.address.data
+        if asked.task.halved and asked.split == "test":
+            note = (
+                f"{asked.task.name} has one evaluation split, which the benchmark scores whole; "
+                f"half of it is the validation split that the search chose on"
+            )
+        if asked.task.name not in load_catalogue().tasks:
+            study_file = reopened.study.address.file
+    command = scoring_command(
+        asked.task.name, str(request.to), asked.split, data=data, study_file=study_file
     )
+    return WrittenPredictions(_write(request, asked), note, command)
 
 
 def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictions:
     task = load_catalogue()[request.task]
-    hardware = choose_hardware(request.device, request.precision)
+    hardware = choose_hardware(trained.device, trained.precision)
     model, tokenizer = load_trained(trained.folder, task)
     longest = longest_input(model, tokenizer)
     usual = MAX_LENGTH_QA if task.kind is TaskKind.QA else MAX_LENGTH
@@ -143,27 +116,15 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
         pooled_layer=-1 if trained.pooled_layer is None else trained.pooled_layer,
         similarity=Similarity(trained.similarity or "cosine"),
     )
-    source = choose_source(request.data, [(task, language) for language in task.languages])
+    source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"
     predictor = Predictor(model, tokenizer, stage, hardware)
     return _Predictions(predictor, task, source, split)
 
 
 def _of_trial(
-    request: PredictionRequest, trial: StudyTrial, on_progress: Callable[[StageProgress], None]
+    request: PredictionRequest, trial: StudyTrial, reopened: ReopenedStudy
 ) -> _Predictions:
-    reopened = reopen_study(
-        ReopenRequest(
-            study=trial.study,
-            storage=trial.storage,
-            data=request.data,
-            backbone=trial.backbone,
-            cache=trial.cache,
-            device=request.device,
-            precision=request.precision,
-        ),
-        on_progress,
-    )
     recipe, objective = reopened.recipe(trial.trial), reopened.objective
     seed = recipe.seeds[0] if trial.seed is None else trial.seed
     if seed not in recipe.seeds:
@@ -181,17 +142,18 @@ def _of_trial(
 def _write(request: PredictionRequest, asked: _Predictions) -> list[Path]:
     task, split, source = asked.task, asked.split, asked.source
 
+    languages = _languages(request.languages, split, task, source)
+
     def examples(of_split: str) -> dict[str, datasets.Dataset]:
         return {x: benchmark.benchmark_split(task, x, of_split, source) for x in languages}
 
-    languages = _languages(request.languages, split, task, source)
     splits = examples(split)
     mines = task.metric is Metric.BUCC_F1 and split == "test"
     tuning = examples("validation") if mines else splits
     predictions = predict_splits(asked.predictor, splits, task, tuning)
     return [
-        write_predictions(request.to, task, language, split, splits[language], found)
-        for language, found in predictions.items()
+        write_predictions(request.to, task, language, split, splits[language], of_language)
+        for language, of_language in predictions.items()
     ]
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.command_line.requests import ReopenRequest
 from spaces.errors import DataError, SpecError
 
 if TYPE_CHECKING:  # pydantic takes its time, and `--help` needs none of it
@@ -20,38 +21,26 @@ if TYPE_CHECKING:  # pydantic takes its time, and `--help` needs none of it
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """Which model of a study to write, where to, and with what it is trained again.
+    """Which model of a study to write, and where to.
 
     Attributes:
-        study: Name of the study in its storage.
-        storage: URL of the storage.
+        study: The study, its data and its encoder, with which the model is trained again.
         to: Folder to make.
         task: Target task; None where the study has one.
         trial: Number of the trial whose recipe is wanted; None for the recommended recipe.
         seed: One that the recipe was scored with; None for the first.
         push_to_hub: Repository on the Hugging Face Hub, as in me/my-model; None for none.
-        data: Where corpora come from, as `--data` says it; auto takes the study's own source.
-        backbone: Where the encoder lies now; None where the study names it.
-        cache: Folder or URL of checkpoints; None for the place beside the storage.
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto (the study's own), float32 or bfloat16.
 
     Raises:
         SpecError: The folder is there already, or the repository's name is none.
     """
 
-    study: str
-    storage: str
+    study: ReopenRequest
     to: Path
     task: str | None = None
     trial: int | None = None
     seed: int | None = None
     push_to_hub: str | None = None
-    data: str = "auto"
-    backbone: str | None = None
-    cache: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.to.exists():
@@ -66,12 +55,18 @@ class TrainedFolder:
 
     Attributes:
         folder: What `save_pretrained` wrote.
+        data: Where corpora come from, as `--data` says it.
+        device: auto, cpu, cuda or cuda:N.
+        precision: auto, float32 or bfloat16.
         max_length: Sub-words of an input; None for XTREME's.
         pooled_layer: Hidden layer that retrieval compares; None for the last.
         similarity: cosine or margin, in retrieval; None for cosine.
     """
 
     folder: Path
+    data: str = "auto"
+    device: str = "auto"
+    precision: str = "auto"
     max_length: int | None = None
     pooled_layer: int | None = None
     similarity: str | None = None
@@ -82,20 +77,14 @@ class StudyTrial:
     """The model that a trial of a study trains.
 
     Attributes:
-        study: Name of the study in its storage.
-        storage: URL of the storage.
+        study: The study, its data and its encoder, with which the model is trained again.
         trial: Number of a complete trial.
         seed: One of the trial's; None for the first.
-        backbone: Where the encoder lies now; None where the study names it.
-        cache: Folder or URL of checkpoints; None for the place beside the storage.
     """
 
-    study: str
-    storage: str
+    study: ReopenRequest
     trial: int
     seed: int | None = None
-    backbone: str | None = None
-    cache: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,9 +97,6 @@ class PredictionRequest:
         to: Folder of the predictions; each task has a folder in it.
         languages: ISO 639-3 codes, named sets, or all that the data has.
         split: test or validation; None for test with a folder, for validation with a trial.
-        data: Where corpora come from, as `--data` says it.
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto, float32 or bfloat16; auto is a study's own.
     """
 
     model: TrainedFolder | StudyTrial
@@ -118,9 +104,6 @@ class PredictionRequest:
     to: Path
     languages: Sequence[str] = ("all",)
     split: str | None = None
-    data: str = "auto"
-    device: str = "auto"
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -46,11 +46,7 @@ class HostedRun:
 
 
 class HostedWorker:
-    """A run in a thread, to be started once.
-
-    Args:
-        run: What to do.
-    """
+    """A run in a thread, to be started once."""
 
     def __init__(self, run: HostedRun) -> None:
         self._hosted = run
@@ -63,7 +59,7 @@ class HostedWorker:
         self._thread.start()
 
     def end(self) -> None:
-        """Have it end as by SIGTERM: its trial goes back, and others take it."""
+        """End the run as SIGTERM does: its trial goes back, and other workers take it."""
         self._stop.ask()
 
     def wait(self, seconds: float | None) -> int | None:

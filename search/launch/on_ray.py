@@ -13,12 +13,12 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from search.command_line.next_commands import next_command
-from search.command_line.run_options import RunOptions
+from search.command_line.next_commands import StudyAddress, next_command
+from search.command_line.run_options import RunOptions, further_worker
 from search.command_line.stop_signal import StopSignal
-from search.command_line.worker_options import further_worker
 from search.launch.hosted_worker import HostedRun, HostedWorker
 from search.studies.study_file import StudyFile
 from spaces.errors import Interrupted, SpecError, StorageError
@@ -64,7 +64,7 @@ class RayWorker:
         return self._worker.wait(0)
 
     def end(self) -> None:
-        """Have it end where it is safe; its trial goes back."""
+        """End the run where it is safe; its trial goes back."""
         self._worker.end()
 
     def _leave(self, handle: Any) -> None:
@@ -79,10 +79,6 @@ class RayWorker:
 def launch_on_ray(options: RunOptions, file: StudyFile) -> int:
     """Have a study's workers on a cluster, and wait for them.
 
-    Args:
-        options: What the run was asked for.
-        file: The study, from `read_study_file`.
-
     Returns:
         0 when all ended well, the highest exit code of a worker else; 128 + the signal's number
         when one ended the waiting.
@@ -94,7 +90,7 @@ def launch_on_ray(options: RunOptions, file: StudyFile) -> int:
     ray = _connected(options)
     try:
         nodes = [node for node in ray.nodes() if node["Alive"]]
-        is_elsewhere = len(nodes) > 1 or _is_far(options.ray_address)
+        is_elsewhere = len(nodes) > 1 or (options.ray_address or "").startswith("ray://")
         if is_of_one_machine(options.storage) and is_elsewhere:
             raise StorageError(
                 f"storage {redacted(options.storage)}",
@@ -112,40 +108,41 @@ def launch_on_ray(options: RunOptions, file: StudyFile) -> int:
         ray.shutdown()
 
 
+@dataclass(frozen=True)
 class _Fleet:
     """The actors of one study."""
 
-    def __init__(
-        self, ray: Any, prefix: str, name: str, options: RunOptions, nodes: Sequence[Node]
-    ) -> None:
-        self._ray = ray
-        self._prefix = prefix
-        self._name = name
-        self._options = options
-        self._nodes = nodes
-        self._stop = StopSignal()
-        self._address = options.study_address(name, options.data)
+    ray: Any
+    prefix: str
+    name: str
+    options: RunOptions
+    nodes: Sequence[Node]
+    stop: StopSignal = field(default_factory=StopSignal)
+
+    @property
+    def address(self) -> StudyAddress:
+        return self.options.study_address(self.name, self.options.data)
 
     def work(self, trials: int) -> int:
         """Start them, and wait until the last has ended."""
-        options = self._options
+        options = self.options
         storage = open_storage(options.storage)
-        slots = Slots(storage.engine, Leases(storage.engine), self._name)
+        slots = Slots(storage.engine, Leases(storage.engine), self.name)
         try:
-            with self._stop.listening(), asking(self._stop.check):
+            with self.stop.listening(), asking(self.stop.check):
                 try:
                     code = self._wait(self._started(), slots, trials)
                 except Interrupted:
                     self._leave()
-                    return 128 + self._stop.number
+                    return 128 + self.stop.number
             self._show(slots.count_done(), trials)
             return code
         finally:
             storage.close()
 
     def _started(self) -> dict[int, Any]:
-        options = self._options
-        per_worker, room = worker_resources(options, self._nodes)
+        options = self.options
+        per_worker, room = worker_resources(options, self.nodes)
         workers = options.workers or room
         if workers == 0:
             raise SpecError(
@@ -157,70 +154,70 @@ class _Fleet:
         threads = options.threads or int(per_worker["num_cpus"])
         share = per_worker.get("num_gpus", 1.0)
         run = HostedRun(further_worker(options, threads, options.device, share))
-        there = _named(self._ray, self._prefix)
+        there = _named(self.ray, self.prefix)
         for actor in there.values():
-            if _code_of(self._ray, actor) is not None:
-                self._ray.kill(actor, no_restart=True)  # of a launcher before, and through
+            if _code_of(self.ray, actor) is not None:
+                self.ray.kill(actor, no_restart=True)  # of a launcher before, and through
         until = time.monotonic() + FORGET_SECONDS
-        while (there := _named(self._ray, self._prefix)) and time.monotonic() < until:
-            if all(_code_of(self._ray, actor) is None for actor in there.values()):
+        while (there := _named(self.ray, self.prefix)) and time.monotonic() < until:
+            if all(_code_of(self.ray, actor) is None for actor in there.values()):
                 break
             time.sleep(POLL_SECONDS / 4)
         how = {"namespace": NAMESPACE, "lifetime": "detached", "get_if_exists": True}
         how |= {"max_restarts": -1, "max_task_retries": -1, **per_worker}
-        actor = self._ray.remote(RayWorker)
+        actor = self.ray.remote(RayWorker)
         # The storage's URL goes as part of an argument: runtime environments are shown in Ray's
         # dashboard and logs.
-        found = {
-            number: actor.options(name=f"{self._prefix}{number}", **how).remote(run)
+        started = {
+            number: actor.options(name=f"{self.prefix}{number}", **how).remote(run)
             for number in range(workers)
         }
         waiting = f"; there is room for {room} now" if workers > room else ""
         self._say(f"{workers} workers of {_in_words(per_worker)} each on Ray{waiting}")
         if there:
             self._say(f"{len(there)} of them are at work already, as they were started")
-        return found
+        return started
 
     def _wait(self, actors: dict[int, Any], slots: Slots, trials: int) -> int:
         codes: dict[int, int] = {}
         asked = {number: actor.code.remote() for number, actor in actors.items()}
         shown = -1
         while asked:
-            self._stop.check()
+            self.stop.check()
             if (done := slots.count_done()) != shown:
                 shown = done
                 self._say(f"{done} of {trials} trials are done")
-            ready, _ = self._ray.wait(
+            ready, _ = self.ray.wait(
                 list(asked.values()), num_returns=len(asked), timeout=POLL_SECONDS
             )
             for number, reply in list(asked.items()):
                 if reply not in ready:
                     continue
                 try:
-                    code = self._ray.get(reply)
-                except self._ray.exceptions.RayActorError:
+                    code = self.ray.get(reply)
+                except self.ray.exceptions.RayActorError:
                     code = 0 if slots.are_done(trials) else 1  # it left, or somebody ended it
                 if code is None:
                     asked[number] = actors[number].code.remote()
                     continue
                 codes[number] = code
                 del asked[number]
-                self._ray.kill(actors[number], no_restart=True)
+                self.ray.kill(actors[number], no_restart=True)
             if len(ready) == len(asked):
                 time.sleep(POLL_SECONDS)
         return max(codes.values())
 
     def _leave(self) -> None:
         """What a signal to the launcher means for its workers."""
-        address = self._options.ray_address
+        address = self.options.ray_address
         if address is None:
             self._say("ending the workers, as their cluster ends with this process")
-            _end(self._ray, self._prefix)
+            _end(self.ray, self.prefix)
             return
         end = ("--launcher", "ray", "--address", address, "--end")
         self._say(
             f"the workers go on without this launcher; end them with: "
-            f"{next_command('run', self._address, *end)}"
+            f"{next_command('run', self.address, *end)}"
         )
 
     def _show(self, done: int, trials: int) -> None:
@@ -228,23 +225,18 @@ class _Fleet:
         from search.studies.stored_study import open_stored_study
 
         if done:
-            show_results(open_stored_study(self._options.storage, self._name))
+            show_results(open_stored_study(self.options.storage, self.name))
         if done < trials:
             self._say(f"{done} of {trials} trials are done, and no worker is left")
-        self._say(f"browse:  {next_command('dashboard', self._address)}")
+        self._say(f"browse:  {next_command('dashboard', self.address)}")
 
     def _say(self, line: str) -> None:
-        if not self._options.quiet:
+        if not self.options.quiet:
             print(line, file=sys.stderr)
 
 
 def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
-    """What one worker asks of Ray, and how many of them there is room for.
-
-    Args:
-        options: What the run was asked for.
-        nodes: The cluster's nodes, from `ray.nodes()`.
-    """
+    """What one worker asks of Ray, and how many of them there is room for."""
     cpus = float(options.threads or 1)
     resources = [node["Resources"] for node in nodes]
     if options.device == "cpu" or not any(have.get("GPU") for have in resources):
@@ -258,11 +250,7 @@ def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[s
 
 
 def _connected(options: RunOptions) -> Any:
-    """Ray's module, connected to the cluster.
-
-    Raises:
-        SpecError: It is not installed, or there is no such cluster.
-    """
+    """Ray's module, connected to the cluster."""
     # Read by Ray when it is loaded: no statistics to its makers, and no actor without the cards
     # that are there for workers without one.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -315,14 +303,14 @@ def _end(ray: Any, prefix: str) -> int:
 
 def _named(ray: Any, prefix: str) -> dict[str, Any]:
     """The actors of a study that are there."""
-    found = {}
+    actors = {}
     for name in ray.util.list_named_actors():
         if name.startswith(prefix):
             try:
-                found[name] = ray.get_actor(name)
+                actors[name] = ray.get_actor(name)
             except ValueError:
                 continue  # it left between the list and this
-    return found
+    return actors
 
 
 def _code_of(ray: Any, actor: Any) -> int | None:
@@ -334,10 +322,6 @@ def _code_of(ray: Any, actor: Any) -> int | None:
     except ray.exceptions.RayActorError:
         return 0
     return code
-
-
-def _is_far(address: str | None) -> bool:
-    return (address or "").startswith("ray://")
 
 
 def _in_words(resources: Mapping[str, float]) -> str:

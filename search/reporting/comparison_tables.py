@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
+from search.command_line.words import console_for, new_table
 from search.findings.comparison import (
     Both,
     ComparedArm,
     ComparedCell,
-    ComparedCost,
     ComparedGain,
     StudyComparison,
 )
-from search.findings.verdict_words import with_interval
+from search.findings.verdict_words import points_with_interval
 from search.reporting.terminal import WIDTH
 
 
 def show_comparison(comparison: StudyComparison) -> None:
     """Print two studies side by side."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = console_for(WIDTH)
 
     def say(line: str) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -44,18 +42,22 @@ def show_comparison(comparison: StudyComparison) -> None:
     for letter, best in zip("AB", comparison.best, strict=True):
         known = "confirmed on test splits" if best.confirmed else "not confirmed, validation"
         say(
-            f"{letter} best: {_with_verdict(best.found)} ({known}, {best.found.gain.seeds} seeds),"
-            f" trial {best.trial}: {best.recipe}"
+            f"{letter} best: {_with_verdict(best.gain)} ({known}, {best.gain.seeds} seeds), "
+            f"trial {best.trial}: {best.recipe}"
         )
     if comparison.languages:
         console.print(_languages_table(comparison.languages))
     else:
         say("they have no target task and language in common")
-    console.print(_cost_table(comparison.cost))
+    costs = new_table("Cost", "", "A", "B")
+    first, second = map(asdict, comparison.cost)
+    for name in first:
+        costs.add_row(name.replace("_", " "), f"{first[name]:,.0f}", f"{second[name]:,.0f}")
+    console.print(costs)
 
 
 def _differences_table(differences: Mapping[str, Both[Any]]) -> Table:
-    table = _table("What differs", "field", "A", "B")
+    table = new_table("What differs", "field", "A", "B")
     for name, values in differences.items():
         table.add_row(name, *(escape(_shown(value)) for value in values))
     return table
@@ -69,7 +71,7 @@ def _shown(value: object) -> str:
 
 def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
     columns = ("arm", "study", "recipes", "tuned gain", "seeds", "best recipe's intermediate task")
-    table = _table("Tuned gains by arm, on validation splits", *columns)
+    table = new_table("Tuned gains by arm, on validation splits", *columns)
     for name, both in arms.items():
         for letter, arm in zip("AB", both, strict=True):
             if arm is None:
@@ -84,31 +86,17 @@ def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
 
 def _languages_table(cells: Sequence[ComparedCell]) -> Table:
     columns = ("task", "language", "A examples", "A gain", "B examples", "B gain", "B less A")
-    table = _table("Gains of the best recipes, each over its own tuned baseline", *columns)
+    table = new_table("Gains of the best recipes, each over its own tuned baseline", *columns)
     for cell in cells:
         shown = []
-        for found in cell.gains:
+        for gain in cell.gains:
             # Brackets are markup to rich, where they hold words.
-            shown += [f"{found.gain.examples:,}", escape(_with_verdict(found))]
+            shown += [f"{gain.examples:,}", escape(_with_verdict(gain))]
         table.add_row(cell.task, cell.language, *shown, in_points(cell.difference))
     table.caption = "95 % intervals, each by itself; none is known of the difference"
     return table
 
 
-def _with_verdict(found: ComparedGain) -> str:
-    return f"{with_interval(found.gain)} {found.verdict or ''}".rstrip()
-
-
-def _cost_table(costs: Both[ComparedCost]) -> Table:
-    table = _table("Cost", "", "A", "B")
-    first, second = map(asdict, costs)
-    for name in first:
-        table.add_row(name.replace("_", " "), f"{first[name]:,.0f}", f"{second[name]:,.0f}")
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    for column in columns:
-        table.add_column(column)
-    return table
+def _with_verdict(gain: ComparedGain) -> str:
+    interval = points_with_interval(gain.gain, gain.low, gain.high)
+    return f"{interval} {gain.verdict or ''}".rstrip()

@@ -30,7 +30,7 @@ class Credentials:
     """Who may come in.
 
     Attributes:
-        user: Name.
+        user: Name of the user.
         password: In clear, as HTTP's basic authentication sends it.
     """
 
@@ -43,10 +43,10 @@ class Credentials:
         if scheme.lower() != "basic":
             return False
         try:
-            found = base64.b64decode(coded.strip(), validate=True)
+            decoded = base64.b64decode(coded.strip(), validate=True)
         except ValueError:  # not ASCII, or no base64
             return False
-        return hmac.compare_digest(found, f"{self.user}:{self.password}".encode())
+        return hmac.compare_digest(decoded, f"{self.user}:{self.password}".encode())
 
 
 def read_credentials(text: str) -> Credentials:
@@ -90,9 +90,10 @@ class Guard:
     """A WSGI application that lets some requests through to another.
 
     Attributes:
-        app: The other.
-        credentials: Asked for; None lets in whoever reaches the loopback address.
-        read_only: Refuse whatever is not a read.
+        app: The application that answers the requests let through.
+        credentials: Name and password that visitors must give; None lets in whoever reaches the
+            loopback address.
+        read_only: Whether requests that could change a study are refused.
     """
 
     app: WSGIApplication

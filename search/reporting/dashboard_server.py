@@ -1,27 +1,31 @@
-"""optuna-dashboard on a study: a server behind the guard, and the thread that renews its pages."""
+"""optuna-dashboard on a study: a guarded server, and its note and figures as trials come in."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from socketserver import ThreadingMixIn
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
-from optuna_dashboard import wsgi
+from optuna_dashboard import save_plotly_graph_object, wsgi
 
+from search.findings.confirmation import confirmed_recipes
+from search.findings.landscape import read_landscape
 from search.reporting.dashboard_access import Guard, is_loopback, read_credentials
-from search.reporting.dashboard_pages import Between, renew_pages, write_pages
-from search.studies.stored_study import open_stored_study
+from search.reporting.figures import build_figures
+from search.reporting.terminal import write_note
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 from storage.optuna_internals import study_id_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOOPBACK = "127.0.0.1"
 
@@ -76,7 +80,13 @@ def serve_dashboard(
     # get_storage adds the cache without which every poll reads every trial again.
     app = wsgi(optuna.storages.get_storage(study.storage), artifacts)
     writing, ended = Lock(), Event()
-    guard = Guard(Between(app, writing), credentials, request.read_only)
+
+    def between(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with writing:  # nobody sees half a figure
+            pages: Iterable[bytes] = app(environ, start_response)
+            return pages
+
+    guard = Guard(between, credentials, request.read_only)
     renewal = Thread(target=renew_pages, args=(study, writing, ended))
     with closing(study.storage), _listen(request.host, request.port, guard) as server:
         write_pages(study, writing)
@@ -84,7 +94,7 @@ def serve_dashboard(
         try:
             host = f"[{request.host}]" if ":" in request.host else request.host
             site = f"http://{host}:{server.server_port}"
-            on_ready(f"{site}/dashboard/studies/{study_id_of(study.study)}")
+            on_ready(f"{site}/dashboard/studies/{study_id_of(study.optuna_study)}")
             server.serve_forever()
         except KeyboardInterrupt:
             return
@@ -94,11 +104,7 @@ def serve_dashboard(
 
 
 def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
-    """A server with a thread for each request: an idle connection of one browser blocks nobody.
-
-    Raises:
-        SpecError: The address or port cannot be used.
-    """
+    """A server with a thread for each request: an idle connection of one browser blocks nobody."""
 
     class Quiet(WSGIRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -112,3 +118,48 @@ def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
         return make_server(host, port, app, server_class=Threads, handler_class=Quiet)
     except (OSError, OverflowError) as error:
         raise SpecError("--port", found=f"{port} cannot be used here: {host}: {error}") from error
+
+
+# Seconds between looks for new trials; and, as a share of all time, how much goes into figures.
+LOOK_EVERY, LARGEST_SHARE = 20.0, 0.1
+
+BUTTONS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale"]
+
+
+def write_pages(study: StoredStudy, writing: Lock) -> None:
+    """Write a study's note and figures to where optuna-dashboard has them; holds `writing`."""
+    study = replace(study)  # which forgets what it has read
+    confirmed = confirmed_recipes(study)
+    figures = build_figures(read_landscape(study), confirmed, study.is_pocket)
+    with writing:
+        write_note(study)
+        for name, figure in figures.items():
+            # Its cards are 450 pixels high and half a page wide; dragging zooms all the same.
+            figure.update_layout(height=None, modebar={"remove": BUTTONS})
+            save_plotly_graph_object(study.optuna_study, figure, graph_object_id=name)
+
+
+def renew_pages(
+    study: StoredStudy, writing: Lock, ended: Event, look_every: float = LOOK_EVERY
+) -> None:
+    """Write the pages again as trials and confirmations come in, until `ended` is set.
+
+    Args:
+        study: The study.
+        writing: Lock that is held while something is half written.
+        ended: Event that ends it.
+        look_every: Seconds between looks for new trials, at least.
+    """
+
+    def finished() -> tuple[int, int]:
+        trials = study.optuna_study.get_trials(deepcopy=False)
+        done = sum(trial.state.is_finished() for trial in trials)
+        return done, sum(look.result is not None for look in study.confirmations)
+
+    shown, pause = finished(), look_every
+    while not ended.wait(pause):
+        state, started = finished(), time.monotonic()
+        if state != shown:
+            write_pages(study, writing)
+            shown = state
+        pause = max(look_every, (time.monotonic() - started) / LARGEST_SHARE)

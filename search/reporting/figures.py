@@ -36,14 +36,8 @@ ROW = 34
 def build_figures(
     landscape: Landscape, confirmed: Sequence[RecipeVerdict], pocket: bool
 ) -> dict[str, go.Figure]:
-    """The figures that the study has enough for, by name.
-
-    Args:
-        landscape: Of the study.
-        confirmed: The verdicts on whole recipes of its last confirmation; empty without one.
-        pocket: Whether all of it is about the pocket corpora, and must say so.
-    """
-    figures = {
+    """The figures that the study has enough for, by name."""
+    drawn = {
         "arms": _arms(landscape, confirmed),
         "matrix": _matrix(landscape.matrix),
         "landscape": _surface(landscape),
@@ -51,10 +45,10 @@ def build_figures(
         "pareto": _pareto(landscape.recipes),
         "epochs": _epochs(landscape.curves),
     }
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
     for figure in figures.values():
-        if figure is not None:
-            _finish(figure, pocket)
-    return {name: figure for name, figure in figures.items() if figure is not None}
+        _finish(figure, pocket)
+    return figures
 
 
 def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure | None:
@@ -70,21 +64,22 @@ def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure
         ("search: chosen by these scores", searched, "circle-open", BLACK, -0.13),
         ("confirmed: fresh seeds, test splits", confirmed, "diamond", BLUE, 0.13),
     )
-    for kind, found, symbol, colour, shift in kinds:
-        if not found:
+    for kind, verdicts, symbol, colour, shift in kinds:
+        if not verdicts:
             continue
         figure.add_scatter(
-            y=[trials.index(x.trial) + shift for x in found],
-            x=[x.gain.points for x in found],
-            error_x=_bars([x.gain.high for x in found], [x.gain.points for x in found]),
+            y=[trials.index(x.trial) + shift for x in verdicts],
+            x=[x.gain.points for x in verdicts],
+            error_x=_bars([x.gain.high for x in verdicts], [x.gain.points for x in verdicts]),
             mode="markers",
             name=kind,
             showlegend=True,
             marker={"symbol": symbol, "size": 11, "color": colour},
             line={"color": colour},
-            text=[_name(by_trial, x.trial) for x in found],
+            text=[_name(by_trial, x.trial) for x in verdicts],
             customdata=[
-                [x.gain.seeds, x.gain.examples, str(x.gain.verdict), x.gain.scope] for x in found
+                [x.gain.seeds, x.gain.examples, str(x.gain.verdict), x.gain.scope]
+                for x in verdicts
             ],
             hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
             "<br>%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
@@ -105,7 +100,9 @@ def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure
 
 
 def _name(by_trial: pd.DataFrame, trial: int) -> str:
-    return f"{by_trial.loc[trial, 'arm']}<br>{_short(by_trial.loc[trial, 'intermediate'])}"
+    return (
+        f"{by_trial.loc[trial, 'arm']}<br>{by_trial.loc[trial, 'intermediate'] or NO_INTERMEDIATE}"
+    )
 
 
 def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
@@ -118,24 +115,14 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
         (row.intermediate, (row.task, row.language)): row for row in matrix.itertuples(index=False)
     }
     grid = [[places.get((task, cell)) for cell in cells] for task in tasks]
-    top = float(matrix["paired_gain"].abs().max()) or 1.0
     columns = [[task for task, _ in cells], [language for _, language in cells]]
-    figure = go.Figure(
-        go.Heatmap(
-            x=columns,
-            y=[_short(task) for task in tasks],
-            z=[[x.paired_gain if x else None for x in row] for row in grid],
-            text=[[_cell(x.paired_gain, x.transfer) if x else "" for x in r] for r in grid],
-            texttemplate="%{text}",
-            customdata=[[_cell_in_words(x) if x else "" for x in row] for row in grid],
-            hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>",
-            colorscale=DIVERGING,
-            zmin=-top,
-            zmax=top,
-            xgap=1,
-            ygap=1,
-            showscale=False,  # every cell says its number
-        )
+    figure = _heatmap(
+        x=columns,
+        y=[task or NO_INTERMEDIATE for task in tasks],
+        z=[[x.paired_gain if x else None for x in row] for row in grid],
+        text=[[_cell(x.paired_gain, x.transfer) if x else "" for x in row] for row in grid],
+        customdata=[[_cell_in_words(x) if x else "" for x in row] for row in grid],
+        hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>",
     )
     figure.update_layout(
         title="Paired gain by intermediate task and target<br><sub>* 95 % interval (other "
@@ -146,6 +133,13 @@ def _matrix(matrix: pd.DataFrame) -> go.Figure | None:
         meta={"width": 190 + 42 * len(cells)},
     )
     return figure
+
+
+def _heatmap(*, z: list[list[float | None]], **cells: Any) -> go.Figure:
+    """Gains by their colours, white at 0; every cell says its number, so there is no scale."""
+    top = max(abs(gain) for row in z for gain in row if gain is not None) or 1.0
+    look = {"colorscale": DIVERGING, "zmin": -top, "zmax": top, "xgap": 1, "ygap": 1}
+    return go.Figure(go.Heatmap(z=z, texttemplate="%{text}", showscale=False, **look, **cells))
 
 
 def _cell(gain: float, transfer: str) -> str:
@@ -178,30 +172,19 @@ def _surface(landscape: Landscape) -> go.Figure | None:
             name += f", {_number(int(point[EPOCHS]), 'epoch')}"
         rate = f"{point[RATE]:.3g}" if RATE in point else ""
         rows.setdefault(name, {})[rate] = point
-    found = [[row.get(rate) for rate in rates] for row in rows.values()]
-    top = max(abs(x["mean"]) for row in found for x in row if x) or 1.0
-    figure = go.Figure(
-        go.Heatmap(
-            x=[f"rate {rate}" if rate else "all" for rate in rates],
-            y=list(rows),
-            z=[[x["mean"] if x else None for x in row] for row in found],
-            text=[
-                [f"{in_points(x['mean'])} ± {x['sd']:.1f}" if x else "" for x in row]
-                for row in found
-            ],
-            texttemplate="%{text}",
-            customdata=[
-                [_number(x["recipes"], "recipe") + " tried here" if x else "" for x in row]
-                for row in found
-            ],
-            hovertemplate="%{y}, %{x}: %{text}<br>%{customdata}<extra></extra>",
-            colorscale=DIVERGING,
-            zmin=-top,
-            zmax=top,
-            xgap=1,
-            ygap=1,
-            showscale=False,  # every cell says its number
-        )
+    cells = [[row.get(rate) for rate in rates] for row in rows.values()]
+    figure = _heatmap(
+        x=[f"rate {rate}" if rate else "all" for rate in rates],
+        y=list(rows),
+        z=[[x["mean"] if x else None for x in row] for row in cells],
+        text=[
+            [f"{in_points(x['mean'])} ± {x['sd']:.1f}" if x else "" for x in row] for row in cells
+        ],
+        customdata=[
+            [_number(x["recipes"], "recipe") + " tried here" if x else "" for x in row]
+            for row in cells
+        ],
+        hovertemplate="%{y}, %{x}: %{text}<br>%{customdata}<extra></extra>",
     )
     worth = "" if surface.is_better else "NOT reliable: no better than the mean; "
     figure.update_layout(
@@ -302,7 +285,7 @@ def _epochs(curves: pd.DataFrame) -> go.Figure | None:
             showlegend=arm not in named,
             marker={"symbol": MARKERS[arm], "size": 8},
             line={"color": COLOURS[arm], "width": 1},
-            text=[f"trial {x}, {_short(y)}" for x, y in zip(
+            text=[f"trial {x}, {y or NO_INTERMEDIATE}" for x, y in zip(
                 mine["trial"], mine["intermediate"], strict=True
             )],
             hovertemplate="%{text}: %{y:+.1f}<extra></extra>",
@@ -327,10 +310,6 @@ def _bars(high: Sequence[float | None], middle: Sequence[float]) -> dict[str, An
         for top, gain in zip(high, middle, strict=True)
     ]
     return {"type": "data", "array": half}
-
-
-def _short(task: str) -> str:
-    return task or NO_INTERMEDIATE
 
 
 def _number(count: int, what: str) -> str:

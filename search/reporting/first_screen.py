@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
+from search.command_line.words import in_hours
 from search.findings.arms import trial_counts
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import JudgedGain
@@ -46,32 +47,26 @@ class FirstScreen:
     next: list[tuple[str, str]]
 
 
-def first_screen(results: StoredStudy, landscape: Landscape, cost: StudyCost) -> FirstScreen:
-    """Put a study's results into words.
-
-    Args:
-        results: The study.
-        landscape: The numbers of its search.
-        cost: Training time of its search.
-    """
-    looks = looks_of(results)
+def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> FirstScreen:
+    """Put a study's results into words."""
+    looks = looks_of(study)
     done = finished(looks)
     return FirstScreen(
-        answer=_answer(results, landscape, done),
-        how_sure=_how_sure(results, landscape, done),
-        asked=_asked(results),
+        answer=_answer(study, landscape, done),
+        how_sure=_how_sure(study, landscape, done),
+        asked=_asked(study),
         cost=_cost_in_words(cost, done),
-        next=_next_steps(results, looks),
+        next=_next_steps(study, looks),
     )
 
 
-def _answer(results: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
-    if not results.recipes:
+def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
+    if not study.recipes:
         return "No answer yet: no trial is complete."
     if done:
         return _confirmed_answer(*done[-1])
     judged = {x.trial: x.gain for x in landscape.leaders.recipes}
-    leading = (x for x in standings_of(results).leaders if x.first.number in judged)
+    leading = (x for x in standings_of(study).leaders if x.first.number in judged)
     recipe = next(leading, None)
     if recipe is None:
         return (
@@ -116,13 +111,13 @@ def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
     return answer
 
 
-def _how_sure(results: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:
-    if not results.recipes:
+def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:
+    if not study.recipes:
         return []
     if not done:
-        count = len(results.recipes)
+        count = len(study.recipes)
         lines = [
-            f"Exploratory: the recipes were chosen by the same {results.spec.selection} scores "
+            f"Exploratory: the recipes were chosen by the same {study.spec.selection} scores "
             f"that judge them here. The best of {count} flatters; only a confirmation says by how "
             f"much."
         ]
@@ -132,7 +127,7 @@ def _how_sure(results: StoredStudy, landscape: Landscape, done: Sequence[_Finish
                 f"With the seeds so far, a gain below {smallest:.1f} points would often be "
                 f"missed. {INTERVALS}"
             )
-        return lines + _aggregate_lines(results)
+        return lines + _aggregate_lines(study)
     look, result = done[-1]
     plan, cells = look.plan, result.verdicts.cells
     helps, hurts = (
@@ -155,15 +150,15 @@ def _how_sure(results: StoredStudy, landscape: Landscape, done: Sequence[_Finish
             f"This is look {look.number} at the same test splits: what was chosen after an "
             f"earlier look is less sure than these numbers say."
         )
-    trials = sum(len(recipe.trials) for recipe in results.recipes)
+    trials = sum(len(recipe.trials) for recipe in study.recipes)
     if (newer := trials - plan.trials_of_the_search) > 0:
         lines.append(f"The search has gone on since: {newer} trials are not in this.")
-    return lines + _aggregate_lines(results)
+    return lines + _aggregate_lines(study)
 
 
-def _aggregate_lines(results: StoredStudy) -> list[str]:
-    spec = results.spec
-    note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(results.catalogue)))
+def _aggregate_lines(study: StoredStudy) -> list[str]:
+    spec = study.spec
+    note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(study.catalogue)))
     return [f"{note[0].upper()}{note[1:]}."] if note else []
 
 
@@ -172,45 +167,45 @@ def _smallest_detectable(gains: Iterable[JudgedGain]) -> float | None:
     return min((x.detectable for x in gains if x.detectable is not None), default=None)
 
 
-def _asked(results: StoredStudy) -> str:
-    spec, catalogue = results.spec, results.catalogue
+def _asked(study: StoredStudy) -> str:
+    spec, catalogue = study.spec, study.catalogue
     targets = "; ".join(
         f"{task.name} in {', '.join(spec.target_languages(task))}"
         for task in spec.target_tasks(catalogue)
     )
-    counts = trial_counts(results.study).items()
+    counts = trial_counts(study.optuna_study).items()
     states = ", ".join(f"{n} {'failed' if state == 'fail' else state}" for state, n in counts)
     return (
         f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
-        f"{targets}; {len(results.recipes)} recipes in {states or 'no'} trials; selected on "
+        f"{targets}; {len(study.recipes)} recipes in {states or 'no'} trials; selected on "
         f"{spec.selection}."
     )
 
 
 def _cost_in_words(cost: StudyCost, done: Sequence[_Finished]) -> str:
     words = (
-        f"{_duration(cost.trained.seconds)} of training and scoring, where trials that share "
-        f"nothing would have taken {_duration(cost.asked.seconds)}"
+        f"{in_hours(cost.trained.seconds)} of training and scoring, where trials that share "
+        f"nothing would have taken {in_hours(cost.asked.seconds)}"
     )
     if cost.spent_elsewhere.seconds >= 1:
-        words += f"; {_duration(cost.spent_elsewhere.seconds)} went into trials without a result"
+        words += f"; {in_hours(cost.spent_elsewhere.seconds)} went into trials without a result"
     seconds = sum(result.seconds for _, result in done)
-    return words + (f"; confirming took {_duration(seconds)}." if done else ".")
+    return words + (f"; confirming took {in_hours(seconds)}." if done else ".")
 
 
-def _next_steps(results: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
-    confirm = _command(results, "confirm")
+def _next_steps(study: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
+    confirm = _command(study, "confirm")
     if looks and looks[-1].result is None:
         return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
     if looks:
-        return _after_confirmation(*finished(looks)[-1], results)
-    if running := results.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        return _after_confirmation(*finished(looks)[-1], study)
+    if running := study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait = f"Running trials: {len(running)}. Report again when they have ended."
-        return [(wait, _command(results, "report"))]
-    trials = max(2 * len(results.study.get_trials(deepcopy=False)), results.spec.trials)
-    more = _command(results, "run", "--trials", str(trials))
-    tried = {recipe.arm for recipe in results.recipes}
-    if missing := [arm for arm in results.spec.arms if arm not in tried]:
+        return [(wait, _command(study, "report"))]
+    trials = max(2 * len(study.optuna_study.get_trials(deepcopy=False)), study.spec.trials)
+    more = _command(study, "run", "--trials", str(trials))
+    tried = {recipe.arm for recipe in study.recipes}
+    if missing := [arm for arm in study.spec.arms if arm not in tried]:
         return [(f"Go on searching: {', '.join(missing)} has no recipe yet.", more)]
     return [
         ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
@@ -219,7 +214,7 @@ def _next_steps(results: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, 
 
 
 def _after_confirmation(
-    look: Look, result: ConfirmationResult, results: StoredStudy
+    look: Look, result: ConfirmationResult, study: StoredStudy
 ) -> list[tuple[str, str]]:
     gains = [x.gain for x in result.verdicts.recipes]
     if any(gain.verdict is Verdict.HELPS for gain in gains):
@@ -227,12 +222,12 @@ def _after_confirmation(
             "Nothing is left to decide: another look at the same test splits (--again) would make "
             "these verdicts weaker. This writes the model to use"
         )
-        return _exports(results, decided)
+        return _exports(study, decided)
     direct = (
         "As long as nothing helps reliably, the model to use is the tuned baseline, trained "
         "directly. This writes it"
     )
-    steps = _exports(results, direct)
+    steps = _exports(study, direct)
     smallest = _smallest_detectable(x for x in gains if x.verdict is Verdict.UNDECIDED)
     if smallest is not None:
         seeds = len(look.plan.seeds)
@@ -241,33 +236,25 @@ def _after_confirmation(
             f"would often be missed. More would see smaller ones, on test splits that have been "
             f"looked at, which every later report will say:"
         )
-        steps.append((again, _command(results, "confirm", "--again", "--seeds", str(2 * seeds))))
+        steps.append((again, _command(study, "confirm", "--again", "--seeds", str(2 * seeds))))
     return steps
 
 
-def _exports(results: StoredStudy, words: str) -> list[tuple[str, str]]:
+def _exports(study: StoredStudy, words: str) -> list[tuple[str, str]]:
     """The command that writes the model to use; of several targets each has its own."""
-    targets = results.spec.target.tasks
+    targets = study.spec.target.tasks
     if len(targets) == 1:
-        return [(f"{words}:", _command(results, "export", "--to", f"{results.name}-model"))]
+        return [(f"{words}:", _command(study, "export", "--to", f"{study.name}-model"))]
     said = [f"{words} for {targets[0]}:", *(f"For {task}:" for task in targets[1:])]
-    places = [("--task", task, "--to", f"{results.name}-{task}-model") for task in targets]
-    commands = [_command(results, "export", *place) for place in places]
+    places = [("--task", task, "--to", f"{study.name}-{task}-model") for task in targets]
+    commands = [_command(study, "export", *place) for place in places]
     return list(zip(said, commands, strict=True))
 
 
-def _command(results: StoredStudy, command: str, *more: str) -> str:
+def _command(study: StoredStudy, command: str, *more: str) -> str:
     """The command as it is pasted; an older version of a study is named with its number."""
-    address = results.address
-    if command != "run" and newest_version(address.name, results.storage) != results.name:
-        name, version = version_of(results.name)
+    address = study.address
+    if command != "run" and newest_version(address.name, study.storage) != study.name:
+        name, version = version_of(study.name)
         address = replace(address, name=f"{name}@{version}")
     return next_command(command, address, *more)
-
-
-def _duration(seconds: float) -> str:
-    """As in `3 h 20 min`, `12 min` or `40 s`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -31,10 +31,7 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
         lines += [f"> {POCKET}", ""]
     lines += [f"**{_md(screen.answer)}**", ""]
     lines += [f"- How sure: {_md(line)}" for line in screen.how_sure]
-    lines += [
-        f"- What was asked: {_md(screen.asked)}",
-        f"- What it cost: {_md(screen.cost)}",
-    ]
+    lines += [f"- What was asked: {_md(screen.asked)}", f"- What it cost: {_md(screen.cost)}"]
     for words, command in screen.next:
         lines += [f"- What to do next: {_md(words)}", ""]
         lines += ["  ```sh", f"  {command}", "  ```", ""] if command else []
@@ -66,7 +63,7 @@ def as_json(report: ReportContent) -> dict[str, Any]:
             {
                 "arm": arm.arm,
                 "recipes": arm.recipes,
-                "trial": arm.best.trial if arm.best else None,
+                "trial": arm.best.first.number if arm.best else None,
                 "intermediate": arm.best.task if arm.best else None,
                 "tuned_gain": arm.tuned_gain,
                 "mean_paired_gain": arm.mean_paired_gain,

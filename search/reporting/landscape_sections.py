@@ -1,16 +1,47 @@
-"""The sections of a report that say what the landscape of the search looks like."""
+"""Sections of a report, and those of them that say what the landscape of the search looks like."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from objectives.gains.transfer_gain import in_points
 from search.findings.choice_effects import FEWEST_FOR_FOREST, FEWEST_FOR_IMPORTANCE
 from search.findings.landscape import Landscape
+from search.findings.trial_tables import EPOCHS
+from search.findings.verdict_words import points_with_interval
 from search.reporting.figures import SHOWN_CURVES
-from search.reporting.section import Section, gain_with_interval
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report below the first screen.
+
+    Attributes:
+        name: Name of the section, and of its figure where it has one.
+        title: Heading of the section.
+        lines: Sentences above the table.
+        columns: Heads of the table.
+        rows: Cells of the table, row by row.
+    """
+
+    name: str
+    title: str
+    lines: list[str]
+    columns: Sequence[str] = ()
+    rows: list[list[str]] = field(default_factory=list)
+
+    def is_text(self, place: int) -> bool:
+        """Whether a column holds words, not numbers."""
+        return not all(row[place][:1] in "+-0123456789" for row in self.rows)
+
+
+def row(*cells: object) -> list[str]:
+    """A row of a section's table."""
+    return [str(cell) for cell in cells]
 
 
 def landscape_sections(landscape: Landscape) -> list[Section]:
@@ -51,7 +82,7 @@ def _matrix_section(landscape: Landscape) -> Section:
             "Negative transfer: "
             + "; ".join(
                 f"{x.intermediate} to {x.task} {x.language} "
-                f"{gain_with_interval(x.paired_gain, x.low, x.high)}"
+                f"{points_with_interval(x.paired_gain, x.low, x.high)}"
                 for x in worst.itertuples()
             )
             + ("; ..." if len(harmful) > len(worst) else ".")
@@ -62,16 +93,9 @@ def _matrix_section(landscape: Landscape) -> Section:
         lines,
         ("intermediate", "target task", "language", "paired gain", "recipes", "seeds", "transfer"),
         [
-            [
-                x.intermediate,
-                x.task,
-                x.language,
-                gain_with_interval(x.paired_gain, x.low, x.high),
-                str(x.recipes),
-                str(x.seeds),
-                x.transfer,
-            ]
+            row(x.intermediate, x.task, x.language, gain, x.recipes, x.seeds, x.transfer)
             for x in matrix.itertuples()
+            for gain in [points_with_interval(x.paired_gain, x.low, x.high)]
         ],
     )
 
@@ -80,24 +104,19 @@ def _additive_section(landscape: Landscape) -> Section:
     additive = landscape.additive
     if additive is None:
         return Section("additive", "Task plus language", [])
-    tasks = additive.tasks.sort_values("coefficient", ascending=False)
-    rows = [
-        [
-            "intermediate task",
-            x.intermediate,
-            gain_with_interval(x.coefficient, x.low, x.high),
-            str(x.recipes),
-        ]
-        for x in tasks.itertuples()
+    named = [
+        ("intermediate task", x.intermediate, x.recipes, x)
+        for x in additive.tasks.sort_values("coefficient", ascending=False).itertuples()
     ]
-    rows += [
-        [
-            "target",
-            f"{x.task} {x.language}",
-            gain_with_interval(x.coefficient, x.low, x.high),
-            str(additive.recipes),
-        ]
+    named += [
+        ("target", f"{x.task} {x.language}", additive.recipes, x)
         for x in additive.cells.itertuples()
+    ]
+    share = additive.explained_adjusted
+    adjusted = "unknown" if math.isnan(share) else f"{share:.0%}"
+    rows = [
+        row(kind, name, points_with_interval(x.coefficient, x.low, x.high), recipes)
+        for kind, name, recipes, x in named
     ]
     return Section(
         "additive",
@@ -105,9 +124,9 @@ def _additive_section(landscape: Landscape) -> Section:
         [
             f"Were the paired gain a(intermediate task) + b(target), that would explain "
             f"{additive.explained:.0%} of its variance over {additive.recipes} recipes and all "
-            f"targets (adjusted for the number of coefficients: "
-            f"{_percent(additive.explained_adjusted)}), and {additive.explained_of_means:.0%} of "
-            f"the matrix. The rest is the match of task and target, other choices, and noise.",
+            f"targets (adjusted for the number of coefficients: {adjusted}), and "
+            f"{additive.explained_of_means:.0%} of the matrix. The rest is the match of task and "
+            f"target, other choices, and noise.",
             "Points; a target's are beside the mean. 95 %: other recipes.",
         ],
         ("of", "name", "coefficient", "recipes"),
@@ -118,24 +137,22 @@ def _additive_section(landscape: Landscape) -> Section:
 def _surface_section(landscape: Landscape) -> Section:
     surface = landscape.surface
     if surface is None:
-        found = len(landscape.recipes)
-        line = f"A forest takes {FEWEST_FOR_FOREST} recipes, found {found}."
-        return Section("landscape", "The gain over all choices", [line] if found else [])
+        count = len(landscape.recipes)
+        line = f"A forest takes {FEWEST_FOR_FOREST} recipes, found {count}."
+        return Section("landscape", "The gain over all choices", [line] if count else [])
     verdict = (
         "It is better than the mean beyond chance"
         if surface.is_better
         else "It is NO better than predicting the mean, so do not read the map"
     )
+    choices = surface.grid.columns[1:-3]
     rows = [
-        [
+        row(
             x["arm"],
-            *(
-                "-" if pd.isna(x[name]) else f"{x[name]:.3g}"
-                for name in surface.grid.columns[1:-3]
-            ),
+            *("-" if pd.isna(x[name]) else f"{x[name]:.3g}" for name in choices),
             f"{in_points(x['mean'])} ± {x['sd']:.1f}",
-            str(x["recipes"]),
-        ]
+            x["recipes"],
+        )
         for x in surface.grid.to_dict("records")
     ]
     return Section(
@@ -147,16 +164,16 @@ def _surface_section(landscape: Landscape) -> Section:
             f"{verdict}. Gains over the reference baseline; ± is the standard deviation between "
             f"trees."
         ],
-        ("arm", *surface.grid.columns[1:-3], "predicted gain", "recipes tried"),
+        ("arm", *choices, "predicted gain", "recipes tried"),
         rows,
     )
 
 
 def _importance_section(landscape: Landscape) -> Section:
-    importance, found = landscape.importance, len(landscape.recipes)
+    importance, count = landscape.importance, len(landscape.recipes)
     if not len(importance):
-        line = f"PED-ANOVA takes {FEWEST_FOR_IMPORTANCE} recipes, found {found}."
-        return Section("importance", "Importance of each choice", [line] if found else [])
+        line = f"PED-ANOVA takes {FEWEST_FOR_IMPORTANCE} recipes, found {count}."
+        return Section("importance", "Importance of each choice", [line] if count else [])
     above = importance[importance["importance"] > importance["chance"]]["choice"]
     return Section(
         "importance",
@@ -167,7 +184,7 @@ def _importance_section(landscape: Landscape) -> Section:
         ],
         ("choice", "importance", "95 % of chance", "recipes"),
         [
-            [x.choice, f"{x.importance:.4f}", f"{x.chance:.4f}", str(x.recipes)]
+            row(x.choice, f"{x.importance:.4f}", f"{x.chance:.4f}", x.recipes)
             for x in importance.itertuples()
         ],
     )
@@ -188,15 +205,9 @@ def _pareto_section(landscape: Landscape) -> Section:
         ],
         ("trial", "arm", "task", "gain", "seeds", "seconds"),
         [
-            [
-                str(x.trial),
-                x.arm,
-                x.intermediate or "-",
-                gain_with_interval(x.gain, x.low, x.high),
-                str(x.seeds),
-                f"{x.seconds:.1f}",
-            ]
+            row(x.trial, x.arm, x.intermediate or "-", gain, x.seeds, f"{x.seconds:.1f}")
             for x in front.itertuples()
+            for gain in [points_with_interval(x.gain, x.low, x.high)]
         ],
     )
 
@@ -213,18 +224,8 @@ def _epochs_section(landscape: Landscape) -> Section:
         ["Recipes alike but for the epochs of the intermediate stage. 95 %: other seeds."],
         ("arm", "task", "epochs", "gain", "seeds", "trial"),
         [
-            [
-                str(x["arm"]),
-                str(x["intermediate"]),
-                str(x["intermediate.epochs"]),
-                gain_with_interval(x["gain"], x["low"], x["high"]),
-                str(x["seeds"]),
-                str(x["trial"]),
-            ]
+            row(x["arm"], x["intermediate"], x[EPOCHS], gain, x["seeds"], x["trial"])
             for x in shown.to_dict("records")
+            for gain in [points_with_interval(x["gain"], x["low"], x["high"])]
         ],
     )
-
-
-def _percent(share: float) -> str:
-    return "unknown" if math.isnan(share) else f"{share:.0%}"

@@ -51,24 +51,16 @@ class WrittenReport:
     """Where a report lies.
 
     Attributes:
-        folder: Folder of its files.
+        page: File of the page, in the report's folder.
         note: What it is without, and why; empty where nothing is missing.
     """
 
-    folder: Path
+    page: Path
     note: str
-
-    @property
-    def page(self) -> Path:
-        """File of the page."""
-        return self.folder / "index.html"
 
 
 def write_report(request: ReportRequest) -> WrittenReport:
     """Write all files of a study's report.
-
-    Args:
-        request: Which study, and where to.
 
     Raises:
         UnknownNameError: The storage has no such study.
@@ -100,7 +92,8 @@ def write_report(request: ReportRequest) -> WrittenReport:
     except OSError as error:
         raise SpecError("--to", found=f"{folder} cannot be written: {error}") from error
     missing = request.png is None and not drawn
-    return WrittenReport(folder, f"{NO_BROWSER}; report.md is without figures" if missing else "")
+    note = f"{NO_BROWSER}; report.md is without figures" if missing else ""
+    return WrittenReport(folder / "index.html", note)
 
 
 def _draw(figures: Mapping[str, go.Figure], folder: Path) -> bool:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import ClaimVerdict, check_claims
-from search.findings.confirmation import finished, looks_of
+from search.findings.confirmation import confirmed_recipes
 from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
 from search.findings.selection import standings_of
 from search.findings.stage_costs import StudyCost, study_cost
 from search.reporting.first_screen import FirstScreen, first_screen
-from search.reporting.section import Section
+from search.reporting.landscape_sections import Section
 from search.reporting.study_sections import report_sections
 from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
@@ -60,44 +60,43 @@ class ReportContent:
         return f"{self.study}{' (pocket corpora)' if self.is_pocket else ''}: {self.question}"
 
 
-def report_content(results: StoredStudy) -> ReportContent:
+def report_content(study: StoredStudy) -> ReportContent:
     """Read a study and put its results into words."""
-    spec, standings = results.spec, standings_of(results)
-    landscape = read_landscape(results)
+    spec, standings = study.spec, standings_of(study)
+    landscape = read_landscape(study)
     arms = summarize_arms(standings, spec.arms)
-    cost = study_cost(results.ledger, results.name)
-    claims = check_claims(spec, results.recipes, standings.judged_on)
-    done = finished(looks_of(results))
-    provenance = _provenance(results)
+    cost = study_cost(study.ledger, study.name)
+    claims = check_claims(spec, study.recipes, standings.judged_on)
+    provenance = _provenance(study)
     return ReportContent(
-        study=results.name,
+        study=study.name,
         question=spec.question,
-        is_pocket=results.is_pocket,
-        first_screen=first_screen(results, landscape, cost),
-        sections=report_sections(results, landscape, arms, claims, provenance),
+        is_pocket=study.is_pocket,
+        first_screen=first_screen(study, landscape, cost),
+        sections=report_sections(study, landscape, arms, claims, provenance),
         landscape=landscape,
         arms=arms,
-        confirmed=done[-1][1].verdicts.recipes if done else (),
-        confirmations=results.confirmations,
+        confirmed=confirmed_recipes(study),
+        confirmations=study.confirmations,
         claims=claims,
         cost=cost,
-        states=trial_counts(results.study),
+        states=trial_counts(study.optuna_study),
         provenance=provenance,
     )
 
 
-def _provenance(results: StoredStudy) -> dict[str, str]:
-    about, definition = results.study.user_attrs, results.definition
+def _provenance(study: StoredStudy) -> dict[str, str]:
+    about, definition = study.optuna_study.user_attrs, study.definition
     kept = ("data", "data_revisions", "backbone", "transfer_search_version", "optuna_version")
-    stages = results.trained_stages.values()
+    stages = study.trained_stages.values()
     versions = {f"{n} {v}" for stage in stages for n, v in stage.versions.items()}
     facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
     return facts | {
         "precision": definition.precision,
-        "seeds of a trial": str(results.spec.seeds),
+        "seeds of a trial": str(study.spec.seeds),
         "devices": ", ".join(sorted({stage.device for stage in stages})),
         "versions": ", ".join(sorted(versions)),
         "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in definition.backbones.items()),
-        "storage": results.shown_url,
+        "storage": study.shown_url,
         "study file": json.dumps(definition.spec),
     }

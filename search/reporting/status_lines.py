@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.words import in_hours
-from search.findings.study_status import StageStatus, StudyStatus, WorkerStatus
+from search.findings.study_status import StudyStatus
+from storage.workers import LiveWorker
 
 
 def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
-    """A status as lines for a person.
-
-    Args:
-        status: Of the study.
-        address: How commands reach the study.
-    """
+    """A status as lines for a person."""
     trials = status.trials
     left = f"{trials.left} to come" if trials.left or trials.running else "done"
     if status.seconds_left is not None:
@@ -27,7 +23,12 @@ def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
     ]
     if not status.workers:
         lines.append(f"no worker is there; start one with {next_command('run', address)}")
-    lines += map(_stage_line, status.stages)
+    for key, holder in status.stages.items():
+        machine, pid = _machine_and_pid(holder.owner)
+        lines.append(
+            f"stage {key[:12]} is trained by {pid} on {machine}, {holder.done} of {holder.total} "
+            f"updates, its lease holds {holder.seconds_left:.0f} s more"
+        )
     if status.failures:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(status.failures.items()))
         lines.append(f"attempts without a value: {kinds}; retries: {status.retries}")
@@ -44,7 +45,7 @@ def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
     return lines
 
 
-def _worker_line(worker: WorkerStatus) -> str:
+def _worker_line(worker: LiveWorker) -> str:
     machine, pid = _machine_and_pid(worker.worker)
     activity = worker.activity
     at = activity.doing
@@ -53,18 +54,9 @@ def _worker_line(worker: WorkerStatus) -> str:
         if activity.total:
             at += f", {activity.done} of {activity.total}"
     seen = f"seen {worker.silent_seconds:.0f} s ago"
-    if worker.silent:
+    if worker.is_silent:
         seen = f"silent for {in_hours(worker.silent_seconds)}: dead or cut off"
     return f"worker {pid} on {machine}, {worker.device}: {at} ({seen})"
-
-
-def _stage_line(stage: StageStatus) -> str:
-    machine, pid = _machine_and_pid(stage.holder.owner)
-    return (
-        f"stage {stage.stage_key[:12]} is trained by {pid} on {machine}, "
-        f"{stage.holder.done} of {stage.holder.total} updates, its lease holds "
-        f"{stage.holder.seconds_left:.0f} s more"
-    )
 
 
 def _machine_and_pid(identity: str) -> tuple[str, str]:

@@ -12,9 +12,9 @@ from search.findings.claims import ClaimVerdict, claim_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
 from search.findings.selection import standings_of
-from search.findings.verdict_words import MARKS, with_interval
-from search.reporting.landscape_sections import landscape_sections
-from search.reporting.section import Section, gain_with_interval
+from search.findings.trial_tables import choices
+from search.findings.verdict_words import cell_rows, points_with_interval, with_interval
+from search.reporting.landscape_sections import Section, landscape_sections, row
 from search.studies.stored_study import StoredStudy
 from spaces.studies import NO_INTERMEDIATE
 
@@ -22,21 +22,25 @@ SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 
 
 def report_sections(
-    results: StoredStudy,
+    study: StoredStudy,
     landscape: Landscape,
     arms: Sequence[ArmSummary],
     claims: Sequence[ClaimVerdict],
     provenance: Mapping[str, str],
 ) -> list[Section]:
     """Those that have anything to say, in the order of the report, provenance last."""
-    done = finished(looks_of(results))
+    done = finished(looks_of(study))
     sections = [
-        _arms_section(results, landscape, arms),
+        _arms_section(study, landscape, arms),
         *_confirmed_section(done),
         *landscape_sections(landscape),
-        _recipes_section(results, landscape),
-        _claims_section(claims),
-        _notes_section(results),
+        _recipes_section(study, landscape),
+        Section(
+            "claims",
+            "Claims of papers, held against the trials",
+            [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)],
+        ),
+        _notes_section(study),
         _troubles_section(landscape),
         Section(
             "provenance",
@@ -49,10 +53,8 @@ def report_sections(
     return [section for section in sections if section.lines or section.rows]
 
 
-def _arms_section(
-    results: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]
-) -> Section:
-    standings = standings_of(results)
+def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]) -> Section:
+    standings = standings_of(study)
     tuned, languages = standings.baseline, standings.judged_on
     if tuned is None:
         return Section("arms", "Arms", [])
@@ -62,19 +64,17 @@ def _arms_section(
         if arm.best is None:
             rows.append([arm.arm, "-", "0", *[""] * 6])
             continue
-        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.trial)
+        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.first.number)
         rows.append(
-            [
-                arm.arm,
-                arm.best.task or "-",
-                str(arm.recipes),
+            row(
+                *(arm.arm, arm.best.task or "-", arm.recipes),
                 f"{100 * arm.best.gain.overall_score(languages):.1f}",
                 "0 by definition" if none else with_interval(gain) if gain else "no common seed",
-                "" if none or gain is None else str(gain.verdict),
-                str(arm.best.gain.seeds),
+                "" if none or gain is None else gain.verdict,
+                arm.best.gain.seeds,
                 "" if none else in_points(arm.best.gain.overall_paired_gain(languages)),
-                str(arm.best.trial),
-            ]
+                arm.best.first.number,
+            )
         )
     columns = ("arm", "task", "recipes", "score", "gain over tuned baseline", "by search alone")
     return Section(
@@ -97,13 +97,9 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
         return []
     look, result = done[-1]
     names = look.plan.names
-    cells = {(x.task, x.language, x.trial): x.gain for x in result.verdicts.cells}
-    rows = []
-    for task, language in dict.fromkeys((task, language) for task, language, _ in cells):
-        gains = [cells[task, language, trial] for trial in names]
-        verdicts = [with_interval(gain) + MARKS[gain.verdict] for gain in gains]
-        rows.append([task, language, str(gains[0].examples), *verdicts])
-    detectable = [x.detectable for x in cells.values() if x.detectable is not None]
+    rows = cell_rows(result.verdicts, list(names))
+    gains = [cell.gain for cell in result.verdicts.cells]
+    detectable = [gain.detectable for gain in gains if gain.detectable is not None]
     lines = [
         f"Gains over the tuned baseline on test splits, {len(look.plan.seeds)} fresh seeds. "
         f"The intervals are of 95 %, each by itself; the verdicts are corrected for all of the "
@@ -111,21 +107,20 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
     ]
     if detectable:
         lines.append(
-            f"The smallest gain that would be found in 80 % of such studies: "
-            f"{min(detectable):.1f} to {max(detectable):.1f} points."
+            f"Minimum detectable effects at 80 % power: {min(detectable):.1f} to "
+            f"{max(detectable):.1f} points."
         )
     columns = ("target task", "language", "examples", *names.values())
     return [Section("confirmed", "Confirmed, by language", lines, columns, rows)]
 
 
-def _recipes_section(results: StoredStudy, landscape: Landscape) -> Section:
+def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:
     recipes = landscape.recipes
     if not len(recipes):
         return Section("recipes", "Best recipes", [])
-    known = {"trial", "trials", "seeds", "gain", "low", "high", "paired_gain", "score", "seconds"}
-    names = [x for x in recipes if x not in known | {"is_on_front", "arm", "intermediate"}]
+    names = [x for x in choices(recipes) if x not in {"arm", "intermediate"}]
     shown = recipes.nlargest(SHOWN_RECIPES, "gain")
-    standings = standings_of(results)
+    standings = standings_of(study)
     selected = ", ".join(sorted(standings.selected_on))
     note = f" Gains and scores are on {selected}, which recipes are selected on."
     if standings.selected_on == standings.judged_on:
@@ -139,32 +134,23 @@ def _recipes_section(results: StoredStudy, landscape: Landscape) -> Section:
         ],
         ("trial", "arm", "task", "gain", "seeds", "paired gain", "score", *names),
         [
-            [
-                str(x["trial"]),
-                x["arm"],
-                x["intermediate"] or "-",
-                gain_with_interval(x["gain"], x["low"], x["high"]),
-                str(x["seeds"]),
-                in_points(x["paired_gain"]),
-                f"{100 * x['score']:.1f}",
-                *("-" if pd.isna(x[name]) else str(x[name]) for name in names),
-            ]
+            row(
+                *(x["trial"], x["arm"], x["intermediate"] or "-"),
+                points_with_interval(x["gain"], x["low"], x["high"]),
+                *(x["seeds"], in_points(x["paired_gain"]), f"{100 * x['score']:.1f}"),
+                *("-" if pd.isna(x[name]) else x[name] for name in names),
+            )
             for x in shown.to_dict("records")
         ],
     )
 
 
-def _claims_section(claims: Sequence[ClaimVerdict]) -> Section:
-    lines = [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)]
-    return Section("claims", "Claims of papers, held against the trials", lines)
-
-
-def _notes_section(results: StoredStudy) -> Section:
-    about = results.study.user_attrs
+def _notes_section(study: StoredStudy) -> Section:
+    about = study.optuna_study.user_attrs
     notes = [x for name in ("unlike_arms", "overlap") for x in about.get(name, "").splitlines()]
     rest = len(notes) - SHOWN_NOTES
     more = [f"{rest} more are in the study's attributes in Optuna."] if rest > 0 else []
-    return Section("notes", "Mind", [*notes[:SHOWN_NOTES], *more])
+    return Section("notes", "Notes", [*notes[:SHOWN_NOTES], *more])
 
 
 def _troubles_section(landscape: Landscape) -> Section:
@@ -179,7 +165,7 @@ def _troubles_section(landscape: Landscape) -> Section:
         [f"{rest} more are in trials.csv."] if rest > 0 else [],
         ("trial", "state", "reason", "arm", "task"),
         [
-            [str(x.trial), x.state, x.reason, x.arm, x.intermediate]
+            row(x.trial, x.state, x.reason, x.arm, x.intermediate)
             for x in troubled.head(SHOWN_TROUBLES).itertuples()
         ],
     )

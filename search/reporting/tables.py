@@ -7,26 +7,18 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 
 from objectives.gains.transfer_gain import by_task, in_points
+from search.command_line.words import new_table
 from search.findings.arms import ArmSummary
 from search.findings.judging import Verdicts
-from search.findings.stage_costs import EVALUATION, Cost, StudyCost
-from search.findings.verdict_words import MARKS, with_interval
+from search.findings.stage_costs import EVALUATION, StudyCost
+from search.findings.verdict_words import cell_rows
 from spaces.studies import NO_INTERMEDIATE
 
 
 def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title: str) -> Table:
-    """The arms: gains in percentage points, scores in percent.
-
-    Args:
-        summaries: Of the arms.
-        languages: Languages that are judged, over which scores and gains are means.
-        title: Of the table.
-    """
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("arm")
-    for header in ("recipes", "best score", "tuned gain", "seeds", "paired gain", "mean paired"):
-        table.add_column(header, justify="right")
-    table.add_column("intermediate task")
+    """The arms: gains in percentage points, scores in percent."""
+    numbers = ("recipes", "best score", "tuned gain", "seeds", "paired gain", "mean paired")
+    table = new_table(title, "arm", *numbers, "intermediate task", numbers=numbers)
     for summary in summaries:
         if summary.best is None:
             table.add_row(summary.arm, "0")
@@ -48,10 +40,8 @@ def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title
 def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> Table:
     """The tuned gains of each arm's best recipe by target task, the mean over its languages."""
     shown = [summary for summary in summaries if summary.best]
-    table = Table(title="Tuned gains by target task", title_justify="left")
-    table.add_column("target task")
-    for summary in shown:
-        table.add_column(summary.arm, justify="right")
+    arms = [summary.arm for summary in shown]
+    table = new_table("Tuned gains by target task", "target task", *arms, numbers=arms)
     gains = [by_task(summary.by_language, languages) for summary in shown]
     for task in gains[0] if gains else ():
         table.add_row(task, *(in_points(gain[task]) for gain in gains))
@@ -61,12 +51,10 @@ def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> T
 def languages_table(summaries: Sequence[ArmSummary]) -> Table:
     """The tuned gains of each arm's best recipe by language, and over how many examples."""
     shown = [summary for summary in summaries if summary.best]
-    table = Table(title="Tuned gains by language", title_justify="left")
-    table.add_column("target task")
-    table.add_column("language")
-    table.add_column("examples", justify="right")
-    for summary in shown:
-        table.add_column(summary.arm, justify="right")
+    numbers = ["examples", *(summary.arm for summary in shown)]
+    table = new_table(
+        "Tuned gains by language", "target task", "language", *numbers, numbers=numbers
+    )
     # A gain over seven sentences must not look like one over seven hundred.
     pairs = shown[0].best.gain.pairs if shown and shown[0].best else ()
     sizes = {(pair.score.task, pair.score.language): pair.score.examples for pair in pairs}
@@ -77,45 +65,29 @@ def languages_table(summaries: Sequence[ArmSummary]) -> Table:
 
 
 def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str) -> Table:
-    """Every target task and language: the gain of each recipe, its interval and its verdict.
-
-    Args:
-        verdicts: On the recipes.
-        names: Number of a recipe's first trial -> name for people.
-        title: Of the table.
-    """
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("target task")
-    table.add_column("language")
-    table.add_column("examples", justify="right")
-    for name in names.values():
-        table.add_column(name, justify="right")
-    cells = {(cell.task, cell.language, cell.trial): cell.gain for cell in verdicts.cells}
-    for task, language in dict.fromkeys((task, language) for task, language, _ in cells):
-        gains = [cells[task, language, trial] for trial in names]
-        shown = (with_interval(gain) + MARKS[gain.verdict] for gain in gains)
-        table.add_row(task, language, str(gains[0].examples), *shown)
+    """Every target task and language: the gain of each recipe, its interval and its verdict."""
+    numbers = ["examples", *names.values()]
+    table = new_table(title, "target task", "language", *numbers, numbers=numbers)
+    for row in cell_rows(verdicts, list(names)):
+        table.add_row(*row)
     table.caption = "95 % intervals, each by itself; a verdict is corrected for all of the table"
     return table
 
 
 def cost_table(cost: StudyCost, title: str) -> Table:
     """What was asked for, saved and trained."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("")
-    for header in ("updates", "seconds", "share"):
-        table.add_column(header, justify="right")
-
-    def add(name: str, part: Cost) -> None:
+    numbers = ("updates", "seconds", "share")
+    table = new_table(title, "", *numbers, numbers=numbers)
+    parts = {
+        "asked for": cost.asked,
+        **{f"saved by {name}": saved for name, saved in cost.saved.items()},
+        "trained": cost.trained,
+    }
+    if cost.spent_elsewhere.seconds:
+        parts["besides, for trials that did not complete"] = cost.spent_elsewhere
+    for name, part in parts.items():
         share = part.seconds / cost.asked.seconds if cost.asked.seconds else 0.0
         updates = f"{part.updates:,}" if name != f"saved by {EVALUATION}" else ""
         table.add_row(name, updates, f"{part.seconds:,.1f}", f"{share:.0%}")
-
-    add("asked for", cost.asked)
-    for name, saved in cost.saved.items():
-        add(f"saved by {name}", saved)
-    add("trained", cost.trained)
-    if cost.spent_elsewhere.seconds:
-        add("besides, for trials that did not complete", cost.spent_elsewhere)
     table.caption = f"{cost.trials} complete trials; {cost.ratio:.1f} times less than asked for"
     return table

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from optuna_dashboard import get_note, save_note
 from rich import box
@@ -14,88 +12,57 @@ from rich.console import Console
 from rich.table import Table
 
 from objectives.gains.transfer_gain import TransferGain, in_points
-from search.command_line.next_commands import StudyAddress, next_command
+from search.command_line.next_commands import next_command
+from search.command_line.words import console_for
 from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import check_claims, claim_lines
 from search.findings.confirmation import Look, finished, looks_of
 from search.findings.selection import Standings, standings_of
-from search.findings.stage_costs import StudyCost, study_cost
+from search.findings.stage_costs import study_cost
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.tables import (
     arms_table,
     cells_table,
-    cost_table,
     languages_table,
     tasks_table,
 )
 from search.studies.stored_study import StoredStudy
-from spaces.studies import StudySpec
-
-if TYPE_CHECKING:  # it trains, and so needs torch; what only shows a study does without
-    from search.findings.confirming import ConfirmedStudy
 
 # Columns of the tables where no terminal says how many there are.
 WIDTH = 110
 
 
-def show_results(results: StoredStudy) -> None:
+def show_results(study: StoredStudy) -> None:
     """Print what a study found, and keep it as the study's note in optuna-dashboard."""
-    shown = _read(results)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    shown = _read(study)
+    console = console_for(WIDTH)
     for table in shown.tables():
         console.print(table)
     _say(console, *shown.lines)
-    save_note(results.study, shown.in_markdown(looks_of(results)))
+    save_note(study.optuna_study, shown.in_markdown())
 
 
-def write_note(results: StoredStudy) -> None:
+def write_note(study: StoredStudy) -> None:
     """Keep what was found up to now as the study's note in optuna-dashboard."""
-    note = _read(results).in_markdown(looks_of(results))
-    if note != get_note(results.study):
-        save_note(results.study, note)
+    note = _read(study).in_markdown()
+    if note != get_note(study.optuna_study):
+        save_note(study.optuna_study, note)
 
 
-def show_confirmation(confirmed: ConfirmedStudy) -> None:
+def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
-    console = Console(width=None if sys.stdout.isatty() else 140)
-    pocket = " (pocket corpora)" if confirmed.is_pocket else ""
-    title = f"{confirmed.name}{pocket}: gains over the tuned baseline on test splits"
-    ((look, result),) = finished([confirmed.look])
+    console = console_for(140)
+    title = f"{study.title}: gains over the tuned baseline on test splits"
+    ((look, result),) = finished([look])
     console.print(cells_table(result.verdicts, look.plan.names, title))
     _say(console, *confirmation_lines(look))
 
 
-def show_cost(name: str, cost: StudyCost) -> None:
-    """Print what a study asked for, trained and saved.
-
-    Args:
-        name: Of the study.
-        cost: Of the study.
-    """
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(cost_table(cost, f"Cost of {name}"))
-
-
 @dataclass(frozen=True)
 class _Shown:
-    """What is shown of a study, on a terminal and in its note.
+    """What is shown of a study, on a terminal and in its note."""
 
-    Attributes:
-        name: Name of the study in its storage.
-        spec: The study.
-        address: How commands reach it.
-        data: Where its corpora come from.
-        counts: Its trials, in words.
-        standings: Of its search.
-        summaries: Of its arms.
-        lines: What the tables leave to say.
-    """
-
-    name: str
-    spec: StudySpec
-    address: StudyAddress
-    data: str
-    counts: str
+    study: StoredStudy
     standings: Standings
     summaries: Sequence[ArmSummary]
     lines: Sequence[str]
@@ -103,24 +70,25 @@ class _Shown:
     @property
     def title(self) -> str:
         """Study and question; figures of the pocket corpora are named so."""
-        where = " (pocket corpora)" if self.data == "pocket corpora" else ""
-        return f"{self.name}{where}: {self.spec.question}"
+        return f"{self.study.title}: {self.study.spec.question}"
 
     def tables(self) -> list[Table]:
         """By arm, by target task where there are several, and by language."""
-        languages = self.standings.judged_on
+        study, languages = self.study, self.standings.judged_on
+        data = "pocket corpora" if study.is_pocket else study.optuna_study.user_attrs["data"]
+        counts = trial_counts(study.optuna_study).items()
         arms = arms_table(self.summaries, languages, self.title)
         arms.caption = (
-            f"{self.data}; {self.counts}. Best recipes by {self.spec.selection}; gains are "
-            f"percentage points: tuned, over the best recipe without an intermediate task; "
-            f"paired, over the same target stage without it. Scores are percent."
+            f"{data}; {', '.join(f'{number} {state}' for state, number in counts)}. Best recipes "
+            f"by {study.spec.selection}; gains are percentage points: tuned, over the best recipe "
+            f"without an intermediate task; paired, over the same target stage without it. Scores "
+            f"are percent."
         )
-        by_task = [tasks_table(self.summaries, languages)]
-        if len(self.spec.target.tasks) < 2:
-            by_task = []
+        several = len(study.spec.target.tasks) > 1
+        by_task = [tasks_table(self.summaries, languages)] if several else []
         return [arms, *by_task, languages_table(self.summaries)]
 
-    def in_markdown(self, looks: Sequence[Look]) -> str:
+    def in_markdown(self) -> str:
         """The note: verdicts first, then tables, then how to go on."""
         text = io.StringIO()
         # Markdown has a row per line, however long.
@@ -130,13 +98,10 @@ class _Shown:
             _say(console, *lines)
 
         write(f"## {self.title}", "")
+        looks = looks_of(self.study)
         for head, *verdicts in map(confirmation_lines, looks):
-            write(
-                f"**{head[0].upper()}{head[1:]}**",
-                "",
-                *(f"- {line.strip()}" for line in verdicts),
-                "",
-            )
+            write(f"**{head[0].upper()}{head[1:]}**", "")
+            write(*(f"- {line.strip()}" for line in verdicts), "")
         if not looks:
             write("**Not confirmed yet.**", "")
         write("**The search**, whose scores also chose what is shown:", "")
@@ -147,32 +112,23 @@ class _Shown:
             write("" if title == self.title else f"### {title}", "")
             console.print(table)
             write("", str(caption or ""), "")
-        commands = (("confirm",), ("report",), ("export", "--to", self.name))
-        words = (next_command(name, self.address, *more) for name, *more in commands)
+        commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
+        words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", "```sh", *words, "```", "")
         write("This note is written anew as trials come in: what is added here does not stay.")
         return text.getvalue()
 
 
-def _read(results: StoredStudy) -> _Shown:
-    study, spec, standings = results.study, results.spec, standings_of(results)
-    counts = (f"{number} {state}" for state, number in trial_counts(study).items())
-    claims = check_claims(spec, results.recipes, standings.judged_on)
-    return _Shown(
-        name=results.name,
-        spec=spec,
-        address=results.address,
-        data="pocket corpora" if results.is_pocket else study.user_attrs["data"],
-        counts=", ".join(counts),
-        standings=standings,
-        summaries=summarize_arms(standings, spec.arms),
-        lines=(
-            *_leader_lines(standings),
-            *study.user_attrs.get("unlike_arms", "").splitlines(),
-            study_cost(results.ledger, results.name).in_words(),
-            *claim_lines(claims),
-        ),
+def _read(study: StoredStudy) -> _Shown:
+    standings = standings_of(study)
+    claims = check_claims(study.spec, study.recipes, standings.judged_on)
+    lines = (
+        *_leader_lines(standings),
+        *study.optuna_study.user_attrs.get("unlike_arms", "").splitlines(),
+        study_cost(study.ledger, study.name).in_words(),
+        *claim_lines(claims),
     )
+    return _Shown(study, standings, summarize_arms(standings, study.spec.arms), lines)
 
 
 def _leader_lines(standings: Standings) -> Iterator[str]:

@@ -40,14 +40,8 @@ class StudyDefinition:
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> StudyDefinition:
         """Read what the ledger keeps (`storage.ledger.Ledger.frozen_study`)."""
-        return cls(
-            kept["spec"],
-            kept["space"],
-            kept["data"]["source"],
-            kept["data"]["corpora"],
-            kept["backbones"],
-            kept["precision"],
-        )
+        others = {name: value for name, value in kept.items() if name != "data"}
+        return cls(**others, **kept["data"])
 
     def as_json(self) -> dict[str, Any]:
         """What the ledger keeps of it."""
@@ -65,20 +59,14 @@ def check_same(
 ) -> None:
     """Check that a run may go on with a study.
 
-    Args:
-        study_name: Name of the study in its storage.
-        kept: Definition that the study was made with.
-        asked: Definition of the run.
-        shown_url: URL of the storage without its password.
-
     Raises:
         StorageError: Data source, space, corpora, encoder or precision differ; says how.
     """
     check_source(study_name, kept, asked.source, shown_url)
-    if found := differences(kept, asked):
+    if changed := differences(kept, asked):
         raise StorageError(
             f"study {study_name!r} in {shown_url} was made otherwise",
-            found="; ".join(found.values()),
+            found="; ".join(changed.values()),
             advice="go on with what it was made from, carry its trials into a larger space with "
             "search.extend, or start another study with --name",
         )
@@ -87,22 +75,24 @@ def check_same(
 def differences(kept: StudyDefinition, asked: StudyDefinition) -> dict[str, str]:
     """Where two definitions of a study differ: place -> both, in words."""
     old, new = kept.as_json(), asked.as_json()
-    found = {
+    changed = {
         place: f"{place}: {_shown(before)} then, {_shown(now)} now"
         for part in old
         for place, before, now in _differences(old[part], new[part], part)
     }
     # What follows from a difference in the study file stands in its space again.
-    if any(place.startswith("spec.") for place in found):
-        found = {place: text for place, text in found.items() if not place.startswith("space.")}
-    return found
+    if any(place.startswith("spec.") for place in changed):
+        changed = {
+            place: text for place, text in changed.items() if not place.startswith("space.")
+        }
+    return changed
 
 
 def check_source(study_name: str, kept: StudyDefinition, source: str, shown_url: str) -> None:
-    """Check that a run has its data from where the study has it.
+    """Check that a run takes its data from the source that the study was made from.
 
     Raises:
-        StorageError: From elsewhere; says from where.
+        StorageError: The run takes them from another source; names both.
     """
     if kept.source != source:
         raise StorageError(

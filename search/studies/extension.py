@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
+from search.command_line.requests import ReopenRequest
 from search.studies.definition import StudyDefinition, differences
 from search.studies.opening import (
     TrainingSite,
@@ -27,7 +28,7 @@ from search.studies.opening import (
     name_metric,
     provenance,
 )
-from search.studies.reopened import ReopenedStudy, ReopenRequest, reopen_study
+from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.study_file import StudyFile
 from search.studies.trial_notes import Failure, TrialNotes
 from search.studies.versions import version_name, version_of
@@ -77,18 +78,13 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     asked = as_asked(file, address.data, address.backbone)
-    request = ReopenRequest(
-        address.name,
-        site.storage,
-        data=address.data,
-        backbone=address.backbone,
-        cache=site.cache,
-        device=site.device,
-        precision=site.precision,
+    reopen = ReopenRequest(
+        *(address.name, site.storage, address.data, address.backbone),
+        *(site.cache, site.device, site.precision),
     )
-    old = reopen_study(request, lambda stage: None)
-    name = old.study.study_name
-    new = build_objective(name, asked, old.storage, site, lambda stage: None)
+    old = reopen_study(reopen, lambda stage: None)
+    name = old.study.name
+    new = build_objective(name, asked, old.study.storage, site, lambda stage: None)
     definition, space = define_study(new)
     address = replace(address, data=asked.data)
     carried = _carried_trials(old, definition, space)
@@ -98,15 +94,11 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
 def _carried_trials(
     old: ReopenedStudy, definition: StudyDefinition, space: SearchSpace
 ) -> list[FrozenTrial]:
-    """The trials of a study as those of the larger space.
-
-    Raises:
-        StorageError: Workers are at the study, nothing is new, or a trial would be another.
-    """
-    study, name = old.study, old.study.study_name
+    """The trials of a study as those of the larger space."""
+    study, name = old.study.optuna_study, old.study.name
     kept = kept_definition(name, old.objective.ledger)
     assert kept is not None, name
-    workers = Workers(old.storage.engine, name).all()
+    workers = Workers(old.study.storage.engine, name).all()
     if alive := [worker for worker in workers if not worker.is_silent]:
         raise StorageError(
             f"study {name!r}",
@@ -142,14 +134,14 @@ def _written(
     address: StudyAddress,
 ) -> Extension:
     """Write the new version, so that nobody takes it for one before it is whole."""
-    storage, ledger, extends = old.storage, old.objective.ledger, old.study.study_name
+    storage, ledger, extends = old.study.storage, old.objective.ledger, old.study.name
     stem, version = version_of(extends)
     name = version_name(stem, version + 1)
     if name in optuna.get_all_study_names(storage):  # an extension that was killed half-way
         optuna.delete_study(study_name=name, storage=storage)
     made = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     ledger.forget_study(name)
-    about = {**old.study.user_attrs, **provenance(new), "extends": extends}
+    about = {**old.study.optuna_study.user_attrs, **provenance(new), "extends": extends}
     for key, value in (about | {"address": json.dumps(address.kept())}).items():
         made.set_user_attr(key, value)
     name_metric(made, definition)
@@ -166,11 +158,7 @@ def _written(
 def _carried(
     trial: FrozenTrial, old: SearchSpace, new: SearchSpace, changed: Sequence[str]
 ) -> FrozenTrial:
-    """A trial with the parameters that it has in the larger space.
-
-    Raises:
-        StorageError: There is none that is the same recipe.
-    """
+    """A trial with the parameters that it has in the larger space."""
     state, attributes = trial.state, dict(trial.user_attrs)
     if state is TrialState.RUNNING:
         state = TrialState.FAIL

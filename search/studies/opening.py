@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
@@ -75,7 +76,7 @@ class TrainingSite:
         device: auto, cpu, cuda or cuda:N.
         precision: auto (that of the study, where it has begun), float32 or bfloat16.
         cache_limit: Bytes of checkpoints above which the least recently used are removed.
-        lease_seconds: Seconds for which a lease of a stage holds without renewal.
+        lease: Seconds for which a lease of a stage holds without renewal.
     """
 
     storage: str
@@ -83,16 +84,11 @@ class TrainingSite:
     device: str = "auto"
     precision: str = "auto"
     cache_limit: int | None = None
-    lease_seconds: float = LEASE_SECONDS
+    lease: float = LEASE_SECONDS
 
 
 def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
     """A study with the encoder and the data that were asked for.
-
-    Args:
-        file: The study as its file says it.
-        data: Source of the corpora, as `--data` names it.
-        backbone: Encoder to use instead of the file's; None for that one.
 
     Raises:
         TransferSearchError: The data are not there.
@@ -130,7 +126,7 @@ def build_objective(
         CacheError: The cache cannot be used.
     """
     ledger = Ledger(storage.engine, storage.outbox)
-    leases = Leases(storage.engine, site.lease_seconds)
+    leases = Leases(storage.engine, site.lease)
     kept = kept_definition(study_name, ledger)
     precision = kept.precision if kept and site.precision == "auto" else site.precision
     cache = CheckpointCache(
@@ -173,7 +169,7 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     fields = spec.model_dump(mode="json")
     definition = StudyDefinition(
         spec={name: value for name, value in fields.items() if name not in FREE_FIELDS},
-        space={name: _jsonable(x) for name, x in asdict(space).items() if name != "backbones"},
+        space={name: x for name, x in _jsonable(asdict(space)).items() if name != "backbones"},
         source=objective.corpora.source.kind.value,
         corpora=corpora,
         backbones=encoders,
@@ -235,14 +231,6 @@ def open_study(
 ) -> Study:
     """Create the study, or open it to go on.
 
-    Args:
-        study_name: Name of the study in the storage.
-        storage: Storage of the study, from `open_storage`.
-        ledger: Ledger in the same database.
-        definition: What the run would make the study from.
-        about: User attributes for people, kept by the run that creates the study.
-        shown_url: URL of the storage without its password, for messages.
-
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
@@ -278,7 +266,7 @@ def open_study(
 
 
 def name_metric(study: Study, definition: StudyDefinition) -> None:
-    """Let dashboards call a study's value by its name, and pocket figures so."""
+    """Name a study's value for dashboards; the name says where it is of the pocket corpora."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(
@@ -287,7 +275,7 @@ def name_metric(study: Study, definition: StudyDefinition) -> None:
 
 
 def seed_pruner(p_threshold: float) -> BasePruner:
-    """What says after each seed whether a trial is clearly behind the best one.
+    """The pruner that decides after each seed whether a trial is clearly behind the best one.
 
     Both have the gains of the same languages in the same seeds, which are compared by pairs.
 
@@ -301,12 +289,7 @@ def seed_pruner(p_threshold: float) -> BasePruner:
         return WilcoxonPruner(p_threshold=p_threshold)
 
 
-def _jsonable(value: object) -> object:
-    """Tuples as lists, as they come back from the database."""
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_jsonable(item) for item in value]
-    return value
+def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields as they come back from the database, tuples as lists."""
+    plain: dict[str, Any] = json.loads(json.dumps(fields, default=BaseModel.model_dump))
+    return plain

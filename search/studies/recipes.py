@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,7 @@ from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import TrialNotes
 from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate, StudySpec
 from storage.ledger import Ledger
+from storage.tables import PairedScore
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,7 @@ class FinishedRecipe:
     @cached_property
     def gain(self) -> TransferGain:
         """Over all seeds, each counted once."""
-        pairs = {
-            (pair.seed, pair.score.task, pair.score.language): pair
-            for item in self.trials
-            for pair in item.gain.pairs
-        }
-        return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
+        return gain_of_all(self.trials)
 
     def asked_again(self, spec: StudySpec) -> TrialNotes:
         """The task of a trial that repeats it, with seeds that no first trial has."""
@@ -79,19 +76,24 @@ class FinishedRecipe:
         return ", ".join((self.task or NO_INTERMEDIATE, *rest))
 
 
-def finished_trials(study: Study, ledger: Ledger, aggregate: Aggregate) -> list[FinishedTrial]:
-    """The complete trials of a study, in order."""
-    pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
-    return [
-        FinishedTrial(trial, TransferGain(tuple(pairs[trial.number]), aggregate))
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.number in pairs
-    ]
+def place_of(pair: PairedScore) -> tuple[int, str, str]:
+    """Seed, target task and language of a score."""
+    return pair.seed, pair.score.task, pair.score.language
+
+
+def gain_of_all(trials: Sequence[FinishedTrial]) -> TransferGain:
+    """The scores of several trials, each seed counted once."""
+    pairs = {place_of(pair): pair for item in trials for pair in item.gain.pairs}
+    return TransferGain(tuple(pairs.values()), trials[0].gain.aggregate)
 
 
 def finished_recipes(study: Study, ledger: Ledger, aggregate: Aggregate) -> list[FinishedRecipe]:
     """The recipes of a study's complete trials, in the order they were tried first."""
+    pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
     groups: dict[frozenset[tuple[str, object]], list[FinishedTrial]] = {}
-    for item in finished_trials(study, ledger, aggregate):
-        groups.setdefault(frozenset(item.trial.params.items()), []).append(item)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.number in pairs:
+            gain = TransferGain(tuple(pairs[trial.number]), aggregate)
+            same = groups.setdefault(frozenset(trial.params.items()), [])
+            same.append(FinishedTrial(trial, gain))
     return [FinishedRecipe(tuple(group)) for group in groups.values()]

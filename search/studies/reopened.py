@@ -5,43 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import optuna
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.data.sources import SourceKind, choose_source
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
-from search.command_line.next_commands import StudyAddress
+from search.command_line.requests import ReopenRequest
 from search.studies.definition import check_same, check_source
 from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study
-from search.studies.stored_study import open_stored_study
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from storage.patient_storage import SharedStorage
-
-
-@dataclass(frozen=True)
-class ReopenRequest:
-    """Which study to open again for training, and with what.
-
-    Attributes:
-        study: Name of the study in its storage, or path of its file.
-        storage: URL of the storage.
-        data: Where corpora come from, as `--data` says it; auto takes the study's own source.
-        backbone: Where the encoder lies now; None where the study names it.
-        cache: Folder or URL of checkpoints; None for the place beside the storage.
-        device: auto, cpu, cuda or cuda:N.
-        precision: auto (the study's own), float32 or bfloat16.
-    """
-
-    study: str
-    storage: str
-    data: str = "auto"
-    backbone: str | None = None
-    cache: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -49,19 +24,15 @@ class ReopenedStudy:
     """A study as it was made, to be read and not to be gone on with.
 
     Attributes:
-        study: The study in Optuna.
+        study: The study as its storage keeps it.
         objective: What trains the recipes of its trials; has the spec, the catalogue, the corpora
             and the ledger.
         space: The search space that its trials chose from.
-        storage: The storage that it is in.
-        address: How commands reach it.
     """
 
-    study: optuna.Study
+    study: StoredStudy
     objective: TransferObjective
     space: SearchSpace
-    storage: SharedStorage
-    address: StudyAddress
 
     def recipe(self, trial_number: int) -> Recipe:
         """The recipe of a finished trial.
@@ -69,12 +40,12 @@ class ReopenedStudy:
         Raises:
             StorageError: There is none of that number.
         """
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = self.study.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         finished = {trial.number: trial.params for trial in trials}
         if trial_number not in finished:
             known = ", ".join(map(str, finished)) or "none"
             raise StorageError(
-                f"study {self.study.study_name!r}",
+                f"study {self.study.name!r}",
                 expected=f"the number of a complete trial ({known})",
                 found=str(trial_number),
             )
@@ -85,10 +56,6 @@ def reopen_study(
     request: ReopenRequest, on_progress: Callable[[StageProgress], None]
 ) -> ReopenedStudy:
     """Open a study with the data and the encoder that it was made from.
-
-    Args:
-        request: Which study, and with what.
-        on_progress: Called at every update.
 
     Raises:
         UnknownNameError: The storage has no such study.
@@ -105,6 +72,6 @@ def reopen_study(
     asked = AskedStudy(spec, catalogue, source)
     site = TrainingSite(request.storage, request.cache, request.device, request.precision)
     objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
-    found, space = define_study(objective)
-    check_same(stored.name, definition, found, stored.shown_url)
-    return ReopenedStudy(stored.study, objective, space, stored.storage, stored.address)
+    definition_now, space = define_study(objective)
+    check_same(stored.name, definition, definition_now, stored.shown_url)
+    return ReopenedStudy(stored, objective, space)

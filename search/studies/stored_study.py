@@ -31,7 +31,7 @@ class StoredStudy:
     Attributes:
         storage: Storage of the study, from `open_storage`.
         storage_url: URL of the storage, which may hold a password.
-        study: The study in Optuna.
+        optuna_study: The study in Optuna.
         ledger: Ledger in the same database.
         definition: What the study was made from.
         spec: The study as its file said it when it was made.
@@ -40,7 +40,7 @@ class StoredStudy:
 
     storage: SharedStorage
     storage_url: str
-    study: Study
+    optuna_study: Study
     ledger: Ledger
     definition: StudyDefinition
     spec: StudySpec
@@ -49,7 +49,12 @@ class StoredStudy:
     @property
     def name(self) -> str:
         """Name of the study in its storage, with its version from the second on."""
-        return self.study.study_name
+        return self.optuna_study.study_name
+
+    @property
+    def title(self) -> str:
+        """Name of the study, which says where its figures are of the pocket corpora."""
+        return f"{self.name} (pocket corpora)" if self.is_pocket else self.name
 
     @property
     def shown_url(self) -> str:
@@ -60,7 +65,7 @@ class StoredStudy:
     def address(self) -> StudyAddress:
         """How commands reach the study, as its first run was started."""
         name = version_of(self.name)[0]
-        if kept := self.study.user_attrs.get("address"):
+        if kept := self.optuna_study.user_attrs.get("address"):
             return StudyAddress.restored(json.loads(kept), self.storage_url)
         return StudyAddress(name, name, self.storage_url)
 
@@ -77,7 +82,7 @@ class StoredStudy:
     @cached_property
     def recipes(self) -> list[FinishedRecipe]:
         """Recipes with a complete trial, in the order they were tried first."""
-        return finished_recipes(self.study, self.ledger, self.spec.target.aggregate)
+        return finished_recipes(self.optuna_study, self.ledger, self.spec.target.aggregate)
 
     @cached_property
     def stage_runs(self) -> dict[int, list[StageRun]]:

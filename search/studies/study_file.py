@@ -28,10 +28,6 @@ class StudyFile:
 def read_study_file(study: str, overrides: Sequence[str] = ()) -> StudyFile:
     """Read a shipped study, or one from the path of its file.
 
-    Args:
-        study: Name of a shipped study, or path of a .toml file.
-        overrides: Changes to the file, `KEY=VALUE` each.
-
     Raises:
         UnknownNameError: No shipped study has that name, or the study names an unknown task.
         SpecError: The file or an override is wrong.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
@@ -61,12 +60,8 @@ class TrialNotes:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> TrialNotes:
-        """Read them from a trial."""
-        return cls.from_attributes(trial.user_attrs)
-
-    @classmethod
-    def from_attributes(cls, attributes: Mapping[str, Any]) -> TrialNotes:
-        """Read them from user attributes; those of other programs are passed over."""
+        """Read them from a trial; user attributes of other programs are passed over."""
+        attributes = trial.user_attrs
         kept = {name: attributes[name] for name in _SILENT if name in attributes}
         if "failure" in kept:
             kept["failure"] = Failure(kept["failure"])

@@ -19,8 +19,8 @@ from storage.urls import redacted
 
 def version_of(study_name: str) -> tuple[str, int]:
     """A study's name without its version, and the version, from 1."""
-    found = re.fullmatch(r"(.+)@(\d+)", study_name)
-    return (found[1], int(found[2])) if found else (study_name, 1)
+    match = re.fullmatch(r"(.+)@(\d+)", study_name)
+    return (match[1], int(match[2])) if match else (study_name, 1)
 
 
 def version_name(name: str, version: int) -> str:
@@ -55,17 +55,12 @@ def newest_version(name: str, storage: SharedStorage) -> str:
 def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
     """The name in the storage of a study that is there.
 
-    Args:
-        study: Name of the study, or path of the file that it was made from.
-        storage: The storage, from `open_storage`.
-        storage_url: URL of that storage, for the message.
-
     Raises:
         UnknownNameError: The storage has no such study.
     """
     name = file_stem(study)
-    found = newest_version(name, storage)
+    whole_name = newest_version(name, storage)
     names = optuna.get_all_study_names(storage)
-    if found not in names:
+    if whole_name not in names:
         raise unknown_name("Study", name, names, f"in {redacted(storage_url)}")
-    return found
+    return whole_name

@@ -73,11 +73,7 @@ class Pulse:
 
     @contextmanager
     def beating(self, device: str) -> Iterator[None]:
-        """Be seen at work by others.
-
-        Args:
-            device: Name of the device, for people.
-        """
+        """Be listed as a worker of the study that is alive, with the name of its device."""
         account = self._workers.join(self._worker, device, self.budget.trials)
         self._stops = account.stops
         self._learn(account)
@@ -113,7 +109,7 @@ class Pulse:
                 self._slot = None
 
     def note(self, doing: str, done: int = 0, total: int = 0) -> None:
-        """Say what the worker is at; the next beat tells others."""
+        """Note what the worker is doing; the next beat publishes it."""
         slot = None if self._slot is None else self._slot.number
         self._activity = Activity(slot, doing, done, total)
 
@@ -140,8 +136,6 @@ class Pulse:
         """Stop the study for all workers, this one included."""
         self._workers.stop_all(reason)
         self._stop_reason = reason
-
-    # --- the account
 
     def _check_account(self) -> None:
         if awake_seconds() > self._deadline:

@@ -20,9 +20,8 @@ from contextlib import contextmanager
 import torch
 
 from search.command_line.options import STORAGE_VARIABLE
-from search.command_line.run_options import RunOptions
+from search.command_line.run_options import RunOptions, further_worker, worker_words
 from search.command_line.stop_signal import StopSignal
-from search.command_line.worker_options import further_worker, worker_words
 from spaces.errors import SpecError
 
 # Workers that start together wait for each other's first reading of the study.
@@ -34,10 +33,6 @@ _log = logging.getLogger(__name__)
 
 def count_workers(workers: int | None, per_gpu: int | None) -> int:
     """How many workers a run has, itself included.
-
-    Args:
-        workers: Number that was asked for; None where `per_gpu` says it.
-        per_gpu: Number of workers on each CUDA device.
 
     Raises:
         SpecError: Workers per GPU, and no GPU.
@@ -56,12 +51,7 @@ def count_workers(workers: int | None, per_gpu: int | None) -> int:
 
 
 def device_environment(worker: int, device: str) -> dict[str, str]:
-    """What a worker's process finds in its environment: where there are cards, one of them.
-
-    Args:
-        worker: Number of the worker on this machine, from 0.
-        device: Device of the run; a card that it names is every worker's.
-    """
+    """What a worker's process finds in its environment: where there are cards, one of them."""
     cards = torch.cuda.device_count()
     if device == "cpu" or ":" in device or cards == 0:
         return {}

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.heartbeat import TAKEN_OVER, Pulse
-from search.workers.trial_attempts import Attempts, OpenStudy, RunListener, Settled
+from search.workers.trial_attempts import Attempts, OpenStudy, RunListener
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
     BudgetSpent,
@@ -107,7 +107,7 @@ class Worker:
         """Make one attempt at a slot, if there is one to make."""
         try:
             before = self._attempts.settle(slot)
-            if before is Settled.DONE:
+            if before == "done":
                 return
             trial, recipe = self._attempts.begin(slot, before)
             self._attempt(slot, trial, recipe)

@@ -123,7 +123,7 @@ class Proposal:
         return value
 
     def _drawn_with(self, name: str) -> Mapping[str, Any]:
-        """What is drawn so far, after the group of `name`: of no group that nobody asks for."""
+        """The values drawn so far; the group of `name` is drawn when it is first asked for."""
         if name in self._space and name not in self._asked:
             group = {x: self._space[x] for x in self._history.groups[name] if x in self._space}
             self._asked |= group.keys()

@@ -11,11 +11,11 @@ import torch
 from rich.console import Console
 
 from objectives.data.overlap import describe_overlap, study_overlaps
-from objectives.data.sources import DataSource
 from objectives.hardware import usable_cores
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import next_command
+from search.command_line.requests import request_from
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.findings.selection import leaders
@@ -39,9 +39,7 @@ from search.workers.local_processes import count_workers, device_share, fellow_w
 from search.workers.loop import Worker
 from search.workers.progress import RunProgress
 from search.workers.trial_attempts import OpenStudy
-from spaces.catalogue import Catalogue
 from spaces.errors import BudgetSpent, Interrupted
-from spaces.studies import StudySpec
 from spaces.study_checks import unlike_arms
 from storage.opening import open_storage
 from storage.outages import asking
@@ -147,14 +145,7 @@ class _Session:
             pulse.note(f"{stage.position} {stage.task} seed {stage.seed}", stage.done, stage.total)
             progress.on_stage(stage)
 
-        site = TrainingSite(
-            options.storage,
-            options.cache,
-            options.device,
-            options.precision,
-            options.cache_limit,
-            options.lease,
-        )
+        site = request_from(vars(options), TrainingSite)
         objective = build_objective(self._name, self._asked, self._storage, site, on_progress)
         hardware = objective.hardware
         self._console.print(
@@ -203,13 +194,7 @@ class _Session:
 
 
 def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:
-    """The commands to go on with after a run, a line each.
-
-    Args:
-        options: Options of the run.
-        asked: Study of the run.
-        trials: Number of trials that the study has now.
-    """
+    """The commands to go on with after a run, a line each."""
     address = options.study_address(options.name or asked.spec.name, asked.data)
     kept = {
         "--cache-limit": options.cache_limit,
@@ -229,7 +214,12 @@ def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]
 def _noted(asked: AskedStudy) -> dict[str, str]:
     """What a reader of a new study should know of its arms and corpora; the worst is said."""
     unlike = unlike_arms(asked.spec, asked.catalogue)
-    overlap = _overlap_lines(asked.spec, asked.catalogue, asked.source)
+    overlaps = study_overlaps(asked.spec, asked.catalogue, asked.source)
+    shared = [x for x in overlaps if x.problem or x.examples or x.texts]
+    overlap = [f"overlap: {describe_overlap(x)}" for x in shared] or [
+        f"overlap: none of {len(overlaps)} pairs of a training and an evaluation split share an "
+        f"example"
+    ]
     kept = overlap[:KEPT_OVERLAPS]
     if len(overlap) > len(kept):
         kept.append(f"overlap: {len(overlap) - len(kept)} more, less than these")
@@ -239,13 +229,3 @@ def _noted(asked: AskedStudy) -> dict[str, str]:
         rest = len(overlap) - SHOWN_OVERLAPS
         _log.warning("overlap: %d more in the study's attribute 'overlap'", rest)
     return {"unlike_arms": "\n".join(unlike), "overlap": "\n".join(kept)}
-
-
-def _overlap_lines(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[str]:
-    """What training splits share with what their checkpoints are scored on, worst first."""
-    overlaps = study_overlaps(spec, catalogue, source)
-    shared = [x for x in overlaps if x.problem or x.examples or x.texts]
-    return [f"overlap: {describe_overlap(x)}" for x in shared] or [
-        f"overlap: none of {len(overlaps)} pairs of a training and an evaluation split share an "
-        f"example"
-    ]

@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -36,17 +35,11 @@ from storage.slots import Slot, Slots
 RETRIES = 3
 """Further attempts at a slot whose worker died or was cut off."""
 DRAWS = 8
-"""Proposals for a slot, of which each that another worker is at is drawn again."""
+"""Proposals for a slot; one that another worker is trying at the moment is drawn again."""
 NOBODY = "//"
 """Identity of no process, of a trial without a worker."""
 
 _log = logging.getLogger(__name__)
-
-
-class Settled(StrEnum):
-    """That nothing is left to do at a slot."""
-
-    DONE = "done"
 
 
 class RunListener(Protocol):
@@ -69,7 +62,7 @@ class OpenStudy:
     Attributes:
         study: The study in Optuna, opened by `search.studies.opening.open_study`.
         storage: Storage of the study.
-        ledger: Ledger in the same database; has what a trial found before Optuna is told.
+        ledger: Ledger in the same database; has a trial's scores before Optuna has its value.
         slots: Slots of the study.
         space: The search space.
         spec: The study as it was asked for.
@@ -105,10 +98,8 @@ class Attempts:
     limit: int
     listener: RunListener
 
-    # --- what became of the attempts before
-
-    def settle(self, slot: Slot) -> FrozenTrial | Settled | None:
-        """The failed trial to try again, None for a slot that nobody has begun, or DONE."""
+    def settle(self, slot: Slot) -> FrozenTrial | Literal["done"] | None:
+        """The failed trial to try again, None for a slot that nobody has begun, or done."""
         if slot.lease.fence == 1:
             return None
         # A worker may die after it made its trial and before the slot says so.
@@ -125,18 +116,18 @@ class Attempts:
         last = self.opened.storage.get_trial(trial_id_of(made[-1]))
         if last.state in {TrialState.COMPLETE, TrialState.PRUNED}:
             self.opened.slots.close(slot)
-            return Settled.DONE
+            return "done"
         if slot.attempts > RETRIES:
             self.listener.say(
                 f"slot {slot.number}: given up after {slot.attempts} attempts: "
                 f"{TrialNotes.of(last).reason or 'no reason kept'}"
             )
             self.opened.slots.close(slot)
-            return Settled.DONE
+            return "done"
         return last
 
     def _settle_running(self, trial: FrozenTrial) -> None:
-        """Report what a dead worker found, or fail its trial."""
+        """Report the scores that a dead worker left, or fail its trial."""
         opened, number = self.opened, trial.number
         pairs = opened.ledger.pairs(opened.study.study_name, SEARCH_SPLIT, number).get(number)
         if pairs:
@@ -152,8 +143,6 @@ class Attempts:
         for trial in self.opened.trials(TrialState.RUNNING):
             if is_dead(TrialNotes.of(trial).worker or NOBODY):
                 self.fail(trial, Failure.LOST, "its worker was killed")
-
-    # --- a new attempt
 
     def begin(self, slot: Slot, before: FrozenTrial | None) -> tuple[FrozenTrial, Recipe]:
         """A new trial for a slot, whole from its first moment, and what it is to train."""
@@ -224,27 +213,25 @@ class Attempts:
             return slots.begin(slot, key)
 
         if before is not None:
-            found = draw(0, before.params, TrialNotes.of(before).asked_for)
-            if not is_begun(found):
+            drawn = draw(0, before.params, TrialNotes.of(before).asked_for)
+            if not is_begun(drawn):
                 slots.begin(slot, None)
-            return found
+            return drawn
         # At most a fifth of the trials, or a short study would find nothing to repeat.
         if slot.number >= self.limit - min(spec.repeat_leaders, self.limit // 5):
             study, ledger, languages = self.opened.study, self.opened.ledger, self.opened.languages
             for recipe in repeat_candidates(study, ledger, spec, languages):
-                found = draw(0, recipe.first.params, recipe.asked_again(spec))
-                if is_begun(found):
-                    return found
+                drawn = draw(0, recipe.first.params, recipe.asked_again(spec))
+                if is_begun(drawn):
+                    return drawn
         fixed = first_parameters(self.opened.space, slot.number)
         for number in range(DRAWS):
-            found = draw(number, fixed, TrialNotes())
-            if is_begun(found):
-                return found
+            drawn = draw(number, fixed, TrialNotes())
+            if is_begun(drawn):
+                return drawn
         # A space so small that others are at all of it: stages are shared with them.
         slots.begin(slot, None)
-        return found
-
-    # --- reporting to Optuna
+        return drawn
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Report a trial's state and value to Optuna; where it has them, they are the same."""
@@ -282,13 +269,7 @@ class Attempts:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A proposal for a slot.
-
-    Attributes:
-        proposal: The parameters.
-        recipe: What they stand for.
-        asked: What else the trial is given.
-    """
+    """A proposal for a slot."""
 
     proposal: Proposal
     recipe: Recipe

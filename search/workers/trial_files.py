@@ -78,14 +78,6 @@ def upload_trial(
     """Attach a trial's files to it, which Optuna allows until the trial is finished.
 
     Where the folder cannot be written, that is logged and costs no trial: the ledger has it all.
-
-    Args:
-        trial: The trial, which still runs.
-        storage: Storage of its study.
-        pairs: Scores that the trial found, each with its baseline.
-        runs: Stages that the trial asked for.
-        losses: Checkpoint key -> mean training loss of each epoch, where it is known.
-        folder: Folder of the study's artifacts.
     """
     with tempfile.TemporaryDirectory() as made:
         for name, rows in ((SCORES, _scores(pairs)), (TRAINING, _training(runs, losses))):

@@ -15,9 +15,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from search.checks.chaos import run_chaos
+from search.checks.chaos import chaos_lines, run_chaos
 from search.checks.chaos_plan import DATABASES, ChaosPlan
-from search.checks.chaos_result import chaos_lines
 
 
 def main() -> int:
@@ -33,13 +32,14 @@ def main() -> int:
     began = time.monotonic()
     result = run_chaos(plan, lambda line: print(line, flush=True), chosen.keep)
     print("\n".join(chaos_lines(result)))
+    violations = {x.name: len(x.violations) for x in result.invariants}
     summary = {
         "trials": result.trials,
         "faults": sum(result.faults.values()),
         "by_kind": result.faults,
         "not_injected": result.skipped,
-        "lost": result.lost,
-        "doubled": result.doubled,
+        "lost": violations["no result lost"],
+        "doubled": violations["no result doubled"],
         "overshoot": result.overshoot,
         "retries": result.retries,
         "invariants_held": result.is_held,

@@ -11,7 +11,7 @@ import pytest
 
 from search.checks.chaos import run_chaos
 from search.checks.chaos_plan import ChaosPlan
-from search.checks.forked_workers import ForkedWorkers
+from search.checks.fleet import ForkedWorkers
 from search.doctor import parser
 from spaces.errors import SpecError
 from tests.raising import raises

@@ -74,11 +74,11 @@ def test_gains_are_over_each_studys_own_tuned_baseline(
         assert tuned is not None
         assert best.trial == leader.first.number
         assert not best.confirmed
-        assert best.found.verdict is None
+        assert best.gain.verdict is None
         mine = [x.score.score for x in leader.gain.pairs if x.score.language == "qab"]
         zero = [x.baseline.score for x in tuned.gain.pairs if x.score.language == "qab"]
         expected.append(100 * (fmean(mine) - fmean(zero)))
-    assert [x.gain.points for x in row.gains] == pytest.approx(expected, abs=1e-6)
+    assert [x.gain for x in row.gains] == pytest.approx(expected, abs=1e-6)
     assert row.difference == pytest.approx(expected[1] - expected[0], abs=1e-6)
     assert record.arms["general"][1] is None
     assert [arm and arm.recipes for arm in record.arms["none"]] == [1, 1]
@@ -129,8 +129,8 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     assert record.warnings == ()
     assert [best.confirmed for best in record.best] == [True, True]
     (row,) = record.languages
-    assert [found.gain.points for found in row.gains] == [2.0, -1.0]
-    assert [found.verdict for found in row.gains] == ["helps", "no reliable difference"]
+    assert [gain.gain for gain in row.gains] == [2.0, -1.0]
+    assert [gain.verdict for gain in row.gains] == ["helps", "no reliable difference"]
     assert row.difference == -3.0
     assert compare.main(["first", "second", "--storage", url]) == 0
     shown = capsys.readouterr().out
@@ -167,7 +167,9 @@ def test_people_and_machines_are_told_the_same(
     (found,) = record["languages"]
     for cell, gain in zip((row[3], row[5]), found["gains"], strict=True):
         assert cell.startswith(f"{round(gain['gain'], 1) + 0.0:+.1f}")
-        known = "[not known]" if gain["low"] is None else f"[{round(gain['low'], 1) + 0.0:+.1f}, "
+        known = (
+            "(no interval)" if gain["low"] is None else f"[{round(gain['low'], 1) + 0.0:+.1f}, "
+        )
         assert known in cell
     assert ["general", "B", "not an arm of it", "", "", ""] in rows
 

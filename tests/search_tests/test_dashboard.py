@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
@@ -18,12 +19,14 @@ import pytest
 from optuna_dashboard import get_note
 
 from search.dashboard import main
-from search.reporting.dashboard_pages import renew_pages
+from search.findings.selection import standings_of
+from search.reporting.dashboard_server import renew_pages, write_pages
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError, UnknownNameError
 from tests.processes import wait_until
 from tests.raising import ends_with
 from tests.search_tests.conftest import Workplace
+from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 
 
 def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> None:
@@ -119,11 +122,23 @@ def test_the_pages_follow_the_study_while_they_are_served(
     renewal.start()
     try:
         assert workplace.search("--trials", "2", "--quiet").returncode == 0
-        wait_until(lambda: figures_of(results.study))
+        wait_until(lambda: figures_of(results.optuna_study))
     finally:
         ended.set()
         renewal.join()
-    assert "2 complete" in get_note(results.study)
+    assert "2 complete" in get_note(results.optuna_study)
+
+
+def test_the_figure_of_the_arms_shows_a_confirmation(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.sqlite"
+    write_study(url, PLANS)
+    study = open_stored_study(url, "synthetic")
+    leader = standings_of(study).leaders[0]
+    rows = [verdict_row(leader.first.number, "", "", "helps", 2.0)]
+    chosen = {leader.first.number: (leader.arm, leader.task)}
+    write_confirmation(study.ledger, "synthetic", chosen, rows)
+    write_pages(study, Lock())
+    assert "confirmed: fresh seeds, test splits" in json.dumps(figures_of(study.optuna_study))
 
 
 def get_study(site: str, **headers: str) -> Any:

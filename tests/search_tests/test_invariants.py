@@ -10,8 +10,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.checks.invariants import Invariant, check_study, check_table
-from search.checks.kept_files import check_cache, check_checkpoints, check_outbox
+from search.checks.invariants import (
+    Invariant,
+    check_cache,
+    check_checkpoints,
+    check_outbox,
+    check_study,
+    check_table,
+)
 from search.checks.remains import Expected, Remains, read_remains
 from spaces.catalogue import load_catalogue
 from spaces.studies import load_study

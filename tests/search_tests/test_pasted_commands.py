@@ -185,7 +185,7 @@ def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     study = open_stored_study(workplace.storage, "mine")
     with closing(study.storage):
-        assert len(study.study.trials) == 5
+        assert len(study.optuna_study.trials) == 5
         assert len(study.confirmations) == 1
 
 

@@ -312,7 +312,7 @@ def test_the_commands_that_a_run_shows_can_be_pasted(
     again = workplace.run("bash", "-c", shown["extend"], PATH=path)
     assert again.returncode == 0, again.stderr
     stored = open_stored_study(postgresql_url, "other")
-    assert len(stored.study.get_trials(states=COMPLETE)) == 2
+    assert len(stored.optuna_study.get_trials(states=COMPLETE)) == 2
     assert stored.address.data == str(folder)
     status = next_command("status", stored.address)
     seen = workplace.run("bash", "-c", status, PATH=path)

@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from search.command_line.run_options import RunOptions, read_run_options
+from search.command_line.run_options import (
+    RunOptions,
+    further_worker,
+    read_run_options,
+    worker_words,
+)
 from search.command_line.words import in_bytes, in_hours
-from search.command_line.worker_options import further_worker, worker_words
 from spaces.errors import SpecError
 from tests.raising import raises
 
