@@ -11,7 +11,7 @@ import pytest
 
 from objectives.backbone import Backbone
 from objectives.data.encoding import IGNORED, EncodedSplit, encode
-from spaces.catalogue import Task
+from tests.objectives_tests.toys import make_task
 
 # In the tiny BERT `juma`, `ana` and `mpira` are words, `nairobi` falls into letters and `an`.
 WORDS = ["juma", "anampira", "nan"]
@@ -19,7 +19,7 @@ PIECES = ["[CLS]", "juma", "ana", "##m", "##p", "##i", "##r", "##a", "n", "##an"
 
 
 @pytest.fixture
-def encode_columns(bert: Backbone, make_task: Callable[..., Task]) -> Callable[..., EncodedSplit]:
+def encode_columns(bert: Backbone) -> Callable[..., EncodedSplit]:
     """Encode the columns of a kind of task with the tiny BERT."""
 
     def build(kind: str, max_length: int = 64, **columns: list[Any]) -> EncodedSplit:

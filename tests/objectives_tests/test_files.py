@@ -20,6 +20,7 @@ from objectives.data.sources import (
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.objectives_tests.toys import make_task, write_split
 from tests.raising import raises
 
 GOOD = "Juma\tB-PER\nMosi\tI-PER\nanaenda\tO\nLagos\tB-LOC\n\nAsha\tB-PER\n"
@@ -49,7 +50,7 @@ def load(task: Task, split: str, source: DataSource) -> dict[str, list[Any]]:
 
 
 @pytest.fixture
-def read(local: DataSource, make_task: Callable[..., Task]) -> Callable[..., dict[str, list[Any]]]:
+def read(local: DataSource) -> Callable[..., dict[str, list[Any]]]:
     """The columns of a corpus file with the given content, read as a task of a kind."""
 
     def read_content(
@@ -98,9 +99,7 @@ def test_a_compressed_file_is_read(
     assert read("ner", compress(GOOD.encode()), ending=ending) == ROWS
 
 
-def test_a_template_may_name_the_compressed_file_itself(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_template_may_name_the_compressed_file_itself(local: DataSource) -> None:
     assert local.folder is not None
     (local.folder / "dev.xz").write_bytes(lzma.compress(GOOD.encode()))
     assert load(make_task("ner", files=["{split}.xz"]), "validation", local) == ROWS
@@ -120,9 +119,7 @@ def test_a_separator_inside_a_token_stays_in_its_line(
     assert found == {"tokens": [[f"Ju{separator}ma", "Lagos"]], "tags": [["B-PER", "B-LOC"]]}
 
 
-def test_the_layout_of_xtremes_own_script_is_read_too(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_the_layout_of_xtremes_own_script_is_read_too(local: DataSource) -> None:
     task = make_task(
         "ner",
         files=["ner/panx/{language}/{split}.conll", "panx/{split}-{iso2}.tsv"],
@@ -153,11 +150,7 @@ def test_scores_of_a_table_are_numbers(read: Callable[..., dict[str, list[Any]]]
     assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "score": [3.5, 0.0]}
 
 
-def test_a_label_that_is_known_as_unscored_is_read(
-    local: DataSource,
-    make_task: Callable[..., Task],
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
-) -> None:
+def test_a_label_that_is_known_as_unscored_is_read(local: DataSource) -> None:
     task = make_task("classification", unscored_labels=["religion"])
     columns = {"text": ["a", "b"], "label": ["religion", "law"]}
     write_split(broken_file(local, "classification"), columns)
@@ -196,70 +189,51 @@ def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "problem"),
+    ("content", "line", "expected", "found"),
     [
-        (
-            "a\tO\nb\tI-PER\n",
-            2,
-            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
-        ),
-        (
-            "a\tB-PER\nb\tI-LOC\n",
-            2,
-            {"expected": "IOB2, where I-LOC follows B-LOC or I-LOC", "found": "it after B-PER"},
-        ),
-        (
-            "a\tB-PER\n\nb\tI-PER\n",
-            3,
-            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
-        ),
-        ("a\tB-MISC\n", 1, {"expected": "a label of toy_ner (PER, LOC)", "found": "'B-MISC'"}),
-        ("a\tO\n\n\nb\tPER\n", 4, {"expected": "a label of toy_ner (PER, LOC)", "found": "'PER'"}),
-        ("a\tO\tx\n", 1, {"expected": "token TAB tag", "found": "'a\\tO\\tx'"}),
-        ("a\tO\nb O\n", 2, {"expected": "token TAB tag", "found": "'b O'"}),
-        ("a\tO\n\tO\n", 2, {"expected": "token TAB tag", "found": "'\\tO'"}),
+        ("a\tO\nb\tI-PER\n", 2, "IOB2, where I-PER follows B-PER or I-PER", "it after O"),
+        ("a\tB-PER\nb\tI-LOC\n", 2, "IOB2, where I-LOC follows B-LOC or I-LOC", "it after B-PER"),
+        ("a\tB-PER\n\nb\tI-PER\n", 3, "IOB2, where I-PER follows B-PER or I-PER", "it after O"),
+        ("a\tB-MISC\n", 1, "a label of toy_ner (PER, LOC)", "'B-MISC'"),
+        ("a\tO\n\n\nb\tPER\n", 4, "a label of toy_ner (PER, LOC)", "'PER'"),
+        ("a\tO\tx\n", 1, "token TAB tag", "'a\\tO\\tx'"),
+        ("a\tO\nb O\n", 2, "token TAB tag", "'b O'"),
+        ("a\tO\n\tO\n", 2, "token TAB tag", "'\\tO'"),
     ],
 )
 def test_a_broken_sentence_is_named_with_its_line(
     content: str,
     line: int,
-    problem: dict[str, str],
+    expected: str,
+    found: str,
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with raises(DataError, subject=f"{broken_file(local, 'ner')}:{line}", **problem):
+    with raises(
+        DataError, subject=f"{broken_file(local, 'ner')}:{line}", expected=expected, found=found
+    ):
         read("ner", content)
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "line", "problem"),
+    ("kind", "content", "line", "expected", "found"),
     [
-        (
-            "classification",
-            "texts\tlabel\na\tlaw\n",
-            1,
-            {"expected": "the columns text, label", "found": "no text"},
-        ),
-        ("classification", "", 1, {"expected": "the columns text, label", "found": "no text"}),
-        ("classification", TABLE + "a\tlaw\tb\n", 4, {"expected": "2 columns", "found": "3"}),
-        ("classification", TABLE + "\nb\tlaw\n", 4, {"expected": "2 columns", "found": "1"}),
+        ("classification", "texts\tlabel\na\tlaw\n", 1, "the columns text, label", "no text"),
+        ("classification", "", 1, "the columns text, label", "no text"),
+        ("classification", TABLE + "a\tlaw\tb\n", 4, "2 columns", "3"),
+        ("classification", TABLE + "\nb\tlaw\n", 4, "2 columns", "1"),
         (
             "classification",
             TABLE + "a\tlaws\n",
-            4,
-            {"expected": "a label of toy_classification (sport, law, health)", "found": "'laws'"},
+            *(4, "a label of toy_classification (sport, law, health)", "'laws'"),
         ),
         (
-            "similarity",
-            "text_a\ttext_b\tscore\na\tb\thigh\n",
-            2,
-            {"expected": "a number in column score", "found": "'high'"},
+            *("similarity", "text_a\ttext_b\tscore\na\tb\thigh\n", 2, "a number in column score"),
+            "'high'",
         ),
         (
-            "similarity",
-            "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n",
-            3,
-            {"expected": "a number in column score", "found": "'nan'"},
+            *("similarity", "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n", 3),
+            *("a number in column score", "'nan'"),
         ),
     ],
 )
@@ -267,11 +241,14 @@ def test_a_broken_table_is_named_with_its_line(
     kind: str,
     content: str,
     line: int,
-    problem: dict[str, str],
+    expected: str,
+    found: str,
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with raises(DataError, subject=f"{broken_file(local, kind)}:{line}", **problem):
+    with raises(
+        DataError, subject=f"{broken_file(local, kind)}:{line}", expected=expected, found=found
+    ):
         read(kind, content)
 
 
@@ -326,7 +303,7 @@ def test_a_broken_xz_archive_is_named(
 
 
 def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
-    local: DataSource, make_task: Callable[..., Task]
+    local: DataSource,
 ) -> None:
     task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
     expected = "the swa test split of task 'toy_ner' (a/swa/test.conll or b/test-swa.tsv)"
@@ -334,15 +311,13 @@ def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
         load(task, "test", local)
 
 
-def test_a_language_that_the_files_have_no_code_for_is_named(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_language_that_the_files_have_no_code_for_is_named(local: DataSource) -> None:
     task = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
     with raises(DataError, expected="yor test split of task 'toy_ner' (a file of that language)"):
         load_test_split(task, "yor", local, TestPurpose.CONFIRM)
 
 
-def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task]) -> None:
+def test_folders_are_tried_in_turn(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     source = DataSource(SourceKind.LOCAL, first, further=(second,))
     task = make_task("mlm")
@@ -356,9 +331,7 @@ def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task
         load(task, "test", source)
 
 
-def test_a_file_for_all_splits_is_for_training_only(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_file_for_all_splits_is_for_training_only(local: DataSource) -> None:
     """Otherwise the same examples would be trained on and tested."""
     assert local.folder is not None
     (local.folder / "swa.txt").write_text("habari\n")
@@ -414,29 +387,26 @@ def test_a_test_table_may_lack_the_label_column(
 
 
 @pytest.mark.parametrize(
-    ("content", "place", "problem"),
+    ("content", "place", "expected", "found"),
     [
-        ("a\tb\n", ":1", {"expected": "3 columns", "found": "2"}),
-        ("a\tb\tneutral\na\tb\n", ":2", {"expected": "3 columns", "found": "2"}),
+        ("a\tb\n", ":1", "3 columns", "2"),
+        ("a\tb\tneutral\na\tb\n", ":2", "3 columns", "2"),
         (
-            "a\tb\tperhaps\n",
-            ":1",
-            {
-                "expected": "a label of toy_nli (entailment, neutral, contradiction)",
-                "found": "'perhaps'",
-            },
+            *("a\tb\tperhaps\n", ":1", "a label of toy_nli (entailment, neutral, contradiction)"),
+            "'perhaps'",
         ),
-        ("", "", {"expected": "examples", "found": "none"}),
+        ("", "", "examples", "none"),
     ],
 )
 def test_a_broken_table_without_a_header_is_named_with_its_line(
     content: str,
     place: str,
-    problem: dict[str, str],
+    expected: str,
+    found: str,
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with raises(DataError, **problem) as caught:
+    with raises(DataError, expected=expected, found=found) as caught:
         read("nli", content, columns=["text_a", "text_b", "label"])
     assert caught.value.subject == f"{broken_file(local, 'nli')}{place}"
 
@@ -497,43 +467,32 @@ def test_hidden_answers_of_a_test_split_are_none(
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
+    ("content", "subject", "expected", "found"),
     [
         (
             squad(question(1, ("Kenya", 22))),
-            {
-                "subject": "question q1",
-                "expected": "the answer 'Kenya' at character 22 of the context",
-                "found": "' Keny'",
-            },
+            *("question q1", "the answer 'Kenya' at character 22 of the context", "' Keny'"),
         ),
-        (
-            squad(question(1, ("Nairobi", -29))),
-            {"expected": "at character -29 of the context", "found": "''"},
-        ),
+        (squad(question(1, ("Nairobi", -29))), "", "at character -29 of the context", "''"),
         (
             squad(question(1, ("Kenya", 23)), question(1, ("Kenya", 23))),
-            {"expected": "each question id once", "found": "'q1' again"},
+            *("", "each question id once", "'q1' again"),
         ),
-        (
-            squad(question(1)),
-            {"subject": "question q1", "expected": "answers or is_impossible", "found": "neither"},
-        ),
-        (
-            '{"data": [{"title": "t"}]}',
-            {"expected": "SQuAD JSON", "found": "data.0.paragraphs: Field required"},
-        ),
-        ('{"data": [', {"expected": "SQuAD JSON", "found": "Invalid JSON: EOF while parsing"}),
-        ('{"data": []}', {"expected": "examples", "found": "none"}),
+        (squad(question(1)), "question q1", "answers or is_impossible", "neither"),
+        ('{"data": [{"title": "t"}]}', "", "SQuAD JSON", "data.0.paragraphs: Field required"),
+        ('{"data": [', "", "SQuAD JSON", "Invalid JSON: EOF while parsing"),
+        ('{"data": []}', "", "examples", "none"),
     ],
 )
 def test_broken_questions_are_named(
     content: str,
-    problem: dict[str, str],
+    subject: str,
+    expected: str,
+    found: str,
     read: Callable[..., dict[str, list[Any]]],
     local: DataSource,
 ) -> None:
-    with raises(DataError, **problem) as caught:
+    with raises(DataError, subject=subject, expected=expected, found=found) as caught:
         read("qa", content)
     assert caught.value.subject.startswith(str(broken_file(local, "qa")))
     assert "\n" not in str(caught.value)
@@ -549,9 +508,7 @@ def test_hidden_answers_are_all_or_none(read: Callable[..., dict[str, list[Any]]
 
 
 @pytest.fixture
-def retrieve(
-    local: DataSource, make_task: Callable[..., Task]
-) -> Callable[..., dict[str, list[Any]]]:
+def retrieve(local: DataSource) -> Callable[..., dict[str, list[Any]]]:
     """The rows of files `dev.*` or `test.*` with the given contents."""
 
     def read_sides(split: str = "test", layout: object = None, **files: str) -> dict[str, Any]:
@@ -611,55 +568,37 @@ def test_hidden_pairs_of_sentences_without_ids(
 
 
 @pytest.mark.parametrize(
-    ("layout", "files", "problem"),
+    ("layout", "files", "subject", "expected", "found"),
     [
-        (
-            None,
-            {"swa": "a\nb\n", "eng": "c\n"},
-            {"expected": "a translation in each line", "found": "2 and 1 lines"},
-        ),
-        (
-            None,
-            {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"},
-            {"subject": "test.swa:2", "expected": "a sentence", "found": "''"},
-        ),
-        (None, {"swa": "", "eng": ""}, {"expected": "examples", "found": "none"}),
+        (None, {"swa": "a\nb\n", "eng": "c\n"}, "", "a translation in each line", "2 and 1 lines"),
+        (None, {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"}, "test.swa:2", "a sentence", "''"),
+        (None, {"swa": "", "eng": ""}, "", "examples", "none"),
         (
             None,
             {"swa": "a\n"},
-            {"expected": "the swa test split of task 'toy_retrieval' (test.swa and test.eng)"},
+            *("", "the swa test split of task 'toy_retrieval' (test.swa and test.eng)", ""),
         ),
-        (
-            PAIRED,
-            {**MINED, "sw": "s-1\ta\nb\n"},
-            {"subject": "test.sw:2", "expected": "id TAB sentence", "found": "'b'"},
-        ),
-        (
-            PAIRED,
-            {**MINED, "sw": "s-1\ta\ns-1\tb\n"},
-            {"subject": "test.sw:2", "expected": "each id once", "found": "'s-1' again"},
-        ),
+        (PAIRED, {**MINED, "sw": "s-1\ta\nb\n"}, "test.sw:2", "id TAB sentence", "'b'"),
+        (PAIRED, {**MINED, "sw": "s-1\ta\ns-1\tb\n"}, "test.sw:2", "each id once", "'s-1' again"),
         (
             PAIRED,
             {**MINED, "gold": "s-1\te-9\n"},
-            {
-                "subject": "test.gold:1",
-                "expected": "an id of test.sw TAB an id of test.en",
-                "found": "'s-1\\te-9'",
-            },
+            *("test.gold:1", "an id of test.sw TAB an id of test.en", "'s-1\\te-9'"),
         ),
         (
             PAIRED,
             {**MINED, "gold": "s-1\te-1\ns-1\te-2\n"},
-            {"subject": "test.gold:2", "expected": "one translation of 's-1'", "found": "two"},
+            *("test.gold:2", "one translation of 's-1'", "two"),
         ),
     ],
 )
 def test_broken_sentence_files_are_named(
     layout: object,
     files: dict[str, str],
-    problem: dict[str, str],
+    subject: str,
+    expected: str,
+    found: str,
     retrieve: Callable[..., dict[str, list[Any]]],
 ) -> None:
-    with raises(DataError, **problem):
+    with raises(DataError, subject=subject, expected=expected, found=found):
         retrieve("test", layout, **files)

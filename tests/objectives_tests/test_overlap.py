@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from objectives.data.overlap import (
     study_overlaps,
 )
 from objectives.data.sources import DataSource, SourceKind
-from spaces.catalogue import Catalogue, Task, TaskKind
+from spaces.catalogue import Catalogue, TaskKind
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
+from tests.objectives_tests.toys import make_task, write_split
 from tests.raising import raises
 
 TRAIN: SplitName = ("a", "eng", "train")
@@ -164,7 +164,7 @@ def study() -> StudySpec:
 
 
 @pytest.fixture
-def catalogue(make_task: Callable[..., Task]) -> Catalogue:
+def catalogue() -> Catalogue:
     tasks = (
         make_task("mlm", name="texts", files=["texts/{split}.txt"]),
         make_task("classification", name="topics", files=["topics/{language}/{split}.txt"]),
@@ -173,10 +173,7 @@ def catalogue(make_task: Callable[..., Task]) -> Catalogue:
 
 
 def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
-    study: StudySpec,
-    catalogue: Catalogue,
-    tmp_path: Path,
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
+    study: StudySpec, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     source = DataSource(SourceKind.LOCAL, tmp_path)
     (tmp_path / "texts").mkdir()

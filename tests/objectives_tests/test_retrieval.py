@@ -72,12 +72,6 @@ def test_neighbours_are_those_of_all_pairs(n: int, m: int) -> None:
     )
 
 
-def test_neighbours_worked_by_hand() -> None:
-    # From 10 degrees the candidate at 12 is nearer than that at 5; lengths do not matter.
-    source, candidates = at_degrees(10, 80), at_degrees(5, 12, 70) * np.float32([[9], [1], [0.1]])
-    assert nearest_neighbours(source, candidates, COSINE).tolist() == [1, 2]
-
-
 def test_the_margin_passes_over_a_candidate_that_is_near_to_all() -> None:
     # The candidate at 10 degrees is nearest to both sources, at 0 and at 25. With two of each the
     # means are over both: cos 10 = .985, cos 15 = .966, cos 32 = .848, cos 57 = .545.

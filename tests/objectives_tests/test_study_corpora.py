@@ -15,8 +15,8 @@ from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
-from spaces.recipe import Method, Recipe, Stage
-from tests.objectives_tests.toy_study import EXAMPLES, run
+from spaces.recipe import Method, Recipe
+from tests.objectives_tests.toys import EXAMPLES, make_stage, run
 from tests.raising import raises
 
 
@@ -58,7 +58,7 @@ def test_a_change_of_any_file_that_is_read_changes_its_fingerprint_only(
 
 
 def test_fewer_examples_are_part_of_more(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     corpora = make_corpora()
     assert corpora.train_sizes() == {"deeds": EXAMPLES, "names": EXAMPLES, "news": EXAMPLES}
@@ -73,7 +73,7 @@ def test_fewer_examples_are_part_of_more(
 
 
 def test_too_few_examples_are_an_error_that_says_what_to_do(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     with raises(
         DataError,
@@ -96,7 +96,7 @@ def unbalanced(data: Path) -> Path:
 
 @pytest.mark.usefixtures("unbalanced")
 def test_few_shots_are_as_many_of_each_class_and_fewer_are_part_of_more(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     drawn = []
     for shots in (1, 3, 4):
@@ -117,10 +117,7 @@ def test_few_shots_are_as_many_of_each_class_and_fewer_are_part_of_more(
     ],
 )
 def test_all_recipes_learn_from_the_same_shots(
-    change: dict[str, Any],
-    make_corpora: Callable[..., StudyCorpora],
-    bert: Backbone,
-    make_stage: Callable[..., Stage],
+    change: dict[str, Any], make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     stage = make_stage("news", shots=2, examples=6)
     (one,) = make_corpora().training(bert, stage)
@@ -132,7 +129,7 @@ def test_all_recipes_learn_from_the_same_shots(
 
 @pytest.mark.usefixtures("unbalanced")
 def test_a_class_with_too_few_shots_is_named(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     with raises(
         DataError,
@@ -160,10 +157,7 @@ def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
 
 
 def test_words_that_are_cut_off_are_counted_and_told(
-    make_corpora: Callable[..., StudyCorpora],
-    bert: Backbone,
-    make_stage: Callable[..., Stage],
-    caplog: pytest.LogCaptureFixture,
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         found = make_corpora().evaluation(bert, make_stage("names", max_length=4), "swa")

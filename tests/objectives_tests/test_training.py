@@ -40,11 +40,12 @@ from objectives.training.fine_tuning import (
     finetune,
     rate_factor,
 )
-from spaces.catalogue import Task, TaskKind
+from spaces.catalogue import TaskKind
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule, Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import FAMILIES
+from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
 from tests.raising import raises
 
 PADDING = Padding(0, 0, left=False, mask_id=None, special_ids=(0,), vocabulary=50)
@@ -85,27 +86,21 @@ def tagged(examples: int, seed: int = 0) -> EncodedSplit:
 
 
 @pytest.fixture
-def train_tagger(cpu: Hardware, make_stage: Callable[..., Stage]) -> Callable[..., Training]:
+def train_tagger() -> Callable[..., Training]:
     """Train a tagger in place on 22 examples: 6 updates of 4 an epoch."""
 
     def train(
         model: nn.Module, seed: int = 0, state: TrainingState | None = None, **stage: Any
     ) -> Training:
         return finetune(
-            [(model, tagged(22))], make_stage(**stage), seed, Runner(cpu, PADDING), state=state
+            [(model, tagged(22))], make_stage(**stage), seed, Runner(CPU, PADDING), state=state
         )
 
     return train
 
 
 @pytest.fixture
-def train_bert(
-    bert: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-) -> Callable[..., list[Weights]]:
+def train_bert(bert: Backbone) -> Callable[..., list[Weights]]:
     """Train a tiny BERT, with its dropout; the weights after each of 3 updates an epoch."""
     task = make_task("ner")
     rows = datasets.Dataset.from_dict(toy_columns("ner", 12))
@@ -118,7 +113,7 @@ def train_bert(
         def keep(done: int, total: int) -> None:
             after.append({name: w.clone() for name, w in model.state_dict().items()})
 
-        runner = Runner(cpu, Padding.of(bert.tokenizer), keep)
+        runner = Runner(CPU, Padding.of(bert.tokenizer), keep)
         finetune([(model, split)], make_stage(**stage), seed, runner)
         return after
 
@@ -154,12 +149,11 @@ def trained_digest(folder: str) -> str:
 
     from objectives.data.batching import Padding
     from objectives.data.encoding import encode
-    from objectives.hardware import Hardware
     from objectives.models.encoders import build_model, load_backbone, quiet_libraries
     from objectives.runner import Runner
     from objectives.training.fine_tuning import finetune
     from spaces.catalogue import load_catalogue
-    from spaces.recipe import Schedule, Stage
+    from spaces.recipe import Schedule
 
     quiet_libraries()
     torch.set_num_threads(1)
@@ -170,8 +164,8 @@ def trained_digest(folder: str) -> str:
     split = encode(rows, task, bert.tokenizer, 64)
     stage = Stage("panx", 2, 1e-3, 2, 6, 0.1, 64, Schedule.LINEAR)
     model = build_model(bert, bert.weights, task, 7)
-    cpu = Hardware(torch.device("cpu"), "float32")
-    finetune([(model, split)], stage, 7, Runner(cpu, Padding.of(bert.tokenizer)))
+    CPU = Hardware(torch.device("cpu"), "float32")
+    finetune([(model, split)], stage, 7, Runner(CPU, Padding.of(bert.tokenizer)))
     digest = hashlib.sha256()
     for weight in model.state_dict().values():
         digest.update(weight.numpy().tobytes())
@@ -205,13 +199,7 @@ def test_at_a_constant_rate_fewer_epochs_are_a_prefix_of_more(
     indirect=["any_backbone"],
 )
 def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
-    kind: str,
-    any_backbone: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-    tmp_path: Path,
+    kind: str, any_backbone: Backbone, tmp_path: Path
 ) -> None:
     """Through the files, with dropout, and a warm-up that the first part ends in the middle of."""
     task = make_task(kind)
@@ -226,7 +214,7 @@ def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
             weights = load_encoder(before, any_backbone.weights)
             state = load_state(before, epochs - 2)
         model = build_model(any_backbone, weights, task, seed=3)
-        training = finetune([(model, split)], stage, 3, Runner(cpu, padding), state=state)
+        training = finetune([(model, split)], stage, 3, Runner(CPU, padding), state=state)
         folder.mkdir()
         save_stage(model, weights, any_backbone.weights, training.state, folder)
         return Checkpoint("", folder, {}, {}, reused=False)
@@ -290,10 +278,7 @@ def test_training_lowers_the_loss_and_counts_its_updates(
     ],
 )
 def test_the_rate_warms_up_and_then_falls_or_stays(
-    schedule: Schedule,
-    warmup_ratio: float,
-    expected: list[float],
-    make_stage: Callable[..., Stage],
+    schedule: Schedule, warmup_ratio: float, expected: list[float]
 ) -> None:
     stage = make_stage(schedule=schedule, warmup_ratio=warmup_ratio, epochs=2)
     assert [rate_factor(done, 10, 5, stage) for done in range(10)] == pytest.approx(expected)
@@ -407,9 +392,7 @@ def test_weights_that_the_last_update_broke_are_not_taken_for_trained(
 # --- progress
 
 
-def test_every_update_is_told_and_what_listening_raises_ends_the_stage(
-    cpu: Hardware, make_stage: Callable[..., Stage]
-) -> None:
+def test_every_update_is_told_and_what_listening_raises_ends_the_stage() -> None:
     told: list[tuple[int, int]] = []
 
     def listen(done: int, total: int) -> None:
@@ -419,6 +402,6 @@ def test_every_update_is_told_and_what_listening_raises_ends_the_stage(
 
     model = Tagger()
     with pytest.raises(Interrupted, match="asked to stop"):
-        finetune([(model, tagged(22))], make_stage(epochs=2), 0, Runner(cpu, PADDING, listen))
+        finetune([(model, tagged(22))], make_stage(epochs=2), 0, Runner(CPU, PADDING, listen))
     assert told == [(done, 12) for done in range(1, 9)]
     assert len(model.seen) == 8

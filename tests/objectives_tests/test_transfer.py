@@ -13,11 +13,19 @@ from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from spaces.errors import Interrupted
-from spaces.recipe import Recipe, Route, Schedule, Stage
+from spaces.recipe import Recipe, Route, Schedule
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
-from tests.objectives_tests.toy_study import Outcome, run, trained, with_row, with_targets
+from tests.objectives_tests.toys import (
+    RETRIEVAL_STAGE,
+    Outcome,
+    make_stage,
+    run,
+    trained,
+    with_row,
+    with_targets,
+)
 
 
 def test_a_trial_scores_every_task_and_language_with_and_without_the_intermediate_stage(
@@ -80,9 +88,7 @@ def test_the_gain_of_the_arm_none_is_exactly_nothing(
 
 
 def test_recipes_with_the_same_target_stage_share_their_baseline(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     run(make_objective(), recipe)
     other = with_row(recipe, make_stage("deeds", learning_rate=2e-3))
@@ -210,14 +216,11 @@ def test_selection_on_the_source_language_reports_its_gain(
 
 
 def test_several_targets_are_reported_as_the_study_says_and_each_is_kept(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
-    retrieval_stage: Stage,
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     """Trained in one trial, of three kinds; the rule changes the report and no stage."""
     row = recipe.routes[0].intermediate
-    routes = (*recipe.routes, Route(row, retrieval_stage, retrieval_stage))
+    routes = (*recipe.routes, Route(row, RETRIEVAL_STAGE, RETRIEVAL_STAGE))
     found: dict[str, float] = {}
     for rule in ("mean", "median", "minimum"):
         objective = make_objective(

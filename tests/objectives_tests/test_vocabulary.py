@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import datasets
 import pytest
@@ -13,26 +12,18 @@ import torch
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.hardware import Hardware
 from objectives.models.encoders import build_model
 from objectives.runner import Runner
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune
-from spaces.catalogue import Task
 from spaces.errors import Interrupted
-from spaces.recipe import Stage
+from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
 
 Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture
-def train(
-    any_backbone: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-) -> Callable[[], tuple[Weights, EncodedSplit]]:
+def train(any_backbone: Backbone) -> Callable[[], tuple[Weights, EncodedSplit]]:
     """Train an encoder of each family for three epochs on a few sentences."""
     task = make_task("ner")
     split = encode(
@@ -43,7 +34,7 @@ def train(
         model = build_model(any_backbone, any_backbone.weights, task, seed=0)
         stage = make_stage(epochs=3, learning_rate=1e-3)
         padding = Padding.of(any_backbone.tokenizer)
-        finetune([(model, split)], stage, 0, Runner(cpu, padding))
+        finetune([(model, split)], stage, 0, Runner(CPU, padding))
         return model.state_dict(), split
 
     return run
@@ -79,13 +70,7 @@ def test_rows_that_no_example_uses_stay_as_they_were(
     assert changed == 1
 
 
-def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
-    bert: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, Any]],
-) -> None:
+def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(bert: Backbone) -> None:
     task = make_task("ner")
     split = encode(datasets.Dataset.from_dict(toy_columns("ner", 4)), task, bert.tokenizer, 64)
     model = build_model(bert, bert.weights, task, seed=0)
@@ -96,7 +81,7 @@ def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
         during.append(model.get_input_embeddings().num_embeddings)
         raise Interrupted("stop")
 
-    runner = Runner(cpu, Padding.of(bert.tokenizer), stop)
+    runner = Runner(CPU, Padding.of(bert.tokenizer), stop)
     with pytest.raises(Interrupted):
         finetune([(model, split)], make_stage(), 0, runner)
     assert during[0] < whole

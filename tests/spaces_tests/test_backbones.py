@@ -66,25 +66,21 @@ def test_a_right_file_is_read_as_it_stands(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "fields"),
+    ("changes", "field", "expected", "found", "advice"),
     [
-        (
-            {"safetensor": "true"},
-            "safetensor",
-            {"found": "unknown", "advice": "did you mean 'safetensors'?"},
-        ),
-        ({"family": ""}, "family", {"found": "missing", "advice": "add it"}),
-        ({"max_length": '"512"'}, "max_length", {"expected": "a whole number", "found": "'512'"}),
-        ({"max_length": "0"}, "max_length", {"expected": "greater than 0", "found": "0"}),
-        ({"repository": '"encoder"'}, "repository", {"expected": "matches", "found": "'encoder'"}),
-        ({"revision": '"e73636d"'}, "revision", {"expected": "matches", "found": "'e73636d'"}),
-        ({"name": '"mine"'}, "name", {"found": "unknown", "advice": "the table names it"}),
+        ({"safetensor": "true"}, "safetensor", "", "unknown", "did you mean 'safetensors'?"),
+        ({"family": ""}, "family", "", "missing", "add it"),
+        ({"max_length": '"512"'}, "max_length", "a whole number", "'512'", ""),
+        ({"max_length": "0"}, "max_length", "greater than 0", "0", ""),
+        ({"repository": '"encoder"'}, "repository", "matches", "'encoder'", ""),
+        ({"revision": '"e73636d"'}, "revision", "matches", "'e73636d'", ""),
+        ({"name": '"mine"'}, "name", "", "unknown", "the table names it"),
     ],
 )
 def test_a_wrong_record_names_itself_and_the_field(
-    tmp_path: Path, changes: dict[str, str], field: str, fields: dict[str, str]
+    tmp_path: Path, changes: dict[str, str], field: str, expected: str, found: str, advice: str
 ) -> None:
-    with raises(SpecError, **fields) as caught:
+    with raises(SpecError, expected=expected, found=found, advice=advice) as caught:
         read_backbones(write(tmp_path, **changes))
     assert caught.value.subject == f"backbone 'mine' (backbones.toml), field {field!r}"
     assert "\n" not in str(caught.value)

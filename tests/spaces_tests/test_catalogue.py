@@ -172,9 +172,7 @@ def test_files_lie_where_the_script_of_xtreme_puts_them(
         ("udpos", "yor", "test", ["pos/ud_ytb/yor/test.conll"]),
         ("tydiqa", "swa", "test", ["qa/tydiqa_goldp/swa/test.json"]),
         (
-            "tatoeba",
-            "tuk",
-            "test",
+            *("tatoeba", "tuk", "test"),
             ["retrieval/tatoeba/tuk/test.tuk", "retrieval/tatoeba/tuk/test.eng"],
         ),
         ("mlm_news", "eng", "train", ["eng/ag_news.txt"]),
