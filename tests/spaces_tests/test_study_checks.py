@@ -34,8 +34,12 @@ def kinds_by_arm(spec: StudySpec) -> dict[str, set[TaskKind]]:
 
 
 @pytest.mark.parametrize("name", study_files())
-def test_every_shipped_study_fits_the_catalogue(name: str) -> None:
+def test_every_shipped_study_fits_the_catalogue_and_asks_in_one_line(name: str) -> None:
     check(name)
+    spec = load_study(name)
+    assert spec.name == name
+    assert spec.question.endswith("?")
+    assert "\n" not in spec.question
 
 
 @pytest.mark.parametrize("name", REAL_STUDIES)
