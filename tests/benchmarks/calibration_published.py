@@ -9,15 +9,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    SeedGains,
-    Verdict,
-    estimate_gains,
-    gains_of_scores,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import SeedGains, gains_of_scores
 from spaces.errors import DataError
 
 ALPHA = 0.05

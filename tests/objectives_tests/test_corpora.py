@@ -324,68 +324,48 @@ def test_a_source_that_is_asked_for_is_taken(
     assert source.reason == f"asked for with --data {option}"
 
 
-def test_a_folder_that_is_asked_for_is_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_folders_that_are_named_are_taken(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    source = choose_source("data", [(make_task("ner"), "eng")])
-    assert source == DataSource(SourceKind.LOCAL, tmp_path / "data", "named by --data")
-    assert str(source) == f"local folder {tmp_path / 'data'}"
-    with raises(
-        DataError, subject="--data", expected="auto, hub, pocket or a folder", found="'dta'"
-    ):
-        choose_source("dta", [(make_task("ner"), "eng")])
-
-
-def test_several_folders_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    for folder in (first, second):
+    folders = tuple(tmp_path / name for name in names)
+    for folder in folders:
         folder.mkdir()
-    named = os.pathsep.join((str(first), str(second)))
-    monkeypatch.setenv(DATA_VARIABLE, named)
+    named = os.pathsep.join(names)
+    monkeypatch.setenv(DATA_VARIABLE, os.pathsep.join(map(str, folders)))
     for option, reason in ((named, "--data"), ("auto", DATA_VARIABLE)):
         source = choose_source(option)
-        assert source.folders == (first, second)
-        assert source.reason == f"named by {reason}"
-        assert str(source) == f"local folders {first}, {second}"
-    for wrong in (f"{named}{os.pathsep}nosuch", os.pathsep, ""):
+        assert source == DataSource(
+            SourceKind.LOCAL, folders[0], f"named by {reason}", further=folders[1:]
+        )
+        word = "folder" if len(names) == 1 else "folders"
+        assert str(source) == f"local {word} {', '.join(map(str, folders))}"
+    for wrong in (f"{named}{os.pathsep}nosuch", "nosuch", os.pathsep, ""):
         with raises(DataError, subject="--data", expected="auto, hub, pocket or a folder"):
             choose_source(wrong)
-
-
-def test_auto_takes_the_folder_that_the_environment_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source("auto", [(make_task("ner"), "eng")])
-    assert source == DataSource(SourceKind.LOCAL, tmp_path, f"named by {DATA_VARIABLE}")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
     with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nosuch"):
-        choose_source("auto", [(make_task("ner"), "eng")])
+        choose_source("auto")
 
 
 @pytest.mark.usefixtures("_offline")
-def test_auto_takes_pocket_and_says_why_where_the_hub_is_switched_off() -> None:
-    source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
-    assert source.kind is SourceKind.POCKET
-    assert source.reason == (
-        f"{DATA_VARIABLE} is not set and the Hub is switched off (HF_HUB_OFFLINE)"
-    )
-    assert "pocket corpora" in str(source)
-
-
-@pytest.mark.usefixtures("_offline")
-def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_reached(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("offline", "reason"),
+    [
+        (True, "the Hub is switched off (HF_HUB_OFFLINE)"),
+        (False, "the Hub does not answer (Connect"),
+    ],
+)
+def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_had(
+    offline: bool, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
     assert source.kind is SourceKind.POCKET
-    assert source.reason.startswith(
-        f"{DATA_VARIABLE} is not set and the Hub does not answer (Connect"
-    )
+    assert source.reason.startswith(f"{DATA_VARIABLE} is not set and {reason}")
+    assert "pocket corpora" in str(source)
 
 
 def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy() -> None:

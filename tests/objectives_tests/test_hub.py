@@ -107,16 +107,6 @@ def test_classes_of_the_hub_get_their_names_and_hidden_ones_are_none(repository:
     assert load_test_split(slice_task, "swa", HUB, TestPurpose.CONFIRM)["label"][:] == ["law"]
 
 
-def test_plain_numbers_of_the_hub_are_named_by_their_digits(repository: Path) -> None:
-    """As the catalogue's NusaX and AfriSenti are: integers without names."""
-    for split in ("train", "validation", "test"):
-        put(repository, split, {"text": ["a", "b"], "label": [1, 0]})
-    labels = {"0": "negative", "1": "positive"}
-    task = hub_task("sentiment", repository, labels=labels)
-    found = load_split(task, "swa", "validation", HUB)
-    assert found["label"][:] == ["positive", "negative"]
-
-
 @pytest.mark.parametrize(
     ("language", "hub", "subject", "expected", "found", "advice"),
     [
@@ -162,6 +152,79 @@ def test_what_the_hub_does_not_have_is_named(
 def put_all(folder: Path, columns: dict[str, list[Any]]) -> None:
     for split in ("train", "validation", "test"):
         put(folder, split, columns)
+
+
+HABARI = {"source": ["Habari.", "Ndiyo."], "target": ["News.", "Yes."]}
+SENTENCES = {
+    "id": ["0", "1", "0", "1"],
+    "text": ["Habari.", "Ndiyo.", "News.", "Yes."],
+    "side": ["language", "language", "english", "english"],
+    "match": ["0", "1", "", ""],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "hub", "expected"),
+    [
+        pytest.param(
+            "sentiment",
+            {"text": ["a", "b"], "label": [1, 0]},
+            {"labels": {"0": "negative", "1": "positive"}},
+            {"text": ["a", "b"], "label": ["positive", "negative"]},
+            id="numbers without names, as in NusaX and AfriSenti",
+        ),
+        pytest.param(
+            "classification",
+            {"text": ["1", "Law"], "label": ["Law", "Law"]},
+            {"labels": {"Law": "law"}},
+            {"text": ["1", "Law"], "label": ["law", "law"]},
+            id="a text that has the name of a label",
+        ),
+        pytest.param(
+            "mlm",
+            {"text": ["", " = Title = \n", None, " Habari . \n", ""]},
+            *({}, {"text": ["= Title =", "Habari ."]}),
+            id="empty rows of plain text",
+        ),
+        pytest.param(
+            *("retrieval", HABARI, {"columns": {"text_a": "source", "text_b": "target"}}),
+            SENTENCES,
+            id="pairs become a row per sentence",
+        ),
+    ],
+)
+def test_rows_of_the_hub_become_ours(
+    kind: str,
+    columns: dict[str, list[Any]],
+    hub: dict[str, object],
+    expected: dict[str, object],
+    repository: Path,
+) -> None:
+    put_all(repository, columns)
+    assert load_split(hub_task(kind, repository, **hub), "swa", "validation", HUB)[:] == expected
+
+
+QUESTIONS = {"id": [1, 2], "question": ["Wapi?", "Nini?"], "context": ["Yuko Lagos."] * 2}
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "name", "hidden"),
+    [
+        ("similarity", {"text_a": ["a"] * 2, "text_b": ["b"] * 2}, "score", -1.0),
+        ("qa", QUESTIONS, "answers", {"text": [""], "answer_start": [0]}),
+    ],
+)
+def test_hidden_scores_and_answers_of_the_hub_are_none(
+    kind: str, columns: dict[str, list[Any]], name: str, hidden: object, repository: Path
+) -> None:
+    known = [2.5, -1.0]
+    answers = [{"text": ["Lagos"], "answer_start": [5]}, {"text": [], "answer_start": []}]
+    put_all(repository, {**columns, name: answers if kind == "qa" else known})
+    put(repository, "test", {**columns, name: [hidden, hidden]})
+    task = hub_task(kind, repository)
+    found = load_split(task, "swa", "validation", HUB)[name][:]
+    assert found == ([[{"text": "Lagos", "start": 5}], []] if kind == "qa" else known)
+    assert load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)[name][:] == [None, None]
 
 
 def test_rows_of_other_languages_are_left_out(repository: Path) -> None:
@@ -224,59 +287,6 @@ def test_an_answer_of_the_hub_must_stand_in_its_context(start: int, repository: 
     task = hub_task("qa", repository)
     with raises(DataError, subject="question 1", expected=f"'Lagos' at character {start} "):
         load_split(task, "swa", "validation", HUB)
-
-
-def test_hidden_answers_of_the_hub_are_none(repository: Path) -> None:
-    columns = {
-        "id": [1, 2],
-        "question": ["Wapi?", "Nini?"],
-        "context": ["Yuko Lagos.", "Yuko Lagos."],
-        "answers": [{"text": ["Lagos"], "answer_start": [5]}, {"text": [], "answer_start": []}],
-    }
-    for split in ("train", "validation"):
-        put(repository, split, columns)
-    put(repository, "test", {**columns, "answers": [{"text": [""], "answer_start": [0]}] * 2})
-    task = hub_task("qa", repository)
-    found = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)
-    assert found["answers"][:] == [None, None]
-    assert found["id"][:] == ["1", "2"]
-
-
-def test_pairs_of_sentences_of_the_hub_become_a_row_per_sentence(repository: Path) -> None:
-    columns = {"source": ["Habari.", "Ndiyo."], "target": ["News.", "Yes."], "lang": ["sw", "sw"]}
-    put_all(repository, columns)
-    names = {"text_a": "source", "text_b": "target"}
-    task = hub_task("retrieval", repository, columns=names)
-    assert load_split(task, "swa", "validation", HUB)[:] == {
-        "id": ["0", "1", "0", "1"],
-        "text": ["Habari.", "Ndiyo.", "News.", "Yes."],
-        "side": ["language", "language", "english", "english"],
-        "match": ["0", "1", "", ""],
-    }
-
-
-def test_empty_rows_of_plain_text_are_left_out(repository: Path) -> None:
-    put_all(repository, {"text": ["", " = Title = \n", None, " Habari . \n", ""]})
-    task = hub_task("mlm", repository)
-    assert load_split(task, "swa", "train", HUB)[:] == {"text": ["= Title =", "Habari ."]}
-
-
-def test_hidden_scores_of_the_hub_are_none(repository: Path) -> None:
-    columns = {"text_a": ["a", "b"], "text_b": ["c", "d"], "score": [2.5, -1.0]}
-    for split in ("train", "validation"):
-        put(repository, split, columns)
-    put(repository, "test", {**columns, "score": [-1.0, -1.0]})
-    task = hub_task("similarity", repository)
-    assert load_split(task, "swa", "validation", HUB)["score"][:] == [2.5, -1.0]
-    found = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)
-    assert found["score"][:] == [None, None]
-
-
-def test_a_text_that_has_the_name_of_a_label_stays_as_it_is(repository: Path) -> None:
-    put_all(repository, {"text": ["1", "Law"], "label": ["Law", "Law"]})
-    task = hub_task("classification", repository, labels={"Law": "law"})
-    found = load_split(task, "swa", "validation", HUB)[:]
-    assert found == {"text": ["1", "Law"], "label": ["law", "law"]}
 
 
 def test_a_text_of_the_hub_that_is_missing_is_named(repository: Path) -> None:

@@ -13,11 +13,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from objectives.backbone import Backbone
-from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.models.encoders import build_model, load_backbone, load_encoder, save_stage
 from objectives.models.methods import apply_method, merged
-from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import Training, finetune
 from spaces.catalogue import Task
@@ -25,7 +23,7 @@ from spaces.errors import SpecError
 from spaces.recipe import Method, Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
-from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns, toy_split
 from tests.raising import raises
 
 Weights = dict[str, torch.Tensor]
@@ -39,17 +37,11 @@ PROMPT = {"method": Method.SOFT_PROMPT, "prompt_length": 5, "max_length": 32}
 @pytest.fixture(params=["classification", "ner", "qa"])
 def split(request: pytest.FixtureRequest, any_backbone: Backbone) -> tuple[Task, EncodedSplit]:
     """Eight examples of a kind."""
-    return encoded(request.param, any_backbone)
-
-
-def encoded(kind: str, backbone: Backbone, max_length: int = 64) -> tuple[Task, EncodedSplit]:
-    task = make_task(kind)
-    rows = datasets.Dataset.from_dict(toy_columns(kind, 8))
-    return task, encode(rows, task, backbone.tokenizer, max_length)
+    return make_task(request.param), toy_split(request.param, 8, any_backbone)
 
 
 def train(model: nn.Module, split: EncodedSplit, stage: Stage, backbone: Backbone) -> Training:
-    return finetune([(model, split)], stage, 0, Runner(CPU, Padding.of(backbone.tokenizer)))
+    return finetune([(model, split)], stage, 0, runner_for(backbone))
 
 
 def copied(model: PreTrainedModel) -> Weights:
@@ -123,7 +115,7 @@ def test_lora_comes_back_as_the_model_that_it_was_with_the_changes_in_its_weight
 ) -> None:
     task, examples = split
     stage = make_stage(task.name, **LORA, learning_rate=1e-2)
-    runner = Runner(CPU, Padding.of(any_backbone.tokenizer))
+    runner = runner_for(any_backbone)
     model = build_model(any_backbone, any_backbone.weights, task, 0)
     shapes = {name: weight.shape for name, weight in model.state_dict().items()}
     before = copied(model)
@@ -158,7 +150,7 @@ def test_a_higher_rank_has_more_to_train(bert: Backbone) -> None:
 
 
 def test_lora_is_the_same_for_the_same_seed(bert: Backbone) -> None:
-    task, examples = encoded("ner", bert)
+    task, examples = make_task("ner"), toy_split("ner", 8, bert)
     stage = make_stage(task.name, **LORA)
     trained = []
     for _ in range(2):
@@ -180,7 +172,7 @@ def prompted(request: pytest.FixtureRequest, encoder_folder: Callable[[str], Pat
 
 @pytest.mark.parametrize("kind", ["classification", "nli", "similarity"])
 def test_a_soft_prompt_leaves_the_encoder_as_it_is(kind: str, prompted: Backbone) -> None:
-    task, examples = encoded(kind, prompted, 32)
+    task, examples = make_task(kind), toy_split(kind, 8, prompted, 32)
     stage = make_stage(task.name, **PROMPT)
     model = build_model(prompted, prompted.weights, task, 0)
     before = copied(model)
@@ -199,17 +191,17 @@ def test_a_soft_prompt_leaves_the_encoder_as_it_is(kind: str, prompted: Backbone
 
 
 def test_a_soft_prompt_learns(prompted: Backbone) -> None:
-    task, examples = encoded("sentiment", prompted, 32)
+    task, examples = make_task("sentiment"), toy_split("sentiment", 8, prompted, 32)
     stage = make_stage(task.name, **PROMPT, epochs=40, learning_rate=3e-2)
     adapted = apply_method(build_model(prompted, prompted.weights, task, 0), prompted, stage)
     losses = train(adapted, examples, stage, prompted).losses
     assert np.mean(losses[-4:]) < 0.6 * np.mean(losses[:4])
-    logits = predict(merged(adapted), examples, Runner(CPU, Padding.of(prompted.tokenizer)))
+    logits = predict(merged(adapted), examples, runner_for(prompted))
     assert predicted_labels(logits, examples, task) == examples.gold
 
 
 def test_padding_does_not_change_what_a_prompted_model_predicts(prompted: Backbone) -> None:
-    task, examples = encoded("sentiment", prompted, 32)
+    task, examples = make_task("sentiment"), toy_split("sentiment", 8, prompted, 32)
     assert len(set(examples.lengths)) > 1
     stage = make_stage(task.name, **PROMPT)
     parent = louder(prompted.weights)
@@ -218,7 +210,7 @@ def test_padding_does_not_change_what_a_prompted_model_predicts(prompted: Backbo
         for name, parameter in model.named_parameters():
             if "prompt" in name:
                 parameter.copy_(torch.randn_like(parameter))
-    runner = Runner(CPU, Padding.of(prompted.tokenizer))
+    runner = runner_for(prompted)
     together = predict(model, examples, runner)
     assert np.ptp(np.array(together), axis=0).max() > 1e-3, "texts differ by more than rounding"
     rows = datasets.Dataset.from_dict(toy_columns("sentiment", 8))

@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from objectives.backbone import Backbone
-from objectives.data.batching import Padding
 from objectives.data.encoding import encode
 from objectives.models.encoders import (
     ENCODER_FILE,
@@ -26,13 +25,12 @@ from objectives.models.encoders import (
     load_state,
     save_stage,
 )
-from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import TrainingState, finetune
 from spaces.errors import BackboneError
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
-from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns, toy_split
 from tests.raising import raises
 
 KINDS = ("ner", "classification", "similarity")
@@ -68,8 +66,8 @@ def test_every_family_learns_and_predicts_every_kind_of_task(
 ) -> None:
     task = make_task(kind)
     columns = toy_columns(kind, 8)
-    runner = Runner(CPU, Padding.of(any_backbone.tokenizer))
-    split = encode(datasets.Dataset.from_dict(columns), task, any_backbone.tokenizer, 64)
+    runner = runner_for(any_backbone)
+    split = toy_split(kind, 8, any_backbone)
     model = build_model(any_backbone, any_backbone.weights, task, seed=0)
     before = {name: w.clone() for name, w in model.base_model.state_dict().items()}
     training = finetune([(model, split)], make_stage(), 0, runner)
@@ -96,7 +94,7 @@ def test_padding_does_not_change_what_any_family_predicts(any_backbone: Backbone
     """Alone, an example has no padding."""
     task = make_task("pos")
     model = build_model(any_backbone, louder(any_backbone.weights), task, seed=0)
-    runner = Runner(CPU, Padding.of(any_backbone.tokenizer))
+    runner = runner_for(any_backbone)
     rows = datasets.Dataset.from_dict(toy_columns("pos", 6))
     split = encode(rows, task, any_backbone.tokenizer, 64)
     assert len(set(split.lengths)) > 1
@@ -111,9 +109,7 @@ def test_padding_does_not_change_what_any_family_predicts(any_backbone: Backbone
 
 def test_the_first_subword_of_every_word_is_where_the_word_begins(any_backbone: Backbone) -> None:
     columns = toy_columns("pos", 6)
-    split = encode(
-        datasets.Dataset.from_dict(columns), make_task("pos"), any_backbone.tokenizer, 64
-    )
+    split = toy_split("pos", 6, any_backbone)
     assert split.word_positions is not None
     for ids, positions, words in zip(
         split.input_ids, split.word_positions, columns["tokens"], strict=True
@@ -128,11 +124,10 @@ def test_the_first_subword_of_every_word_is_where_the_word_begins(any_backbone: 
 
 def test_masked_language_modelling_trains_the_encoder(bert: Backbone) -> None:
     task = make_task("mlm")
-    rows = datasets.Dataset.from_dict(toy_columns("mlm", 64))
-    split = encode(rows, task, bert.tokenizer, 64)
+    split = toy_split("mlm", 64, bert)
     model = build_model(bert, bert.weights, task, seed=0)
     stage = make_stage(epochs=4, batch_size=8, learning_rate=1e-2)
-    losses = finetune([(model, split)], stage, 0, Runner(CPU, Padding.of(bert.tokenizer))).losses
+    losses = finetune([(model, split)], stage, 0, runner_for(bert)).losses
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
 
 
@@ -305,10 +300,8 @@ def test_weights_of_half_precision_become_float32(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in (f"{tmp_path}/nosuch", "./nosuch", "~/nosuch", "a/b/c"):
         assert problem_of(name).expected == "a folder"
-
-
-def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
     assert problem_of(str(tmp_path)).expected == f"config.json in {tmp_path}"
+    assert problem_of("two words").found == "neither"
 
 
 def test_weights_that_could_run_code_are_refused(copied_bert: Path) -> None:
@@ -335,54 +328,37 @@ def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "damage"),
     [
-        pytest.param(lambda f: (f / "config.json").write_text("{"), id="config cut"),
-        pytest.param(lambda f: (f / "config.json").write_text("{}"), id="config empty"),
+        pytest.param("config.json", lambda old: b"{", id="config cut"),
+        pytest.param("config.json", lambda old: b"{}", id="config empty"),
+        pytest.param("config.json", lambda old: b'{"model_type": "nosuch"}', id="other type"),
+        pytest.param("model.safetensors", lambda old: b"\x10" + b"\0" * 20, id="weights broken"),
+        pytest.param("model.safetensors", lambda old: old[:-100], id="weights cut"),
         pytest.param(
-            lambda f: (f / "config.json").write_text('{"model_type": "nosuch"}'), id="other type"
-        ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(b"\x10" + b"\0" * 20),
-            id="weights broken",
-        ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(
-                (f / "model.safetensors").read_bytes()[:-100]
-            ),
-            id="weights cut",
-        ),
-        pytest.param(
-            lambda f: (f / "config.json").write_text(
-                (f / "config.json").read_text().replace('"hidden_size": 32', '"hidden_size": 64')
-            ),
+            "config.json",
+            lambda old: old.replace(b'"hidden_size": 32', b'"hidden_size": 64'),
             id="weights of another size",
         ),
-        pytest.param(
-            lambda f: [path.unlink() for path in f.glob("tokenizer*")], id="no tokenizer"
-        ),
-        pytest.param(lambda f: (f / "tokenizer.json").write_text("{"), id="tokenizer cut"),
+        pytest.param("tokenizer*", None, id="no tokenizer"),
+        pytest.param("tokenizer.json", lambda old: b"{", id="tokenizer cut"),
     ],
 )
 def test_a_broken_encoder_is_answered_in_one_line(
-    copied_bert: Path, damage: Callable[[Path], object]
+    name: str, damage: Callable[[bytes], bytes] | None, copied_bert: Path
 ) -> None:
-    damage(copied_bert)
+    for file in copied_bert.glob(name):
+        if damage:
+            file.write_bytes(damage(file.read_bytes()))
+        else:
+            file.unlink()
     assert problem_of(str(copied_bert))
 
 
-def test_a_name_that_is_no_name_of_a_model_is_answered_so() -> None:
-    assert problem_of("two words").found == "neither"
-
-
-def test_a_hub_that_is_switched_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_hub_that_cannot_be_had_is_named(offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     problem = problem_of("nosuch/encoder")
     assert "the hub does not answer" in problem.found
     assert problem.advice == "name a folder with --backbone"
-
-
-def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "the hub does not answer" in problem_of("nosuch/encoder").found

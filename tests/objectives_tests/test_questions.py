@@ -15,14 +15,13 @@ from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate
 from objectives.data.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit, encode
 from objectives.models.encoders import build_model
-from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, span_loss
 from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Schedule
-from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns
 from tests.raising import raises
 
 Columns = dict[str, list[Any]]
@@ -226,7 +225,7 @@ def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
     monkeypatch.setattr(training, "collate", spy)
     stage = make_stage(task.name, examples=QUESTIONS, batch_size=3, epochs=2)
     model = build_model(bert, bert.weights, task, 0)
-    trained = finetune([(model, split)], stage, 0, Runner(CPU, Padding.of(bert.tokenizer)))
+    trained = finetune([(model, split)], stage, 0, runner_for(bert))
     assert trained.updates == stage.updates == 2 * 3
     examples = [frozenset(map(int, rows)) for rows in split.windows.rows]
     for batch in batches:
@@ -241,7 +240,7 @@ def test_every_family_learns_where_answers_stand(
 ) -> None:
     """Eight questions, over and over: then it answers all of them right from its windows."""
     task = make_task("qa")
-    runner = Runner(CPU, Padding.of(any_backbone.tokenizer))
+    runner = runner_for(any_backbone)
     split = split_of(questions, task, any_backbone, 64)
     model = without_dropout(build_model(any_backbone, any_backbone.weights, task, 0))
     stage = make_stage(
@@ -265,7 +264,7 @@ def test_that_there_is_no_answer_is_learnt_and_only_said_where_it_can_be_right(
             questions["context"], answers, questions["answers"], strict=True
         )
     ]
-    runner = Runner(CPU, Padding.of(bert.tokenizer))
+    runner = runner_for(bert)
     columns = questions | {"answers": answers, "context": contexts}
     split = split_of(columns, task, bert, SHORTEST_WINDOW)
     model = without_dropout(build_model(bert, bert.weights, task, 0))

@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import (
-    GainEstimate,
+from objectives.gains.intervals import GainEstimate, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import (
     PairedOutcomes,
     SeedGains,
-    Verdict,
-    estimate_gains,
     gains_of_outcomes,
     gains_of_scores,
-    judge,
     mean_gains,
 )
 from objectives.gains.small_samples import half_widths, moderated, two_sided

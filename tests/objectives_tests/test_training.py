@@ -45,7 +45,7 @@ from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule, Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import FAMILIES
-from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_columns
+from tests.objectives_tests.toys import CPU, make_stage, make_task, runner_for, toy_split
 from tests.raising import raises
 
 PADDING = Padding(0, 0, left=False, mask_id=None, special_ids=(0,), vocabulary=50)
@@ -102,9 +102,7 @@ def train_tagger() -> Callable[..., Training]:
 @pytest.fixture
 def train_bert(bert: Backbone) -> Callable[..., list[Weights]]:
     """Train a tiny BERT, with its dropout; the weights after each of 3 updates an epoch."""
-    task = make_task("ner")
-    rows = datasets.Dataset.from_dict(toy_columns("ner", 12))
-    split = encode(rows, task, bert.tokenizer, 64)
+    task, split = make_task("ner"), toy_split("ner", 12, bert)
 
     def train(seed: int = 0, **stage: Any) -> list[Weights]:
         model = build_model(bert, bert.weights, task, seed=0)
@@ -113,7 +111,7 @@ def train_bert(bert: Backbone) -> Callable[..., list[Weights]]:
         def keep(done: int, total: int) -> None:
             after.append({name: w.clone() for name, w in model.state_dict().items()})
 
-        runner = Runner(CPU, Padding.of(bert.tokenizer), keep)
+        runner = runner_for(bert, keep)
         finetune([(model, split)], make_stage(**stage), seed, runner)
         return after
 
@@ -134,23 +132,16 @@ def test_the_same_arguments_give_the_same_weights_bit_for_bit(
     torch.manual_seed(99)
     torch.rand(7)  # what went on before in this process has no say
     assert all(equal(a, b) for a, b in zip(first, train_bert(), strict=True))
-
-
-def test_another_seed_gives_other_weights(train_bert: Callable[..., list[Weights]]) -> None:
-    assert not equal(train_bert(seed=0)[-1], train_bert(seed=1)[-1])
+    assert not equal(train_bert(seed=1)[-1], first[-1])
 
 
 def trained_digest(folder: str) -> str:
     """SHA-256 of weights trained from a fixed start. Its source also runs in another process."""
     import hashlib
 
-    import datasets
     import torch
 
-    from objectives.data.batching import Padding
-    from objectives.data.encoding import encode
     from objectives.models.encoders import build_model, load_backbone, quiet_libraries
-    from objectives.runner import Runner
     from objectives.training.fine_tuning import finetune
     from spaces.catalogue import load_catalogue
     from spaces.recipe import Schedule
@@ -164,8 +155,8 @@ def trained_digest(folder: str) -> str:
     split = encode(rows, task, bert.tokenizer, 64)
     stage = Stage("panx", 2, 1e-3, 2, 6, 0.1, 64, Schedule.LINEAR)
     model = build_model(bert, bert.weights, task, 7)
-    CPU = Hardware(torch.device("cpu"), "float32")
-    finetune([(model, split)], stage, 7, Runner(CPU, Padding.of(bert.tokenizer)))
+    cpu = Hardware(torch.device("cpu"), "float32")
+    finetune([(model, split)], stage, 7, Runner(cpu, Padding.of(bert.tokenizer)))
     digest = hashlib.sha256()
     for weight in model.state_dict().values():
         digest.update(weight.numpy().tobytes())
@@ -202,10 +193,7 @@ def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
     kind: str, any_backbone: Backbone, tmp_path: Path
 ) -> None:
     """Through the files, with dropout, and a warm-up that the first part ends in the middle of."""
-    task = make_task(kind)
-    rows = datasets.Dataset.from_dict(toy_columns(kind, 10))
-    split = encode(rows, task, any_backbone.tokenizer, 64)
-    padding = Padding.of(any_backbone.tokenizer)
+    task, split = make_task(kind), toy_split(kind, 10, any_backbone)
 
     def train(epochs: int, folder: Path, before: Checkpoint | None = None) -> Checkpoint:
         stage = make_stage(task.name, schedule=Schedule.CONSTANT, epochs=epochs, warmup_ratio=0.5)
@@ -214,7 +202,7 @@ def test_a_saved_stage_goes_on_to_the_bits_of_one_that_never_stopped(
             weights = load_encoder(before, any_backbone.weights)
             state = load_state(before, epochs - 2)
         model = build_model(any_backbone, weights, task, seed=3)
-        training = finetune([(model, split)], stage, 3, Runner(CPU, padding), state=state)
+        training = finetune([(model, split)], stage, 3, runner_for(any_backbone), state=state)
         folder.mkdir()
         save_stage(model, weights, any_backbone.weights, training.state, folder)
         return Checkpoint("", folder, {}, {}, reused=False)
@@ -231,16 +219,9 @@ def test_a_stage_whose_rate_falls_cannot_go_on(train_tagger: Callable[..., Train
     trained = train_tagger(Tagger(), schedule=Schedule.CONSTANT)
     with pytest.raises(ValueError, match="schedule linear has no shorter prefix"):
         train_tagger(Tagger(), schedule=Schedule.LINEAR, epochs=2, state=trained.state)
-
-
-def test_a_break_after_going_on_is_named_by_its_update_in_all(
-    train_tagger: Callable[..., Training],
-) -> None:
-    trained = train_tagger(Tagger(), schedule=Schedule.CONSTANT)
-    with raises(DivergedError, subject="at update 9"):
-        train_tagger(
-            Tagger(broken_at=3), schedule=Schedule.CONSTANT, epochs=2, state=trained.state
-        )
+    constant: dict[str, Any] = {"schedule": Schedule.CONSTANT, "epochs": 2}
+    with raises(DivergedError, subject="at update 9"):  # counted from the stage's beginning
+        train_tagger(Tagger(broken_at=3), **constant, state=trained.state)
 
 
 def test_the_optimizer_of_a_stage_starts_fresh(train_tagger: Callable[..., Training]) -> None:
@@ -284,16 +265,6 @@ def test_the_rate_warms_up_and_then_falls_or_stays(
     assert [rate_factor(done, 10, 5, stage) for done in range(10)] == pytest.approx(expected)
 
 
-def test_a_higher_rate_moves_the_weights_further(train_tagger: Callable[..., Training]) -> None:
-    start = Tagger().head.weight
-    moved = []
-    for rate in (1e-4, 1e-2):
-        model = Tagger()
-        train_tagger(model, learning_rate=rate)
-        moved.append((model.head.weight - start).norm().item())
-    assert moved[0] < 0.1 * moved[1]
-
-
 # --- memory
 
 
@@ -309,6 +280,8 @@ def test_a_batch_that_does_not_fit_is_cut_until_it_does(
         torch.testing.assert_close(cut.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
     too_large = [size for size in cut.seen if size > fits]
     assert 1 <= len(too_large) <= 4, "it remembers what fits"
+    with raises(DeviceMemoryError, subject="out of memory on cpu with one example of "):
+        train_tagger(Tagger(fits=0))
 
 
 def test_batches_beyond_the_token_budget_are_accumulated(
@@ -323,13 +296,6 @@ def test_batches_beyond_the_token_budget_are_accumulated(
     np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-5)
     for name, weight in whole.state_dict().items():
         torch.testing.assert_close(cut.state_dict()[name], weight, rtol=1e-4, atol=1e-5)
-
-
-def test_where_not_even_one_example_fits_it_says_so(
-    train_tagger: Callable[..., Training],
-) -> None:
-    with raises(DeviceMemoryError, subject="out of memory on cpu with one example of "):
-        train_tagger(Tagger(fits=0))
 
 
 def test_another_error_of_the_device_is_not_taken_for_a_lack_of_memory(

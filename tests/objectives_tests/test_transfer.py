@@ -78,45 +78,26 @@ def test_what_each_stage_took_is_kept(
         assert stage.training_seconds == pytest.approx(spent, rel=0.5)
 
 
-def test_the_gain_of_the_arm_none_is_exactly_nothing(
+def test_recipes_share_the_stages_that_they_have_in_common(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    outcome = run(make_objective(), with_row(recipe))
-    assert outcome.gain.overall_gain({"swa", "yor"}) == 0.0
-    assert outcome.gain.overall_paired_gain({"swa", "yor"}) == 0.0
-    assert {run.position for run in outcome.stage_runs} == {"baseline"}
-
-
-def test_recipes_with_the_same_target_stage_share_their_baseline(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    run(make_objective(), recipe)
+    first = run(make_objective(), recipe)
+    updates: list[StageProgress] = []
+    again = run(make_objective(on_progress=updates.append), recipe)
+    assert not updates
+    assert not trained(again)
+    assert again.gain == first.gain
     other = with_row(recipe, make_stage("deeds", learning_rate=2e-3))
     outcome = run(make_objective(), other)
     assert trained(outcome) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
-    assert not trained(run(make_objective(), with_row(recipe)))
-
-
-def test_recipes_that_differ_in_the_target_stage_share_the_intermediate_one(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    run(make_objective(), recipe)
+    direct = run(make_objective(), with_row(recipe))
+    assert not trained(direct), "the baseline of the others"
+    assert {run.position for run in direct.stage_runs} == {"baseline"}
+    assert direct.gain.overall_gain({"swa", "yor"}) == 0.0
+    assert direct.gain.overall_paired_gain({"swa", "yor"}) == 0.0
     names, news = (route.target for route in recipe.routes)
-    other = with_targets(recipe, replace(names, learning_rate=2e-3), news)
-    assert trained(run(make_objective(), other)) == [("baseline", "names"), ("target", "names")]
-
-
-def test_a_recipe_that_was_run_before_trains_nothing_and_gives_the_same(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    updates: list[StageProgress] = []
-    first = run(make_objective(on_progress=updates.append), recipe)
-    assert updates
-    updates.clear()
-    second = run(make_objective(on_progress=updates.append), recipe)
-    assert not updates
-    assert not trained(second)
-    assert second.gain == first.gain
+    target = with_targets(recipe, replace(names, learning_rate=2e-3), news)
+    assert trained(run(make_objective(), target)) == [("baseline", "names"), ("target", "names")]
 
 
 @pytest.mark.parametrize(
@@ -170,15 +151,9 @@ def test_the_gains_of_each_seed_are_reported_in_turn(
     ]
     assert all(len(gains) > 1 for _, gains in reports)
     assert len({run.checkpoint_key for run in outcome.stage_runs}) == 15, "each seed apart"
-
-
-def test_a_report_may_end_the_trial_after_a_seed(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    several = replace(recipe, seeds=(0, 1, 2))
-    outcome = run(make_objective(), several, lambda index, gains: index < 1)
-    assert {pair.seed for pair in outcome.gain.pairs} == {0, 1}
-    assert {run.seed for run in outcome.stage_runs} == {0, 1}
+    ended = run(make_objective(), replace(recipe, seeds=(0, 1, 2)), lambda index, _: index < 1)
+    assert {pair.seed for pair in ended.gain.pairs} == {0, 1}
+    assert {run.seed for run in ended.stage_runs} == {0, 1}
 
 
 def test_the_reference_is_a_target_stage_that_all_trials_share(
@@ -365,15 +340,6 @@ def test_a_later_study_that_asks_for_more_epochs_goes_on_from_where_it_can(
     assert sorted(files) == [[ENCODER_FILE], [ENCODER_FILE, TRAINING_FILE]]
     later = run(make_objective("intermediate.epochs=[1, 3, 5]"), longer(recipe, 5))
     assert intermediate_runs(later) == [(10, 0, True), (0, 8, True)]
-
-
-def test_a_decaying_stage_has_no_prefix(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    choices = ("intermediate.epochs=[1, 2]", "intermediate.schedule=linear")
-    run(make_objective(*choices), longer(recipe, 1, schedule=Schedule.LINEAR))
-    outcome = run(make_objective(*choices), longer(recipe, 2, schedule=Schedule.LINEAR))
-    assert intermediate_runs(outcome) == [(4, 0, True), (0, 4, True)]
 
 
 def test_an_interrupted_stage_goes_on_from_its_last_saved_epoch(
