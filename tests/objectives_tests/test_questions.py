@@ -187,19 +187,6 @@ def test_windows_too_short_for_a_question_are_refused(bert: Backbone, questions:
 # --- training and answering
 
 
-def test_padding_on_the_left_moves_the_places_of_answers(
-    windowed: EncodedSplit, any_backbone: Backbone
-) -> None:
-    assert isinstance(windowed.labels, np.ndarray)
-    padding = Padding.of(any_backbone.tokenizer)
-    rows = np.arange(len(windowed.input_ids))
-    batch = collate(windowed, rows, padding)
-    assert len({len(ids) for ids in windowed.input_ids}) > 1
-    for row in rows:
-        expected = windowed.input_ids[row][windowed.labels[row]]
-        assert batch["input_ids"][row][batch["spans"][row]].tolist() == expected.tolist()
-
-
 def test_loss_of_spans_worked_by_hand() -> None:
     ones = torch.zeros(1, 3, 2)  # three places, alike: log 3 for the beginning and the end
     assert span_loss(ones, torch.tensor([[0, 2]])).item() == pytest.approx(np.log(3))

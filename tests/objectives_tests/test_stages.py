@@ -22,6 +22,10 @@ from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, Outcome, make_stag
 
 CONSTANT: dict[str, Any] = {"task": "deeds", "epochs": 3, "schedule": Schedule.CONSTANT}
 LORA: dict[str, Any] = {"task": "news", "method": Method.LORA, "lora_rank": 4}
+SETTINGS: tuple[dict[str, Any], ...] = (
+    *({"epochs": 2}, {"learning_rate": 2e-3}, {"batch_size": 2}, {"warmup_ratio": 0.5}),
+    *({"max_length": 32}, {"schedule": Schedule.LINEAR}),
+)
 MIXTURE: dict[str, Any] = {
     "task": "both",
     "parts": (Part("deeds", 8), Part("acts", 4)),
@@ -79,7 +83,7 @@ def test_all_that_determines_the_weights_changes_the_key_and_nothing_else_does(
         replace(job, seed=8),
         replace(job, start=replace(job.start, key="q" * 64)),
         replace(job, backbone=replace(job.backbone, key="c" * 64)),
-        replace(job, stage=replace(job.stage, learning_rate=2e-3)),
+        *(replace(job, stage=replace(job.stage, **change)) for change in SETTINGS),
         replace(job, hardware=replace(CPU, precision="bfloat16")),
         make_job(make_stage(**CONSTANT, examples=7)),
     ]

@@ -232,14 +232,10 @@ def test_one_seed_knows_of_examples_only() -> None:
     assert judged.estimate.scope == "other examples, with this seed"
     assert judged.verdict is Verdict.UNDECIDED
     assert (judged.estimate.p_value, judged.adjusted_p_value, judged.detectable) == (None,) * 3
-
-
-def test_one_score_knows_of_nothing_else() -> None:
-    judged = judge(estimate_gains({"swa": gains_of_scores([0], [0.9], [0.1])}))["swa"]
-    assert judged.estimate.gain == pytest.approx(80)
-    assert judged.estimate.interval is None
-    assert judged.estimate.scope == "nothing beyond this run"
-    assert judged.verdict is Verdict.UNDECIDED
+    one = judge(estimate_gains({"swa": gains_of_scores([0], [0.9], [0.1])}))["swa"]
+    assert one.estimate.gain == pytest.approx(80)
+    assert one.estimate.interval is None
+    assert (one.estimate.scope, one.verdict) == ("nothing beyond this run", Verdict.UNDECIDED)
 
 
 def test_scores_alone_know_of_seeds_only() -> None:

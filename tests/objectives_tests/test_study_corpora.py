@@ -72,19 +72,6 @@ def test_fewer_examples_are_part_of_more(
     assert len(keys) == 3
 
 
-def test_too_few_examples_are_an_error_that_says_what_to_do(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone
-) -> None:
-    with raises(
-        DataError,
-        subject="task 'names'",
-        expected="13 training examples",
-        found="12",
-        advice="lower `examples` in the study or drop the task",
-    ):
-        make_corpora().training(bert, make_stage("names", examples=EXAMPLES + 1))
-
-
 @pytest.fixture
 def unbalanced(data: Path) -> Path:
     """News of which twenty are sport, six law and four health, in that order."""
@@ -128,17 +115,31 @@ def test_all_recipes_learn_from_the_same_shots(
 
 
 @pytest.mark.usefixtures("unbalanced")
-def test_a_class_with_too_few_shots_is_named(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone
+@pytest.mark.parametrize(
+    ("task", "options", "expected", "found", "advice"),
+    [
+        (
+            *("names", {"examples": EXAMPLES + 1}, "13 training examples", "12"),
+            "lower `examples` in the study or drop the task",
+        ),
+        (
+            *("news", {"shots": 5, "examples": 15}, "5 training examples of class 'health'", "4"),
+            "lower target.shots",
+        ),
+    ],
+)
+def test_too_few_examples_are_an_error_that_says_what_to_do(
+    task: str,
+    options: dict[str, int],
+    expected: str,
+    found: str,
+    advice: str,
+    make_corpora: Callable[..., StudyCorpora],
+    bert: Backbone,
 ) -> None:
-    with raises(
-        DataError,
-        subject="task 'news'",
-        expected="5 training examples of class 'health'",
-        found="4",
-        advice="lower target.shots",
-    ):
-        make_corpora().training(bert, make_stage("news", shots=5, examples=15))
+    subject = f"task {task!r}"
+    with raises(DataError, subject=subject, expected=expected, found=found, advice=advice):
+        make_corpora().training(bert, make_stage(task, **options))
 
 
 def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(

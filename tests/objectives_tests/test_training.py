@@ -173,16 +173,6 @@ def test_another_process_gives_the_same_weights(encoder_folder: Callable[[str], 
     assert found.stdout.strip() == trained_digest(folder)
 
 
-def test_at_a_constant_rate_fewer_epochs_are_a_prefix_of_more(
-    train_bert: Callable[..., list[Weights]],
-) -> None:
-    short = train_bert(schedule=Schedule.CONSTANT, epochs=1, warmup_ratio=0.5)
-    long = train_bert(schedule=Schedule.CONSTANT, epochs=2, warmup_ratio=0.5)
-    assert (len(short), len(long)) == (3, 6)
-    assert all(equal(a, b) for a, b in zip(short, long[:3], strict=True))
-    assert not equal(long[2], long[5])
-
-
 # Every kind and every family; heads do not know what they stand on.
 @pytest.mark.parametrize(
     ("kind", "any_backbone"),

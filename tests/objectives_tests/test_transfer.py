@@ -13,7 +13,7 @@ from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from spaces.errors import Interrupted
-from spaces.recipe import Recipe, Route, Schedule
+from spaces.recipe import Recipe, Route
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
@@ -98,41 +98,6 @@ def test_recipes_share_the_stages_that_they_have_in_common(
     names, news = (route.target for route in recipe.routes)
     target = with_targets(recipe, replace(names, learning_rate=2e-3), news)
     assert trained(run(make_objective(), target)) == [("baseline", "names"), ("target", "names")]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"epochs": 2},
-        {"learning_rate": 2e-3},
-        {"batch_size": 2},
-        {"examples": 7},
-        {"warmup_ratio": 0.5},
-        {"max_length": 32},
-        {"schedule": Schedule.LINEAR},
-    ],
-)
-def test_a_stage_with_any_other_setting_is_another_stage(
-    change: dict[str, Any], make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    (deeds,) = recipe.routes[0].intermediate
-    short = replace(recipe, routes=recipe.routes[:1])
-    run(make_objective(), short)
-    other = with_row(short, replace(deeds, **change))
-    assert trained(run(make_objective(), other)) == [
-        ("intermediate", "deeds"),
-        ("target", "names"),
-    ]
-
-
-def test_changed_training_data_makes_other_stages(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe, data: Path
-) -> None:
-    run(make_objective(), recipe)
-    file = data / "deeds/eng/train.conll"
-    file.write_text(file.read_text().replace("B-PER", "B-LOC"))
-    changed = run(make_objective(), recipe)
-    assert trained(changed) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
 
 
 def test_the_gains_of_each_seed_are_reported_in_turn(

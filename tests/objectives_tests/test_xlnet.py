@@ -95,30 +95,6 @@ def test_a_padded_batch_says_what_the_reference_says_without_padding(
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["sentiment", "nli", "qa"])
-def test_segments_and_the_side_of_the_padding_are_those_of_xlnet(
-    kind: str, xlnet: Backbone
-) -> None:
-    split = _split(kind, xlnet)
-    padding = Padding.of(xlnet.tokenizer)
-    assert padding.left
-    batch = collate(split, np.arange(len(split.input_ids)), padding)
-    width = batch["input_ids"].shape[1]
-    separator, classifier = xlnet.tokenizer.sep_token_id, xlnet.tokenizer.cls_token_id
-    for row, ids in enumerate(split.input_ids):
-        lost = width - len(ids)
-        assert batch["attention_mask"][row].tolist() == [0] * lost + [1] * len(ids)
-        assert batch["input_ids"][row].tolist() == [xlnet.tokenizer.pad_token_id] * lost + [*ids]
-        ends = (np.flatnonzero(ids == separator) + 1).tolist()
-        assert len(ends) == (1 if kind == "sentiment" else 2)
-        assert ids[-1] == classifier
-        assert ends[-1] == len(ids) - 1
-        first = [SEGMENT_A] * ends[0]
-        second = [SEGMENT_B] * (ends[-1] - ends[0])
-        # What padding is given is of no matter: nothing looks at it.
-        assert batch["token_type_ids"][row, lost:].tolist() == [*first, *second, SEGMENT_CLS]
-
-
 @pytest.mark.parametrize("wrong", ["padding", "segments"])
 def test_without_them_xlnet_says_something_else(wrong: str, xlnet: Backbone) -> None:
     """So the comparison with the reference can fail."""

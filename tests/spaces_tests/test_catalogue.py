@@ -249,14 +249,6 @@ def test_a_misspelt_task_is_answered_with_the_nearest() -> None:
         CATALOGUE["pan-x"]
 
 
-def test_a_right_record_is_read_as_it_stands() -> None:
-    task = parse()
-    assert task.name == "treaties"
-    assert task.languages == ("eng", "swa")
-    assert task.kind is TaskKind.NER
-    assert task.hub is None
-
-
 def _hub(**changes: object) -> dict[str, object]:
     """A record that lies on the Hub."""
     hub = {"repository": "me/treaties", "config": "{language}"}
@@ -267,6 +259,7 @@ def _hub(**changes: object) -> dict[str, object]:
     ("changes", "field", "expected", "found"),
     [
         ({"lables": ["PER"]}, "lables", "", "unknown"),
+        ({"name": "treaties"}, "name", "", "unknown"),
         ({"hub": {"repository": "a/b", "split": {}}}, "hub.split", "", "unknown"),
         ({"files": [{"path": "a", "colums": ["text"]}]}, "files.0.colums", "", "unknown"),
         ({"title": None}, "title", "", "missing"),
@@ -412,11 +405,6 @@ def test_records_of_these_forms_are_right(changes: dict[str, object]) -> None:
 def test_a_record_outside_any_table_is_an_error() -> None:
     with raises(SpecError, subject="my.toml", expected="tables of tasks", found="field 'title'"):
         read_tasks({"title": "Entities"}, "my.toml")
-
-
-def test_a_record_is_named_by_its_table() -> None:
-    with raises(SpecError, subject="field 'name'", found="unknown", advice="the table names it"):
-        parse(name="treaties")
 
 
 @pytest.mark.parametrize(
