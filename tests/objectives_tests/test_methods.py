@@ -63,7 +63,7 @@ def layer_of(name: str) -> int | None:
 # --- frozen layers
 
 
-@pytest.mark.parametrize("frozen", [1, LAYERS])
+@pytest.mark.parametrize("frozen", [0, 1, LAYERS])
 def test_the_lower_layers_and_the_embeddings_stay_and_all_else_changes(
     frozen: int, any_backbone: Backbone, split: tuple[Task, EncodedSplit]
 ) -> None:
@@ -77,8 +77,8 @@ def test_the_lower_layers_and_the_embeddings_stay_and_all_else_changes(
     found = changed(model, before)
     for name in found:
         layer = layer_of(name)
-        assert not name.startswith(EMBEDDINGS), name
         assert layer is None or layer >= frozen, name
+    assert any(name.startswith(EMBEDDINGS) for name in found) == (frozen == 0)
     assert {layer_of(name) for name in found} - {None} == set(range(frozen, LAYERS))
     prefix = f"{model.base_model_prefix}."
     after = model.state_dict()
@@ -86,18 +86,6 @@ def test_the_lower_layers_and_the_embeddings_stay_and_all_else_changes(
         not torch.equal(w, after[name]) for name, w in head.items() if not name.startswith(prefix)
     )
     assert merged(adapted) is model
-
-
-def test_without_frozen_layers_embeddings_and_all_layers_change(
-    any_backbone: Backbone, split: tuple[Task, EncodedSplit]
-) -> None:
-    task, examples = split
-    model = build_model(any_backbone, any_backbone.weights, task, 0)
-    before = copied(model)
-    train(apply_method(model, any_backbone, make_stage()), examples, make_stage(), any_backbone)
-    found = changed(model, before)
-    assert any(name.startswith(EMBEDDINGS) for name in found)
-    assert {layer_of(name) for name in found} - {None} == set(range(LAYERS))
 
 
 def test_more_frozen_layers_than_there_are_is_answered_in_one_line(any_backbone: Backbone) -> None:
@@ -138,15 +126,6 @@ def test_lora_comes_back_as_the_model_that_it_was_with_the_changes_in_its_weight
     again = build_model(any_backbone, read, task, 0).base_model.state_dict()
     for name, weight in back.base_model.state_dict().items():
         assert torch.equal(again[name], weight), name
-
-
-def test_a_higher_rank_has_more_to_train(bert: Backbone) -> None:
-    sizes = []
-    for rank in (2, 4):
-        model = build_model(bert, bert.weights, make_task("ner"), 0)
-        adapted = apply_method(model, bert, make_stage(method=Method.LORA, lora_rank=rank))
-        sizes.append(sum(p.numel() for name, p in adapted.named_parameters() if "lora" in name))
-    assert sizes[1] == 2 * sizes[0] > 0
 
 
 def test_lora_is_the_same_for_the_same_seed(bert: Backbone) -> None:

@@ -18,6 +18,7 @@ from storage.ledger import Ledger
 from tests.objectives_tests.toys import (
     RETRIEVAL_STAGE,
     Outcome,
+    encoders,
     make_stage,
     make_task,
     run,
@@ -48,14 +49,6 @@ def together() -> Stage:
 def one_target(recipe: Recipe, *row: Stage) -> Recipe:
     """The recipe with names as its only target."""
     return with_row(replace(recipe, routes=recipe.routes[:1]), *row)
-
-
-def encoder_of(objective: TransferObjective, epochs: int) -> bytes:
-    """The encoder's file of the checkpoint with so many epochs."""
-    (entry,) = (x for x in objective.cache.entries() if x.inputs["stage"]["epochs"] == epochs)
-    checkpoint = objective.cache.find(entry.inputs)
-    assert checkpoint is not None
-    return (checkpoint.folder / ENCODER_FILE).read_bytes()
 
 
 def intermediate_updates(outcome: Outcome) -> list[int]:
@@ -157,7 +150,7 @@ def test_a_longer_mixture_goes_on_from_a_shorter_one_to_the_same_bits(
     afresh = make_objective(*TOGETHER, "intermediate.epochs=3", place="afresh")
     scratch = run(afresh, longer)
     assert intermediate_updates(scratch) == [9]
-    assert encoder_of(objective, 3) == encoder_of(afresh, 3)
+    assert encoders(objective)[3] == encoders(afresh)[3]
     assert outcome.gain == scratch.gain
 
 

@@ -152,20 +152,6 @@ def test_pairs_below_zero_are_left_out() -> None:
     assert scores == pytest.approx([0.9848], abs=1e-4)
 
 
-def test_more_sentences_find_their_translations_again() -> None:
-    """One side is the other, shuffled and with noise: larger than a block of columns."""
-    generator = np.random.default_rng(0)
-    english = generator.normal(size=(9000, 16)).astype(np.float32)
-    order = generator.permutation(300)
-    source = english[order] + generator.normal(size=(300, 16)).astype(np.float32) / 100
-    for similarity in Similarity:
-        nearest = nearest_neighbours(source, english, similarity)
-        assert nearest.tolist() == order.tolist()
-    rows, columns, _ = mine_pairs(source, english[:400], MARGIN)
-    best = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    assert all(best[row] == order[row] for row in range(300))
-
-
 def test_sentences_that_stand_more_than_once_are_marked() -> None:
     rows, single = distinct_rows(["mji", "nyumba", "mji ", "ጥቁር", "nyumba", "mji"])
     assert (rows.tolist(), single.tolist()) == ([0, 1, 3], [False, False, True])

@@ -266,21 +266,6 @@ def test_equal_predictions_are_no_difference() -> None:
     assert judged["swa"].verdict is Verdict.UNDECIDED
 
 
-def test_a_large_gain_helps_and_its_loss_hurts() -> None:
-    rng = np.random.default_rng(0)
-    cells = {
-        "helped": cell(rng, gain=1.0, seeds=5, seed_sd=0.05),
-        "idle": cell(rng, gain=0.0, seeds=5, seed_sd=0.05),
-        "hurt": cell(rng, gain=-1.0, seeds=5, seed_sd=0.05),
-    }
-    judged = judge(estimate(cells))
-    assert [j.verdict for j in judged.values()] == [
-        Verdict.HELPS,
-        Verdict.UNDECIDED,
-        Verdict.HURTS,
-    ]
-
-
 def test_more_comparisons_detect_less() -> None:
     found = with_p(0.5, 0.5, 0.5, 0.5)
     alone, among = judge({0: found[0]})[0].detectable, judge(found)[0].detectable

@@ -20,6 +20,7 @@ from storage.opening import open_storage
 from tests.objectives_tests.toys import (
     RETRIEVAL_STAGE,
     Outcome,
+    encoders,
     make_stage,
     run,
     trained,
@@ -251,17 +252,6 @@ def intermediate_runs(outcome: Outcome) -> list[tuple[int, int, bool]]:
         for run in outcome.stage_runs
         if run.position == "intermediate"
     ]
-
-
-def encoders(objective: TransferObjective) -> dict[int, bytes]:
-    """Epochs -> the encoder's file, of all checkpoints in the cache."""
-    found = {}
-    for entry in objective.cache.entries():
-        checkpoint = objective.cache.find(entry.inputs)
-        assert checkpoint is not None
-        content = (checkpoint.folder / ENCODER_FILE).read_bytes()
-        found[entry.inputs["stage"]["epochs"]] = content
-    return found
 
 
 def test_a_longer_stage_goes_on_from_a_shorter_one_to_the_same_bits(

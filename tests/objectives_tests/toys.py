@@ -17,6 +17,7 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
+from objectives.models.encoders import ENCODER_FILE
 from objectives.runner import OnBatch, Runner, ignore_batches
 from objectives.transfer import TransferObjective
 from spaces.catalogue import Task
@@ -256,3 +257,14 @@ def with_targets(recipe: Recipe, *targets: Stage) -> Recipe:
     """The recipe with other targets, each after the same intermediate stages."""
     row = recipe.routes[0].intermediate
     return replace(recipe, routes=tuple(Route(row, target, target) for target in targets))
+
+
+def encoders(objective: TransferObjective) -> dict[int, bytes]:
+    """Epochs -> the encoder's file, of all checkpoints in the cache."""
+    found = {}
+    for entry in objective.cache.entries():
+        checkpoint = objective.cache.find(entry.inputs)
+        assert checkpoint is not None
+        content = (checkpoint.folder / ENCODER_FILE).read_bytes()
+        found[entry.inputs["stage"]["epochs"]] = content
+    return found
