@@ -12,7 +12,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import torch
@@ -21,8 +20,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding
-from objectives.data.encoding import EncodedSplit, encode
-from objectives.hardware import Hardware
+from objectives.data.encoding import EncodedSplit
 from objectives.models.encoders import (
     ENCODER_FILE,
     TRAINING_FILE,
@@ -42,7 +40,7 @@ from objectives.training.fine_tuning import (
 )
 from spaces.catalogue import TaskKind
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
-from spaces.recipe import Schedule, Stage
+from spaces.recipe import Schedule
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import FAMILIES
 from tests.objectives_tests.toys import CPU, make_stage, make_task, runner_for, toy_split
@@ -139,12 +137,17 @@ def trained_digest(folder: str) -> str:
     """SHA-256 of weights trained from a fixed start. Its source also runs in another process."""
     import hashlib
 
+    import datasets
     import torch
 
+    from objectives.data.batching import Padding
+    from objectives.data.encoding import encode
+    from objectives.hardware import Hardware
     from objectives.models.encoders import build_model, load_backbone, quiet_libraries
+    from objectives.runner import Runner
     from objectives.training.fine_tuning import finetune
     from spaces.catalogue import load_catalogue
-    from spaces.recipe import Schedule
+    from spaces.recipe import Schedule, Stage
 
     quiet_libraries()
     torch.set_num_threads(1)
