@@ -13,35 +13,25 @@ import os
 import re
 import shutil
 import tempfile
-import time
-import uuid
-import weakref
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
 from spaces.errors import CacheError
+from storage.checkpoint_folders import Downloads, is_leftover, new_partial
 from storage.checkpoint_manifest import (
-    Manifest,
     manifest_of,
     read_manifest,
     write_manifest,
 )
 from storage.fingerprint import fingerprint
 from storage.leases import Lease, Leases, OnWait
-from storage.processes import is_dead, process_identity
-
-# Files without a manifest are left alone for so long: another machine may be at work on them.
-LEFTOVER_SECONDS = 7 * 24 * 3600
-# Entries of a remote cache that lie here at the same time.
-DOWNLOADS = 4
 
 # Places in the cache; whatever else lies there is not ours.
 _MANIFEST = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.json")
@@ -140,7 +130,7 @@ class CheckpointCache:
                 found=str(error).splitlines()[0],
             ) from error
         self._is_local = isinstance(self._files, LocalFileSystem)
-        self._downloads: Path | None = None
+        self._downloads: Downloads | None = None
         self._reported: set[str] = set()
 
     def get_or_create(
@@ -208,8 +198,8 @@ class CheckpointCache:
 
     def entries(self) -> list[Entry]:
         """All entries, the least recently used first; those whose manifest is broken left out."""
-        found = [self._entry(place) for place in self._manifests()]
-        return sorted((entry for entry in found if entry), key=lambda entry: entry.used_at)
+        entries = [self._entry(place) for place in self._manifests()]
+        return sorted((entry for entry in entries if entry), key=lambda entry: entry.used_at)
 
     def damaged(self, keys: Container[str] | None = None) -> list[str]:
         """The manifests of entries that do not read back whole; every file is read.
@@ -217,10 +207,10 @@ class CheckpointCache:
         Args:
             keys: Entries to look at; None: all.
         """
-        found = ((Path(place).stem, place) for place in self._manifests())
+        manifests = ((Path(place).stem, place) for place in self._manifests())
         return [
             place
-            for key, place in found
+            for key, place in manifests
             if (keys is None or key in keys) and self._checked(key) is None
         ]
 
@@ -237,17 +227,17 @@ class CheckpointCache:
         """
         named = set()
         for place in self._manifests():
-            manifest = self._manifest_at(place)
+            manifest = read_manifest(self._files, place)
             if manifest is not None:
                 named.add(manifest.folder)
-        found = {}
+        leftovers = {}
         for place in self._places(_PARTS):
             try:
-                if Path(place).name not in named and self._is_leftover(place):
-                    found[place] = int(self._files.du(place))
+                if Path(place).name not in named and is_leftover(self._files, place):
+                    leftovers[place] = int(self._files.du(place))
             except FileNotFoundError:
                 continue  # published or removed meanwhile
-        return found
+        return leftovers
 
     def collect(self, limit: int | None, keep: str | None = None) -> Collection:
         """Remove leftovers, and the least recently used entries until the rest fits `limit`.
@@ -296,17 +286,17 @@ class CheckpointCache:
         place = self._manifest(key)
         if not self._files.exists(place):
             return None
-        found = self._checked(key)
-        if found is not None:
-            self.touch(found.inputs)
+        checkpoint = self._checked(key)
+        if checkpoint is not None:
+            self.touch(checkpoint.inputs)
         elif place not in self._reported:  # whoever waits for it looks again and again
             self._reported.add(place)
             _log.warning("Checkpoint %s is damaged; it is made anew.", place)
-        return found
+        return checkpoint
 
     def _checked(self, key: str) -> Checkpoint | None:
-        """The entry if each of its files has its SHA-256; a remote one is brought here."""
-        manifest = self._manifest_at(self._manifest(key))
+        """The entry if the SHA-256 of each of its files is right; a remote one is downloaded."""
+        manifest = read_manifest(self._files, self._manifest(key))
         if manifest is None:
             return None
         try:
@@ -317,11 +307,8 @@ class CheckpointCache:
             return None
         return Checkpoint(key, folder, manifest.inputs, manifest.notes, reused=True)
 
-    def _manifest_at(self, place: str) -> Manifest | None:
-        return read_manifest(self._files, place)
-
     def _entry(self, place: str) -> Entry | None:
-        manifest = self._manifest_at(place)
+        manifest = read_manifest(self._files, place)
         try:
             if manifest is None:
                 return None
@@ -331,20 +318,12 @@ class CheckpointCache:
             return None
 
     def _fetched(self, folder: str) -> Path:
-        """The folder on this machine."""
+        """The folder of an entry on this machine, downloaded from a remote cache."""
         if self._is_local:
             return Path(folder)
         if self._downloads is None:
-            self._downloads = Path(tempfile.mkdtemp(prefix="transfer-search-"))
-            weakref.finalize(self, shutil.rmtree, self._downloads, ignore_errors=True)
-        here = self._downloads
-        while (
-            len(old := sorted(here.iterdir(), key=lambda path: path.stat().st_mtime)) >= DOWNLOADS
-        ):
-            shutil.rmtree(old[0])
-        target = here / uuid.uuid4().hex
-        self._files.get(folder, str(target), recursive=True)
-        return target
+            self._downloads = Downloads(self._files)
+        return self._downloads.bring(folder)
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
@@ -354,12 +333,7 @@ class CheckpointCache:
                 yield Path(name)
             return
         with self.writing():
-            # Named by its process, so that whoever collects knows whether it is still there.
-            name = f"{quote(process_identity(), safe='')}-{uuid.uuid4().hex}"
-            folder = Path(self._root, "partial", name)
-            # A cache that we make is its user's; one that is there stays as open as it is.
-            Path(self._root).mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.mkdir(parents=True)
+            folder = new_partial(self._root)
         try:
             yield folder
         finally:
@@ -373,11 +347,11 @@ class CheckpointCache:
         notes: Mapping[str, Any],
         lease: Lease,
     ) -> Checkpoint:
-        old = self._manifest_at(self._manifest(key))
-        if old is not None and (found := self._checked(key)) is not None:
+        old = read_manifest(self._files, self._manifest(key))
+        if old is not None and (there := self._checked(key)) is not None:
             # Workers of another database, with leases of their own, were quicker: theirs is
             # in use and stays.
-            return found
+            return there
         manifest = manifest_of(made, key, inputs, notes)
         parent = f"{self._root}/{key[:2]}"
         place = f"{parent}/{manifest.folder}"
@@ -398,8 +372,8 @@ class CheckpointCache:
         return Checkpoint(key, self._fetched(place), inputs, notes, reused=False)
 
     def _evict(self, key: str) -> None:
-        """The manifest goes first: what has none is no entry."""
-        manifest = self._manifest_at(self._manifest(key))
+        """Remove an entry, its manifest first: without one, it is no entry."""
+        manifest = read_manifest(self._files, self._manifest(key))
         self._remove(self._manifest(key))
         if manifest is not None:
             self._remove(f"{self._root}/{key[:2]}/{manifest.folder}")
@@ -416,17 +390,8 @@ class CheckpointCache:
         return self._places(_MANIFEST)
 
     def _places(self, pattern: re.Pattern[str]) -> list[str]:
-        """Files and folders whose path within the cache is like that."""
-        found = map(str, self._files.find(self._root, maxdepth=2, withdirs=True))
+        """Files and folders whose path within the cache matches."""
+        places = map(str, self._files.find(self._root, maxdepth=2, withdirs=True))
         return sorted(
-            place for place in found if pattern.fullmatch(place.removeprefix(f"{self._root}/"))
+            place for place in places if pattern.fullmatch(place.removeprefix(f"{self._root}/"))
         )
-
-    def _is_leftover(self, place: str) -> bool:
-        path = Path(place)
-        if path.parent.name == "partial" and is_dead(unquote(path.name.rpartition("-")[0])):
-            return True
-        times = [self._files.modified(file).timestamp() for file in self._files.find(place)] or (
-            [path.stat().st_mtime] if self._is_local else []
-        )
-        return bool(times) and time.time() - max(times) > LEFTOVER_SECONDS

@@ -142,7 +142,7 @@ def start_again(folder: Path) -> None:
 
 
 def _server(folder: Path) -> Any:
-    """The package's handle, one for each folder in a process."""
+    """Handle of the server package; a process has one for each folder."""
     shown = f"storage {EMBEDDED}:{folder}"
     try:
         with warnings.catch_warnings():

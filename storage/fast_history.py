@@ -140,7 +140,7 @@ class FastHistory:
     def _check_compatible(
         self, study_id: int, distributions: Mapping[str, BaseDistribution]
     ) -> None:
-        """That a parameter has the choices that it has in the study's other trials.
+        """Check that a parameter has the same choices as in the study's other trials.
 
         Raises:
             ValueError: It has others.
@@ -155,8 +155,8 @@ class FastHistory:
                     .limit(1)
                 )
                 with self._engine.connect() as connection:
-                    found = connection.execute(query).scalar()
-                known[study_id, name] = _distribution(found) if found else distribution
+                    stored = connection.execute(query).scalar()
+                known[study_id, name] = _distribution(stored) if stored else distribution
             check_distribution_compatibility(known[study_id, name], distribution)
 
     def trials(
@@ -191,23 +191,23 @@ class FastHistory:
                 )
                 if connection.execute(query).scalar() is None:
                     raise KeyError(tables.not_found)
-            found = [
+            numbered = [
                 row
                 for part in chosen
                 for row in _read(
                     connection, tables, sa.and_(tables.trial.c.study_id == study_id, part)
                 )
             ]
-        for _, trial in found:
+        for _, trial in numbered:
             for name, distribution in trial.distributions.items():
                 self._known.setdefault((study_id, name), distribution)
-        found.sort(key=lambda row: row[0])
-        return [trial for _, trial in found if states is None or trial.state in states]
+        numbered.sort(key=lambda row: row[0])
+        return [trial for _, trial in numbered if states is None or trial.state in states]
 
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """A hundred thousand new objects, none of them garbage: looking for some takes as long."""
+    """No garbage collection: of 100,000 new objects none is garbage, and looking takes as long."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -287,10 +287,10 @@ def _read(
 
 
 def _attributes(rows: Iterable[Any]) -> dict[int, dict[str, Any]]:
-    found: dict[int, dict[str, Any]] = defaultdict(dict)
+    attributes: dict[int, dict[str, Any]] = defaultdict(dict)
     for trial_id, key, text in rows:
-        found[trial_id][key] = json.loads(text)
-    return found
+        attributes[trial_id][key] = json.loads(text)
+    return attributes
 
 
 @lru_cache(maxsize=1024)
@@ -306,6 +306,6 @@ def _number(value: float | None, kind: str) -> float:
 
 
 def _utc_offset(day: datetime.date, hour: int, quarter: int) -> datetime.timedelta:
-    """Of local time in a quarter of an hour of UTC: no clock is changed within one."""
+    """Offset of local time in a quarter of an hour of UTC, in which no clock is changed."""
     begin = datetime.datetime(day.year, day.month, day.day, hour, 15 * quarter)
     return begin.replace(tzinfo=datetime.UTC).astimezone().utcoffset() or datetime.timedelta()

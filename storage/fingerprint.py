@@ -37,7 +37,7 @@ def file_sha256(path: Path) -> str:
 
 
 def _check_keys(value: object) -> None:
-    """JSON would write the key 1 as "1" and so give two values one name."""
+    """Refuse keys that are no strings: JSON writes the keys 1 and "1" alike."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):

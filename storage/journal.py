@@ -112,7 +112,7 @@ class FolderLock:
             return ""
 
     def _break(self, holder: str) -> None:
-        """Remove the lock of one that is gone; of two that do so one finds it renamed."""
+        """Remove the lock of a dead process; of two that try, one finds it renamed."""
         aside = self._place.with_name(f"{self._place.name}-{uuid.uuid4().hex}")
         try:
             if self._holder() == holder:
@@ -131,7 +131,7 @@ class _MendedJournal(JournalFileBackend):
         self._file, self._folder_lock = Path(file_path), lock
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """As Optuna's, after half a line at the end, which nobody has read, is cut off."""
+        """Append as Optuna does, after cutting off half a line at the end that nobody has read."""
         self._folder_lock.acquire()
         try:
             with self._file.open("rb+") as file:

@@ -216,7 +216,7 @@ class Leases:
             make: Makes and publishes the result, and calls `Lease.confirm` right before.
             on_wait: Called now and then while another worker makes it.
         """
-        while (found := find()) is None:
+        while (value := find()) is None:
             lease = self.take(key)
             if lease is None:
                 if holder := self.holder(key):
@@ -225,13 +225,13 @@ class Leases:
                 continue
             with lease:
                 # It may have been published between our look and our lease.
-                if (found := find()) is not None:
-                    return found
+                if (value := find()) is not None:
+                    return value
                 try:
                     return make(lease)
                 except LeaseLost as lost:
                     _log.warning("%s while this process was paused; using the other's", lost)
-        return found
+        return value
 
     @outlasting
     def holder(self, key: str) -> Holder | None:
@@ -324,6 +324,6 @@ def _fence(connection: sa.Connection, key: str) -> int:
 
 
 def clock(connection: sa.Connection) -> float:
-    """Seconds since 1970, by the database."""
+    """Seconds since 1970 by the clock of the database."""
     query = _CLOCKS[connection.dialect.name]
     return float(connection.execute(sa.text(query)).scalar_one())

@@ -62,17 +62,17 @@ class Ledger:
         """
         row = {"study_name": study_name, "frozen": dict(frozen), "created_at": _now()}
         self._insert_new(STUDIES, [row])
-        found = self.frozen_study(study_name)
-        assert found is not None, study_name
-        return found
+        kept = self.frozen_study(study_name)
+        assert kept is not None, study_name
+        return kept
 
     @outlasting
     def frozen_study(self, study_name: str) -> dict[str, Any] | None:
         """What `freeze_study` kept, or None."""
         with self._engine.connect() as connection:
             query = sa.select(STUDIES.c.frozen).where(STUDIES.c.study_name == study_name)
-            found = connection.execute(query).scalar()
-            return None if found is None else dict(found)
+            frozen = connection.execute(query).scalar()
+            return None if frozen is None else dict(frozen)
 
     @outlasting
     def forget_study(self, study_name: str) -> None:
@@ -103,8 +103,8 @@ class Ledger:
             SCORES.c.checkpoint_key == checkpoint_key, SCORES.c.split == split
         )
         with self._engine.connect() as connection:
-            found = [Score(**row) for row in connection.execute(query).mappings()]
-        return {(score.task, score.language, score.corpus_key): score for score in found}
+            scores = [Score(**row) for row in connection.execute(query).mappings()]
+        return {(score.task, score.language, score.corpus_key): score for score in scores}
 
     def record_stage(
         self,
@@ -177,8 +177,8 @@ class Ledger:
         )
         query = sa.select(STAGES).where(STAGES.c.checkpoint_key.in_(needed))
         with self._engine.connect() as connection:
-            found = [TrainedStage(**row) for row in connection.execute(query).mappings()]
-        return {stage.checkpoint_key: stage for stage in found}
+            stages = [TrainedStage(**row) for row in connection.execute(query).mappings()]
+        return {stage.checkpoint_key: stage for stage in stages}
 
     def record_stage_run(self, study_name: str, trial_number: int, run: StageRun) -> None:
         """Keep one stage that a trial needed, as soon as it has it."""
@@ -206,21 +206,8 @@ class Ledger:
         Raises:
             LeaseLost: Another worker has the slot; nothing is kept.
         """
-        results = [
-            {
-                "study_name": study_name,
-                "trial_number": trial_number,
-                "seed": pair.seed,
-                "task": pair.score.task,
-                "language": pair.score.language,
-                "split": pair.score.split,
-                "corpus_key": pair.score.corpus_key,
-                "checkpoint_key": pair.score.checkpoint_key,
-                "baseline_key": pair.baseline.checkpoint_key,
-                "reference_key": pair.reference.checkpoint_key,
-            }
-            for pair in pairs
-        ]
+        of_trial = {"study_name": study_name, "trial_number": trial_number}
+        results = [of_trial | pair.as_row() for pair in pairs]
         content: dict[str, Any] = {"results": results}
         if lease is not None:
             content |= {"lease_key": lease.key, "fence": lease.fence}
@@ -234,7 +221,7 @@ class Ledger:
         lease: Lease | None,
         left_under: tuple[str, int] | None = None,
     ) -> None:
-        """Keep them; those of a dead process only if nobody took its lease since."""
+        """Record results; those of a dead process only if nobody has taken its lease since."""
         try:
             with self._engine.begin() as connection:
                 if lease is not None:
@@ -259,7 +246,7 @@ class Ledger:
         return 0 if self._outbox is None else self._outbox.deliver(self._take)
 
     def _take(self, kind: str, content: Mapping[str, Any]) -> None:
-        """One entry of the outbox."""
+        """Record one entry of the outbox."""
         if kind == "scores":
             scores = [Score.from_json(score) for score in content["scores"]]
             stage = TrainedStage(**content["stage"])
@@ -270,11 +257,9 @@ class Ledger:
         self._record_results(content["results"], None, left_under)
 
     def _kept(self, kind: str, content: Mapping[str, Any]) -> AbstractContextManager[None]:
-        return (
-            nullcontext()
-            if self._outbox is None
-            else self._outbox.keeping(kind, content, LeaseLost)
-        )
+        if self._outbox is None:
+            return nullcontext()
+        return self._outbox.keeping(kind, content, LeaseLost)
 
     @outlasting
     def recorded_trials(self, study_name: str) -> set[int]:
@@ -307,19 +292,19 @@ class Ledger:
             .where(STAGE_RUNS.c.study_name == study_name)
             .order_by(STAGE_RUNS.c.trial_number, STAGE_RUNS.c.id)
         )
-        found: dict[int, list[StageRun]] = {}
+        runs: dict[int, list[StageRun]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(query).mappings():
                 fields = {k: v for k, v in row.items() if k in StageRun.__dataclass_fields__}
-                found.setdefault(row["trial_number"], []).append(StageRun(**fields))
-        return found
+                runs.setdefault(row["trial_number"], []).append(StageRun(**fields))
+        return runs
 
     @outlasting
     def outcomes(self, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
         """Outcomes of the examples of each of these scores, packed."""
         places = {score.place for score in scores}
         keys = sorted({key for key, *_ in places})
-        found: dict[ScorePlace, bytes] = {}
+        outcomes: dict[ScorePlace, bytes] = {}
         with self._engine.connect() as connection:
             for start in range(0, len(keys), 200):  # databases limit how many values are bound
                 query = sa.select(SCORES).where(
@@ -328,8 +313,8 @@ class Ledger:
                 for row in connection.execute(query).mappings():
                     score = Score(**row)
                     if score.place in places:
-                        found[score.place] = score.outcomes
-        return found
+                        outcomes[score.place] = score.outcomes
+        return outcomes
 
     def begin_confirmation(
         self, study_name: str, look: int, plan: Mapping[str, Any]
@@ -372,7 +357,7 @@ class Ledger:
             return [Confirmation(**row) for row in connection.execute(query).mappings()]
 
     def _new_scores(self, checkpoint_key: str, scores: Sequence[Score]) -> list[Score]:
-        """Those that are not there yet."""
+        """The scores that are not in the ledger yet."""
         known = {
             score.place
             for split in {score.split for score in scores}
@@ -383,7 +368,7 @@ class Ledger:
     def _has_results(
         self, connection: sa.Connection, results: Sequence[Mapping[str, Any]]
     ) -> bool:
-        """Whether there are any of the trial, the splits and the seeds of `results`."""
+        """Whether the ledger has results of the same trial, splits and seeds."""
         if not results:
             return True
         count = sa.select(sa.func.count()).where(

@@ -215,13 +215,13 @@ def _made_by_this_optuna(connection: sa.Connection, shown: str) -> bool:
     """
     if not sa.inspect(connection).has_table("version_info"):
         return False
-    found = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
+    version = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
     ours = optuna.__version__
-    if found is not None and found.split(".")[0] != ours.split(".")[0]:
+    if version is not None and version.split(".")[0] != ours.split(".")[0]:
         raise StorageError(
             f"storage {shown}",
             expected=f"tables of Optuna {ours.split('.')[0]}",
-            found=f"Optuna {found}, which stores times otherwise",
+            found=f"Optuna {version}, which stores times otherwise",
             advice="use another database",
         )
-    return bool(found == ours)
+    return bool(version == ours)

@@ -81,15 +81,15 @@ class Outbox:
 
     def left(self) -> list[Path]:
         """Entries of processes that are gone, oldest first."""
-        found = []
+        files = []
         try:
             for file in self.folder.iterdir():
                 if file.suffix == ".json" and is_dead(_writer(file)):
                     with suppress(FileNotFoundError):  # another worker delivers it
-                        found.append((file.stat().st_mtime, file))
+                        files.append((file.stat().st_mtime, file))
         except OSError:
             return []  # there is none, or none that this user may read
-        return [file for _, file in sorted(found)]
+        return [file for _, file in sorted(files)]
 
     def unfinished(self) -> list[Path]:
         """Half-written files of processes that are gone: no entries, and of no use."""
@@ -111,7 +111,7 @@ class Outbox:
 
 
 def _writer(file: Path) -> str:
-    """The process whose file it is."""
+    """The process that wrote the file."""
     return unquote(file.stem.rpartition("-")[0])
 
 

@@ -22,15 +22,15 @@ def read_pairs(
         split: validation or test.
         trial_number: Number of the only trial to read; None: all.
     """
-    found: dict[int, list[PairedScore]] = {}
+    pairs: dict[int, list[PairedScore]] = {}
     for row in connection.execute(_query(study_name, split, trial_number)).mappings():
         own, base, reference = (
             Score(**{column.name: row[f"{prefix}_{column.name}"] for column in SCORE_COLUMNS})
             for prefix in _PREFIXES
         )
         pair = PairedScore(row["seed"], own, base, reference)
-        found.setdefault(row["trial_number"], []).append(pair)
-    return found
+        pairs.setdefault(row["trial_number"], []).append(pair)
+    return pairs
 
 
 def _query(study_name: str, split: str, trial_number: int | None) -> sa.Select[Any]:

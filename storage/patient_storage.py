@@ -238,8 +238,8 @@ class Snapshot(SharedStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Those of the moment."""
-        found = [x for x in self._trials if states is None or x.state in states]
-        return copy.deepcopy(found) if deepcopy else found
+        trials = [x for x in self._trials if states is None or x.state in states]
+        return copy.deepcopy(trials) if deepcopy else trials
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Nothing."""

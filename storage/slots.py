@@ -189,7 +189,7 @@ class Slots:
             return int(connection.execute(query).scalar_one())
 
     def _may_be_taken(self, holder: Holder) -> bool:
-        """A look before the lease itself is asked for, which costs a transaction."""
+        """Whether a lease is free at a glance; asking for it would cost a transaction."""
         return holder.seconds_left < 0 or is_dead(holder.owner)
 
     def _fresh(self, limit: int) -> Slot | None:
@@ -219,7 +219,7 @@ class Slots:
         return 0 if last is None else int(last) + 1
 
     def _update(self, slot: Slot, **values: object) -> None:
-        """Change the row of a slot that is still this process's."""
+        """Change the row of a slot, if this process still holds it."""
         with self._engine.begin() as connection:
             slot.lease.confirm(connection)
             self._write(connection, slot, **values)

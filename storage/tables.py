@@ -286,6 +286,19 @@ class PairedScore:
         """Percentage points: 100 x (score - baseline)."""
         return 100 * (self.score.score - self.baseline.score)
 
+    def as_row(self) -> dict[str, Any]:
+        """A row of the results of a trial, without the trial."""
+        return {
+            "seed": self.seed,
+            "task": self.score.task,
+            "language": self.score.language,
+            "split": self.score.split,
+            "corpus_key": self.score.corpus_key,
+            "checkpoint_key": self.score.checkpoint_key,
+            "baseline_key": self.baseline.checkpoint_key,
+            "reference_key": self.reference.checkpoint_key,
+        }
+
 
 @dataclass(frozen=True)
 class Confirmation:

@@ -148,17 +148,17 @@ class Workers:
             # First a write, so that what is read stays so until the end of the transaction.
             own = ACCOUNTS.c.study_name == self._study
             connection.execute(sa.update(ACCOUNTS).where(own).values(stops=ACCOUNTS.c.stops))
-            found = connection.execute(sa.select(ACCOUNTS).where(own)).mappings().one()
+            row = connection.execute(sa.select(ACCOUNTS).where(own)).mappings().one()
             now = clock(connection)
-            passed = min(max(0.0, now - found["seen_at"]), LEASE_SECONDS)
-            left = float("inf") if limit is None else max(0.0, limit - found["device_seconds"])
+            passed = min(max(0.0, now - row["seen_at"]), LEASE_SECONDS)
+            left = float("inf") if limit is None else max(0.0, limit - row["device_seconds"])
             taken = min(seconds, left)
             account = Account(
-                found["active_seconds"] + passed,
-                found["device_seconds"] + taken,
-                found["trials"],
-                found["stops"],
-                found["stop_reason"],
+                row["active_seconds"] + passed,
+                row["device_seconds"] + taken,
+                row["trials"],
+                row["stops"],
+                row["stop_reason"],
             )
             connection.execute(
                 sa.update(ACCOUNTS)
@@ -166,7 +166,7 @@ class Workers:
                 .values(
                     active_seconds=account.active_seconds,
                     device_seconds=account.device_seconds,
-                    seen_at=max(now, found["seen_at"]),
+                    seen_at=max(now, row["seen_at"]),
                 )
             )
             connection.execute(

@@ -76,7 +76,7 @@ class EncodedSplit:
     windows: Windows | None = None
 
     def __len__(self) -> int:
-        """Examples."""
+        """Number of examples."""
         return len(self.gold)
 
     @property
@@ -232,13 +232,16 @@ def _encode_questions(
         token_type_ids=segments and [np.asarray(ids, np.int64) for ids in segments],
         labels=spans,
         word_positions=None,
-        gold=[None if found is None else [x["text"] for x in found] for found in answers],
+        gold=[
+            None if of_question is None else [x["text"] for x in of_question]
+            for of_question in answers
+        ],
         windows=Windows(rows, offsets, null, contexts),
     )
 
 
 def _shortened(texts: list[str], tokenizer: PreTrainedTokenizerBase, longest: int) -> list[str]:
-    """Texts cut to so many sub-words."""
+    """Texts, each cut to at most `longest` sub-words."""
     encodings = tokenizer(
         texts,
         add_special_tokens=False,

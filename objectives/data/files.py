@@ -68,7 +68,7 @@ def find_files(
     for folder in folders:
         for template in _templates(task, split):
             names = task.file_names(template, language, FILE_SPLITS[split])
-            paths = [found for name in names if (found := _existing(folder, name))]
+            paths = [file for name in names if (file := _existing(folder, name))]
             if names and len(paths) == len(names):
                 pairs = task.fill(template.pairs, language, FILE_SPLITS[split])
                 gold = _existing(folder, pairs) if pairs else None
@@ -79,8 +79,8 @@ def find_files(
 def expected_files(task: Task, language: str, split: str) -> str:
     """The names that `find_files` looks for, for a message."""
     layouts = _templates(task, split)
-    found = [task.file_names(x, language, FILE_SPLITS[split]) for x in layouts]
-    return " or ".join(" and ".join(names) for names in found if names)
+    alternatives = [task.file_names(x, language, FILE_SPLITS[split]) for x in layouts]
+    return " or ".join(" and ".join(names) for names in alternatives if names)
 
 
 def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Columns:
@@ -110,7 +110,7 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
 
 
 def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
-    """Those that can hold the split.
+    """The layouts that can hold the split.
 
     One without `{split}` would give the same examples for every split. It is the only evaluation
     split of a halved task, or else a corpus to train on that has no other split.
@@ -205,7 +205,7 @@ def _read_tagged(
 def _read_table(
     lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
-    """May have more columns than the kind needs, and a hidden test split may lack the last."""
+    """Columns of a table, which may have others too; a hidden test split may lack the last one."""
     rows = [(number, line.split("\t")) for number, line in lines]
     wanted = task.kind.columns
     if template.columns:
@@ -314,11 +314,11 @@ def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
 
 
 def _answers(question: _Question) -> list[dict[str, Any]] | None:
-    """None where they are hidden, for which XTREME's files have one answer without text."""
+    """The answers; None if hidden, which XTREME's files show by one answer without text."""
     if question.is_impossible:
         return []
-    found = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
-    return found if any(x["text"] for x in found) else None
+    answers = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
+    return answers if any(x["text"] for x in answers) else None
 
 
 # --- retrieval
@@ -330,8 +330,8 @@ def _read_sentences(files: SplitFiles, *, hidden_allowed: bool) -> Columns:
     language, english = (_sentences(path, may_have_ids) for path in files.paths)
     match: list[str | None]
     if files.pairs:
-        found = _gold_pairs(files, language, english)
-        match = [found.get(x, "") for x in language]
+        pairs = _gold_pairs(files, language, english)
+        match = [pairs.get(x, "") for x in language]
     elif files.template.pairs:
         if not hidden_allowed:
             raise DataError(str(files), "gold pairs in a file beside them", "none")

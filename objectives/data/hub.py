@@ -77,12 +77,12 @@ def _has_backbone(name: str) -> bool:
         return True
     repository, revision = (record.repository, record.revision) if record else (name, "")
     try:
-        found = huggingface_hub.try_to_load_from_cache(
+        cached = huggingface_hub.try_to_load_from_cache(
             repository, "config.json", revision=revision or None
         )
     except HFValidationError:  # the name of no repository, so it must be that of a lost folder
         return False
-    return isinstance(found, str)
+    return isinstance(cached, str)
 
 
 def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
@@ -155,9 +155,9 @@ def _of_language(rows: datasets.Dataset, place: HubPlace, where: str) -> dataset
         raise DataError(
             where, f"the column {place.hub.filter_column!r}", ", ".join(rows.column_names)
         )
-    found = rows[place.hub.filter_column][:]
+    values = rows[place.hub.filter_column][:]
     names = getattr(rows.features[place.hub.filter_column], "names", None)
-    said = [names[x] if names and isinstance(x, int) else str(x) for x in found]
+    said = [names[x] if names and isinstance(x, int) else str(x) for x in values]
     prefix = value.removesuffix("*") if value.endswith("*") else None
     kept = [
         i for i, x in enumerate(said) if (x == value if prefix is None else x.startswith(prefix))
@@ -191,20 +191,22 @@ def _answers(values: list[Any], *, hidden_allowed: bool) -> list[list[dict[str, 
     A question without an answer is unanswerable. Where no question of a test split has one,
     they are hidden.
     """
-    found: list[list[dict[str, Any]] | None] = []
+    converted: list[list[dict[str, Any]] | None] = []
     for value in values:
         if isinstance(value, dict):
             pairs = zip(value["text"], value["answer_start"], strict=True)
-            found.append([{"text": text, "start": start} for text, start in pairs])
+            converted.append([{"text": text, "start": start} for text, start in pairs])
         else:
-            found.append([{"text": x["text"], "start": x["answer_start"]} for x in value or []])
-    if hidden_allowed and not any(x["text"] for answers in found for x in answers or []):
-        return [None] * len(found)
-    return found
+            converted.append(
+                [{"text": x["text"], "start": x["answer_start"]} for x in value or []]
+            )
+    if hidden_allowed and not any(x["text"] for answers in converted for x in answers or []):
+        return [None] * len(converted)
+    return converted
 
 
 def _scores(values: list[Any]) -> list[Any]:
-    """None where they are hidden, for which GLUE's test splits have -1 in every row."""
+    """The scores; None if hidden, which GLUE's test splits show by -1 in every row."""
     return [None] * len(values) if set(values) == {-1} else values
 
 
@@ -219,8 +221,8 @@ def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[A
 
     def name(value: object) -> object:
         if isinstance(value, list):
-            found = [name(item) for item in value]
-            return None if found and all(item is None for item in found) else found
+            named = [name(item) for item in value]
+            return None if named and all(item is None for item in named) else named
         if isinstance(value, int):
             if value == -1:
                 return None

@@ -127,11 +127,11 @@ def find_overlap(
         One row per pair of splits, also where nothing is shared; the largest share of examples
         first, then the largest share of texts.
     """
-    found = []
+    overlaps = []
     for training_name, trained in training.items():
         examples = frozenset(trained.examples)
         for evaluation_name, scored in evaluation.items():
-            found.append(
+            overlaps.append(
                 Overlap(
                     training_name,
                     evaluation_name,
@@ -141,7 +141,7 @@ def find_overlap(
                     len(scored.texts),
                 )
             )
-    return sorted(found, key=lambda x: (-x.share, -x.text_share, x.training, x.evaluation))
+    return sorted(overlaps, key=lambda x: (-x.share, -x.text_share, x.training, x.evaluation))
 
 
 def describe_overlap(overlap: Overlap) -> str:
@@ -191,8 +191,8 @@ def _hashes(rows: datasets.Dataset, kind: TaskKind) -> Iterator[tuple[bytes, tup
     else:
         texts = map("".join, rows["tokens"][:]) if kind.is_tagging else rows["text"][:]
         for text in texts:
-            found = _hash(text)
-            yield found, (found,)
+            digest = _hash(text)
+            yield digest, (digest,)
 
 
 def _joined(*hashes: bytes) -> bytes:
@@ -222,7 +222,7 @@ _EMPTY = hashlib.blake2b(b"", digest_size=8).digest()
 
 
 def _evaluation_splits(spec: StudySpec, catalogue: Catalogue) -> Iterator[SplitName]:
-    """Of every target, in its languages and the source language, where it has them."""
+    """Evaluation splits of every target, in its languages and in the source language."""
     names: dict[SplitName, None] = {}
     for task in spec.target_tasks(catalogue):
         for language in (*spec.target_languages(task), spec.source_language):

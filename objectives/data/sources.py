@@ -268,8 +268,8 @@ def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[Sp
     """
     halved = task.halved and split != "train"
     names = ("test", "validation") if halved else (split,)
-    found = {x: at for x in names if (at := find_files(task, language, x, source.folders))}
-    if not found:
+    by_split = {x: at for x in names if (at := find_files(task, language, x, source.folders))}
+    if not by_split:
         folders = " and ".join(map(str, source.folders))
         named = dict.fromkeys(expected_files(task, language, x) for x in names)
         raise DataError(
@@ -278,9 +278,9 @@ def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[Sp
             f"({' or '.join(filter(None, named)) or 'a file of that language'})",
             "none",
         )
-    if len({files.paths for files in found.values()}) > 1:
-        return found[split], False
-    return next(iter(found.values())), halved
+    if len({files.paths for files in by_split.values()}) > 1:
+        return by_split[split], False
+    return next(iter(by_split.values())), halved
 
 
 # --- halves
@@ -373,10 +373,10 @@ def _check_answers(columns: Columns, where: str) -> None:
         seen.add(name)
         for answer in answers or []:
             text, start = answer["text"], answer["start"]
-            found = context[start : start + len(text)] if start >= 0 else ""
-            if not text or found != text:
+            shown = context[start : start + len(text)] if start >= 0 else ""
+            if not text or shown != text:
                 raise DataError(
                     f"{where}: question {name}",
                     f"the answer {text[:60]!r} at character {start} of the context",
-                    f"{found[:60]!r}",
+                    f"{shown[:60]!r}",
                 )

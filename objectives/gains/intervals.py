@@ -1,4 +1,4 @@
-"""What a study may say of its gains: interval, p-value, verdict, and what it could have found.
+"""Gains with their intervals, p-values, verdicts and minimum detectable effects.
 
 A gain is measured by few seeds on a sample of examples. Each seed trains both sides, with the
 intermediate stage and without, and all are scored on the same examples: seeds and examples are
@@ -30,24 +30,18 @@ Three things make few seeds enough. `tests.benchmarks.calibration` measures what
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from objectives.gains.seed_gains import SeedGains
 from objectives.gains.small_samples import Floats, half_widths, moderated, two_sided
-from objectives.scores.outcomes import Outcomes, score_of
-from spaces.catalogue import Metric
-from spaces.errors import DataError
 
 Name = TypeVar("Name")
-RESAMPLES = 2000
 POWER = 0.8
-WEIGHTS_AT_ONCE = 1_000_000  # 4 MB, which stays in the processor's cache
 
 
 class Verdict(StrEnum):
@@ -56,58 +50,6 @@ class Verdict(StrEnum):
     HELPS = "helps"
     HURTS = "hurts"
     UNDECIDED = "no reliable difference"
-
-
-@dataclass(frozen=True)
-class PairedOutcomes:
-    """One cell, a target task in one language, with an intermediate stage and without.
-
-    Attributes:
-        metric: Metric of the task.
-        seeds: Random seeds of the trainings, each once on either side.
-        outcomes: Contribution of each example to the score, [examples, k] per seed
-            (`objectives.scores.outcomes.example_outcomes`), with the intermediate stage.
-        baselines: Contribution of each example to the score without the intermediate stage.
-        sample: Name of the sample of examples. Cells with the same examples, or with
-            translations of them, name the same sample and are resampled alike.
-
-    Raises:
-        DataError: Seeds, sides or examples that are not as many as they must be.
-    """
-
-    metric: Metric
-    seeds: tuple[int, ...]
-    outcomes: tuple[Outcomes, ...]
-    baselines: tuple[Outcomes, ...]
-    sample: str
-
-    def __post_init__(self) -> None:
-        _check_seeds(self.sample, self.seeds, len(self.outcomes), len(self.baselines))
-        lengths = {len(outcomes) for outcomes in (*self.outcomes, *self.baselines)}
-        if len(lengths) != 1 or lengths == {0}:
-            raise DataError(
-                str(self.sample),
-                "the same examples for every seed and on both sides",
-                f"{_listed(sorted(lengths))} of them",
-            )
-
-
-@dataclass(frozen=True)
-class SeedGains:
-    """The gain per seed, of a cell or of a mean over cells, and what other examples would say.
-
-    Attributes:
-        seeds: Random seeds of the trainings.
-        gains: Gain with each seed, percentage points, [seeds].
-        examples: Number of examples scored, over all cells; 0 if only scores are known.
-        resampled: The gains on resampled examples, percentage points, [resamples, seeds]; None if
-            only scores are known.
-    """
-
-    seeds: tuple[int, ...]
-    gains: Floats = field(repr=False)
-    examples: int = 0
-    resampled: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -171,107 +113,6 @@ class Judgement:
     adjusted_p_value: float | None
     detectable: float | None
     family: int
-
-
-def gains_of_outcomes(
-    cells: Mapping[Name, PairedOutcomes], *, resamples: int = RESAMPLES, seed: int = 0
-) -> dict[Name, SeedGains]:
-    """The gains of cells per seed, and on resampled examples.
-
-    Which examples are drawn depends on `seed` and on the name of a cell's sample, not on the
-    order of cells.
-
-    Args:
-        cells: Name of a cell -> outcomes of the cell.
-        resamples: Number of times that examples are drawn.
-        seed: Random seed of the drawing; not negative.
-
-    Raises:
-        DataError: Cells name the same sample, and have not as many examples.
-    """
-    samples: dict[str, list[Name]] = defaultdict(list)
-    for name, cell in cells.items():
-        samples[cell.sample].append(name)
-    found: dict[Name, SeedGains] = {}
-    for sample, names in samples.items():
-        sizes = {len(cells[name].outcomes[0]) for name in names}
-        if len(sizes) != 1:
-            raise DataError(
-                sample, "as many examples in all cells of this sample", _listed(sorted(sizes))
-            )
-        examples = sizes.pop()
-        drawn: dict[Name, list[Floats]] = {name: [] for name in names}
-        rng = np.random.default_rng([seed, *sample.encode()])
-        for start in range(0, resamples, step := max(1, WEIGHTS_AT_ONCE // examples)):
-            weights = _draw(examples, min(step, resamples - start), rng)
-            for name in names:
-                drawn[name].append(_gains(cells[name], weights))
-        for name in names:
-            gains, resampled = _gains(cells[name], None), np.concatenate(drawn[name])
-            # Drawing n of n examples gives (n - 1) / n of the variance.
-            centre = resampled.mean(axis=0)
-            wider = (resampled - centre) * np.sqrt(examples / max(examples - 1, 1))
-            found[name] = SeedGains(
-                cells[name].seeds, gains, examples, np.round(centre + wider, 6)
-            )
-    return {name: found[name] for name in cells}
-
-
-def gains_of_scores(
-    seeds: Sequence[int], scores: Sequence[float], baselines: Sequence[float]
-) -> SeedGains:
-    """The gains per seed where no outcomes were kept.
-
-    What is said of them is about other seeds on these very examples: about other examples of the
-    language, scores alone say nothing.
-
-    Args:
-        seeds: Random seeds of the trainings.
-        scores: Score per seed with the intermediate stage, in [0, 1].
-        baselines: Score per seed without the intermediate stage, in [0, 1].
-
-    Raises:
-        DataError: Not as many scores as seeds.
-    """
-    _check_seeds("scores", tuple(seeds), len(scores), len(baselines))
-    return SeedGains(tuple(seeds), _points(np.asarray(scores), np.asarray(baselines)))
-
-
-def mean_gains(parts: Sequence[SeedGains]) -> SeedGains:
-    """The mean over cells: of an arm over its languages, or of these over target tasks.
-
-    Seeds are met by number, as one seed's checkpoint serves all languages. Examples of different
-    samples are independent; those of the same sample were resampled alike.
-
-    Raises:
-        DataError: Cells of different seeds, or some with outcomes and some without.
-    """
-    if not parts:
-        raise DataError("mean gain", "at least one cell", "none")
-    seeds = tuple(sorted(parts[0].seeds))
-    for part in parts:
-        if tuple(sorted(part.seeds)) != seeds:
-            raise DataError(
-                "mean gain",
-                f"seeds {_listed(seeds)} in every cell",
-                f"{_listed(sorted(part.seeds))} in one",
-            )
-    kinds = {None if part.resampled is None else len(part.resampled) for part in parts}
-    if len(kinds) != 1:
-        raise DataError(
-            "mean gain",
-            "outcomes of all cells, as often resampled, or of none",
-            "outcomes of some",
-        )
-    orders = [np.argsort(part.seeds) for part in parts]
-    pairs = list(zip(parts, orders, strict=True))
-    resampled = [part.resampled[:, order] for part, order in pairs if part.resampled is not None]
-    return SeedGains(
-        seeds,
-        np.mean([part.gains[order] for part, order in pairs], axis=0),
-        sum(part.examples for part in parts),
-        np.mean(resampled, axis=0) if resampled else None,
-    )
 
 
 def estimate_gains(
@@ -345,42 +186,6 @@ def judge(family: Mapping[Name, GainEstimate], alpha: float = 0.05) -> dict[Name
             family.items(), adjusted, detectable, strict=True
         )
     }
-
-
-def _check_seeds(where: str, seeds: tuple[int, ...], own: int, baselines: int) -> None:
-    if not seeds or len(set(seeds)) != len(seeds) or not len(seeds) == own == baselines:
-        raise DataError(
-            where,
-            "one result per seed on both sides",
-            f"{own} and {baselines} for seeds {_listed(seeds) or 'none'}",
-        )
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(str(value) for value in values)
-
-
-def _draw(examples: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each example is drawn, [times, examples]."""
-    drawn = rng.integers(examples, size=(times, examples)) + np.arange(times)[:, None] * examples
-    counts = np.bincount(drawn.ravel(), minlength=times * examples)
-    return counts.reshape(times, examples).astype(np.float32)
-
-
-def _gains(cell: PairedOutcomes, weights: NDArray[np.float32] | None) -> Floats:
-    """Percentage points, [seeds], or [resamples, seeds] with weights."""
-    return np.stack(
-        [
-            _points(score_of(cell.metric, own, weights), score_of(cell.metric, base, weights))
-            for own, base in zip(cell.outcomes, cell.baselines, strict=True)
-        ],
-        axis=-1,
-    )
-
-
-def _points(scores: Floats, baselines: Floats) -> Floats:
-    # Rounding in binary is no variance: 0.53 - 0.51 is not 0.52 - 0.50.
-    return np.round(100 * (scores - baselines), 6)
 
 
 def _examples_variance(resampled: Floats) -> float:

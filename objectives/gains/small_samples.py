@@ -60,8 +60,8 @@ def _normals(seeds: Floats, examples: Floats, freedom: Floats) -> tuple[Floats, 
 def _tails(gain: Floats, deviations: Floats, weights: Floats) -> Floats:
     distance = np.full(deviations.shape, np.inf)
     np.divide(np.abs(gain)[:, None], deviations, out=distance, where=deviations > 0)
-    found: Floats = (weights * 2 * special.ndtr(-distance)).sum(axis=1)
-    return found.clip(max=1.0)
+    p_values: Floats = (weights * 2 * special.ndtr(-distance)).sum(axis=1)
+    return p_values.clip(max=1.0)
 
 
 def moderated(

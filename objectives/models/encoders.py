@@ -214,13 +214,13 @@ def load_encoder(checkpoint: Checkpoint, root: Weights) -> Weights:
         root: Weights of the backbone that the checkpoint was written with.
     """
     weights = dict(root)
-    found = load_file(checkpoint.folder / ENCODER_FILE)
-    for place, tensor in found.items():
+    saved = load_file(checkpoint.folder / ENCODER_FILE)
+    for place, tensor in saved.items():
         name, _, part = place.partition(_PART)
         if not part:
             weights[name] = tensor
         elif part == "rows":
-            weights[name] = root[name].index_copy(0, tensor, found[f"{name}{_PART}values"])
+            weights[name] = root[name].index_copy(0, tensor, saved[f"{name}{_PART}values"])
     return weights
 
 

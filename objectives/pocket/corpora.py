@@ -94,22 +94,22 @@ def pocket_split(corpus: str, language: str, split: str) -> dict[str, list[Any]]
     """
     if corpus not in CORPORA:
         raise KeyError(f"expected one of the pocket corpora {sorted(CORPORA)}, found {corpus!r}")
-    found = CORPORA[corpus]
+    definition = CORPORA[corpus]
     splits = SPLITS if corpus == "text" or language == SOURCE_LANGUAGE else SPLITS[1:]
-    if language not in found.languages or split not in splits:
+    if language not in definition.languages or split not in splits:
         raise KeyError(f"pocket corpus {corpus!r} has no split {split!r} in {language!r}")
     rows = _rows(corpus, language, split)
-    return {name: [row[i] for row in rows] for i, name in enumerate(found.columns)}
+    return {name: [row[i] for row in rows] for i, name in enumerate(definition.columns)}
 
 
 @cache
 def _rows(corpus: str, language: str, split: str) -> tuple[Row, ...]:
-    found = CORPORA[corpus]
+    definition = CORPORA[corpus]
     rng = named_random("corpus", corpus, language, split)
     seen: set[tuple[str, ...]] = set()
     rows: list[Row] = []
-    while len(rows) < found.sizes[SPLITS.index(split)]:
-        drawn = found.draw(rng, language, split)
+    while len(rows) < definition.sizes[SPLITS.index(split)]:
+        drawn = definition.draw(rng, language, split)
         if drawn is None:
             continue
         row, sentences = drawn
@@ -117,7 +117,7 @@ def _rows(corpus: str, language: str, split: str) -> tuple[Row, ...]:
             continue
         seen.add(sentences)
         rows.append(row)
-    return tuple(found.arrange(rng, language, rows) if found.arrange else rows)
+    return tuple(definition.arrange(rng, language, rows) if definition.arrange else rows)
 
 
 _TAGGED, _LABELLED, _SCORED = ("tokens", "tags"), ("text", "label"), ("text_a", "text_b", "score")
@@ -136,7 +136,7 @@ def _intermediate(columns: tuple[str, ...], draw: Draw) -> Corpus:
 
 
 def _several_target(columns: tuple[str, ...], draw: SplitDraw) -> Corpus:
-    """A target whose examples have several sentences."""
+    """Definition of a target corpus whose examples have several sentences."""
     return Corpus(columns, draw, (800, 200, 400), tuple(LANGUAGES))
 
 

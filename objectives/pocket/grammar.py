@@ -251,11 +251,11 @@ def _name_word(code: str, stem: int, name_class: str, begins: bool, cue: int) ->
 
 @cache
 def _function_words(code: str) -> dict[str, tuple[Word, ...]]:
-    """Class -> its words."""
-    found = lexicon(code).function_words
+    """Function words of a language: class -> words."""
+    words = lexicon(code).function_words
     return {
         group: tuple(
-            Word(found[gloss], "NOUN" if group in {"TITLE", "HEAD"} else group)
+            Word(words[gloss], "NOUN" if group in {"TITLE", "HEAD"} else group)
             for gloss in glosses
         )
         for group, glosses in FUNCTION_WORDS.items()

@@ -122,13 +122,13 @@ def named_random(*names: object) -> random.Random:
 
 def concepts() -> dict[str, str]:
     """Every concept with an inflecting word -> the class of words it belongs to."""
-    found = {f"noun.{t}.{i}": "NOUN" for t in TOPICS for i in range(WORDS_PER_TOPIC)}
+    parts_of_speech = {f"noun.{t}.{i}": "NOUN" for t in TOPICS for i in range(WORDS_PER_TOPIC)}
     for kind, count in WORDS_PER_DOMAIN.items():
-        found |= {f"{kind}.{d}.{i}": kind.upper() for d in DOMAINS for i in range(count)}
+        parts_of_speech |= {f"{kind}.{d}.{i}": kind.upper() for d in DOMAINS for i in range(count)}
     for polarity in ("good", "bad"):
-        found |= {f"adj.{polarity}.{i}": "ADJ" for i in range(WORDS_PER_POLARITY)}
-    found |= {f"adv.{i}": "ADV" for i in range(ADVERBS)}
-    return found
+        parts_of_speech |= {f"adj.{polarity}.{i}": "ADJ" for i in range(WORDS_PER_POLARITY)}
+    parts_of_speech |= {f"adv.{i}": "ADV" for i in range(ADVERBS)}
+    return parts_of_speech
 
 
 def ending_index(concept: str) -> int:

@@ -79,8 +79,8 @@ def relation_label(labels: tuple[str, str, str], relation: int, first: list[Word
 def content_label(relation: int, first: list[Word]) -> str:
     """Whether the first sentence cites or counts; the relation is to be overlooked."""
     del relation
-    found = {word.pos for word in first}
-    return "cited" if "SYM" in found else "counted" if "NUM" in found else "described"
+    kinds = {word.pos for word in first}
+    return "cited" if "SYM" in kinds else "counted" if "NUM" in kinds else "described"
 
 
 def draw_paraphrase(

@@ -105,5 +105,5 @@ def _question(words: list[Word], language: str) -> list[str]:
 
 
 def _kind(words: list[Word]) -> str:
-    """Of the sentence's name."""
+    """Class of the name in a sentence."""
     return next(word.name_class for word in words if word.begins)

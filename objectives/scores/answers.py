@@ -152,14 +152,14 @@ def exact_match_and_f1(
     for answers, answer in zip(gold, predicted, strict=True):
         if isinstance(answers, str):  # would be scored letter by letter
             raise TypeError(f"gold: expected a list of answers per question, found {answers!r}")
-        found = normalise_answer(answer, normalisation, language)
+        normalised = normalise_answer(answer, normalisation, language)
         right = [normalise_answer(one, normalisation, language) for one in answers]
         if right:
-            exact += found in right
-            f1 += max(_token_f1(one, found) for one in right)
+            exact += normalised in right
+            f1 += max(_token_f1(one, normalised) for one in right)
         else:
-            exact += not found
-            f1 += not found
+            exact += not normalised
+            f1 += not normalised
     return exact / len(gold), f1 / len(gold)
 
 
@@ -234,9 +234,9 @@ def _largest(
     return np.sort(positions[order])
 
 
-def _token_f1(gold: list[str], found: list[str]) -> float:
-    shared = (Counter(gold) & Counter(found)).total()
-    return 2 * shared / (len(gold) + len(found)) if shared else 0.0
+def _token_f1(gold: list[str], predicted: list[str]) -> float:
+    shared = (Counter(gold) & Counter(predicted)).total()
+    return 2 * shared / (len(gold) + len(predicted)) if shared else 0.0
 
 
 @cache

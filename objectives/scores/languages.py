@@ -117,18 +117,18 @@ def score_languages(
         known = predict_languages(model, tuning, task, stage, runner)
     scores = {}
     for language, split in splits.items():
-        found, gold, sentences = predicted[language], split.gold, []
+        predictions, gold, sentences = predicted[language], split.gold, []
         if task.metric is Metric.BUCC_F1:
             tuned = gold_pairs((tuning or splits)[language])
-            found = above(found, mining_threshold(known[language], tuned))
+            predictions = above(predictions, mining_threshold(known[language], tuned))
             gold = gold_pairs(split)
             sentences = [name for name, _, side, _ in _sentences(split) if side != "english"]
         elif not task.kind.is_trained:
             gold = gold_neighbours(split)
         scores[language] = LanguageScore(
-            compute_score(task.metric, gold, found, task.answers, language),
+            compute_score(task.metric, gold, predictions, task.answers, language),
             example_outcomes(
-                task.metric, gold, found, task.answers, language, sentences=sentences
+                task.metric, gold, predictions, task.answers, language, sentences=sentences
             ),
         )
     return scores

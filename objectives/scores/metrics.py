@@ -57,8 +57,8 @@ def predict(
     def of_batch(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return model_logits(model, inputs)
 
-    found = _over_rows(model, of_batch, split, runner)
-    return [_of_words(logits, split, row) for row, logits in enumerate(found)]
+    by_row = _over_rows(model, of_batch, split, runner)
+    return [_of_words(logits, split, row) for row, logits in enumerate(by_row)]
 
 
 def embed(
@@ -103,7 +103,7 @@ def _over_rows(
     """The values that `of_batch` computes for each row, without those of padding."""
     hardware, padding = runner.hardware, runner.padding
     model.to(hardware.device).eval()
-    found: dict[int, NDArray[np.float32]] = {}
+    by_row: dict[int, NDArray[np.float32]] = {}
     budget = CPU_TOKEN_BUDGET if hardware.device.type == "cpu" else TOKEN_BUDGET
     waiting = list(length_order(split.row_lengths, budget))[::-1]
     while waiting:
@@ -133,9 +133,9 @@ def _over_rows(
             if of_row.ndim == 2 and len(of_row) == width:
                 length = len(split.input_ids[row])
                 of_row = of_row[-length:] if padding.left else of_row[:length]
-            found[int(row)] = of_row
-        runner.on_batch(len(found), len(split.input_ids))
-    return [found[row] for row in range(len(split.input_ids))]
+            by_row[int(row)] = of_row
+        runner.on_batch(len(by_row), len(split.input_ids))
+    return [by_row[row] for row in range(len(split.input_ids))]
 
 
 def predicted_labels(

@@ -110,8 +110,8 @@ def packed(outcomes: Outcomes) -> bytes:
 
 def unpacked(data: bytes) -> Outcomes:
     """What was `packed`; nothing in it is run."""
-    found: Outcomes = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
-    return found
+    outcomes: Outcomes = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
+    return outcomes
 
 
 def score_of(
@@ -158,8 +158,8 @@ def _of_answers(
         exact_match_and_f1(gold, predicted, answers, language)  # says what is wrong
     return np.array(
         [
-            (*exact_match_and_f1([right], [found], answers, language), 1)
-            for right, found in zip(gold, predicted, strict=True)
+            (*exact_match_and_f1([right], [answer], answers, language), 1)
+            for right, answer in zip(gold, predicted, strict=True)
         ],
         np.float32,
     )
@@ -171,12 +171,12 @@ def _of_pairs(
     if not sentences:
         raise ValueError("bucc_f1: expected the ids of the language's sentences")
     places = {name: place for place, name in enumerate(sentences)}
-    known, found = set(gold), set(predicted)
-    if strange := sorted({name for name, _ in known | found} - places.keys()):
+    known, guessed = set(gold), set(predicted)
+    if strange := sorted({name for name, _ in known | guessed} - places.keys()):
         raise DataError(
             "outcomes", f"pairs of the {len(places)} sentences given", f"{strange[0]!r}"
         )
-    columns = [[places[name] for name, _ in pairs] for pairs in (known & found, found, known)]
+    columns = [[places[name] for name, _ in pairs] for pairs in (known & guessed, guessed, known)]
     return np.array([_counts(rows, len(sentences)) for rows in columns], np.float32).T
 
 
@@ -185,11 +185,11 @@ def _of_spans(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> Outc
     # tags depends on the examples before; so it reads the whole here too.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
-        known, found = set(get_entities(list(gold))), set(get_entities(list(predicted)))
+        known, guessed = set(get_entities(list(gold))), set(get_entities(list(predicted)))
     starts = np.cumsum([0, *(len(tags) + 1 for tags in gold)])
     columns = [
         np.searchsorted(starts, np.array([end for _, _, end in spans], np.intp), "right") - 1
-        for spans in (known & found, found, known)
+        for spans in (known & guessed, guessed, known)
     ]
     return np.array([_counts(rows, len(gold)) for rows in columns], np.float32).T
 
@@ -199,7 +199,7 @@ def _counts(rows: Sequence[int] | NDArray[np.intp], size: int) -> NDArray[np.int
 
 
 def _share(part: Scores, whole: NDArray[Any]) -> Scores:
-    """Part of the whole, 0 where there is nothing."""
+    """`part / whole`, 0 where the whole is 0."""
     share: Scores = np.zeros(np.shape(part))
     np.divide(part, whole, out=share, where=np.asarray(whole) > 0)
     return share
@@ -218,8 +218,8 @@ def _spearman(outcomes: Outcomes, weights: NDArray[np.floating[Any]] | None) -> 
     spread *= np.einsum("nb,nb->b", weighted, predicted)
     # Of equal values all deviations are 0 but for rounding.
     spread = np.where(spread > 1e-20 * total**6, spread, 0)
-    found = _share(shared, np.sqrt(spread))
-    return found[0] if one else found
+    scores = _share(shared, np.sqrt(spread))
+    return scores[0] if one else scores
 
 
 def _ranks(values: NDArray[np.float32], weights: Scores) -> Scores:

@@ -170,14 +170,14 @@ def best_threshold(
     return middle if middle > descending[last + 1] else float(descending[last])
 
 
-def pair_f1(found: Collection[tuple[str, str]], gold: Collection[tuple[str, str]]) -> float:
-    """F1 of the pairs of ids found, in [0, 1], each counted once; 0 if none is right.
+def pair_f1(predicted: Collection[tuple[str, str]], gold: Collection[tuple[str, str]]) -> float:
+    """F1 of predicted pairs of ids, in [0, 1], each counted once; 0 if none is right.
 
     BUCC's score, as in XTREME's evaluate.py.
     """
-    found, gold = set(found), set(gold)
-    right = len(found & gold)
-    return 2 * right / (len(found) + len(gold)) if right else 0.0
+    predicted, gold = set(predicted), set(gold)
+    right = len(predicted & gold)
+    return 2 * right / (len(predicted) + len(gold)) if right else 0.0
 
 
 # Similarities [n, k], highest first, and the rows that they are with [n, k].
@@ -216,7 +216,7 @@ def _most_similar(
 
 
 def _unit_vectors(vectors: NDArray[np.float32], device: torch.device) -> Tensor:
-    """On the device, of length 1; the vector 0 stays."""
+    """The vectors on the device, scaled to length 1; a vector of zeros stays."""
     if not len(vectors):
         raise DataError("retrieval", "sentences on both sides", "none on one")
     if not np.isfinite(vectors).all():
@@ -234,7 +234,7 @@ def _no_neighbours(x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _merge(best: tuple[Tensor, Tensor], rows: slice, block: Tensor, offset: int) -> None:
-    """Let a block of similarities, whose columns begin at `offset`, into the best; uses it up."""
+    """Merge a block of similarities, columns from `offset` on, into the best; overwrites it."""
     values, indices = best[0][rows], best[1][rows]
     new_values, new_indices = _largest(block, min(values.shape[1], block.shape[1]))
     # The known ones come first, as they do in the order of the columns.

@@ -139,10 +139,10 @@ class TaskScores:
 
         Only without `missing` it is the task's score.
         """
-        found = [self.languages[x] for x in self.wanted if x in self.languages]
-        if not found:
+        scored = [self.languages[x] for x in self.wanted if x in self.languages]
+        if not scored:
             return {}
-        return {part: sum(scores[part] for scores in found) / len(found) for part in found[0]}
+        return {part: sum(scores[part] for scores in scored) / len(scored) for part in scored[0]}
 
 
 def group_means(scores: Mapping[str, TaskScores]) -> dict[str, float | None]:

@@ -166,8 +166,8 @@ def _as_text(task: Task, split: datasets.Dataset, predictions: Sequence[Any]) ->
     if task.kind is TaskKind.RETRIEVAL:
         ours, english = _sentences(split)
         number = {name: place for place, name in enumerate(ours)}
-        found = dict(zip(_english_rows(split), predictions, strict=True))
-        return "".join(f"{number[found[name]]}\n" for name in english)
+        by_sentence = dict(zip(_english_rows(split), predictions, strict=True))
+        return "".join(f"{number[by_sentence[name]]}\n" for name in english)
     if task.kind is TaskKind.SIMILARITY:
         return "".join(f"{score!r}\n" for score in predictions)
     if task.kind.is_classification:
@@ -223,7 +223,7 @@ def _check_count(where: object, what: str, expected: int, found: int) -> None:
 def _each(
     lines: Sequence[str], file: Path, read: Callable[[str], Any], expected: str
 ) -> list[Any]:
-    """`read` of every line, which has None for what it does not understand."""
+    """Every line as `read` understands it; `read` returns None for what it does not."""
     values = [read(line) for line in lines]
     if None in values:
         row = values.index(None)
@@ -260,28 +260,28 @@ def _tags(lines: list[str], file: Path, task: Task, split: datasets.Dataset) -> 
 
 def _answers(text: str, file: Path, split: datasets.Dataset) -> list[str]:
     try:
-        found = json.loads(text)
+        answers = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{file}:{error.lineno}", "JSON", error.msg) from error
-    if not isinstance(found, dict) or not all(isinstance(x, str) for x in found.values()):
+    if not isinstance(answers, dict) or not all(isinstance(x, str) for x in answers.values()):
         raise DataError(
             str(file),
             "a JSON object of question id: answer",
             "other JSON",
         )
     questions: list[str] = split["id"][:]
-    of_ours = sum(name in found for name in questions)
-    if of_ours != len(questions) or len(found) != len(questions):
-        lost = next((name for name in questions if name not in found), None)
-        strange = next((name for name in found if name not in set(questions)), None)
+    of_ours = sum(name in answers for name in questions)
+    if of_ours != len(questions) or len(answers) != len(questions):
+        lost = next((name for name in questions if name not in answers), None)
+        strange = next((name for name in answers if name not in set(questions)), None)
         example = f"no answer to {lost!r}" if lost is not None else f"one to {strange!r} too"
         raise DataError(
             str(file),
             f"answers to {len(questions)} questions",
-            f"{len(found)} answers, {of_ours} of them to these questions",
+            f"{len(answers)} answers, {of_ours} of them to these questions",
             example,
         )
-    return [found[name] for name in questions]
+    return [answers[name] for name in questions]
 
 
 def _pairs(lines: list[str], file: Path, split: datasets.Dataset) -> list[tuple[str, str]]:
@@ -305,6 +305,6 @@ def _neighbours(lines: list[str], file: Path, split: datasets.Dataset) -> list[s
     ours, english = _sentences(split)
     _check_count(file, "sentence numbers", len(english), len(lines))
     names = {str(number): name for number, name in enumerate(ours)}
-    found = _each(lines, file, names.get, f"the number of a sentence, 0 to {len(ours) - 1}")
-    of_english = dict(zip(english, found, strict=True))
+    predicted = _each(lines, file, names.get, f"the number of a sentence, 0 to {len(ours) - 1}")
+    of_english = dict(zip(english, predicted, strict=True))
     return [of_english[name] for name in _english_rows(split)]

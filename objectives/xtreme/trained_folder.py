@@ -133,13 +133,13 @@ def predict_splits(
     def predicted(examples: Mapping[str, EncodedSplit]) -> dict[str, list[Any]]:
         return predict_languages(predictor.model, examples, task, stage, runner)
 
-    found = predicted(encoded(splits))
+    mined = predicted(encoded(splits))
     if task.metric is not Metric.BUCC_F1:
-        return found
+        return mined
     known = encoded(tuning)
-    candidates = found if tuning is splits else predicted(known)
-    thresholds = {x: mining_threshold(candidates[x], gold_pairs(known[x])) for x in found}
-    return {language: above(mined, thresholds[language]) for language, mined in found.items()}
+    candidates = mined if tuning is splits else predicted(known)
+    thresholds = {x: mining_threshold(candidates[x], gold_pairs(known[x])) for x in mined}
+    return {language: above(pairs, thresholds[language]) for language, pairs in mined.items()}
 
 
 def _label_order(config: PretrainedConfig, task: Task, where: str) -> list[int]:

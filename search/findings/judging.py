@@ -10,16 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from objectives.gains.intervals import (
-    Judgement,
-    PairedOutcomes,
-    SeedGains,
-    Verdict,
-    estimate_gains,
-    gains_of_outcomes,
-    judge,
-    mean_gains,
-)
+from objectives.gains.intervals import Judgement, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
 from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import unpacked
 from spaces.catalogue import Catalogue, Metric

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from objectives.gains.intervals import estimate_gains, gains_of_scores
+from objectives.gains.intervals import estimate_gains
+from objectives.gains.seed_gains import gains_of_scores
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy

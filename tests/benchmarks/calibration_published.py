@@ -9,15 +9,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    SeedGains,
-    Verdict,
-    estimate_gains,
-    gains_of_scores,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import SeedGains, gains_of_scores
 from spaces.errors import DataError
 
 ALPHA = 0.05
@@ -63,14 +56,14 @@ def judge_landscape(path: Path) -> Landscape:
     with path.open(encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
     if not rows or not {"intermediate", "target", "run", "score"} <= rows[0].keys():
-        raise DataError(f"{path}: expected columns intermediate, target, run and score")
+        raise DataError(str(path), "columns intermediate, target, run and score")
     none = {r["target"]: float(r["score"]) for r in rows if r["intermediate"] == "none"}
     runs: dict[tuple[str, str], dict[int, float]] = defaultdict(dict)
     for row in rows:
         if row["intermediate"] != "none":
             runs[row["intermediate"], row["target"]][int(row["run"])] = float(row["score"])
     if strange := {target for _, target in runs} - none.keys():
-        raise DataError(f"{path}: expected a row 'none' for every target, not for {min(strange)}")
+        raise DataError(str(path), "a row 'none' for every target", f"none for {min(strange)}")
     families: list[dict[tuple[str, str], GainEstimate]] = [{}, {}]
     for scatter, family in zip((1.0, 2**0.5), families, strict=True):
         family |= estimate_gains(

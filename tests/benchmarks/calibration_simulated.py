@@ -23,17 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    PairedOutcomes,
-    SeedGains,
-    Verdict,
-    estimate_gains,
-    gains_of_outcomes,
-    judge,
-    mean_gains,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
 from spaces.catalogue import Metric
 
 Floats = NDArray[np.float64]

@@ -56,6 +56,7 @@ from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.slots import Slots
+from storage.tables import SLOTS
 from storage.workers import Workers
 from tests.studies import small_space
 
@@ -328,8 +329,6 @@ def _write_history(url: str, name: str, count: int) -> None:
     """A study with so many complete trials, drawn at random, and as many slots that are done."""
     storage = open_storage(url)
     study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-    Workers(storage.engine, name), Ledger(storage.engine)
-    slots = Slots(storage.engine, Leases(storage.engine), name)
     with storage.engine.begin() as connection:
         first = connection.execute(sa.text("SELECT coalesce(max(trial_id), 0) FROM trials"))
         last = int(first.scalar_one())
@@ -344,7 +343,7 @@ def _write_history(url: str, name: str, count: int) -> None:
         row = {"study_name": name, "attempts": 1, "done": True}
         done = [{**row, "slot": i, "lease_key": f"{name}-{i}"} for i in range(count)]
         if done:
-            connection.execute(sa.insert(slots.table), done)
+            connection.execute(sa.insert(SLOTS), done)
         connection.execute(sa.text("ANALYZE"))
     storage.close()
 

@@ -80,7 +80,9 @@ def main() -> None:
     pocket = source.folder is None
     task = catalogue["pocket_ner" if pocket else chosen.task]
     with tempfile.TemporaryDirectory() as folder:
-        backbone = load_backbone(chosen.backbone or str(_of_minilms_shape(Path(folder))))
+        backbone = load_backbone(
+            chosen.backbone or str(untrained_encoder(Path(folder), 384, layers=6, heads=12))
+        )
         train, validation = (_encoded(task, x, source, backbone) for x in ("train", "validation"))
         train = _first(train, chosen.examples)
         _run_all(chosen, task, backbone, train, validation, hardware, str(source))
@@ -174,37 +176,59 @@ def _train_peer(
     hardware: Hardware,
 ) -> None:
     """What a careful user of Trainer writes."""
-    assert train.labels is not None
-    rows = [
-        {"input_ids": ids.tolist(), "labels": np.asarray(labels).tolist()}
-        for ids, labels in zip(train.input_ids, train.labels, strict=True)
-    ]
     full = way == "padded to 128"
+    collator = DataCollatorForTokenClassification(
+        backbone.tokenizer,
+        padding="max_length" if full else True,
+        max_length=MAX_LENGTH if full else None,
+    )
+    train_with_trainer(
+        model,
+        trainer_rows(train),
+        collator,
+        hardware,
+        num_train_epochs=1,
+        per_device_train_batch_size=BATCH_SIZE,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=WARMUP_RATIO,
+        lr_scheduler_type="linear",
+        seed=seed,
+        train_sampling_strategy="group_by_length" if way == PEERS[2] else "random",
+    )
+
+
+def trainer_rows(split: EncodedSplit) -> list[dict[str, list[int]]]:
+    """Examples with labels as Trainer takes them."""
+    assert split.labels is not None
+    return [
+        {"input_ids": ids.tolist(), "labels": np.asarray(labels).tolist()}
+        for ids, labels in zip(split.input_ids, split.labels, strict=True)
+    ]
+
+
+def train_with_trainer(
+    model: PreTrainedModel,
+    rows: list[dict[str, list[int]]],
+    collator: DataCollatorForTokenClassification,
+    hardware: Hardware,
+    **options: Any,
+) -> Trainer:
+    """Train with transformers' Trainer, which saves, logs and reports nothing."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            num_train_epochs=1,
-            per_device_train_batch_size=BATCH_SIZE,
-            learning_rate=LEARNING_RATE,
-            warmup_steps=WARMUP_RATIO,
-            lr_scheduler_type="linear",
             bf16=hardware.precision == "bfloat16",
             use_cpu=hardware.device.type == "cpu",
-            seed=seed,
             save_strategy="no",
             logging_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            train_sampling_strategy="group_by_length" if way == PEERS[2] else "random",
-        )
-        collator = DataCollatorForTokenClassification(
-            backbone.tokenizer,
-            padding="max_length" if full else True,
-            max_length=MAX_LENGTH if full else None,
+            **options,
         )
         trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+    return trainer
 
 
 def _encoded(task: Task, split: str, source: DataSource, backbone: Backbone) -> EncodedSplit:
@@ -217,10 +241,6 @@ def _first(split: EncodedSplit, examples: int) -> EncodedSplit:
         return None if values is None else values[:examples]
 
     return EncodedSplit(**{name: cut(value) for name, value in vars(split).items()})
-
-
-def _of_minilms_shape(folder: Path) -> Path:
-    return untrained_encoder(folder, hidden_size=384, layers=6, heads=12)
 
 
 def untrained_encoder(folder: Path, hidden_size: int, layers: int, heads: int) -> Path:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 from pathlib import Path
 from statistics import fmean, stdev
@@ -49,6 +50,9 @@ def main() -> None:
     quiet_libraries()
     keep_freed_memory()
     torch.set_num_threads(chosen.threads)
+    print(
+        "the pocket encoder is trained first, for minutes, unless --cache has it", file=sys.stderr
+    )
     results = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -39,13 +39,28 @@ def pocket_objective(
     """
     catalogue = load_catalogue()
     spec = _study([f"pocket_{x}" for x in intermediates], f"pocket_{target}", catalogue)
+    source = DataSource(SourceKind.POCKET)
+    with objective_of(spec, catalogue, source, folder, cache, precision) as objective:
+        yield objective
+
+
+@contextmanager
+def objective_of(
+    spec: StudySpec,
+    catalogue: Catalogue,
+    source: DataSource,
+    folder: Path,
+    cache: Path | None,
+    precision: str = "auto",
+) -> Iterator[TransferObjective]:
+    """The objective of a study on the CPU, with a database in `folder`."""
     storage = open_storage(f"sqlite:///{folder / 'ledger.sqlite'}")
     leases = Leases(storage.engine)
     try:
         yield TransferObjective(
             spec,
             catalogue,
-            StudyCorpora(spec, catalogue, DataSource(SourceKind.POCKET)),
+            StudyCorpora(spec, catalogue, source),
             CheckpointCache(cache or folder / "cache", leases),
             leases,
             Ledger(storage.engine),

@@ -55,9 +55,7 @@ from transformers import (
     AutoModelForTokenClassification,
     DataCollatorForTokenClassification,
     PreTrainedModel,
-    PrinterCallback,
     Trainer,
-    TrainingArguments,
     set_seed,
 )
 
@@ -90,7 +88,7 @@ from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from storage.tables import TrainedStage
 from storage.workers import Workers
-from tests.benchmarks.finetune import untrained_encoder
+from tests.benchmarks.finetune import train_with_trainer, trainer_rows, untrained_encoder
 
 SHIPPED = "xtreme_legal"
 # The sampler's draws depend on it.
@@ -332,34 +330,20 @@ class _Peer:
 
     def train(self, model: PreTrainedModel, stage: Stage, seed: int) -> Trainer:
         constant = stage.schedule is Schedule.CONSTANT
-        with tempfile.TemporaryDirectory() as folder:
-            arguments = TrainingArguments(
-                output_dir=folder,
-                num_train_epochs=stage.epochs,
-                per_device_train_batch_size=stage.batch_size,
-                per_device_eval_batch_size=EVALUATION_BATCH,
-                learning_rate=stage.learning_rate,
-                lr_scheduler_type="constant_with_warmup" if constant else "linear",
-                warmup_steps=math.ceil(
-                    stage.warmup_ratio * (stage.updates_per_epoch if constant else stage.updates)
-                ),
-                bf16=self.hardware.precision == "bfloat16",
-                use_cpu=self.hardware.device.type == "cpu",
-                seed=seed,
-                save_strategy="no",
-                logging_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-            )
-            trainer = Trainer(
-                model,
-                arguments,
-                data_collator=DataCollatorForTokenClassification(self.backbone.tokenizer),
-                train_dataset=self.rows[stage.task],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train()
-        return trainer
+        warm_up = stage.updates_per_epoch if constant else stage.updates
+        return train_with_trainer(
+            model,
+            self.rows[stage.task],
+            DataCollatorForTokenClassification(self.backbone.tokenizer),
+            self.hardware,
+            num_train_epochs=stage.epochs,
+            per_device_train_batch_size=stage.batch_size,
+            per_device_eval_batch_size=EVALUATION_BATCH,
+            learning_rate=stage.learning_rate,
+            lr_scheduler_type="constant_with_warmup" if constant else "linear",
+            warmup_steps=math.ceil(stage.warmup_ratio * warm_up),
+            seed=seed,
+        )
 
     def score(self, trainer: Trainer) -> float:
         """The mean over languages of F1 on the study's target task."""
@@ -635,10 +619,10 @@ def _prepare(chosen: argparse.Namespace, folder: Path) -> _Bench:
         backbone=backbone,
         hardware=hardware,
         rows={
-            name: _rows(corpora.training(backbone, stage)[0].corpus.encoded)
+            name: trainer_rows(corpora.training(backbone, stage)[0].corpus.encoded)
             for name, stage in stages.items()
         },
-        evaluation={x: (split, _rows(split)) for x, split in scored.items()},
+        evaluation={x: (split, trainer_rows(split)) for x, split in scored.items()},
     )
     shown = Path(encoder).name if chosen.backbone else "an untrained encoder"
     return _Bench(
@@ -736,14 +720,6 @@ def _any_stage(choices: StageChoices, task: str) -> Stage:
         *(task, choices.epochs[0], choices.learning_rate[0], choices.batch_size[0]),
         *(choices.examples[0], choices.warmup_ratio[0], choices.max_length, choices.schedule),
     )
-
-
-def _rows(split: EncodedSplit) -> list[dict[str, list[int]]]:
-    assert split.labels is not None
-    return [
-        {"input_ids": ids.tolist(), "labels": labels.tolist()}
-        for ids, labels in zip(split.input_ids, split.labels, strict=True)
-    ]
 
 
 def _sizes(space: SearchSpace, languages: frozenset[str]) -> str:

@@ -35,6 +35,7 @@ from objectives.pocket import pocket_config, pocket_tokenizer
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
+from tests.search_tests.conftest import STUDY
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = "tsbr0"
@@ -43,30 +44,8 @@ PORT = 5477
 LEASE_SECONDS = 6.0
 LIMIT_SECONDS = 300.0
 _OWN_NETWORK = os.open("/proc/self/ns/net", os.O_RDONLY)
-STUDY = """
-question = "Does anything help?"
-arms = ["none", "general", "legal"]
-backbone = "pocket"
-source_language = "qas"
-trials = 8
-
-[intermediate]
-tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
-epochs = [1, 2]
-learning_rate = [3e-4, 1e-3]
-examples = 64
-batch_size = 16
-max_length = 64
-
-[target]
-tasks = ["pocket_ner"]
-languages = ["qaa", "qab"]
-epochs = 60
-learning_rate = [5e-4, 1e-3]
-examples = 48
-batch_size = 16
-max_length = 64
-"""
+# Longer trials than those of tests, so that a cut finds one under way.
+TRIALS, EPOCHS = 8, 60
 
 
 def main() -> int:
@@ -74,7 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--trials", type=int, default=TRIALS)
     parser.add_argument("--cut", type=float, default=2 * LEASE_SECONDS, help="seconds at least")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of all that cleans up
@@ -95,7 +74,8 @@ def _study(folder: Path, url: str, trials: int, seconds: float) -> dict[str, obj
     torch.manual_seed(0)
     BertModel(pocket_config()).save_pretrained(folder / "encoder")
     pocket_tokenizer().save_pretrained(folder / "encoder")
-    (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
+    study = STUDY.replace("\nepochs = 1\n", f"\nepochs = {EPOCHS}\n")
+    (folder / "tiny.toml").write_text(study, encoding="utf-8")
     started = time.monotonic()
     workers = {name: _worker(folder, name, url, trials) for name in ("tsa", "tsb")}
     cut, held, cut_for = "", 0.0, 0.0
@@ -243,18 +223,9 @@ def _database(folder: Path) -> Iterator[str]:
     binary = server.bin_path / "postgres"
     words = [str(binary), "-D", str(folder / "pg"), "-h", MACHINES["tsdb"], "-p", str(PORT)]
     log = (folder / "pg.log").open("w", encoding="utf-8")
+    user = ("setpriv", "--reuid", "pgserver", "--clear-groups")
     process = subprocess.Popen(
-        [
-            "ip",
-            "netns",
-            "exec",
-            "tsdb",
-            "setpriv",
-            "--reuid",
-            "pgserver",
-            "--clear-groups",
-            *words,
-        ],
+        ["ip", "netns", "exec", "tsdb", *user, *words],
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=folder / "pg",

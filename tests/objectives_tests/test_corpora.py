@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from objectives.data.sources import (
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.objectives_tests.toys import make_task
 from tests.raising import raises
 
 POCKET = DataSource(SourceKind.POCKET)
@@ -45,9 +45,7 @@ def local(tmp_path: Path) -> DataSource:
 
 
 @pytest.mark.parametrize(("language", "split"), [("qaa", "train"), ("eng", "train")])
-def test_a_pocket_split_that_does_not_exist_is_named(
-    make_task: Callable[..., Task], language: str, split: str
-) -> None:
+def test_a_pocket_split_that_does_not_exist_is_named(language: str, split: str) -> None:
     task = make_task("ner", pocket="ner", languages=["qas", "qaa"])
     with raises(
         DataError, expected=f"the {language} {split} split of task 'toy_ner'", found="none"
@@ -56,9 +54,7 @@ def test_a_pocket_split_that_does_not_exist_is_named(
     assert not has_split(task, language, split, POCKET)
 
 
-def test_which_splits_there_are_is_known_without_reading_them(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_which_splits_there_are_is_known_without_reading_them(local: DataSource) -> None:
     task = make_task("ner", pocket="ner", languages=["qas", "qaa", "swa"])
     assert local.folder is not None
     file = local.folder / "ner" / "swa" / "dev.txt"
@@ -75,7 +71,7 @@ def test_which_splits_there_are_is_known_without_reading_them(
 # --- test splits
 
 
-def test_a_search_cannot_read_a_test_split(make_task: Callable[..., Task]) -> None:
+def test_a_search_cannot_read_a_test_split() -> None:
     labels = ["PER", "LOC", "ORG"]
     task = make_task("ner", pocket="ner", languages=["qas", "qaa"], labels=labels)
     for split in ("test", "dev"):
@@ -180,7 +176,7 @@ def table(language: str, rows: int) -> str:
 
 @pytest.mark.parametrize("name", ["test.tsv", "dev.tsv"])
 def test_halves_are_the_same_in_every_language_and_do_not_depend_on_the_length(
-    name: str, local: DataSource, make_task: Callable[..., Task]
+    name: str, local: DataSource
 ) -> None:
     task = make_task("classification", files=["{language}/{split}.tsv"], halved=True)
     numbers = {}
@@ -194,7 +190,7 @@ def test_halves_are_the_same_in_every_language_and_do_not_depend_on_the_length(
     assert not set(numbers["yor"][0]) & set(numbers["yor"][1])
 
 
-def test_halves_stay_what_they_are(local: DataSource, make_task: Callable[..., Task]) -> None:
+def test_halves_stay_what_they_are(local: DataSource) -> None:
     """Whoever changes them gives every stored validation score another meaning."""
     put(local, "test.tsv", table("row", 20))
     task = make_task("classification", files=["test.tsv"], halved=True)
@@ -216,9 +212,7 @@ def squad(language: str, questions: int, *, split_up: bool) -> str:
     return json.dumps({"data": articles})
 
 
-def test_a_paragraph_stays_with_its_questions(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_paragraph_stays_with_its_questions(local: DataSource) -> None:
     task = make_task("qa", files=["xquad.{language}.json"], halved=True, **QA)
     paragraphs = {}
     for language, questions, split_up in (("eng", 3, False), ("swa", 2, False), ("yor", 2, True)):
@@ -230,9 +224,7 @@ def test_a_paragraph_stays_with_its_questions(
     assert paragraphs["eng"] == paragraphs["swa"] == paragraphs["yor"]
 
 
-def test_the_only_evaluation_split_is_not_trained_on(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_the_only_evaluation_split_is_not_trained_on(local: DataSource) -> None:
     task = make_task("qa", files=["xquad.{language}.json"], halved=True, **QA)
     put(local, "xquad.eng.json", squad("eng", 1, split_up=False))
     assert not has_split(task, "eng", "train", local)
@@ -241,9 +233,7 @@ def test_the_only_evaluation_split_is_not_trained_on(
         load_split(task, "eng", "train", local)
 
 
-def test_a_sentence_stays_with_its_translation(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_sentence_stays_with_its_translation(local: DataSource) -> None:
     task = make_task("retrieval", files=["{split}.{side}"], halved=True)
     for side in ("swa", "eng"):
         put(local, f"test.{side}", "".join(f"{side} {number}\n" for number in range(GROUPS)))
@@ -252,9 +242,7 @@ def test_a_sentence_stays_with_its_translation(
         assert {row["match"] for row in half if row["side"] == "language"} == english
 
 
-def test_sentences_with_ids_stay_with_their_common_translation(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_sentences_with_ids_stay_with_their_common_translation(local: DataSource) -> None:
     task = make_task(
         "retrieval", files=[{"path": "test.{side}", "pairs": "test.gold"}], halved=True
     )
@@ -267,9 +255,7 @@ def test_sentences_with_ids_stay_with_their_common_translation(
         assert {row["match"] for row in half} - {""} <= english
 
 
-def test_a_halved_task_with_a_file_for_each_split_is_read_as_it_is(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_halved_task_with_a_file_for_each_split_is_read_as_it_is(local: DataSource) -> None:
     task = make_task("classification", files=["{split}.tsv"], halved=True)
     for name, rows in (("train", 40), ("dev", 20), ("test", 30)):
         put(local, f"{name}.tsv", table(name, rows))
@@ -280,9 +266,7 @@ def test_a_halved_task_with_a_file_for_each_split_is_read_as_it_is(
         assert found == [f"test {row}" for row in range(30)]
 
 
-def test_a_half_whose_labels_are_hidden_is_no_validation_split(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_half_whose_labels_are_hidden_is_no_validation_split(local: DataSource) -> None:
     task = make_task("classification", files=["{split}.tsv"], halved=True)
     put(local, "test.tsv", table("test", GROUPS).replace("law", ""))
     assert set(load_test_split(task, "swa", local, TestPurpose.CONFIRM)["label"][:]) == {None}
@@ -332,7 +316,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("option", ["pocket", "hub"])
 def test_a_source_that_is_asked_for_is_taken(
-    option: str, make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     source = choose_source(option, [(make_task("ner"), "eng")])
@@ -340,75 +324,51 @@ def test_a_source_that_is_asked_for_is_taken(
     assert source.reason == f"asked for with --data {option}"
 
 
-def test_a_folder_that_is_asked_for_is_taken(
-    make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("names", [("a",), ("a", "b")])
+def test_folders_that_are_named_are_taken(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data").mkdir()
-    source = choose_source("data", [(make_task("ner"), "eng")])
-    assert source == DataSource(SourceKind.LOCAL, tmp_path / "data", "named by --data")
-    assert str(source) == f"local folder {tmp_path / 'data'}"
-    with raises(
-        DataError, subject="--data", expected="auto, hub, pocket or a folder", found="'dta'"
-    ):
-        choose_source("dta", [(make_task("ner"), "eng")])
-
-
-def test_several_folders_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    for folder in (first, second):
+    folders = tuple(tmp_path / name for name in names)
+    for folder in folders:
         folder.mkdir()
-    named = os.pathsep.join((str(first), str(second)))
-    monkeypatch.setenv(DATA_VARIABLE, named)
+    named = os.pathsep.join(names)
+    monkeypatch.setenv(DATA_VARIABLE, os.pathsep.join(map(str, folders)))
     for option, reason in ((named, "--data"), ("auto", DATA_VARIABLE)):
         source = choose_source(option)
-        assert source.folders == (first, second)
-        assert source.reason == f"named by {reason}"
-        assert str(source) == f"local folders {first}, {second}"
-    for wrong in (f"{named}{os.pathsep}nosuch", os.pathsep, ""):
+        assert source == DataSource(
+            SourceKind.LOCAL, folders[0], f"named by {reason}", further=folders[1:]
+        )
+        word = "folder" if len(names) == 1 else "folders"
+        assert str(source) == f"local {word} {', '.join(map(str, folders))}"
+    for wrong in (f"{named}{os.pathsep}nosuch", "nosuch", os.pathsep, ""):
         with raises(DataError, subject="--data", expected="auto, hub, pocket or a folder"):
             choose_source(wrong)
-
-
-def test_auto_takes_the_folder_that_the_environment_names(
-    make_task: Callable[..., Task], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source("auto", [(make_task("ner"), "eng")])
-    assert source == DataSource(SourceKind.LOCAL, tmp_path, f"named by {DATA_VARIABLE}")
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
     with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nosuch"):
-        choose_source("auto", [(make_task("ner"), "eng")])
+        choose_source("auto")
 
 
 @pytest.mark.usefixtures("_offline")
-def test_auto_takes_pocket_and_says_why_where_the_hub_is_switched_off(
-    make_task: Callable[..., Task],
+@pytest.mark.parametrize(
+    ("offline", "reason"),
+    [
+        (True, "the Hub is switched off (HF_HUB_OFFLINE)"),
+        (False, "the Hub does not answer (Connect"),
+    ],
+)
+def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_had(
+    offline: bool, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
-    assert source.kind is SourceKind.POCKET
-    assert source.reason == (
-        f"{DATA_VARIABLE} is not set and the Hub is switched off (HF_HUB_OFFLINE)"
-    )
-    assert "pocket corpora" in str(source)
-
-
-@pytest.mark.usefixtures("_offline")
-def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_reached(
-    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
     assert source.kind is SourceKind.POCKET
-    assert source.reason.startswith(
-        f"{DATA_VARIABLE} is not set and the Hub does not answer (Connect"
-    )
+    assert source.reason.startswith(f"{DATA_VARIABLE} is not set and {reason}")
+    assert "pocket corpora" in str(source)
 
 
-def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy(
-    make_task: Callable[..., Task],
-) -> None:
+def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy() -> None:
     hub = {"repository": "me/names", "config": "{iso2}"}
     task = make_task("ner", hub=hub, codes={"iso2": {"eng": "en"}})
     for needed in ([(make_task("ner"), "eng")], [(task, "eng"), (task, "swa")]):
@@ -418,7 +378,7 @@ def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy(
 
 
 def test_auto_asks_nobody_for_pocket_tasks(
-    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     source = choose_source("auto", [(make_task("ner", pocket="ner"), "eng")])
@@ -431,10 +391,7 @@ def test_auto_asks_nobody_for_pocket_tasks(
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.parametrize("held", [True, False])
 def test_auto_takes_the_hub_where_its_cache_holds_what_is_needed(
-    make_task: Callable[..., Task],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    held: bool,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
     task = make_task("ner", hub={"repository": "me/MyNames", "config": "Set.{language}"})

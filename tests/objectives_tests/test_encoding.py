@@ -11,7 +11,7 @@ import pytest
 
 from objectives.backbone import Backbone
 from objectives.data.encoding import IGNORED, EncodedSplit, encode
-from spaces.catalogue import Task
+from tests.objectives_tests.toys import make_task
 
 # In the tiny BERT `juma`, `ana` and `mpira` are words, `nairobi` falls into letters and `an`.
 WORDS = ["juma", "anampira", "nan"]
@@ -19,7 +19,7 @@ PIECES = ["[CLS]", "juma", "ana", "##m", "##p", "##i", "##r", "##a", "n", "##an"
 
 
 @pytest.fixture
-def encode_columns(bert: Backbone, make_task: Callable[..., Task]) -> Callable[..., EncodedSplit]:
+def encode_columns(bert: Backbone) -> Callable[..., EncodedSplit]:
     """Encode the columns of a kind of task with the tiny BERT."""
 
     def build(kind: str, max_length: int = 64, **columns: list[Any]) -> EncodedSplit:
@@ -77,16 +77,17 @@ def test_words_that_the_tokenizer_drops_have_no_position_and_are_counted(
     assert split.lost_words == 2
 
 
-def test_an_unknown_word_is_not_lost(encode_columns: Callable[..., EncodedSplit]) -> None:
-    split = encode_columns("pos", tokens=[["日本", "juma"]], tags=[["NOUN", "PROPN"]])
-    assert split.lost_words == 0
-
-
-def test_hidden_tags_give_no_labels(encode_columns: Callable[..., EncodedSplit]) -> None:
-    split = encode_columns("ner", tokens=[WORDS], tags=[None])
-    assert split.labels is not None
-    assert split.labels[0].tolist() == [IGNORED] * 11
-    assert split.gold == [None]
+def test_unknown_words_are_not_lost_and_what_has_no_labels_gets_none(
+    encode_columns: Callable[..., EncodedSplit],
+) -> None:
+    assert encode_columns("pos", tokens=[["日本"]], tags=[["NOUN"]]).lost_words == 0
+    hidden = encode_columns("ner", tokens=[WORDS], tags=[None])
+    assert hidden.labels is not None
+    assert hidden.labels[0].tolist() == [IGNORED] * 11
+    assert hidden.gold == [None]
+    text = encode_columns("mlm", text=["juma mpira", "asha"])
+    assert text.labels is None
+    assert len(text) == len(text.gold) == 2
 
 
 def test_classes_become_numbers_in_the_order_of_the_record(
@@ -119,9 +120,3 @@ def test_pairs_are_one_sequence_of_two_segments(
     assert isinstance(split.labels, np.ndarray)
     assert split.labels.dtype == np.float32
     assert split.labels.tolist() == [3.5, 0.0]
-
-
-def test_text_without_labels_has_none(encode_columns: Callable[..., EncodedSplit]) -> None:
-    split = encode_columns("mlm", text=["juma mpira", "asha"])
-    assert split.labels is None
-    assert len(split) == len(split.gold) == 2

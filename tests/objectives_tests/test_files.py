@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from objectives.data.sources import (
 )
 from spaces.catalogue import Task
 from spaces.errors import DataError
+from tests.objectives_tests.toys import make_task, write_split
 from tests.raising import raises
 
 GOOD = "Juma\tB-PER\nMosi\tI-PER\nanaenda\tO\nLagos\tB-LOC\n\nAsha\tB-PER\n"
+GZIP = gzip.compress(GOOD.encode() * 20)
 ROWS = {
     "tokens": [["Juma", "Mosi", "anaenda", "Lagos"], ["Asha"]],
     "tags": [["B-PER", "I-PER", "O", "B-LOC"], ["B-PER"]],
@@ -48,24 +49,20 @@ def load(task: Task, split: str, source: DataSource) -> dict[str, list[Any]]:
     return columns
 
 
-@pytest.fixture
-def read(local: DataSource, make_task: Callable[..., Task]) -> Callable[..., dict[str, list[Any]]]:
+def read(
+    local: DataSource,
+    kind: str,
+    content: str | bytes,
+    split: str = "validation",
+    ending: str = "",
+    **template: object,
+) -> dict[str, list[Any]]:
     """The columns of a corpus file with the given content, read as a task of a kind."""
-
-    def read_content(
-        kind: str,
-        content: str | bytes,
-        split: str = "validation",
-        ending: str = "",
-        **template: object,
-    ) -> dict[str, list[Any]]:
-        file = broken_file(local, kind, split, ending)
-        file.parent.mkdir(parents=True)
-        file.write_bytes(content.encode() if isinstance(content, str) else content)
-        layout = {"path": f"{kind}/{{language}}/{{split}}.txt", **template}
-        return load(make_task(kind, files=[layout], **KINDS.get(kind, {})), split, local)
-
-    return read_content
+    file = broken_file(local, kind, split, ending)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    layout = {"path": f"{kind}/{{language}}/{{split}}.txt", **template}
+    return load(make_task(kind, files=[layout], **KINDS.get(kind, {})), split, local)
 
 
 def broken_file(local: DataSource, kind: str, split: str = "validation", ending: str = "") -> Path:
@@ -77,52 +74,49 @@ def broken_file(local: DataSource, kind: str, split: str = "validation", ending:
 # --- good files
 
 
+SEPARATED = {"tokens": [["Ju\u2028m\x85a\x0b\u2029", "Lagos"]], "tags": [["B-PER", "B-LOC"]]}
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("content", "ending", "template", "expected"),
     [
-        pytest.param(GOOD, id="as it should be"),
-        pytest.param(GOOD.rstrip("\n"), id="no end of line at the end"),
-        pytest.param("\n\n" + GOOD.replace("\n\n", "\n \n\n") + "\n\n", id="more blank lines"),
-        pytest.param(GOOD.replace("\n", "\r\n"), id="lines of Windows"),
-        pytest.param("\ufeff" + GOOD, id="byte order mark"),
+        pytest.param(GOOD, "", {}, ROWS, id="as it should be"),
+        pytest.param(GOOD.rstrip("\n"), "", {}, ROWS, id="no end of line at the end"),
+        pytest.param(f"\n\n{GOOD}\n \n\n", "", {}, ROWS, id="more blank lines"),
+        pytest.param(GOOD.replace("\n\n", "\n \n\n"), "", {}, ROWS, id="blank lines between"),
+        pytest.param(GOOD.replace("\n", "\r\n"), "", {}, ROWS, id="lines of Windows"),
+        pytest.param("\ufeff" + GOOD, "", {}, ROWS, id="byte order mark"),
+        pytest.param(gzip.compress(GOOD.encode()), ".gz", {}, ROWS, id="gzip"),
+        pytest.param(lzma.compress(GOOD.encode()), ".xz", {}, ROWS, id="xz"),
+        pytest.param(
+            GOOD.replace("-PER", "-PERSON"),
+            *("", {"labels": {"B-PERSON": "B-PER", "I-PERSON": "I-PER"}}, ROWS),
+            id="labels of others",
+        ),
+        pytest.param(
+            "Ju\u2028m\x85a\x0b\u2029\tB-PER\nLagos\tB-LOC\n",
+            *("", {}, SEPARATED),
+            id="separators inside a token",
+        ),
     ],
 )
-def test_sentences_are_read(content: str, read: Callable[..., dict[str, list[Any]]]) -> None:
-    assert read("ner", content) == ROWS
-
-
-@pytest.mark.parametrize(("ending", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
-def test_a_compressed_file_is_read(
-    ending: str, compress: Callable[[bytes], bytes], read: Callable[..., dict[str, list[Any]]]
+def test_sentences_are_read(
+    content: str | bytes,
+    ending: str,
+    template: dict[str, object],
+    expected: dict[str, Any],
+    local: DataSource,
 ) -> None:
-    assert read("ner", compress(GOOD.encode()), ending=ending) == ROWS
+    assert read(local, "ner", content, ending=ending, **template) == expected
 
 
-def test_a_template_may_name_the_compressed_file_itself(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_template_may_name_the_compressed_file_itself(local: DataSource) -> None:
     assert local.folder is not None
     (local.folder / "dev.xz").write_bytes(lzma.compress(GOOD.encode()))
     assert load(make_task("ner", files=["{split}.xz"]), "validation", local) == ROWS
 
 
-def test_labels_of_files_get_our_names(read: Callable[..., dict[str, list[Any]]]) -> None:
-    theirs = GOOD.replace("-PER", "-PERSON")
-    labels = {"B-PERSON": "B-PER", "I-PERSON": "I-PER"}
-    assert read("ner", theirs, labels=labels) == ROWS
-
-
-@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0b", "\u2029"])
-def test_a_separator_inside_a_token_stays_in_its_line(
-    separator: str, read: Callable[..., dict[str, list[Any]]]
-) -> None:
-    found = read("ner", f"Ju{separator}ma\tB-PER\nLagos\tB-LOC\n")
-    assert found == {"tokens": [[f"Ju{separator}ma", "Lagos"]], "tags": [["B-PER", "B-LOC"]]}
-
-
-def test_the_layout_of_xtremes_own_script_is_read_too(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_the_layout_of_xtremes_own_script_is_read_too(local: DataSource) -> None:
     task = make_task(
         "ner",
         files=["ner/panx/{language}/{split}.conll", "panx/{split}-{iso2}.tsv"],
@@ -140,209 +134,113 @@ def test_the_layout_of_xtremes_own_script_is_read_too(
         load_split(task, "yor", "validation", local)
 
 
-def test_a_table_may_have_more_columns_in_any_order(
-    read: Callable[..., dict[str, list[Any]]],
+def test_a_table_may_have_more_columns_in_any_order_and_scores_are_numbers(
+    local: DataSource,
 ) -> None:
     content = 'id\tlabel\ttext\n1\tlaw\t"mahakama\n2\tsport\t mechi ya leo\n'
     expected = {"text": ['"mahakama', "mechi ya leo"], "label": ["law", "sport"]}
-    assert read("classification", content) == expected
+    assert read(local, "classification", content) == expected
+    scored = read(local, "similarity", "text_a\ttext_b\tscore\na\tb\t3.5\nc\td\t0\n")
+    assert scored == {"text_a": ["a", "c"], "text_b": ["b", "d"], "score": [3.5, 0.0]}
 
 
-def test_scores_of_a_table_are_numbers(read: Callable[..., dict[str, list[Any]]]) -> None:
-    found = read("similarity", "text_a\ttext_b\tscore\na\tb\t3.5\nc\td\t0\n")
-    assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "score": [3.5, 0.0]}
-
-
-def test_a_label_that_is_known_as_unscored_is_read(
-    local: DataSource,
-    make_task: Callable[..., Task],
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
-) -> None:
+def test_a_label_that_is_known_as_unscored_is_read(local: DataSource) -> None:
     task = make_task("classification", unscored_labels=["religion"])
     columns = {"text": ["a", "b"], "label": ["religion", "law"]}
     write_split(broken_file(local, "classification"), columns)
     assert load_split(task, "swa", "validation", local)[:] == columns
 
 
-# --- hidden labels
-
-
-def test_hidden_tags_of_a_test_split_are_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    found = read("ner", "Juma\nanaenda\t\n\nAsha\n", split="test")
-    assert found == {"tokens": [["Juma", "anaenda"], ["Asha"]], "tags": [None, None]}
-
-
-def test_hidden_classes_of_a_test_split_are_none(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    found = read("classification", "text\tlabel\nmechi\t\nsheria\t\n", split="test")
-    assert found == {"text": ["mechi", "sheria"], "label": [None, None]}
-
-
-def test_labels_are_hidden_in_a_test_split_only(
-    read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    with raises(DataError, expected="token TAB tag", found="'Mosi'") as caught:
-        read("ner", "Juma\tB-PER\nMosi\n", split="train")
-    assert caught.value.subject == f"{broken_file(local, 'ner', 'train')}:2"
-
-
-def test_labels_are_hidden_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    with raises(DataError, expected="all tags or none", found="some words without"):
-        read("ner", "Juma\tB-PER\nMosi\n", split="test")
-
-
 # --- broken files: the file, the line, and what was expected
 
 
-@pytest.mark.parametrize(
-    ("content", "line", "problem"),
-    [
-        (
-            "a\tO\nb\tI-PER\n",
-            2,
-            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
-        ),
-        (
-            "a\tB-PER\nb\tI-LOC\n",
-            2,
-            {"expected": "IOB2, where I-LOC follows B-LOC or I-LOC", "found": "it after B-PER"},
-        ),
-        (
-            "a\tB-PER\n\nb\tI-PER\n",
-            3,
-            {"expected": "IOB2, where I-PER follows B-PER or I-PER", "found": "it after O"},
-        ),
-        ("a\tB-MISC\n", 1, {"expected": "a label of toy_ner (PER, LOC)", "found": "'B-MISC'"}),
-        ("a\tO\n\n\nb\tPER\n", 4, {"expected": "a label of toy_ner (PER, LOC)", "found": "'PER'"}),
-        ("a\tO\tx\n", 1, {"expected": "token TAB tag", "found": "'a\\tO\\tx'"}),
-        ("a\tO\nb O\n", 2, {"expected": "token TAB tag", "found": "'b O'"}),
-        ("a\tO\n\tO\n", 2, {"expected": "token TAB tag", "found": "'\\tO'"}),
-    ],
-)
-def test_a_broken_sentence_is_named_with_its_line(
-    content: str,
-    line: int,
-    problem: dict[str, str],
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    with raises(DataError, subject=f"{broken_file(local, 'ner')}:{line}", **problem):
-        read("ner", content)
+SCORES = "text_a\ttext_b\tscore\na\tb\t1\n"
 
 
 @pytest.mark.parametrize(
-    ("kind", "content", "line", "problem"),
+    ("kind", "content", "place", "expected", "found"),
     [
-        (
-            "classification",
-            "texts\tlabel\na\tlaw\n",
-            1,
-            {"expected": "the columns text, label", "found": "no text"},
-        ),
-        ("classification", "", 1, {"expected": "the columns text, label", "found": "no text"}),
-        ("classification", TABLE + "a\tlaw\tb\n", 4, {"expected": "2 columns", "found": "3"}),
-        ("classification", TABLE + "\nb\tlaw\n", 4, {"expected": "2 columns", "found": "1"}),
+        ("ner", "a\tO\nb\tI-PER\n", ":2", "IOB2, where I-PER follows B-PER or ", "it after O"),
+        ("ner", "a\tB-PER\nb\tI-LOC\n", ":2", "where I-LOC follows B-LOC or ", "after B-PER"),
+        ("ner", "a\tB-PER\n\nb\tI-PER\n", ":3", "where I-PER follows B-PER or ", "it after O"),
+        ("ner", "a\tB-MISC\n", ":1", "a label of toy_ner (PER, LOC)", "'B-MISC'"),
+        ("ner", "a\tO\n\n\nb\tPER\n", ":4", "a label of toy_ner (PER, LOC)", "'PER'"),
+        ("ner", "a\tO\tx\n", ":1", "token TAB tag", "'a\\tO\\tx'"),
+        ("ner", "a\tO\nb O\n", ":2", "token TAB tag", "'b O'"),
+        ("ner", "a\tO\n\tO\n", ":2", "token TAB tag", "'\\tO'"),
+        ("ner", "\n\n", "", "examples", "none"),
+        ("ner", "", "", "examples", "none"),
+        ("classification", "texts\tlabel\na\tlaw\n", ":1", "the columns text, label", "no text"),
+        ("classification", "", ":1", "the columns text, label", "no text"),
+        ("classification", "text\tlabel\n", "", "examples", "none"),
+        ("classification", TABLE + "a\tlaw\tb\n", ":4", "2 columns", "3"),
+        ("classification", TABLE + "\nb\tlaw\n", ":4", "2 columns", "1"),
         (
             "classification",
             TABLE + "a\tlaws\n",
-            4,
-            {"expected": "a label of toy_classification (sport, law, health)", "found": "'laws'"},
+            ":4",
+            "toy_classification (sport, law, ",
+            "'laws'",
         ),
-        (
-            "similarity",
-            "text_a\ttext_b\tscore\na\tb\thigh\n",
-            2,
-            {"expected": "a number in column score", "found": "'high'"},
-        ),
-        (
-            "similarity",
-            "text_a\ttext_b\tscore\na\tb\t1\na\tb\tnan\n",
-            3,
-            {"expected": "a number in column score", "found": "'nan'"},
-        ),
+        ("similarity", SCORES + "a\tb\thigh\n", ":3", "a number in column score", "'high'"),
+        ("similarity", SCORES + "a\tb\tnan\n", ":3", "a number in column score", "'nan'"),
+        # Without a header.
+        ("nli", "a\tb\n", ":1", "3 columns", "2"),
+        ("nli", "a\tb\tneutral\na\tb\n", ":2", "3 columns", "2"),
+        ("nli", "a\tb\tperhaps\n", ":1", "a label of toy_nli (entailment, neutral, ", "'perhaps'"),
+        ("nli", "", "", "examples", "none"),
     ],
 )
-def test_a_broken_table_is_named_with_its_line(
-    kind: str,
-    content: str,
-    line: int,
-    problem: dict[str, str],
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
+def test_a_broken_file_is_named_with_its_line(
+    kind: str, content: str, place: str, expected: str, found: str, local: DataSource
 ) -> None:
-    with raises(DataError, subject=f"{broken_file(local, kind)}:{line}", **problem):
-        read(kind, content)
+    columns = ["text_a", "text_b", "label"] if kind == "nli" else []
+    with raises(DataError, expected=expected, found=found) as caught:
+        read(local, kind, content, columns=columns)
+    assert caught.value.subject == f"{broken_file(local, kind)}{place}"
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_text_that_is_not_utf8_is_named_with_its_line(
-    mark: bytes, ending: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
+    mark: bytes, ending: str, local: DataSource
 ) -> None:
     content = mark + b"a\tO\n\n\n\xe9t\xe9\tO\n"
     content = gzip.compress(content) if ending else content
     with raises(DataError, expected="UTF-8", found="invalid") as caught:
-        read("ner", content, ending=ending)
+        read(local, "ner", content, ending=ending)
     assert caught.value.subject == f"{broken_file(local, 'ner', ending=ending)}:4"
 
 
 @pytest.mark.parametrize(
-    ("kind", "content"), [("ner", ""), ("ner", "\n\n"), ("classification", "text\tlabel\n")]
-)
-def test_an_empty_split_is_named(
-    kind: str, content: str, read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    file = str(broken_file(local, kind))
-    with raises(DataError, subject=file, expected="examples", found="none"):
-        read(kind, content)
-
-
-@pytest.mark.parametrize(
-    "damage",
+    ("ending", "content"),
     [
-        pytest.param(lambda data: b"no gzip at all", id="no gzip"),
-        pytest.param(lambda data: data[:-12], id="cut"),
-        pytest.param(lambda data: data[:12] + b"\xff" * 20 + data[32:], id="broken inside"),
-        pytest.param(lambda data: data[:-6] + b"abcdef", id="wrong checksum"),
+        pytest.param(".gz", b"no gzip at all", id="no gzip"),
+        pytest.param(".gz", GZIP[:-12], id="cut"),
+        pytest.param(".gz", GZIP[:12] + b"\xff" * 20 + GZIP[32:], id="broken inside"),
+        pytest.param(".gz", GZIP[:-6] + b"abcdef", id="wrong checksum"),
+        pytest.param(".xz", lzma.compress(GOOD.encode())[:-9], id="xz cut"),
     ],
 )
-def test_a_broken_archive_is_named(
-    damage: Callable[[bytes], bytes],
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    file = broken_file(local, "ner", ending=".gz")
+def test_a_broken_archive_is_named(ending: str, content: bytes, local: DataSource) -> None:
+    file = broken_file(local, "ner", ending=ending)
     with raises(DataError, subject=f"{file}: cannot be read"):
-        read("ner", damage(gzip.compress(GOOD.encode() * 20)), ending=".gz")
-
-
-def test_a_broken_xz_archive_is_named(
-    read: Callable[..., dict[str, list[Any]]], local: DataSource
-) -> None:
-    file = broken_file(local, "ner", ending=".xz")
-    with raises(DataError, subject=f"{file}: cannot be read"):
-        read("ner", lzma.compress(GOOD.encode())[:-9], ending=".xz")
+        read(local, "ner", content, ending=ending)
 
 
 def test_a_split_that_is_missing_is_named_with_the_files_that_were_looked_for(
-    local: DataSource, make_task: Callable[..., Task]
+    local: DataSource,
 ) -> None:
     task = make_task("ner", files=["a/{language}/{split}.conll", "b/{split}-{language}.tsv"])
     expected = "the swa test split of task 'toy_ner' (a/swa/test.conll or b/test-swa.tsv)"
     with raises(DataError, subject=str(local.folder), expected=expected, found="none"):
         load(task, "test", local)
-
-
-def test_a_language_that_the_files_have_no_code_for_is_named(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
-    task = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
+    coded = make_task("ner", files=["{split}-{iso2}.tsv"], codes={"iso2": {"swa": "sw"}})
     with raises(DataError, expected="yor test split of task 'toy_ner' (a file of that language)"):
-        load_test_split(task, "yor", local, TestPurpose.CONFIRM)
+        load_test_split(coded, "yor", local, TestPurpose.CONFIRM)
 
 
-def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task]) -> None:
+def test_folders_are_tried_in_turn(tmp_path: Path) -> None:
     first, second = tmp_path / "a", tmp_path / "b"
     source = DataSource(SourceKind.LOCAL, first, further=(second,))
     task = make_task("mlm")
@@ -356,9 +254,7 @@ def test_folders_are_tried_in_turn(tmp_path: Path, make_task: Callable[..., Task
         load(task, "test", source)
 
 
-def test_a_file_for_all_splits_is_for_training_only(
-    local: DataSource, make_task: Callable[..., Task]
-) -> None:
+def test_a_file_for_all_splits_is_for_training_only(local: DataSource) -> None:
     """Otherwise the same examples would be trained on and tested."""
     assert local.folder is not None
     (local.folder / "swa.txt").write_text("habari\n")
@@ -372,21 +268,18 @@ def test_a_file_for_all_splits_is_for_training_only(
 # --- plain text and tables without a header
 
 
-def test_lines_of_plain_text_are_read_without_blank_ones(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    found = read("mlm", "\n = Title = \n\n  \nHabari za\u2028leo.\n\n", split="train")
+def test_lines_of_plain_text_are_read_without_blank_ones(local: DataSource) -> None:
+    found = read(local, "mlm", "\n = Title = \n\n  \nHabari za\u2028leo.\n\n", split="train")
     assert found == {"text": ["= Title =", "Habari za\u2028leo."]}
 
 
-def test_a_table_without_a_header_is_read_as_xtremes_script_writes_it(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
+def test_a_table_without_a_header_is_read_as_xtremes_script_writes_it(local: DataSource) -> None:
     """With Python's csv module: fields in quotes where they hold one, lines of Windows."""
     content = (
         '1\ta\t"b ""c"" d"\tneutral\r\n2\t"e\tf"\tcontradictory\r\n3\t"""g"""\th\tentailment\r\n'
     )
     found = read(
+        local,
         "nli",
         content,
         columns=["number", "text_a", "text_b", "label"],
@@ -397,53 +290,6 @@ def test_a_table_without_a_header_is_read_as_xtremes_script_writes_it(
         "text_b": ['b "c" d', 'f"', "h"],
         "label": ["neutral", "contradiction", "entailment"],
     }
-
-
-@pytest.mark.parametrize(
-    ("content", "columns"),
-    [("a\tb\nc\td\n", ["text_a", "text_b", "label"]), ("text_a\ttext_b\na\tb\nc\td\n", [])],
-    ids=["without a header", "with a header"],
-)
-def test_a_test_table_may_lack_the_label_column(
-    content: str,
-    columns: list[str],
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    found = read("nli", content, split="test", columns=columns)
-    assert found == {"text_a": ["a", "c"], "text_b": ["b", "d"], "label": [None, None]}
-
-
-@pytest.mark.parametrize(
-    ("content", "place", "problem"),
-    [
-        ("a\tb\n", ":1", {"expected": "3 columns", "found": "2"}),
-        ("a\tb\tneutral\na\tb\n", ":2", {"expected": "3 columns", "found": "2"}),
-        (
-            "a\tb\tperhaps\n",
-            ":1",
-            {
-                "expected": "a label of toy_nli (entailment, neutral, contradiction)",
-                "found": "'perhaps'",
-            },
-        ),
-        ("", "", {"expected": "examples", "found": "none"}),
-    ],
-)
-def test_a_broken_table_without_a_header_is_named_with_its_line(
-    content: str,
-    place: str,
-    problem: dict[str, str],
-    read: Callable[..., dict[str, list[Any]]],
-    local: DataSource,
-) -> None:
-    with raises(DataError, **problem) as caught:
-        read("nli", content, columns=["text_a", "text_b", "label"])
-    assert caught.value.subject == f"{broken_file(local, 'nli')}{place}"
-
-
-def test_some_hidden_labels_are_an_error(read: Callable[..., dict[str, list[Any]]]) -> None:
-    with raises(DataError, expected="label in all examples or none", found="it in 1 o"):
-        read("classification", "text\tlabel\nmechi\tsport\nsheria\t\n", split="test")
 
 
 # --- questions
@@ -461,114 +307,129 @@ def question(number: int, *answers: tuple[str, int], **more: object) -> dict[str
     return {"id": f"q{number}", "question": f"Swali {number}?", "answers": found, **more}
 
 
-def test_questions_are_read(read: Callable[..., dict[str, list[Any]]]) -> None:
+def test_questions_are_read(local: DataSource) -> None:
     content = squad(
         question(1, ("Nairobi", 0), ("mji mkuu", 11)),
         question(2, is_impossible=True, plausible_answers=[{"text": "Kenya", "answer_start": 23}]),
     )
-    assert read("qa", content, split="train") == {
+    assert read(local, "qa", content, split="train") == {
         "id": ["q1", "q2"],
         "question": ["Swali 1?", "Swali 2?"],
         "context": [CONTEXT, CONTEXT],
         "answers": [[{"text": "Nairobi", "start": 0}, {"text": "mji mkuu", "start": 11}], []],
     }
-
-
-def test_where_an_answer_starts_is_counted_in_characters(
-    read: Callable[..., dict[str, list[Any]]],
-) -> None:
-    content = squad(question(1, ("mji", 2)), context="\U0001f600 mji")
-    assert read("qa", content)["answers"] == [[{"text": "mji", "start": 2}]]
+    in_characters = squad(question(1, ("mji", 2)), context="\U0001f600 mji")
+    assert read(local, "qa", in_characters)["answers"] == [[{"text": "mji", "start": 2}]]
 
 
 @pytest.mark.parametrize(
-    "hidden",
-    [
-        pytest.param({"answers": []}, id="no answer"),
-        pytest.param({"answers": None}, id="null"),
-        pytest.param({"answers": [{"text": "", "answer_start": 0}]}, id="as in XTREME's files"),
-    ],
-)
-def test_hidden_answers_of_a_test_split_are_none(
-    hidden: dict[str, object], read: Callable[..., dict[str, list[Any]]]
-) -> None:
-    content = squad({**question(1), **hidden}, {**question(2), **hidden})
-    assert read("qa", content, split="test")["answers"] == [None, None]
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
+    ("content", "subject", "expected", "found"),
     [
         (
             squad(question(1, ("Kenya", 22))),
-            {
-                "subject": "question q1",
-                "expected": "the answer 'Kenya' at character 22 of the context",
-                "found": "' Keny'",
-            },
+            *("question q1", "the answer 'Kenya' at character 22 of the context", "' Keny'"),
         ),
-        (
-            squad(question(1, ("Nairobi", -29))),
-            {"expected": "at character -29 of the context", "found": "''"},
-        ),
+        (squad(question(1, ("Nairobi", -29))), "", "at character -29 of the context", "''"),
         (
             squad(question(1, ("Kenya", 23)), question(1, ("Kenya", 23))),
-            {"expected": "each question id once", "found": "'q1' again"},
+            *("", "each question id once", "'q1' again"),
         ),
-        (
-            squad(question(1)),
-            {"subject": "question q1", "expected": "answers or is_impossible", "found": "neither"},
-        ),
-        (
-            '{"data": [{"title": "t"}]}',
-            {"expected": "SQuAD JSON", "found": "data.0.paragraphs: Field required"},
-        ),
-        ('{"data": [', {"expected": "SQuAD JSON", "found": "Invalid JSON: EOF while parsing"}),
-        ('{"data": []}', {"expected": "examples", "found": "none"}),
+        (squad(question(1)), "question q1", "answers or is_impossible", "neither"),
+        ('{"data": [{"title": "t"}]}', "", "SQuAD JSON", "data.0.paragraphs: Field required"),
+        ('{"data": [', "", "SQuAD JSON", "Invalid JSON: EOF while parsing"),
+        ('{"data": []}', "", "examples", "none"),
     ],
 )
 def test_broken_questions_are_named(
     content: str,
-    problem: dict[str, str],
-    read: Callable[..., dict[str, list[Any]]],
+    subject: str,
+    expected: str,
+    found: str,
     local: DataSource,
 ) -> None:
-    with raises(DataError, **problem) as caught:
-        read("qa", content)
+    with raises(DataError, subject=subject, expected=expected, found=found) as caught:
+        read(local, "qa", content)
     assert caught.value.subject.startswith(str(broken_file(local, "qa")))
     assert "\n" not in str(caught.value)
 
 
-def test_hidden_answers_are_all_or_none(read: Callable[..., dict[str, list[Any]]]) -> None:
-    content = squad(question(1, ("Kenya", 23)), question(2))
-    with raises(DataError, expected="answers in all examples or none", found="it in 1"):
-        read("qa", content, split="test")
+# --- hidden labels of test splits
+
+NO_HEADER = ["text_a", "text_b", "label"]
+NO_LABELS = {"text_a": ["a", "c"], "text_b": ["b", "d"], "label": [None, None]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "columns", "expected"),
+    [
+        (
+            *("ner", "Juma\nanaenda\t\n\nAsha\n", []),
+            {"tokens": [["Juma", "anaenda"], ["Asha"]], "tags": [None, None]},
+        ),
+        (
+            *("classification", "text\tlabel\nmechi\t\nsheria\t\n", []),
+            {"text": ["mechi", "sheria"], "label": [None, None]},
+        ),
+        ("nli", "a\tb\nc\td\n", NO_HEADER, NO_LABELS),
+        ("nli", "text_a\ttext_b\na\tb\nc\td\n", [], NO_LABELS),
+        ("qa", squad(question(1), question(2)), [], {"answers": [None, None]}),
+        (
+            "qa",  # as null
+            squad(question(1) | {"answers": None}, question(2) | {"answers": None}),
+            *([], {"answers": [None, None]}),
+        ),
+        # As in XTREME's files.
+        ("qa", squad(question(1, ("", 0)), question(2, ("", 0))), [], {"answers": [None, None]}),
+    ],
+)
+def test_hidden_labels_of_a_test_split_are_none(
+    kind: str, content: str, columns: list[str], expected: dict[str, object], local: DataSource
+) -> None:
+    found = read(local, kind, content, split="test", columns=columns)
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "split", "expected", "found"),
+    [
+        ("ner", "Juma\tB-PER\nMosi\n", "train", "token TAB tag", "'Mosi'"),
+        ("ner", "Juma\tB-PER\nMosi\n", "test", "all tags or none", "some words without"),
+        (
+            *("classification", "text\tlabel\nmechi\tsport\nsheria\t\n", "test"),
+            *("label in all examples or none", "it in 1 o"),
+        ),
+        (
+            *("qa", squad(question(1, ("Kenya", 23)), question(2)), "test"),
+            *("answers in all examples or none", "it in 1"),
+        ),
+    ],
+)
+def test_labels_are_hidden_in_a_test_split_only_and_all_or_none(
+    kind: str, content: str, split: str, expected: str, found: str, local: DataSource
+) -> None:
+    with raises(DataError, expected=expected, found=found) as caught:
+        read(local, kind, content, split=split)
+    assert caught.value.subject.startswith(str(broken_file(local, kind, split)))
 
 
 # --- retrieval
 
 
-@pytest.fixture
 def retrieve(
-    local: DataSource, make_task: Callable[..., Task]
-) -> Callable[..., dict[str, list[Any]]]:
+    local: DataSource, split: str = "test", layout: object = None, **files: str
+) -> dict[str, Any]:
     """The rows of files `dev.*` or `test.*` with the given contents."""
-
-    def read_sides(split: str = "test", layout: object = None, **files: str) -> dict[str, Any]:
-        assert local.folder is not None
-        for ending, content in files.items():
-            name = "dev" if split == "validation" else split
-            (local.folder / f"{name}.{ending}").write_text(content)
-        task = make_task(
-            "retrieval", files=[layout or "{split}.{side}"], codes={"iso2": {"swa": "sw"}}
-        )
-        return load(task, split, local)
-
-    return read_sides
+    assert local.folder is not None
+    for ending, content in files.items():
+        name = "dev" if split == "validation" else split
+        (local.folder / f"{name}.{ending}").write_text(content)
+    template = layout or "{split}.{side}"
+    task = make_task("retrieval", files=[template], codes={"iso2": {"swa": "sw"}})
+    return load(task, split, local)
 
 
-def test_line_n_translates_line_n(retrieve: Callable[..., dict[str, list[Any]]]) -> None:
-    found = retrieve(swa="Habari.\nNdiyo.\n", eng="News.\nYes.\n")
+def test_line_n_translates_line_n(local: DataSource) -> None:
+    found = retrieve(local, swa="Habari.\nNdiyo.\n", eng="News.\nYes.\n")
     assert found == {
         "id": ["0", "1", "0", "1"],
         "text": ["Habari.", "Ndiyo.", "News.", "Yes."],
@@ -581,10 +442,8 @@ PAIRED = {"path": "{split}.{side}", "sides": ["{iso2}", "en"], "pairs": "{split}
 MINED = {"sw": "s-1\tHabari.\ns-2\tNdiyo.\n", "en": "e-1\tYes.\ne-2\tNo.\ne-3\tIt.\n"}
 
 
-def test_gold_pairs_say_what_translates_what(
-    retrieve: Callable[..., dict[str, list[Any]]],
-) -> None:
-    found = retrieve("validation", PAIRED, **MINED, gold="s-2\te-1\n")
+def test_gold_pairs_say_what_translates_what(local: DataSource) -> None:
+    found = retrieve(local, "validation", PAIRED, **MINED, gold="s-2\te-1\n")
     assert found == {
         "id": ["s-1", "s-2", "e-1", "e-2", "e-3"],
         "text": ["Habari.", "Ndiyo.", "Yes.", "No.", "It."],
@@ -593,73 +452,48 @@ def test_gold_pairs_say_what_translates_what(
     }
 
 
-def test_gold_pairs_of_a_test_split_may_be_hidden(
-    retrieve: Callable[..., dict[str, list[Any]]],
-) -> None:
-    assert retrieve("test", PAIRED, **MINED)["match"] == [None, None, "", "", ""]
+def test_gold_pairs_of_a_test_split_may_be_hidden(local: DataSource) -> None:
+    assert retrieve(local, "test", PAIRED, **MINED)["match"] == [None, None, "", "", ""]
+    # XTREME's Tatoeba has no ids, and the English lines are in another order.
+    tatoeba = retrieve(local, "test", PAIRED, sw="Habari.\nNdiyo.\n", en="Yes.\nNews.\n")
+    assert tatoeba["id"] == ["0", "1", "0", "1"]
+    assert tatoeba["match"] == [None, None, "", ""]
     with raises(DataError, expected="gold pairs in a file beside them", found="none"):
-        retrieve("validation", PAIRED, **MINED)
-
-
-def test_hidden_pairs_of_sentences_without_ids(
-    retrieve: Callable[..., dict[str, list[Any]]],
-) -> None:
-    """XTREME's Tatoeba, where the English lines are in another order."""
-    found = retrieve("test", PAIRED, sw="Habari.\nNdiyo.\n", en="Yes.\nNews.\n")
-    assert found["id"] == ["0", "1", "0", "1"]
-    assert found["match"] == [None, None, "", ""]
+        retrieve(local, "validation", PAIRED, **MINED)
 
 
 @pytest.mark.parametrize(
-    ("layout", "files", "problem"),
+    ("layout", "files", "subject", "expected", "found"),
     [
-        (
-            None,
-            {"swa": "a\nb\n", "eng": "c\n"},
-            {"expected": "a translation in each line", "found": "2 and 1 lines"},
-        ),
-        (
-            None,
-            {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"},
-            {"subject": "test.swa:2", "expected": "a sentence", "found": "''"},
-        ),
-        (None, {"swa": "", "eng": ""}, {"expected": "examples", "found": "none"}),
+        (None, {"swa": "a\nb\n", "eng": "c\n"}, "", "a translation in each line", "2 and 1 lines"),
+        (None, {"swa": "a\n\nb\n", "eng": "c\nd\ne\n"}, "test.swa:2", "a sentence", "''"),
+        (None, {"swa": "", "eng": ""}, "", "examples", "none"),
         (
             None,
             {"swa": "a\n"},
-            {"expected": "the swa test split of task 'toy_retrieval' (test.swa and test.eng)"},
+            *("", "the swa test split of task 'toy_retrieval' (test.swa and test.eng)", ""),
         ),
-        (
-            PAIRED,
-            {**MINED, "sw": "s-1\ta\nb\n"},
-            {"subject": "test.sw:2", "expected": "id TAB sentence", "found": "'b'"},
-        ),
-        (
-            PAIRED,
-            {**MINED, "sw": "s-1\ta\ns-1\tb\n"},
-            {"subject": "test.sw:2", "expected": "each id once", "found": "'s-1' again"},
-        ),
+        (PAIRED, {**MINED, "sw": "s-1\ta\nb\n"}, "test.sw:2", "id TAB sentence", "'b'"),
+        (PAIRED, {**MINED, "sw": "s-1\ta\ns-1\tb\n"}, "test.sw:2", "each id once", "'s-1' again"),
         (
             PAIRED,
             {**MINED, "gold": "s-1\te-9\n"},
-            {
-                "subject": "test.gold:1",
-                "expected": "an id of test.sw TAB an id of test.en",
-                "found": "'s-1\\te-9'",
-            },
+            *("test.gold:1", "an id of test.sw TAB an id of test.en", "'s-1\\te-9'"),
         ),
         (
             PAIRED,
             {**MINED, "gold": "s-1\te-1\ns-1\te-2\n"},
-            {"subject": "test.gold:2", "expected": "one translation of 's-1'", "found": "two"},
+            *("test.gold:2", "one translation of 's-1'", "two"),
         ),
     ],
 )
 def test_broken_sentence_files_are_named(
     layout: object,
     files: dict[str, str],
-    problem: dict[str, str],
-    retrieve: Callable[..., dict[str, list[Any]]],
+    subject: str,
+    expected: str,
+    found: str,
+    local: DataSource,
 ) -> None:
-    with raises(DataError, **problem):
-        retrieve("test", layout, **files)
+    with raises(DataError, subject=subject, expected=expected, found=found):
+        retrieve(local, "test", layout, **files)

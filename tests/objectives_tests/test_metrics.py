@@ -18,11 +18,11 @@ from transformers.modeling_outputs import TokenClassifierOutput
 
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
-from objectives.hardware import Hardware
 from objectives.runner import Runner
 from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
 from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
+from tests.objectives_tests.toys import CPU, make_task
 from tests.raising import raises
 
 POS = ["NOUN", "VERB", "ADJ", "PROPN", "PUNCT", "X"]
@@ -113,23 +113,19 @@ def test_a_word_without_a_subword_counts_as_wrong(metric: Metric, gold: list[Any
 
 
 @pytest.mark.parametrize(
-    ("gold", "predicted", "problem"),
+    ("gold", "predicted", "subject", "expected", "found"),
     [
-        (["a", "b"], ["a"], {"expected": "2 predictions", "found": "1"}),
-        (
-            [["O"], ["O", "O"]],
-            [["O"], ["O"]],
-            {"subject": "example 1", "expected": "2 tags", "found": "1"},
-        ),
-        (["a", None], ["a", "a"], {"expected": "gold labels", "found": "none"}),
-        ([None, None], [["O"], ["O"]], {"expected": "gold labels", "found": "none"}),
-        ([], [], {"expected": "gold labels", "found": "none"}),
+        (["a", "b"], ["a"], "", "2 predictions", "1"),
+        ([["O"], ["O", "O"]], [["O"], ["O"]], "example 1", "2 tags", "1"),
+        (["a", None], ["a", "a"], "", "gold labels", "none"),
+        ([None, None], [["O"], ["O"]], "", "gold labels", "none"),
+        ([], [], "", "gold labels", "none"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(
-    gold: list[Any], predicted: list[Any], problem: dict[str, str]
+    gold: list[Any], predicted: list[Any], subject: str, expected: str, found: str
 ) -> None:
-    with raises(DataError, **problem):
+    with raises(DataError, subject=subject, expected=expected, found=found):
         compute_score(Metric.ACCURACY, gold, predicted)
 
 
@@ -166,13 +162,11 @@ def examples(*, per_word: bool = True) -> EncodedSplit:
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("rows", [1, 2, 5, 99])
-def test_predictions_are_in_the_order_of_the_split_whatever_fits(
-    cpu: Hardware, left: bool, rows: int
-) -> None:
+def test_predictions_are_in_the_order_of_the_split_whatever_fits(left: bool, rows: int) -> None:
     split = examples()
     padding = Padding(0, 0, left=left, mask_id=None, special_ids=(), vocabulary=9)
     model = Echo(rows)
-    found = predict(model, split, Runner(cpu, padding))
+    found = predict(model, split, Runner(CPU, padding))
     assert not model.training
     assert sum(size for size in model.seen if size <= rows) == 6
     for number, (logits, ids) in enumerate(zip(found, split.input_ids, strict=True)):
@@ -181,19 +175,19 @@ def test_predictions_are_in_the_order_of_the_split_whatever_fits(
     assert np.isnan(found[2][-1]).all()
 
 
-def test_predictions_of_texts_are_one_row_each(cpu: Hardware) -> None:
+def test_predictions_of_texts_are_one_row_each() -> None:
     padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
-    found = predict(Echo(per_word=False), examples(per_word=False), Runner(cpu, padding))
+    found = predict(Echo(per_word=False), examples(per_word=False), Runner(CPU, padding))
     assert [logits.tolist() for logits in found[:2]] == [[1, 1, 0], [1, 2, 1]]
 
 
-def test_an_example_that_does_not_fit_is_an_error_of_its_own(cpu: Hardware) -> None:
+def test_an_example_that_does_not_fit_is_an_error_of_its_own() -> None:
     padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
     with raises(DeviceMemoryError, subject="out of memory on cpu"):
-        predict(Echo(0), examples(), Runner(cpu, padding))
+        predict(Echo(0), examples(), Runner(CPU, padding))
 
 
-def test_logits_become_labels_of_the_corpus(make_task: Any) -> None:
+def test_logits_become_labels_of_the_corpus() -> None:
     ner: Task = make_task("ner")
     words = np.eye(5, dtype=np.float32)[[1, 0, 3]]
     lost = np.full((1, 5), np.nan, np.float32)

@@ -13,10 +13,18 @@ from objectives.backbone import Backbone
 from objectives.data.batching import mixed_order
 from objectives.models.encoders import ENCODER_FILE, build_model, share_encoder
 from objectives.transfer import TransferObjective
-from spaces.catalogue import Task
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
 from storage.ledger import Ledger
-from tests.objectives_tests.toy_study import Outcome, run, trained, with_row
+from tests.objectives_tests.toys import (
+    RETRIEVAL_STAGE,
+    Outcome,
+    encoders,
+    make_stage,
+    make_task,
+    run,
+    trained,
+    with_row,
+)
 
 TOGETHER = ('mixtures.both={tasks=["deeds", "acts"]}', 'intermediate.tasks=["both"]')
 IN_A_ROW = (
@@ -28,7 +36,7 @@ RETRIEVAL = 'target.tasks=["sentences"]'
 
 
 @pytest.fixture
-def together(make_stage: Callable[..., Stage]) -> Stage:
+def together() -> Stage:
     """Two batches of deeds to one of acts."""
     return make_stage(
         "both",
@@ -41,14 +49,6 @@ def together(make_stage: Callable[..., Stage]) -> Stage:
 def one_target(recipe: Recipe, *row: Stage) -> Recipe:
     """The recipe with names as its only target."""
     return with_row(replace(recipe, routes=recipe.routes[:1]), *row)
-
-
-def encoder_of(objective: TransferObjective, epochs: int) -> bytes:
-    """The encoder's file of the checkpoint with so many epochs."""
-    (entry,) = (x for x in objective.cache.entries() if x.inputs["stage"]["epochs"] == epochs)
-    checkpoint = objective.cache.find(entry.inputs)
-    assert checkpoint is not None
-    return (checkpoint.folder / ENCODER_FILE).read_bytes()
 
 
 def intermediate_updates(outcome: Outcome) -> list[int]:
@@ -78,9 +78,7 @@ def test_every_batch_is_of_one_task_and_tasks_have_batches_by_their_examples() -
     assert all(a == b and (x == y).all() for (a, x), (b, y) in zip(batches, again, strict=True))
 
 
-def test_heads_of_every_kind_share_one_encoder(
-    bert: Backbone, make_task: Callable[..., Task]
-) -> None:
+def test_heads_of_every_kind_share_one_encoder(bert: Backbone) -> None:
     """A change by one is a change for all; the head of MLM has the embeddings for its output."""
     kinds = ("ner", "mlm", "classification", "qa", "similarity")
     models = [build_model(bert, bert.weights, make_task(kind), 0) for kind in kinds]
@@ -152,7 +150,7 @@ def test_a_longer_mixture_goes_on_from_a_shorter_one_to_the_same_bits(
     afresh = make_objective(*TOGETHER, "intermediate.epochs=3", place="afresh")
     scratch = run(afresh, longer)
     assert intermediate_updates(scratch) == [9]
-    assert encoder_of(objective, 3) == encoder_of(afresh, 3)
+    assert encoders(objective)[3] == encoders(afresh)[3]
     assert outcome.gain == scratch.gain
 
 
@@ -171,10 +169,7 @@ def test_other_shares_or_another_order_of_the_parts_are_another_stage(
 
 
 def test_rows_that_begin_alike_share_the_checkpoint_of_the_first_stage(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
-    ledger: Ledger,
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, ledger: Ledger
 ) -> None:
     deeds, acts, rulings = (
         make_stage(name, schedule=Schedule.CONSTANT) for name in ("deeds", "acts", "rulings")
@@ -197,9 +192,7 @@ def test_rows_that_begin_alike_share_the_checkpoint_of_the_first_stage(
 
 
 def test_the_order_of_a_row_matters(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     deeds, acts = (make_stage(name, schedule=Schedule.CONSTANT) for name in ("deeds", "acts"))
     run(make_objective(*IN_A_ROW), one_target(recipe, deeds, acts))
@@ -214,10 +207,10 @@ def test_the_order_of_a_row_matters(
 
 
 def test_a_retrieval_target_is_scored_and_not_trained(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe, retrieval_stage: Stage
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     row = recipe.routes[0].intermediate
-    searched = replace(recipe, routes=(Route(row, retrieval_stage, retrieval_stage),))
+    searched = replace(recipe, routes=(Route(row, RETRIEVAL_STAGE, RETRIEVAL_STAGE),))
     bare = run(make_objective(RETRIEVAL), with_row(searched))
     assert not trained(bare)
     outcome = run(make_objective(RETRIEVAL), searched)
@@ -235,13 +228,10 @@ def test_a_retrieval_target_is_scored_and_not_trained(
     "change", [{"pooled_layer": 0}, {"similarity": Similarity.MARGIN}, {"max_length": 8}]
 )
 def test_another_layer_or_similarity_is_scored_anew(
-    change: dict[str, object],
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    retrieval_stage: Stage,
+    change: dict[str, object], make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     scored: list[str] = []
-    for stage in (retrieval_stage, replace(retrieval_stage, **change), retrieval_stage):
+    for stage in (RETRIEVAL_STAGE, replace(RETRIEVAL_STAGE, **change), RETRIEVAL_STAGE):
         objective = make_objective(
             RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
         )
@@ -250,10 +240,10 @@ def test_another_layer_or_similarity_is_scored_anew(
 
 
 def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe, retrieval_stage: Stage
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     """Nothing is drawn: it is scored once for all of them."""
-    bare = replace(recipe, routes=(Route((), retrieval_stage, retrieval_stage),), seeds=(0, 1))
+    bare = replace(recipe, routes=(Route((), RETRIEVAL_STAGE, RETRIEVAL_STAGE),), seeds=(0, 1))
     scored: list[str] = []
     objective = make_objective(
         RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import datasets
 import huggingface_hub
@@ -16,9 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from objectives.backbone import Backbone
-from objectives.data.batching import Padding
 from objectives.data.encoding import encode
-from objectives.hardware import Hardware
 from objectives.models.encoders import (
     ENCODER_FILE,
     TRAINING_FILE,
@@ -28,14 +25,12 @@ from objectives.models.encoders import (
     load_state,
     save_stage,
 )
-from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import TrainingState, finetune
-from spaces.catalogue import Task
 from spaces.errors import BackboneError
-from spaces.recipe import Stage
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns, toy_split
 from tests.raising import raises
 
 KINDS = ("ner", "classification", "similarity")
@@ -67,17 +62,12 @@ def copied_bert(encoder_folder: Callable[[str], Path], tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_family_learns_and_predicts_every_kind_of_task(
-    any_backbone: Backbone,
-    kind: str,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-    cpu: Hardware,
+    any_backbone: Backbone, kind: str
 ) -> None:
     task = make_task(kind)
     columns = toy_columns(kind, 8)
-    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
-    split = encode(datasets.Dataset.from_dict(columns), task, any_backbone.tokenizer, 64)
+    runner = runner_for(any_backbone)
+    split = toy_split(kind, 8, any_backbone)
     model = build_model(any_backbone, any_backbone.weights, task, seed=0)
     before = {name: w.clone() for name, w in model.base_model.state_dict().items()}
     training = finetune([(model, split)], make_stage(), 0, runner)
@@ -100,16 +90,11 @@ def test_every_family_learns_and_predicts_every_kind_of_task(
         assert all(isinstance(value, float) for value in predicted)
 
 
-def test_padding_does_not_change_what_any_family_predicts(
-    any_backbone: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-    cpu: Hardware,
-) -> None:
+def test_padding_does_not_change_what_any_family_predicts(any_backbone: Backbone) -> None:
     """Alone, an example has no padding."""
     task = make_task("pos")
     model = build_model(any_backbone, louder(any_backbone.weights), task, seed=0)
-    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
+    runner = runner_for(any_backbone)
     rows = datasets.Dataset.from_dict(toy_columns("pos", 6))
     split = encode(rows, task, any_backbone.tokenizer, 64)
     assert len(set(split.lengths)) > 1
@@ -122,15 +107,9 @@ def test_padding_does_not_change_what_any_family_predicts(
         np.testing.assert_allclose(logits, predict(model, alone, runner)[0], atol=1e-5)
 
 
-def test_the_first_subword_of_every_word_is_where_the_word_begins(
-    any_backbone: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-) -> None:
+def test_the_first_subword_of_every_word_is_where_the_word_begins(any_backbone: Backbone) -> None:
     columns = toy_columns("pos", 6)
-    split = encode(
-        datasets.Dataset.from_dict(columns), make_task("pos"), any_backbone.tokenizer, 64
-    )
+    split = toy_split("pos", 6, any_backbone)
     assert split.word_positions is not None
     for ids, positions, words in zip(
         split.input_ids, split.word_positions, columns["tokens"], strict=True
@@ -143,24 +122,17 @@ def test_the_first_subword_of_every_word_is_where_the_word_begins(
         assert spelt == words
 
 
-def test_masked_language_modelling_trains_the_encoder(
-    bert: Backbone,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-    cpu: Hardware,
-) -> None:
+def test_masked_language_modelling_trains_the_encoder(bert: Backbone) -> None:
     task = make_task("mlm")
-    rows = datasets.Dataset.from_dict(toy_columns("mlm", 64))
-    split = encode(rows, task, bert.tokenizer, 64)
+    split = toy_split("mlm", 64, bert)
     model = build_model(bert, bert.weights, task, seed=0)
     stage = make_stage(epochs=4, batch_size=8, learning_rate=1e-2)
-    losses = finetune([(model, split)], stage, 0, Runner(cpu, Padding.of(bert.tokenizer))).losses
+    losses = finetune([(model, split)], stage, 0, runner_for(bert)).losses
     assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
 
 
 def test_a_family_without_a_head_for_a_task_is_named(
-    encoder_folder: Callable[[str], Path], make_task: Callable[..., Task]
+    encoder_folder: Callable[[str], Path],
 ) -> None:
     backbone = load_backbone(str(encoder_folder("xlnet")))
     with raises(BackboneError, expected="an architecture with a head for mlm"):
@@ -172,7 +144,7 @@ def test_a_family_without_a_head_for_a_task_is_named(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_encoder_is_the_parents_and_the_head_is_the_seeds(
-    any_backbone: Backbone, kind: str, make_task: Callable[..., Task]
+    any_backbone: Backbone, kind: str
 ) -> None:
     task = make_task(kind)
     parent = {name: torch.randn_like(w) for name, w in any_backbone.weights.items()}
@@ -188,7 +160,7 @@ def test_the_encoder_is_the_parents_and_the_head_is_the_seeds(
 
 
 def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
-    bert: Backbone, make_task: Callable[..., Task], tmp_path: Path
+    bert: Backbone, tmp_path: Path
 ) -> None:
     """A tagging model has no pooler: the parent's is kept for a classification that follows."""
     model = build_model(bert, bert.weights, make_task("ner"), seed=0)
@@ -214,9 +186,7 @@ def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
     assert torch.equal(after.base_model.state_dict()["pooler.dense.weight"], pooler)
 
 
-def test_of_an_encoder_only_what_changed_is_written(
-    bert: Backbone, make_task: Callable[..., Task], tmp_path: Path
-) -> None:
+def test_of_an_encoder_only_what_changed_is_written(bert: Backbone, tmp_path: Path) -> None:
     """Two rows of the embeddings, a bias, a layer; the parent differs from the root as well."""
     parent = dict(bert.weights)
     parent["pooler.dense.bias"] = parent["pooler.dense.bias"] + 1
@@ -242,16 +212,14 @@ def test_of_an_encoder_only_what_changed_is_written(
         assert torch.equal(weight, expected.get(name, parent[name])), name
 
 
-def test_a_parent_without_some_of_the_encoder_is_refused(
-    bert: Backbone, make_task: Callable[..., Task]
-) -> None:
+def test_a_parent_without_some_of_the_encoder_is_refused(bert: Backbone) -> None:
     parent = {name: w for name, w in bert.weights.items() if "layer.1." not in name}
     with raises(BackboneError, expected="a parent checkpoint", found="without encoder.layer.1."):
         build_model(bert, parent, make_task("ner"), seed=0)
 
 
 def test_weights_that_a_backbone_lacks_are_drawn_by_each_stage_from_its_seed(
-    copied_bert: Path, make_task: Callable[..., Task]
+    copied_bert: Path,
 ) -> None:
     weights = load_file(copied_bert / "model.safetensors")
     kept = {name: w for name, w in weights.items() if "pooler" not in name}
@@ -332,10 +300,8 @@ def test_weights_of_half_precision_become_float32(
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in (f"{tmp_path}/nosuch", "./nosuch", "~/nosuch", "a/b/c"):
         assert problem_of(name).expected == "a folder"
-
-
-def test_a_folder_without_an_encoder_is_named(tmp_path: Path) -> None:
     assert problem_of(str(tmp_path)).expected == f"config.json in {tmp_path}"
+    assert problem_of("two words").found == "neither"
 
 
 def test_weights_that_could_run_code_are_refused(copied_bert: Path) -> None:
@@ -362,54 +328,37 @@ def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("name", "damage"),
     [
-        pytest.param(lambda f: (f / "config.json").write_text("{"), id="config cut"),
-        pytest.param(lambda f: (f / "config.json").write_text("{}"), id="config empty"),
+        pytest.param("config.json", lambda old: b"{", id="config cut"),
+        pytest.param("config.json", lambda old: b"{}", id="config empty"),
+        pytest.param("config.json", lambda old: b'{"model_type": "nosuch"}', id="other type"),
+        pytest.param("model.safetensors", lambda old: b"\x10" + b"\0" * 20, id="weights broken"),
+        pytest.param("model.safetensors", lambda old: old[:-100], id="weights cut"),
         pytest.param(
-            lambda f: (f / "config.json").write_text('{"model_type": "nosuch"}'), id="other type"
-        ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(b"\x10" + b"\0" * 20),
-            id="weights broken",
-        ),
-        pytest.param(
-            lambda f: (f / "model.safetensors").write_bytes(
-                (f / "model.safetensors").read_bytes()[:-100]
-            ),
-            id="weights cut",
-        ),
-        pytest.param(
-            lambda f: (f / "config.json").write_text(
-                (f / "config.json").read_text().replace('"hidden_size": 32', '"hidden_size": 64')
-            ),
+            "config.json",
+            lambda old: old.replace(b'"hidden_size": 32', b'"hidden_size": 64'),
             id="weights of another size",
         ),
-        pytest.param(
-            lambda f: [path.unlink() for path in f.glob("tokenizer*")], id="no tokenizer"
-        ),
-        pytest.param(lambda f: (f / "tokenizer.json").write_text("{"), id="tokenizer cut"),
+        pytest.param("tokenizer*", None, id="no tokenizer"),
+        pytest.param("tokenizer.json", lambda old: b"{", id="tokenizer cut"),
     ],
 )
 def test_a_broken_encoder_is_answered_in_one_line(
-    copied_bert: Path, damage: Callable[[Path], object]
+    name: str, damage: Callable[[bytes], bytes] | None, copied_bert: Path
 ) -> None:
-    damage(copied_bert)
+    for file in copied_bert.glob(name):
+        if damage:
+            file.write_bytes(damage(file.read_bytes()))
+        else:
+            file.unlink()
     assert problem_of(str(copied_bert))
 
 
-def test_a_name_that_is_no_name_of_a_model_is_answered_so() -> None:
-    assert problem_of("two words").found == "neither"
-
-
-def test_a_hub_that_is_switched_off_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_hub_that_cannot_be_had_is_named(offline: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     problem = problem_of("nosuch/encoder")
     assert "the hub does not answer" in problem.found
     assert problem.advice == "name a folder with --backbone"
-
-
-def test_a_hub_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "the hub does not answer" in problem_of("nosuch/encoder").found

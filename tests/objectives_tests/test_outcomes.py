@@ -146,30 +146,26 @@ def test_equal_predictions_have_no_rank_correlation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "gold", "predicted", "says"),
+    ("metric", "gold", "predicted", "subject", "expected", "found", "advice"),
     [
-        ("accuracy", [], [], {"expected": "gold labels", "found": "none"}),
-        ("accuracy", [None], ["a"], {"advice": "not hidden"}),
-        ("macro_f1", ["a"], ["a", "b"], {"expected": "1 predictions", "found": "2"}),
-        (
-            "span_f1",
-            [["O", "O"]],
-            [["O"]],
-            {"subject": "example 0", "expected": "2 tags", "found": "1"},
-        ),
-        ("em_f1", [["a"]], ["a", "b"], {"expected": "1 answers", "found": "2"}),
-        (
-            "bucc_f1",
-            [("z", "1")],
-            [],
-            {"expected": "pairs of the 12 sentences given", "found": "'z'"},
-        ),
+        ("accuracy", [], [], "", "gold labels", "none", ""),
+        ("accuracy", [None], ["a"], "", "", "", "not hidden"),
+        ("macro_f1", ["a"], ["a", "b"], "", "1 predictions", "2", ""),
+        ("span_f1", [["O", "O"]], [["O"]], "example 0", "2 tags", "1", ""),
+        ("em_f1", [["a"]], ["a", "b"], "", "1 answers", "2", ""),
+        ("bucc_f1", [("z", "1")], [], "", "pairs of the 12 sentences given", "'z'", ""),
     ],
 )
 def test_what_cannot_be_scored_is_said(
-    metric: str, gold: list[Any], predicted: list[Any], says: dict[str, str]
+    metric: str,
+    gold: list[Any],
+    predicted: list[Any],
+    subject: str,
+    expected: str,
+    found: str,
+    advice: str,
 ) -> None:
-    with raises(DataError, **says):
+    with raises(DataError, subject=subject, expected=expected, found=found, advice=advice):
         outcomes_of(Metric(metric), gold, predicted)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from objectives.data.overlap import (
     study_overlaps,
 )
 from objectives.data.sources import DataSource, SourceKind
-from spaces.catalogue import Catalogue, Task, TaskKind
+from spaces.catalogue import Catalogue, TaskKind
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
+from tests.objectives_tests.toys import make_task, write_split
 from tests.raising import raises
 
 TRAIN: SplitName = ("a", "eng", "train")
@@ -60,30 +60,6 @@ def test_texts_are_compared_normalised(one: str, other: str, same: bool) -> None
     assert (found.examples, found.texts) == (int(same), int(same))
 
 
-def test_tokens_are_compared_as_a_sentence() -> None:
-    tokens = [["Asha", ",", "anaenda", "Lagos", "."], ["Asha", "analala"]]
-    found = compare(
-        ("classification", {"text": ["Asha, anaenda Lagos."], "label": ["x"]}),
-        ("ner", {"tokens": tokens, "tags": [None, None]}),
-    )
-    assert (found.examples, found.size, found.share) == (1, 2, 0.5)
-
-
-def test_every_copy_in_the_evaluation_split_counts() -> None:
-    found = compare(("mlm", {"text": ["a", "b"]}), ("mlm", {"text": ["a", "a", "c", "a", "d"]}))
-    assert (found.examples, found.size, found.share) == (3, 5, 0.6)
-    assert (found.texts, found.all_texts) == (1, 3)
-
-
-def test_pairs_are_compared_as_pairs_and_as_texts() -> None:
-    train = {"text_a": ["a", "c", "e"], "text_b": ["b", "d", "f"], "score": [0.0, 0.0, 0.0]}
-    test = {"text_a": ["A.", "D", "a", "x"], "text_b": ["b", "C", "d", "y"], "label": [""] * 4}
-    found = compare(("similarity", train), ("nli", test))
-    assert (found.examples, found.size) == (2, 4)
-    assert (found.texts, found.all_texts) == (4, 6)
-    assert found.text_share == pytest.approx(4 / 6)
-
-
 def questions(*rows: tuple[str, str]) -> dict[str, list[Any]]:
     asked, contexts = zip(*rows, strict=True)
     ids = [str(number) for number in range(len(rows))]
@@ -91,26 +67,70 @@ def questions(*rows: tuple[str, str]) -> dict[str, list[Any]]:
     return {"id": ids, "question": [*asked], "context": [*contexts], "answers": answers}
 
 
-def test_questions_are_compared_with_and_without_their_context() -> None:
-    train = questions(("who?", "one"), ("where?", "one"), ("who?", "two"))
-    test = questions(("Who", "One."), ("when?", "one"), ("who?", "three"), ("where", "two"))
-    found = compare(("qa", train), ("qa", test))
-    assert (found.examples, found.size) == (1, 4)
-    assert (found.texts, found.all_texts) == (2, 3)
+SENTENCES = {
+    "id": ["0", "0"],
+    "text": ["Habari.", "News."],
+    "side": ["language", "english"],
+    "match": ["0", ""],
+}
+PAIRS = {"text_a": ["A.", "D", "a", "x"], "text_b": ["b", "C", "d", "y"], "label": [""] * 4}
 
 
-def test_sentences_to_retrieve_are_compared_with_any_text() -> None:
-    sentences = {
-        "id": ["0", "0"],
-        "text": ["Habari.", "News."],
-        "side": ["language", "english"],
-        "match": ["0", ""],
-    }
-    found = compare(("retrieval", sentences), ("retrieval", sentences))
-    assert (found.examples, found.size) == (2, 2)
-    pair = {"text_a": ["news"], "text_b": ["old"], "label": ["x"]}
-    found = compare(("pair_classification", pair), ("retrieval", sentences))
-    assert (found.examples, found.texts) == (0, 1)
+@pytest.mark.parametrize(
+    ("train", "test", "examples", "texts"),
+    [
+        pytest.param(
+            ("classification", {"text": ["Asha, anaenda Lagos."], "label": ["x"]}),
+            (
+                "ner",
+                {"tokens": [["Asha", ",", "anaenda", "Lagos", "."], ["a"]], "tags": [None, None]},
+            ),
+            *((1, 2), (1, 2)),
+            id="tokens are compared as a sentence",
+        ),
+        pytest.param(
+            ("mlm", {"text": ["a", "b"]}),
+            ("mlm", {"text": ["a", "a", "c", "a", "d"]}),
+            *((3, 5), (1, 3)),
+            id="every copy in the evaluation split counts",
+        ),
+        pytest.param(
+            ("similarity", {"text_a": [*"ace"], "text_b": [*"bdf"], "score": [0.0, 0.0, 0.0]}),
+            *(("nli", PAIRS), (2, 4), (4, 6)),
+            id="pairs are compared as pairs and as texts",
+        ),
+        pytest.param(
+            ("qa", questions(("who?", "one"), ("where?", "one"), ("who?", "two"))),
+            (
+                "qa",
+                questions(("Who", "One."), ("when?", "one"), ("who?", "three"), ("where", "two")),
+            ),
+            *((1, 4), (2, 3)),
+            id="questions with and without their context",
+        ),
+        pytest.param(
+            ("retrieval", SENTENCES),
+            *(("retrieval", SENTENCES), (2, 2), (2, 2)),
+            id="sentences to retrieve",
+        ),
+        pytest.param(
+            ("pair_classification", {"text_a": ["news"], "text_b": ["old"], "label": ["x"]}),
+            *(("retrieval", SENTENCES), (0, 2), (1, 2)),
+            id="sentences to retrieve with any text",
+        ),
+    ],
+)
+def test_inputs_are_compared_whole_and_by_their_texts(
+    train: tuple[str, dict[str, list[Any]]],
+    test: tuple[str, dict[str, list[Any]]],
+    examples: tuple[int, int],
+    texts: tuple[int, int],
+) -> None:
+    found = compare(train, test)
+    assert (found.examples, found.size) == examples
+    assert (found.texts, found.all_texts) == texts
+    assert found.share == examples[0] / examples[1]
+    assert found.text_share == pytest.approx(texts[0] / texts[1])
 
 
 def test_the_largest_share_comes_first() -> None:
@@ -164,7 +184,7 @@ def study() -> StudySpec:
 
 
 @pytest.fixture
-def catalogue(make_task: Callable[..., Task]) -> Catalogue:
+def catalogue() -> Catalogue:
     tasks = (
         make_task("mlm", name="texts", files=["texts/{split}.txt"]),
         make_task("classification", name="topics", files=["topics/{language}/{split}.txt"]),
@@ -173,10 +193,7 @@ def catalogue(make_task: Callable[..., Task]) -> Catalogue:
 
 
 def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
-    study: StudySpec,
-    catalogue: Catalogue,
-    tmp_path: Path,
-    write_split: Callable[[Path, dict[str, list[Any]]], None],
+    study: StudySpec, catalogue: Catalogue, tmp_path: Path
 ) -> None:
     source = DataSource(SourceKind.LOCAL, tmp_path)
     (tmp_path / "texts").mkdir()

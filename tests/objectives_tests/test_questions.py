@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -15,15 +14,14 @@ from transformers import PreTrainedModel
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate
 from objectives.data.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit, encode
-from objectives.hardware import Hardware
 from objectives.models.encoders import build_model
-from objectives.runner import Runner
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, span_loss
 from spaces.catalogue import Task
 from spaces.errors import SpecError
-from spaces.recipe import Schedule, Stage
+from spaces.recipe import Schedule
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns
 from tests.raising import raises
 
 Columns = dict[str, list[Any]]
@@ -35,15 +33,13 @@ def split_of(columns: Columns, task: Task, backbone: Backbone, max_length: int) 
 
 
 @pytest.fixture
-def questions(toy_columns: Callable[..., Columns]) -> Columns:
+def questions() -> Columns:
     """Questions on texts of three sentences."""
     return toy_columns("qa", QUESTIONS)
 
 
 @pytest.fixture
-def windowed(
-    any_backbone: Backbone, make_task: Callable[..., Task], questions: Columns
-) -> EncodedSplit:
+def windowed(any_backbone: Backbone, questions: Columns) -> EncodedSplit:
     """The questions in windows so short that every family needs several."""
     return split_of(questions, make_task("qa"), any_backbone, SHORTEST_WINDOW)
 
@@ -110,7 +106,7 @@ def test_an_answer_is_placed_in_the_windows_that_hold_all_of_it(
 
 @pytest.mark.parametrize("answer", ["Ọlá", "Èkó", "N'Djamena,", "ቤት", "42 %"])
 def test_a_place_leads_back_to_the_letters_of_the_text(
-    answer: str, any_backbone: Backbone, make_task: Callable[..., Task]
+    answer: str, any_backbone: Backbone
 ) -> None:
     """Whatever the tokenizer makes of case, marks and letters that it does not know."""
     context = "Juma, Ọlá ń gbé ní Èkó. N'Djamena, àti ቤት ilé: 42 % mombasa."
@@ -157,7 +153,7 @@ def test_examples_are_counted_and_not_windows(windowed: EncodedSplit) -> None:
 
 
 def test_a_long_question_is_cut_so_that_the_text_keeps_its_room(
-    any_backbone: Backbone, make_task: Callable[..., Task], questions: Columns
+    any_backbone: Backbone, questions: Columns
 ) -> None:
     long = questions | {"question": ["juma anasoma " * 50] * QUESTIONS}
     for max_length in (SHORTEST_WINDOW, 64, 200):
@@ -171,7 +167,7 @@ def test_a_long_question_is_cut_so_that_the_text_keeps_its_room(
 
 
 def test_questions_without_an_answer_and_with_hidden_ones(
-    bert: Backbone, make_task: Callable[..., Task], questions: Columns
+    bert: Backbone, questions: Columns
 ) -> None:
     answers = [[], None, *questions["answers"][2:]]
     split = split_of(questions | {"answers": answers}, make_task("qa"), bert, SHORTEST_WINDOW)
@@ -183,27 +179,12 @@ def test_questions_without_an_answer_and_with_hidden_ones(
     assert (split.labels[rows] == split.windows.null[rows][:, None]).all()
 
 
-def test_windows_too_short_for_a_question_are_refused(
-    bert: Backbone, make_task: Callable[..., Task], questions: Columns
-) -> None:
+def test_windows_too_short_for_a_question_are_refused(bert: Backbone, questions: Columns) -> None:
     with raises(SpecError, subject="max_length", expected="32 or more", found="31"):
         split_of(questions, make_task("qa"), bert, SHORTEST_WINDOW - 1)
 
 
 # --- training and answering
-
-
-def test_padding_on_the_left_moves_the_places_of_answers(
-    windowed: EncodedSplit, any_backbone: Backbone
-) -> None:
-    assert isinstance(windowed.labels, np.ndarray)
-    padding = Padding.of(any_backbone.tokenizer)
-    rows = np.arange(len(windowed.input_ids))
-    batch = collate(windowed, rows, padding)
-    assert len({len(ids) for ids in windowed.input_ids}) > 1
-    for row in rows:
-        expected = windowed.input_ids[row][windowed.labels[row]]
-        assert batch["input_ids"][row][batch["spans"][row]].tolist() == expected.tolist()
 
 
 def test_loss_of_spans_worked_by_hand() -> None:
@@ -217,12 +198,7 @@ def test_loss_of_spans_worked_by_hand() -> None:
 
 
 def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
-    bert: Backbone,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    questions: Columns,
-    cpu: Hardware,
-    monkeypatch: pytest.MonkeyPatch,
+    bert: Backbone, questions: Columns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_task("qa")
     split = split_of(questions, task, bert, SHORTEST_WINDOW)
@@ -236,7 +212,7 @@ def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
     monkeypatch.setattr(training, "collate", spy)
     stage = make_stage(task.name, examples=QUESTIONS, batch_size=3, epochs=2)
     model = build_model(bert, bert.weights, task, 0)
-    trained = finetune([(model, split)], stage, 0, Runner(cpu, Padding.of(bert.tokenizer)))
+    trained = finetune([(model, split)], stage, 0, runner_for(bert))
     assert trained.updates == stage.updates == 2 * 3
     examples = [frozenset(map(int, rows)) for rows in split.windows.rows]
     for batch in batches:
@@ -247,15 +223,11 @@ def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
 
 
 def test_every_family_learns_where_answers_stand(
-    any_backbone: Backbone,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    questions: Columns,
-    cpu: Hardware,
+    any_backbone: Backbone, questions: Columns
 ) -> None:
     """Eight questions, over and over: then it answers all of them right from its windows."""
     task = make_task("qa")
-    runner = Runner(cpu, Padding.of(any_backbone.tokenizer))
+    runner = runner_for(any_backbone)
     split = split_of(questions, task, any_backbone, 64)
     model = without_dropout(build_model(any_backbone, any_backbone.weights, task, 0))
     stage = make_stage(
@@ -269,11 +241,7 @@ def test_every_family_learns_where_answers_stand(
 
 
 def test_that_there_is_no_answer_is_learnt_and_only_said_where_it_can_be_right(
-    bert: Backbone,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    questions: Columns,
-    cpu: Hardware,
+    bert: Backbone, questions: Columns
 ) -> None:
     task = make_task("qa", unanswerable=True)
     answers = [found if number % 2 else [] for number, found in enumerate(questions["answers"])]
@@ -283,7 +251,7 @@ def test_that_there_is_no_answer_is_learnt_and_only_said_where_it_can_be_right(
             questions["context"], answers, questions["answers"], strict=True
         )
     ]
-    runner = Runner(cpu, Padding.of(bert.tokenizer))
+    runner = runner_for(bert)
     columns = questions | {"answers": answers, "context": contexts}
     split = split_of(columns, task, bert, SHORTEST_WINDOW)
     model = without_dropout(build_model(bert, bert.weights, task, 0))

@@ -72,12 +72,6 @@ def test_neighbours_are_those_of_all_pairs(n: int, m: int) -> None:
     )
 
 
-def test_neighbours_worked_by_hand() -> None:
-    # From 10 degrees the candidate at 12 is nearer than that at 5; lengths do not matter.
-    source, candidates = at_degrees(10, 80), at_degrees(5, 12, 70) * np.float32([[9], [1], [0.1]])
-    assert nearest_neighbours(source, candidates, COSINE).tolist() == [1, 2]
-
-
 def test_the_margin_passes_over_a_candidate_that_is_near_to_all() -> None:
     # The candidate at 10 degrees is nearest to both sources, at 0 and at 25. With two of each the
     # means are over both: cos 10 = .985, cos 15 = .966, cos 32 = .848, cos 57 = .545.
@@ -156,20 +150,6 @@ def test_pairs_below_zero_are_left_out() -> None:
     # The source at 180 degrees has no candidate on its side.
     assert (rows.tolist(), columns.tolist()) == ([0], [0])
     assert scores == pytest.approx([0.9848], abs=1e-4)
-
-
-def test_more_sentences_find_their_translations_again() -> None:
-    """One side is the other, shuffled and with noise: larger than a block of columns."""
-    generator = np.random.default_rng(0)
-    english = generator.normal(size=(9000, 16)).astype(np.float32)
-    order = generator.permutation(300)
-    source = english[order] + generator.normal(size=(300, 16)).astype(np.float32) / 100
-    for similarity in Similarity:
-        nearest = nearest_neighbours(source, english, similarity)
-        assert nearest.tolist() == order.tolist()
-    rows, columns, _ = mine_pairs(source, english[:400], MARGIN)
-    best = dict(zip(rows.tolist(), columns.tolist(), strict=True))
-    assert all(best[row] == order[row] for row in range(300))
 
 
 def test_sentences_that_stand_more_than_once_are_marked() -> None:

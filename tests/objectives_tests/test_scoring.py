@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ from torch import nn
 
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
-from objectives.hardware import Hardware
 from objectives.runner import Runner
 from objectives.scores.languages import (
     above,
@@ -26,7 +24,8 @@ from objectives.scores.languages import (
 from objectives.scores.outcomes import score_of
 from spaces.catalogue import Task
 from spaces.errors import DataError, SpecError
-from spaces.recipe import Similarity, Stage
+from spaces.recipe import Similarity
+from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_task
 from tests.raising import raises
 
 PADDING = Padding(0, 0, False, None, (), 10)
@@ -69,7 +68,7 @@ MODEL = Layers({1: 10, 2: 57, 3: 0, 4: 25}, {1: 0, 2: 90, 3: 1, 4: 89})
 
 
 @pytest.fixture
-def task(make_task: Callable[..., Task]) -> Task:
+def task() -> Task:
     """Sentences of which each has a translation."""
     return make_task("retrieval", languages=["swa", "yor"])
 
@@ -85,53 +84,41 @@ def task(make_task: Callable[..., Task]) -> Task:
     ],
 )
 def test_the_layer_and_the_similarity_decide_what_is_retrieved(
-    layer: int,
-    similarity: Similarity,
-    found: list[str],
-    score: float,
-    task: Task,
-    retrieval_stage: Stage,
-    cpu: Hardware,
+    layer: int, similarity: Similarity, found: list[str], score: float, task: Task
 ) -> None:
-    stage = replace(retrieval_stage, pooled_layer=layer, similarity=similarity)
+    stage = replace(RETRIEVAL_STAGE, pooled_layer=layer, similarity=similarity)
     splits = {"swa": FOUR}
-    assert predict_languages(MODEL, splits, task, stage, Runner(cpu, PADDING)) == {"swa": found}
-    scores = score_languages(MODEL, splits, task, stage, Runner(cpu, PADDING))
+    assert predict_languages(MODEL, splits, task, stage, Runner(CPU, PADDING)) == {"swa": found}
+    scores = score_languages(MODEL, splits, task, stage, Runner(CPU, PADDING))
     assert scores["swa"].score == score
     assert score_of(task.metric, scores["swa"].outcomes) == score
 
 
-def test_a_layer_that_the_encoder_has_not_is_named(
-    task: Task, retrieval_stage: Stage, cpu: Hardware
-) -> None:
+def test_a_layer_that_the_encoder_has_not_is_named(task: Task) -> None:
     for layer in (2, -3):
-        stage = replace(retrieval_stage, pooled_layer=layer)
+        stage = replace(RETRIEVAL_STAGE, pooled_layer=layer)
         with raises(
             SpecError, subject="target.pooled_layer", expected="-2 to 1", found=str(layer)
         ):
-            score_languages(MODEL, {"swa": FOUR}, task, stage, Runner(cpu, PADDING))
+            score_languages(MODEL, {"swa": FOUR}, task, stage, Runner(CPU, PADDING))
 
 
-def test_languages_are_scored_together_and_searched_apart(
-    task: Task, retrieval_stage: Stage, cpu: Hardware
-) -> None:
+def test_languages_are_scored_together_and_searched_apart(task: Task) -> None:
     """c, which comes first, is as near to x as a; but it is of the other language."""
     other = sentences(("c", "ọkan", "language", "z"), ("z", "one", "english", ""))
     splits = {"yor": other, "swa": FOUR}
-    found = predict_languages(MODEL, splits, task, retrieval_stage, Runner(cpu, PADDING))
+    found = predict_languages(MODEL, splits, task, RETRIEVAL_STAGE, Runner(CPU, PADDING))
     assert found == {"yor": ["c"], "swa": ["a", "b"]}
 
 
-def test_accuracy_is_the_share_of_english_sentences_whose_nearest_is_right(
-    task: Task, retrieval_stage: Stage, cpu: Hardware
-) -> None:
+def test_accuracy_is_the_share_of_english_sentences_whose_nearest_is_right(task: Task) -> None:
     """As in XTREME's Tatoeba: from English, so that the gold ids are in the English order."""
     turned = sentences(
         *(("a", "moja", "language", "y"), ("b", "mbili", "language", "x")),
         *(("x", "one", "english", ""), ("y", "two", "english", "")),
     )
     assert gold_neighbours(turned) == ["b", "a"]
-    scores = score_languages(MODEL, {"swa": turned}, task, retrieval_stage, Runner(cpu, PADDING))
+    scores = score_languages(MODEL, {"swa": turned}, task, RETRIEVAL_STAGE, Runner(CPU, PADDING))
     assert scores["swa"].score == 0
 
 
@@ -145,13 +132,13 @@ def test_an_english_sentence_without_a_translation_is_named() -> None:
 
 
 @pytest.fixture
-def mining(make_task: Callable[..., Task]) -> Task:
+def mining() -> Task:
     """Sentences of which some have a translation."""
     return make_task("retrieval", languages=["swa"], metric="bucc_f1")
 
 
 def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
-    mining: Task, retrieval_stage: Stage, cpu: Hardware
+    mining: Task,
 ) -> None:
     # Pairs: a-x one degree apart and right; b-y ten apart and right; c-z twenty apart and wrong.
     # The best threshold lies between the last two, and F1 is 1; with all three it would be 0.8.
@@ -161,8 +148,8 @@ def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
         *(("y", "two", "english", ""), ("z", "three", "english", "")),
     )
     model = Layers({1: 0, 2: 90, 3: 200, 4: 1, 5: 80, 6: 220})
-    runner = Runner(cpu, PADDING)
-    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, runner)["swa"]
+    runner = Runner(CPU, PADDING)
+    mined = predict_languages(model, {"swa": split}, mining, RETRIEVAL_STAGE, runner)["swa"]
     assert [(name, english) for _, name, english in mined] == [("a", "x"), ("b", "y"), ("c", "z")]
     cosines = np.cos(np.deg2rad([1, 10, 20]))
     assert [score for score, _, _ in mined] == pytest.approx(cosines.tolist())
@@ -171,14 +158,12 @@ def test_mining_takes_the_pairs_above_the_threshold_that_is_best_for_the_split(
     threshold = mining_threshold(mined, gold)
     assert threshold == pytest.approx((cosines[1] + cosines[2]) / 2)
     assert above(mined, threshold) == gold
-    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, runner)
+    scores = score_languages(model, {"swa": split}, mining, RETRIEVAL_STAGE, runner)
     assert scores["swa"].score == 1
     assert score_of(mining.metric, scores["swa"].outcomes) == 1
 
 
-def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
-    mining: Task, retrieval_stage: Stage, cpu: Hardware
-) -> None:
+def test_a_sentence_that_stands_twice_is_in_no_mined_pair(mining: Task) -> None:
     """It could be either of its ids; so its right pair is missed, and F1 is 2/3."""
     split = sentences(
         *(("a", "moja", "language", "x"), ("b", "mbili", "language", "y")),
@@ -186,9 +171,9 @@ def test_a_sentence_that_stands_twice_is_in_no_mined_pair(
         ("y", "two", "english", ""),
     )
     model = Layers({1: 0, 2: 90, 3: 90, 4: 1, 5: 89})
-    runner = Runner(cpu, PADDING)
-    mined = predict_languages(model, {"swa": split}, mining, retrieval_stage, runner)["swa"]
+    runner = Runner(CPU, PADDING)
+    mined = predict_languages(model, {"swa": split}, mining, RETRIEVAL_STAGE, runner)["swa"]
     assert [(name, english) for _, name, english in mined] == [("a", "x")]
-    scores = score_languages(model, {"swa": split}, mining, retrieval_stage, runner)
+    scores = score_languages(model, {"swa": split}, mining, RETRIEVAL_STAGE, runner)
     assert scores["swa"].score == pytest.approx(2 / 3)
     assert score_of(mining.metric, scores["swa"].outcomes) == pytest.approx(2 / 3)

@@ -14,15 +14,18 @@ from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
-from objectives.hardware import Hardware
 from objectives.stages.stage import StageJob, Start
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Part, Recipe, Schedule, Stage
 from storage.fingerprint import fingerprint
-from tests.objectives_tests.toy_study import Outcome, run, trained
+from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, Outcome, make_stage, run, trained
 
 CONSTANT: dict[str, Any] = {"task": "deeds", "epochs": 3, "schedule": Schedule.CONSTANT}
 LORA: dict[str, Any] = {"task": "news", "method": Method.LORA, "lora_rank": 4}
+SETTINGS: tuple[dict[str, Any], ...] = (
+    *({"epochs": 2}, {"learning_rate": 2e-3}, {"batch_size": 2}, {"warmup_ratio": 0.5}),
+    *({"max_length": 32}, {"schedule": Schedule.LINEAR}),
+)
 MIXTURE: dict[str, Any] = {
     "task": "both",
     "parts": (Part("deeds", 8), Part("acts", 4)),
@@ -32,7 +35,7 @@ MIXTURE: dict[str, Any] = {
 
 @pytest.fixture
 def make_job(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, cpu: Hardware
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> Callable[[Stage], StageJob]:
     """Builds the job of a stage, of an encoder that is known by a fixed key."""
 
@@ -40,7 +43,7 @@ def make_job(
         backbone = replace(bert, key="b" * 64)
         examples = tuple(make_corpora().training(bert, stage)) if stage.epochs else ()
         start = Start("p" * 64, lambda: bert.weights)
-        return StageJob(backbone, stage, start, 7, "intermediate", examples, cpu)
+        return StageJob(backbone, stage, start, 7, "intermediate", examples, CPU)
 
     return build
 
@@ -54,10 +57,7 @@ def make_job(
     ],
 )
 def test_the_key_of_a_stage_stays_what_it_was(
-    changes: dict[str, Any],
-    key: str,
-    make_job: Callable[[Stage], StageJob],
-    make_stage: Callable[..., Stage],
+    changes: dict[str, Any], key: str, make_job: Callable[[Stage], StageJob]
 ) -> None:
     """Computed by the version before `StageJob`; only torch's version is left out of it."""
     job = make_job(make_stage(**changes))
@@ -67,24 +67,24 @@ def test_the_key_of_a_stage_stays_what_it_was(
 
 
 def test_the_key_of_a_stage_that_is_not_trained_stays_what_it_was(
-    make_job: Callable[[Stage], StageJob], retrieval_stage: Stage
+    make_job: Callable[[Stage], StageJob],
 ) -> None:
-    job = make_job(retrieval_stage)
+    job = make_job(RETRIEVAL_STAGE)
     expected = "a9d4b5dd97bebc6293c4d935d91177761f6f3f05b8649ff499b80a3ecaeccefd"
     assert fingerprint({**job.inputs, "torch": "2"}) == expected
     assert job.key == replace(job, seed=8).key
 
 
 def test_all_that_determines_the_weights_changes_the_key_and_nothing_else_does(
-    make_job: Callable[[Stage], StageJob], make_stage: Callable[..., Stage], cpu: Hardware
+    make_job: Callable[[Stage], StageJob],
 ) -> None:
     job = make_job(make_stage(**CONSTANT))
     others = [
         replace(job, seed=8),
         replace(job, start=replace(job.start, key="q" * 64)),
         replace(job, backbone=replace(job.backbone, key="c" * 64)),
-        replace(job, stage=replace(job.stage, learning_rate=2e-3)),
-        replace(job, hardware=replace(cpu, precision="bfloat16")),
+        *(replace(job, stage=replace(job.stage, **change)) for change in SETTINGS),
+        replace(job, hardware=replace(CPU, precision="bfloat16")),
         make_job(make_stage(**CONSTANT, examples=7)),
     ]
     assert len({other.key for other in (job, *others)}) == len(others) + 1
@@ -92,7 +92,7 @@ def test_all_that_determines_the_weights_changes_the_key_and_nothing_else_does(
 
 
 def test_the_prefixes_of_a_stage_are_the_shorter_ones_that_the_study_can_ask_for(
-    make_job: Callable[[Stage], StageJob], make_stage: Callable[..., Stage]
+    make_job: Callable[[Stage], StageJob],
 ) -> None:
     job = make_job(make_stage(**CONSTANT))
     assert [x.stage.epochs for x in job.prefixes([1, 2, 3, 5])] == [3, 2, 1]

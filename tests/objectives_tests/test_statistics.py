@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import (
-    GainEstimate,
+from objectives.gains.intervals import GainEstimate, Verdict, estimate_gains, judge
+from objectives.gains.seed_gains import (
     PairedOutcomes,
     SeedGains,
-    Verdict,
-    estimate_gains,
     gains_of_outcomes,
     gains_of_scores,
-    judge,
     mean_gains,
 )
 from objectives.gains.small_samples import half_widths, moderated, two_sided
@@ -203,30 +200,25 @@ def test_the_same_seed_draws_the_same_examples() -> None:
     assert first.interval == pytest.approx(other.interval, abs=0.3)
 
 
-def test_holm_as_worked_by_hand() -> None:
-    # Sorted: 0.005 x 4, 0.011 x 3, 0.02 x 2, 0.04 x 1, none below the one before.
-    judged = judge(with_p(0.02, 0.005, 0.04, 0.011))
-    assert [j.adjusted_p_value for j in judged.values()] == pytest.approx(
-        [0.04, 0.02, 0.04, 0.033]
-    )
-    assert [j.verdict.value for j in judged.values()] == ["helps", "hurts", "helps", "hurts"]
-    assert {j.family for j in judged.values()} == {4}
-
-
-def test_holm_stops_at_the_first_that_is_not_sure() -> None:
-    judged = judge(with_p(0.01, 0.04, 0.03))
-    assert [j.adjusted_p_value for j in judged.values()] == pytest.approx([0.03, 0.06, 0.06])
-    assert [j.verdict for j in judged.values()] == [
-        Verdict.HELPS,
-        Verdict.UNDECIDED,
-        Verdict.UNDECIDED,
-    ]
-
-
-def test_what_has_no_p_value_counts_in_the_family() -> None:
-    judged = judge(with_p(0.02, None, None))
-    assert judged[0].adjusted_p_value == pytest.approx(0.06)
-    assert (judged[1].verdict, judged[1].adjusted_p_value) == (Verdict.UNDECIDED, None)
+@pytest.mark.parametrize(
+    ("p_values", "adjusted", "verdicts"),
+    [
+        # Sorted: 0.005 x 4, 0.011 x 3, 0.02 x 2, 0.04 x 1, none below the one before.
+        ((0.02, 0.005, 0.04, 0.011), (0.04, 0.02, 0.04, 0.033), "helps hurts helps hurts"),
+        # It stops at the first that is not sure.
+        ((0.01, 0.04, 0.03), (0.03, 0.06, 0.06), "helps undecided undecided"),
+        # What has no p-value counts in the family.
+        ((0.02, None, None), (0.06, None, None), "undecided undecided undecided"),
+        ((), (), ""),
+    ],
+)
+def test_holm_as_worked_by_hand(
+    p_values: tuple[float | None, ...], adjusted: tuple[float | None, ...], verdicts: str
+) -> None:
+    judged = judge(with_p(*p_values)).values()
+    assert [x.adjusted_p_value for x in judged] == pytest.approx(list(adjusted))
+    assert [x.verdict.name.lower() for x in judged] == verdicts.split()
+    assert {x.family for x in judged} <= {len(p_values)}
 
 
 def test_one_seed_knows_of_examples_only() -> None:
@@ -240,14 +232,10 @@ def test_one_seed_knows_of_examples_only() -> None:
     assert judged.estimate.scope == "other examples, with this seed"
     assert judged.verdict is Verdict.UNDECIDED
     assert (judged.estimate.p_value, judged.adjusted_p_value, judged.detectable) == (None,) * 3
-
-
-def test_one_score_knows_of_nothing_else() -> None:
-    judged = judge(estimate_gains({"swa": gains_of_scores([0], [0.9], [0.1])}))["swa"]
-    assert judged.estimate.gain == pytest.approx(80)
-    assert judged.estimate.interval is None
-    assert judged.estimate.scope == "nothing beyond this run"
-    assert judged.verdict is Verdict.UNDECIDED
+    one = judge(estimate_gains({"swa": gains_of_scores([0], [0.9], [0.1])}))["swa"]
+    assert one.estimate.gain == pytest.approx(80)
+    assert one.estimate.interval is None
+    assert (one.estimate.scope, one.verdict) == ("nothing beyond this run", Verdict.UNDECIDED)
 
 
 def test_scores_alone_know_of_seeds_only() -> None:
@@ -276,21 +264,6 @@ def test_equal_predictions_are_no_difference() -> None:
     )
     assert judged["swa"].estimate.gain == 0
     assert judged["swa"].verdict is Verdict.UNDECIDED
-
-
-def test_a_large_gain_helps_and_its_loss_hurts() -> None:
-    rng = np.random.default_rng(0)
-    cells = {
-        "helped": cell(rng, gain=1.0, seeds=5, seed_sd=0.05),
-        "idle": cell(rng, gain=0.0, seeds=5, seed_sd=0.05),
-        "hurt": cell(rng, gain=-1.0, seeds=5, seed_sd=0.05),
-    }
-    judged = judge(estimate(cells))
-    assert [j.verdict for j in judged.values()] == [
-        Verdict.HELPS,
-        Verdict.UNDECIDED,
-        Verdict.HURTS,
-    ]
 
 
 def test_more_comparisons_detect_less() -> None:
@@ -385,15 +358,9 @@ def test_variances_are_drawn_together_the_more_the_more_alike_they_are() -> None
     assert 2 <= freedom[1] < 2.5
     raw = np.array([gains.var(ddof=1) for gains in alike])
     assert moderated(alike, seeds, [0] * 40)[0].std() < 0.5 * raw.std()
-
-
-def test_groups_are_drawn_to_their_own_mean() -> None:
-    rng = np.random.default_rng(0)
-    gains = [*rng.normal(0, 0.1, (30, 3)), *rng.normal(0, 10, (30, 3))]
-    groups = ["calm"] * 30 + ["wild"] * 30
-    variances, freedom = moderated(gains, [(0, 1, 2)] * 60, groups)
-    assert variances[:30].max() < 0.1 < 10 < variances[30:].min()
-    assert freedom.min() > 4
+    calm, wild = rng.normal(0, 0.1, (20, 3)), rng.normal(0, 10, (20, 3))
+    variances, _ = moderated([*calm, *wild], seeds, ["calm"] * 20 + ["wild"] * 20)
+    assert variances[:20].max() < 0.1 < 10 < variances[20:].min(), "each group to its own mean"
 
 
 def test_cells_that_repeat_each_other_know_no_more_than_one() -> None:
@@ -403,32 +370,28 @@ def test_cells_that_repeat_each_other_know_no_more_than_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "says"),
+    ("build", "subject", "expected", "found"),
     [
         (
             lambda: PairedOutcomes(
                 Metric.ACCURACY, (0,), (answered([1, 0]),), (answered([1, 0, 1]),), "panx/swa"
             ),
-            {"subject": "panx/swa", "expected": "the same examples", "found": "2, 3 of them"},
+            *("panx/swa", "the same examples", "2, 3 of them"),
         ),
         (
             lambda: PairedOutcomes(
                 Metric.ACCURACY, (0, 1), (answered([1]),) * 2, (answered([1]),), "panx/swa"
             ),
-            {
-                "subject": "panx/swa",
-                "expected": "one result per seed on both sides",
-                "found": "2 and 1 for seeds 0, 1",
-            },
+            *("panx/swa", "one result per seed on both sides", "2 and 1 for seeds 0, 1"),
         ),
-        (lambda: gains_of_scores([0, 0], [1, 1], [1, 1]), {"expected": "one result per seed"}),
-        (lambda: gains_of_scores([], [], []), {"found": "for seeds none"}),
-        (lambda: mean_gains([]), {"expected": "at least one cell"}),
+        (lambda: gains_of_scores([0, 0], [1, 1], [1, 1]), "", "one result per seed", ""),
+        (lambda: gains_of_scores([], [], []), "", "", "for seeds none"),
+        (lambda: mean_gains([]), "", "at least one cell", ""),
         (
             lambda: mean_gains(
                 [gains_of_scores([0, 1], [1, 1], [0, 0]), gains_of_scores([0], [1], [0])]
             ),
-            {"expected": "seeds 0, 1 in every cell", "found": "0 in one"},
+            *("", "seeds 0, 1 in every cell", "0 in one"),
         ),
         (
             lambda: mean_gains(
@@ -437,7 +400,7 @@ def test_cells_that_repeat_each_other_know_no_more_than_one() -> None:
                     SeedGains((0,), np.zeros(1), 9, np.zeros((5, 1))),
                 ]
             ),
-            {"expected": "outcomes of all cells"},
+            *("", "outcomes of all cells", ""),
         ),
         (
             lambda: gains_of_outcomes(
@@ -446,18 +409,12 @@ def test_cells_that_repeat_each_other_know_no_more_than_one() -> None:
                     for size in (20, 30)
                 }
             ),
-            {
-                "subject": "sib200",
-                "expected": "as many examples in all cells of this sample",
-                "found": "20, 30",
-            },
+            *("sib200", "as many examples in all cells of this sample", "20, 30"),
         ),
     ],
 )
-def test_what_does_not_belong_together_is_said(build: Any, says: dict[str, str]) -> None:
-    with raises(DataError, **says):
+def test_what_does_not_belong_together_is_said(
+    build: Any, subject: str, expected: str, found: str
+) -> None:
+    with raises(DataError, subject=subject, expected=expected, found=found):
         build()
-
-
-def test_nothing_to_judge() -> None:
-    assert judge(estimate_gains({})) == {}

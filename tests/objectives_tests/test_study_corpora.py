@@ -15,8 +15,8 @@ from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
-from spaces.recipe import Method, Recipe, Stage
-from tests.objectives_tests.toy_study import EXAMPLES, run
+from spaces.recipe import Method, Recipe
+from tests.objectives_tests.toys import EXAMPLES, make_stage, run
 from tests.raising import raises
 
 
@@ -58,7 +58,7 @@ def test_a_change_of_any_file_that_is_read_changes_its_fingerprint_only(
 
 
 def test_fewer_examples_are_part_of_more(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     corpora = make_corpora()
     assert corpora.train_sizes() == {"deeds": EXAMPLES, "names": EXAMPLES, "news": EXAMPLES}
@@ -72,19 +72,6 @@ def test_fewer_examples_are_part_of_more(
     assert len(keys) == 3
 
 
-def test_too_few_examples_are_an_error_that_says_what_to_do(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
-) -> None:
-    with raises(
-        DataError,
-        subject="task 'names'",
-        expected="13 training examples",
-        found="12",
-        advice="lower `examples` in the study or drop the task",
-    ):
-        make_corpora().training(bert, make_stage("names", examples=EXAMPLES + 1))
-
-
 @pytest.fixture
 def unbalanced(data: Path) -> Path:
     """News of which twenty are sport, six law and four health, in that order."""
@@ -96,7 +83,7 @@ def unbalanced(data: Path) -> Path:
 
 @pytest.mark.usefixtures("unbalanced")
 def test_few_shots_are_as_many_of_each_class_and_fewer_are_part_of_more(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     drawn = []
     for shots in (1, 3, 4):
@@ -117,10 +104,7 @@ def test_few_shots_are_as_many_of_each_class_and_fewer_are_part_of_more(
     ],
 )
 def test_all_recipes_learn_from_the_same_shots(
-    change: dict[str, Any],
-    make_corpora: Callable[..., StudyCorpora],
-    bert: Backbone,
-    make_stage: Callable[..., Stage],
+    change: dict[str, Any], make_corpora: Callable[..., StudyCorpora], bert: Backbone
 ) -> None:
     stage = make_stage("news", shots=2, examples=6)
     (one,) = make_corpora().training(bert, stage)
@@ -131,17 +115,31 @@ def test_all_recipes_learn_from_the_same_shots(
 
 
 @pytest.mark.usefixtures("unbalanced")
-def test_a_class_with_too_few_shots_is_named(
-    make_corpora: Callable[..., StudyCorpora], bert: Backbone, make_stage: Callable[..., Stage]
+@pytest.mark.parametrize(
+    ("task", "options", "expected", "found", "advice"),
+    [
+        (
+            *("names", {"examples": EXAMPLES + 1}, "13 training examples", "12"),
+            "lower `examples` in the study or drop the task",
+        ),
+        (
+            *("news", {"shots": 5, "examples": 15}, "5 training examples of class 'health'", "4"),
+            "lower target.shots",
+        ),
+    ],
+)
+def test_too_few_examples_are_an_error_that_says_what_to_do(
+    task: str,
+    options: dict[str, int],
+    expected: str,
+    found: str,
+    advice: str,
+    make_corpora: Callable[..., StudyCorpora],
+    bert: Backbone,
 ) -> None:
-    with raises(
-        DataError,
-        subject="task 'news'",
-        expected="5 training examples of class 'health'",
-        found="4",
-        advice="lower target.shots",
-    ):
-        make_corpora().training(bert, make_stage("news", shots=5, examples=15))
+    subject = f"task {task!r}"
+    with raises(DataError, subject=subject, expected=expected, found=found, advice=advice):
+        make_corpora().training(bert, make_stage(task, **options))
 
 
 def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
@@ -160,10 +158,7 @@ def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
 
 
 def test_words_that_are_cut_off_are_counted_and_told(
-    make_corpora: Callable[..., StudyCorpora],
-    bert: Backbone,
-    make_stage: Callable[..., Stage],
-    caplog: pytest.LogCaptureFixture,
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         found = make_corpora().evaluation(bert, make_stage("names", max_length=4), "swa")

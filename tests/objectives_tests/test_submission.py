@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from objectives.xtreme.submission import (
 from spaces.catalogue import Task, load_catalogue
 from spaces.errors import DataError, SpecError, UnknownNameError
 from spaces.languages import XTREME_TASKS
+from tests.objectives_tests.toys import make_task
 from tests.raising import raises
 
 CATALOGUE = load_catalogue()
@@ -139,6 +139,12 @@ def test_files_are_named_by_two_letters_where_the_corpus_has_them(tmp_path: Path
     panx, african = CATALOGUE["panx"], CATALOGUE["masakhaner2"]
     assert predictions_file(panx, "swa", "test") == "test-sw.tsv"
     assert predictions_file(CATALOGUE["mlqa"], "zho", "test") == "test-zh.json"
+    codes = {
+        predictions_file(CATALOGUE[task], language, "test").partition(".")[0]
+        for task, languages in XTREME_TASKS.items()
+        for language in languages
+    }
+    assert ({len(name) for name in codes}, len(codes)) == ({len("test-sw")}, 40)
     assert predictions_file(african, "bam", "validation") == "validation-bam.tsv"
     assert file_language(panx, Path("test-yo.tsv")) == "yor"
     assert file_language(african, Path("validation-bam.tsv")) == "bam"
@@ -147,16 +153,6 @@ def test_files_are_named_by_two_letters_where_the_corpus_has_them(tmp_path: Path
     for name in ("test-sw.tsv", "test-yo.tsv", "validation-en.tsv", "notes.txt"):
         (tmp_path / name).touch()
     assert [*find_predictions(tmp_path, panx, "test")] == ["swa", "yor"]
-
-
-def test_every_xtreme_language_has_a_two_letter_code() -> None:
-    names = {
-        predictions_file(CATALOGUE[task], language, "test").partition(".")[0]
-        for task, languages in XTREME_TASKS.items()
-        for language in languages
-    }
-    assert {len(name) for name in names} == {len("test-sw")}
-    assert len(names) == 40
 
 
 def test_what_other_programs_write_is_read_too(tmp_path: Path) -> None:
@@ -168,81 +164,33 @@ def test_what_other_programs_write_is_read_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "text", "problem"),
+    ("case", "text", "subject", "expected", "found", "advice"),
     [
-        (
-            "tagging",
-            "O\nO\nO\nO\n\n",
-            {"subject": "test", "expected": "2 sentences", "found": "1"},
-        ),
-        (
-            "tagging",
-            "O\nO\nO\n\nO\nO\n",
-            {"subject": "test:1", "expected": "4 tags for this sentence", "found": "3"},
-        ),
-        (
-            "tagging",
-            "O\nO\nO\nO\n\nO\n\n",
-            {"subject": "test:6", "expected": "2 tags for this sentence", "found": "1"},
-        ),
-        (
-            "tagging",
-            "O\nB-DATE\n",
-            {"subject": "test:2", "expected": "a tag of panx (O, B-PER", "found": "'B-DATE'"},
-        ),
-        (
-            "classification",
-            "neutral\n",
-            {"subject": "test", "expected": "3 predictions", "found": "1"},
-        ),
-        ("classification", "", {"subject": "test", "expected": "3 predictions", "found": "0"}),
-        (
-            "classification",
-            "neutral\n1\nneutral\n",
-            {"subject": "test:2", "expected": "a label of xnli", "found": "'1'"},
-        ),
-        (
-            "similarity",
-            "1\n2\nnan\n",
-            {"subject": "test:3", "expected": "a number", "found": "'nan'"},
-        ),
-        ("questions", "{", {"subject": "test:1", "expected": "JSON"}),
-        ("questions", '["1999"]', {"expected": "a JSON object of question id: answer"}),
-        ("questions", '{"q-1": 1999}', {"expected": "a JSON object of question id: answer"}),
-        (
-            "questions",
-            '{"q-1": "1999"}',
-            {"expected": "2 questions", "found": "1 answers, 1 ", "advice": "no answer to 'q-2'"},
-        ),
-        (
-            "questions",
-            '{"q-1": "", "q-2": "", "q-3": ""}',
-            {"found": "3 answers, 2 ", "advice": "'q-3' too"},
-        ),
-        (
-            "mining",
-            "de-1\ten-1\nde-1\tde-2\n",
-            {"subject": "test:2", "expected": "the id of a sentence TAB"},
-        ),
-        (
-            "retrieval",
-            "0\n1\n",
-            {"subject": "test", "expected": "3 sentence numbers", "found": "2"},
-        ),
-        (
-            "retrieval",
-            "0\n3\n1\n",
-            {"subject": "test:2", "expected": "the number of a sentence, 0 to 2", "found": "'3'"},
-        ),
+        ("tagging", "O\nO\nO\nO\n\n", "test", "2 sentences", "1", ""),
+        ("tagging", "O\nO\nO\n\nO\nO\n", "test:1", "4 tags for this sentence", "3", ""),
+        ("tagging", "O\nO\nO\nO\n\nO\n\n", "test:6", "2 tags for this sentence", "1", ""),
+        ("tagging", "O\nB-DATE\n", "test:2", "a tag of panx (O, B-PER", "'B-DATE'", ""),
+        ("classification", "neutral\n", "test", "3 predictions", "1", ""),
+        ("classification", "", "test", "3 predictions", "0", ""),
+        ("classification", "neutral\n1\nneutral\n", "test:2", "a label of xnli", "'1'", ""),
+        ("similarity", "1\n2\nnan\n", "test:3", "a number", "'nan'", ""),
+        ("questions", "{", "test:1", "JSON", "", ""),
+        ("questions", '["1999"]', "", "a JSON object of question id: answer", "", ""),
+        ("questions", '{"q-1": 1999}', "", "a JSON object of question id: answer", "", ""),
+        ("questions", '{"q-1": "1999"}', "", "2 questions", "1 answers, 1 ", "no answer to 'q-2'"),
+        ("questions", '{"q-1": "", "q-2": "", "q-3": ""}', "", "", "3 answers, 2 ", "'q-3' too"),
+        ("mining", "de-1\ten-1\nde-1\tde-2\n", "test:2", "the id of a sentence TAB", "", ""),
+        ("retrieval", "0\n1\n", "test", "3 sentence numbers", "2", ""),
+        ("retrieval", "0\n3\n1\n", "test:2", "the number of a sentence, 0 to 2", "'3'", ""),
     ],
 )
 def test_a_broken_file_is_told_with_its_place(
-    tmp_path: Path, case: str, text: str, problem: dict[str, str]
+    tmp_path: Path, case: str, text: str, subject: str, expected: str, found: str, advice: str
 ) -> None:
     task, split = split_of(case)
     file = tmp_path / "test"
     file.write_text(text, encoding="utf-8")
-    with raises(DataError, **problem):
+    with raises(DataError, subject=subject, expected=expected, found=found, advice=advice):
         read_predictions(file, task, split)
 
 
@@ -299,7 +247,7 @@ def test_hidden_gold_labels_are_told(name: str) -> None:
         score_predictions(task, "swa", split, predictions)
 
 
-def test_labels_that_the_source_has_not_are_left_out(make_task: Callable[..., Task]) -> None:
+def test_labels_that_the_source_has_not_are_left_out() -> None:
     task = make_task("classification", unscored_labels=["religion"])
     split = datasets.Dataset.from_dict({"text": ["a"] * 3, "label": ["law", "religion", "sport"]})
     assert score_predictions(task, "swa", split, ["law", "law", "sport"]) == {"score": 1.0}

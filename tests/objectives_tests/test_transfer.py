@@ -13,11 +13,20 @@ from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from spaces.errors import Interrupted
-from spaces.recipe import Recipe, Route, Schedule, Stage
+from spaces.recipe import Recipe, Route
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
-from tests.objectives_tests.toy_study import Outcome, run, trained, with_row, with_targets
+from tests.objectives_tests.toys import (
+    RETRIEVAL_STAGE,
+    Outcome,
+    encoders,
+    make_stage,
+    run,
+    trained,
+    with_row,
+    with_targets,
+)
 
 
 def test_a_trial_scores_every_task_and_language_with_and_without_the_intermediate_stage(
@@ -70,82 +79,26 @@ def test_what_each_stage_took_is_kept(
         assert stage.training_seconds == pytest.approx(spent, rel=0.5)
 
 
-def test_the_gain_of_the_arm_none_is_exactly_nothing(
+def test_recipes_share_the_stages_that_they_have_in_common(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    outcome = run(make_objective(), with_row(recipe))
-    assert outcome.gain.overall_gain({"swa", "yor"}) == 0.0
-    assert outcome.gain.overall_paired_gain({"swa", "yor"}) == 0.0
-    assert {run.position for run in outcome.stage_runs} == {"baseline"}
-
-
-def test_recipes_with_the_same_target_stage_share_their_baseline(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
-) -> None:
-    run(make_objective(), recipe)
+    first = run(make_objective(), recipe)
+    updates: list[StageProgress] = []
+    again = run(make_objective(on_progress=updates.append), recipe)
+    assert not updates
+    assert not trained(again)
+    assert again.gain == first.gain
     other = with_row(recipe, make_stage("deeds", learning_rate=2e-3))
     outcome = run(make_objective(), other)
     assert trained(outcome) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
-    assert not trained(run(make_objective(), with_row(recipe)))
-
-
-def test_recipes_that_differ_in_the_target_stage_share_the_intermediate_one(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    run(make_objective(), recipe)
+    direct = run(make_objective(), with_row(recipe))
+    assert not trained(direct), "the baseline of the others"
+    assert {run.position for run in direct.stage_runs} == {"baseline"}
+    assert direct.gain.overall_gain({"swa", "yor"}) == 0.0
+    assert direct.gain.overall_paired_gain({"swa", "yor"}) == 0.0
     names, news = (route.target for route in recipe.routes)
-    other = with_targets(recipe, replace(names, learning_rate=2e-3), news)
-    assert trained(run(make_objective(), other)) == [("baseline", "names"), ("target", "names")]
-
-
-def test_a_recipe_that_was_run_before_trains_nothing_and_gives_the_same(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    updates: list[StageProgress] = []
-    first = run(make_objective(on_progress=updates.append), recipe)
-    assert updates
-    updates.clear()
-    second = run(make_objective(on_progress=updates.append), recipe)
-    assert not updates
-    assert not trained(second)
-    assert second.gain == first.gain
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"epochs": 2},
-        {"learning_rate": 2e-3},
-        {"batch_size": 2},
-        {"examples": 7},
-        {"warmup_ratio": 0.5},
-        {"max_length": 32},
-        {"schedule": Schedule.LINEAR},
-    ],
-)
-def test_a_stage_with_any_other_setting_is_another_stage(
-    change: dict[str, Any], make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    (deeds,) = recipe.routes[0].intermediate
-    short = replace(recipe, routes=recipe.routes[:1])
-    run(make_objective(), short)
-    other = with_row(short, replace(deeds, **change))
-    assert trained(run(make_objective(), other)) == [
-        ("intermediate", "deeds"),
-        ("target", "names"),
-    ]
-
-
-def test_changed_training_data_makes_other_stages(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe, data: Path
-) -> None:
-    run(make_objective(), recipe)
-    file = data / "deeds/eng/train.conll"
-    file.write_text(file.read_text().replace("B-PER", "B-LOC"))
-    changed = run(make_objective(), recipe)
-    assert trained(changed) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
+    target = with_targets(recipe, replace(names, learning_rate=2e-3), news)
+    assert trained(run(make_objective(), target)) == [("baseline", "names"), ("target", "names")]
 
 
 def test_the_gains_of_each_seed_are_reported_in_turn(
@@ -164,15 +117,9 @@ def test_the_gains_of_each_seed_are_reported_in_turn(
     ]
     assert all(len(gains) > 1 for _, gains in reports)
     assert len({run.checkpoint_key for run in outcome.stage_runs}) == 15, "each seed apart"
-
-
-def test_a_report_may_end_the_trial_after_a_seed(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    several = replace(recipe, seeds=(0, 1, 2))
-    outcome = run(make_objective(), several, lambda index, gains: index < 1)
-    assert {pair.seed for pair in outcome.gain.pairs} == {0, 1}
-    assert {run.seed for run in outcome.stage_runs} == {0, 1}
+    ended = run(make_objective(), replace(recipe, seeds=(0, 1, 2)), lambda index, _: index < 1)
+    assert {pair.seed for pair in ended.gain.pairs} == {0, 1}
+    assert {run.seed for run in ended.stage_runs} == {0, 1}
 
 
 def test_the_reference_is_a_target_stage_that_all_trials_share(
@@ -210,14 +157,11 @@ def test_selection_on_the_source_language_reports_its_gain(
 
 
 def test_several_targets_are_reported_as_the_study_says_and_each_is_kept(
-    make_objective: Callable[..., TransferObjective],
-    recipe: Recipe,
-    make_stage: Callable[..., Stage],
-    retrieval_stage: Stage,
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     """Trained in one trial, of three kinds; the rule changes the report and no stage."""
     row = recipe.routes[0].intermediate
-    routes = (*recipe.routes, Route(row, retrieval_stage, retrieval_stage))
+    routes = (*recipe.routes, Route(row, RETRIEVAL_STAGE, RETRIEVAL_STAGE))
     found: dict[str, float] = {}
     for rule in ("mean", "median", "minimum"):
         objective = make_objective(
@@ -310,17 +254,6 @@ def intermediate_runs(outcome: Outcome) -> list[tuple[int, int, bool]]:
     ]
 
 
-def encoders(objective: TransferObjective) -> dict[int, bytes]:
-    """Epochs -> the encoder's file, of all checkpoints in the cache."""
-    found = {}
-    for entry in objective.cache.entries():
-        checkpoint = objective.cache.find(entry.inputs)
-        assert checkpoint is not None
-        content = (checkpoint.folder / ENCODER_FILE).read_bytes()
-        found[entry.inputs["stage"]["epochs"]] = content
-    return found
-
-
 def test_a_longer_stage_goes_on_from_a_shorter_one_to_the_same_bits(
     make_objective: Callable[..., TransferObjective], recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -362,15 +295,6 @@ def test_a_later_study_that_asks_for_more_epochs_goes_on_from_where_it_can(
     assert sorted(files) == [[ENCODER_FILE], [ENCODER_FILE, TRAINING_FILE]]
     later = run(make_objective("intermediate.epochs=[1, 3, 5]"), longer(recipe, 5))
     assert intermediate_runs(later) == [(10, 0, True), (0, 8, True)]
-
-
-def test_a_decaying_stage_has_no_prefix(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    choices = ("intermediate.epochs=[1, 2]", "intermediate.schedule=linear")
-    run(make_objective(*choices), longer(recipe, 1, schedule=Schedule.LINEAR))
-    outcome = run(make_objective(*choices), longer(recipe, 2, schedule=Schedule.LINEAR))
-    assert intermediate_runs(outcome) == [(4, 0, True), (0, 4, True)]
 
 
 def test_an_interrupted_stage_goes_on_from_its_last_saved_epoch(

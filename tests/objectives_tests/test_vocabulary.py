@@ -4,46 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
-import datasets
 import pytest
 import torch
 
 from objectives.backbone import Backbone
-from objectives.data.batching import Padding
-from objectives.data.encoding import EncodedSplit, encode
-from objectives.hardware import Hardware
+from objectives.data.encoding import EncodedSplit
 from objectives.models.encoders import build_model
-from objectives.runner import Runner
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune
-from spaces.catalogue import Task
 from spaces.errors import Interrupted
-from spaces.recipe import Stage
+from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_split
 
 Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture
-def train(
-    any_backbone: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, list[Any]]],
-) -> Callable[[], tuple[Weights, EncodedSplit]]:
+def train(any_backbone: Backbone) -> Callable[[], tuple[Weights, EncodedSplit]]:
     """Train an encoder of each family for three epochs on a few sentences."""
-    task = make_task("ner")
-    split = encode(
-        datasets.Dataset.from_dict(toy_columns("ner", 4)), task, any_backbone.tokenizer, 64
-    )
+    task, split = make_task("ner"), toy_split("ner", 4, any_backbone)
 
     def run() -> tuple[Weights, EncodedSplit]:
         model = build_model(any_backbone, any_backbone.weights, task, seed=0)
         stage = make_stage(epochs=3, learning_rate=1e-3)
-        padding = Padding.of(any_backbone.tokenizer)
-        finetune([(model, split)], stage, 0, Runner(cpu, padding))
+        finetune([(model, split)], stage, 0, runner_for(any_backbone))
         return model.state_dict(), split
 
     return run
@@ -79,16 +63,9 @@ def test_rows_that_no_example_uses_stay_as_they_were(
     assert changed == 1
 
 
-def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
-    bert: Backbone,
-    cpu: Hardware,
-    make_task: Callable[..., Task],
-    make_stage: Callable[..., Stage],
-    toy_columns: Callable[..., dict[str, Any]],
-) -> None:
-    task = make_task("ner")
-    split = encode(datasets.Dataset.from_dict(toy_columns("ner", 4)), task, bert.tokenizer, 64)
-    model = build_model(bert, bert.weights, task, seed=0)
+def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(bert: Backbone) -> None:
+    split = toy_split("ner", 4, bert)
+    model = build_model(bert, bert.weights, make_task("ner"), seed=0)
     whole = model.get_input_embeddings().num_embeddings
     during: list[int] = []
 
@@ -96,7 +73,7 @@ def test_a_stage_that_ends_early_leaves_a_whole_vocabulary(
         during.append(model.get_input_embeddings().num_embeddings)
         raise Interrupted("stop")
 
-    runner = Runner(cpu, Padding.of(bert.tokenizer), stop)
+    runner = runner_for(bert, stop)
     with pytest.raises(Interrupted):
         finetune([(model, split)], make_stage(), 0, runner)
     assert during[0] < whole

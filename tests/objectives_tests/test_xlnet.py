@@ -19,12 +19,11 @@ import transformers
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
 from objectives.scores.metrics import predict
-from spaces.catalogue import Task
 from tests.objectives_tests.toy_encoders import louder
+from tests.objectives_tests.toys import CPU, make_task, toy_columns
 
 Columns = dict[str, list[Any]]
 # XLNet's segments: https://github.com/zihangdai/xlnet, classifier_utils.py.
@@ -44,7 +43,7 @@ def xlnet(encoder_folder: Callable[[str], Path]) -> Backbone:
     return load_backbone(str(encoder_folder("xlnet")))
 
 
-def rows_of(kind: str, toy_columns: Callable[..., Columns]) -> Columns:
+def rows_of(kind: str) -> Columns:
     """Six examples of different lengths; questions whose text fits into one window."""
     columns = toy_columns(kind, 6)
     if kind == "qa":
@@ -68,14 +67,9 @@ def encoded_alone(
 
 @pytest.mark.parametrize("kind", REFERENCES)
 def test_a_padded_batch_says_what_the_reference_says_without_padding(
-    kind: str,
-    xlnet: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., Columns],
-    cpu: Hardware,
-    tmp_path: Path,
+    kind: str, xlnet: Backbone, tmp_path: Path
 ) -> None:
-    task, columns = make_task(kind), rows_of(kind, toy_columns)
+    task, columns = make_task(kind), rows_of(kind)
     padding = Padding.of(xlnet.tokenizer)
     split = encode(datasets.Dataset.from_dict(columns), task, xlnet.tokenizer, 128)
     assert len(set(split.row_lengths)) > 1
@@ -84,7 +78,7 @@ def test_a_padded_batch_says_what_the_reference_says_without_padding(
     model.save_pretrained(tmp_path)
     reference = REFERENCES[kind].from_pretrained(tmp_path).eval()
     assert type(reference) is type(model)
-    found = predict(model, split, Runner(cpu, padding))
+    found = predict(model, split, Runner(CPU, padding))
     for row, ours in enumerate(found):
         alone = encoded_alone(xlnet, kind, columns, row)
         assert alone["token_type_ids"][0, -1] == SEGMENT_CLS
@@ -101,42 +95,10 @@ def test_a_padded_batch_says_what_the_reference_says_without_padding(
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["sentiment", "nli", "qa"])
-def test_segments_and_the_side_of_the_padding_are_those_of_xlnet(
-    kind: str,
-    xlnet: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., Columns],
-) -> None:
-    split = _split(kind, xlnet, make_task, toy_columns)
-    padding = Padding.of(xlnet.tokenizer)
-    assert padding.left
-    batch = collate(split, np.arange(len(split.input_ids)), padding)
-    width = batch["input_ids"].shape[1]
-    separator, classifier = xlnet.tokenizer.sep_token_id, xlnet.tokenizer.cls_token_id
-    for row, ids in enumerate(split.input_ids):
-        lost = width - len(ids)
-        assert batch["attention_mask"][row].tolist() == [0] * lost + [1] * len(ids)
-        assert batch["input_ids"][row].tolist() == [xlnet.tokenizer.pad_token_id] * lost + [*ids]
-        ends = (np.flatnonzero(ids == separator) + 1).tolist()
-        assert len(ends) == (1 if kind == "sentiment" else 2)
-        assert ids[-1] == classifier
-        assert ends[-1] == len(ids) - 1
-        first = [SEGMENT_A] * ends[0]
-        second = [SEGMENT_B] * (ends[-1] - ends[0])
-        # What padding is given is of no matter: nothing looks at it.
-        assert batch["token_type_ids"][row, lost:].tolist() == [*first, *second, SEGMENT_CLS]
-
-
 @pytest.mark.parametrize("wrong", ["padding", "segments"])
-def test_without_them_xlnet_says_something_else(
-    wrong: str,
-    xlnet: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., Columns],
-) -> None:
+def test_without_them_xlnet_says_something_else(wrong: str, xlnet: Backbone) -> None:
     """So the comparison with the reference can fail."""
-    split = _split("nli", xlnet, make_task, toy_columns)
+    split = _split("nli", xlnet)
     model = build_model(xlnet, louder(xlnet.weights), make_task("nli"), seed=0).eval()
     padding = Padding.of(xlnet.tokenizer)
     shortest = np.argsort(split.row_lengths, kind="stable")
@@ -156,11 +118,6 @@ def test_without_them_xlnet_says_something_else(
     assert (right - otherwise).abs().max() > 5e-5
 
 
-def _split(
-    kind: str,
-    xlnet: Backbone,
-    make_task: Callable[..., Task],
-    toy_columns: Callable[..., Columns],
-) -> EncodedSplit:
-    rows = datasets.Dataset.from_dict(rows_of(kind, toy_columns))
+def _split(kind: str, xlnet: Backbone) -> EncodedSplit:
+    rows = datasets.Dataset.from_dict(rows_of(kind))
     return encode(rows, make_task(kind), xlnet.tokenizer, 128)

@@ -103,14 +103,11 @@ def test_a_mixture_shares_the_examples_of_one_task() -> None:
             ("e_ner", 896),
             ("policyqa", 304),
         ]
-
-
-def test_a_higher_temperature_evens_the_shares_of_a_mixture() -> None:
     recipe = _recipe_of(
         '{tasks=["e_ner", "policyqa"], temperature=2}', {"e_ner": 9000, "policyqa": 1000}
     )
     (stage,) = recipe.routes[0].intermediate
-    # Square roots: 3 to 1, where by size it would be 9 to 1.
+    # A higher temperature evens them. Square roots: 3 to 1, where by size it would be 9 to 1.
     assert [part.examples for part in stage.parts] == [56 * 16, 19 * 16]
 
 

@@ -34,8 +34,12 @@ def kinds_by_arm(spec: StudySpec) -> dict[str, set[TaskKind]]:
 
 
 @pytest.mark.parametrize("name", study_files())
-def test_every_shipped_study_fits_the_catalogue(name: str) -> None:
+def test_every_shipped_study_fits_the_catalogue_and_asks_in_one_line(name: str) -> None:
     check(name)
+    spec = load_study(name)
+    assert spec.name == name
+    assert spec.question.endswith("?")
+    assert "\n" not in spec.question
 
 
 @pytest.mark.parametrize("name", REAL_STUDIES)
@@ -149,51 +153,32 @@ def test_layers_that_no_target_is_pooled_by_are_not_checked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "fields"),
+    ("overrides", "subject", "expected", "found", "advice"),
     [
-        (
-            ['intermediate.tasks=["e_nre"]'],
-            {"subject": "Task", "found": "e_nre", "advice": "did you mean 'e_ner'?"},
-        ),
+        (['intermediate.tasks=["e_nre"]'], "Task", "", "e_nre", "did you mean 'e_ner'?"),
         (
             ['intermediate.tasks=["masakhapos"]'],
-            {
-                "subject": "study 'xtreme_legal', field 'intermediate.tasks'",
-                "expected": "tasks of role intermediate or both",
-                "found": "'masakhapos' of role target",
-            },
+            "study 'xtreme_legal', field 'intermediate.tasks'",
+            *("tasks of role intermediate or both", "'masakhapos' of role target", ""),
         ),
         (
             ['target.tasks=["wnut17"]'],
-            {
-                "subject": "study 'xtreme_legal', field 'target.tasks'",
-                "expected": "tasks of role target or both",
-                "found": "'wnut17' of role intermediate",
-            },
+            *("study 'xtreme_legal', field 'target.tasks'", "tasks of role target or both"),
+            *("'wnut17' of role intermediate", ""),
         ),
         (
             ['arms=["none", "legal", "general"]'],
-            {
-                "subject": "intermediate task 'bc5cdr'",
-                "expected": "one of the study's arms none, legal, general",
-                "found": "biomedical",
-            },
+            *("intermediate task 'bc5cdr'", "one of the study's arms none, legal, general"),
+            *("biomedical", ""),
         ),
         (
             ['intermediate.tasks=["e_ner", "wnut17"]'],
-            {
-                "subject": "study 'xtreme_legal', arm 'biomedical'",
-                "expected": "at least one task in intermediate.tasks",
-                "found": "none",
-            },
+            *("study 'xtreme_legal', arm 'biomedical'", "at least one task in intermediate.tasks"),
+            *("none", ""),
         ),
         (
             ["source_language=swa"],
-            {
-                "subject": "task 'uner_ewt'",
-                "expected": "source language swa",
-                "found": "'uner_ewt' in eng",
-            },
+            *("task 'uner_ewt'", "source language swa", "'uner_ewt' in eng", ""),
         ),
         (
             [
@@ -203,106 +188,67 @@ def test_layers_that_no_target_is_pooled_by_are_not_checked() -> None:
                 'target.tasks=["nusax"]',
                 'target.languages=["ace"]',
             ],
-            {
-                "subject": "task 'nusax'",
-                "expected": "source language fra",
-                "found": "'nusax' in ",
-            },
+            *("task 'nusax'", "source language fra", "'nusax' in ", ""),
         ),
         (
             ['target.tasks=["nusax"]', 'target.languages=["swa"]'],
-            {
-                "subject": "study 'xtreme_legal': language",
-                "expected": "in any target task",
-                "found": "swa",
-                "advice": "known: ace, all, ban, bbc, ",
-            },
+            *("study 'xtreme_legal': language", "in any target task", "swa"),
+            "known: ace, all, ban, bbc, ",
         ),
-        (
-            ['target.languages=["swa", "swe"]'],
-            {"found": "swe", "advice": "did you mean 'swa'?"},
-        ),
+        (['target.languages=["swa", "swe"]'], "", "", "swe", "did you mean 'swa'?"),
         (
             ['mixtures.e_ner.tasks=["inlegalner", "policyqa"]'],
-            {
-                "subject": "mixture 'e_ner'",
-                "expected": "a new name",
-                "found": "a task of the catalogue",
-            },
+            *("mixture 'e_ner'", "a new name", "a task of the catalogue", ""),
         ),
         (
             ['mixtures.own.matched={panx="e_ner"}', 'intermediate.tasks=["own"]'],
-            {
-                "subject": "mixture 'own'",
-                "expected": "in matched for every target task",
-                "found": "none for tatoeba, ",
-            },
+            *("mixture 'own'", "in matched for every target task", "none for tatoeba, ", ""),
         ),
         (
             ['mixtures.both.tasks=["e_ner", "wnut17"]', 'intermediate.tasks=["both"]'],
-            {"subject": "intermediate task 'both'", "expected": "arms", "found": "mixed"},
+            *("intermediate task 'both'", "arms", "mixed", ""),
         ),
-        (
-            ['target.without={xnly=["swa"]}'],
-            {"subject": "Task", "found": "xnly", "advice": "did you mean 'xnli'?"},
-        ),
+        (['target.without={xnly=["swa"]}'], "Task", "", "xnly", "did you mean 'xnli'?"),
         (
             ['target.without={xnli=["yor"]}'],
-            {"subject": "field 'target.without.xnli': language", "found": "yor"},
+            *("field 'target.without.xnli': language", "", "yor", ""),
         ),
         (
             ["target.examples=100", 'target.languages=["mya"]'],
-            {
-                "subject": "target task 'xnli'",
-                "expected": "one of target.languages (mya)",
-                "found": "ara, bul",
-            },
+            *("target task 'xnli'", "one of target.languages (mya)", "ara, bul", ""),
         ),
         (
             ["selection=source-validation"],
-            {
-                "subject": "target task 'tatoeba'",
-                "expected": "a score in eng to select on",
-                "found": "none for kind retrieval",
-                "advice": "set selection = 'target-validation'",
-            },
+            *("target task 'tatoeba'", "a score in eng to select on", "none for kind retrieval"),
+            "set selection = 'target-validation'",
         ),
         (
             ['target.tasks=["panx"]', "target.method=soft-prompt"],
-            {
-                "subject": "target task 'panx'",
-                "expected": "scores whole texts, as target.method has soft-prompt",
-                "found": "kind ner",
-            },
+            *("target task 'panx'", "scores whole texts, as target.method has soft-prompt"),
+            *("kind ner", ""),
         ),
         (
             ['target.tasks=["mlm_news"]'],
-            {"subject": "field 'target.tasks'", "found": "'mlm_news' of role intermediate"},
+            *("field 'target.tasks'", "", "'mlm_news' of role intermediate", ""),
         ),
         (
             ['claims=[{text="X wins", kind="best-backbone", backbone="bert"}]'],
-            {
-                "subject": "study 'xtreme_legal', claim 'X wins'",
-                "expected": "one of the backbones xlm-r",
-                "found": "'bert'",
-                "advice": "drop the claim",
-            },
+            *("study 'xtreme_legal', claim 'X wins'", "one of the backbones xlm-r", "'bert'"),
+            "drop the claim",
         ),
         (
             ['claims=[{text="X wins", kind="direct-is-better", targets=["udpos"]}]'],
-            {
-                "subject": "study 'xtreme_legal', claim 'X wins'",
-                "expected": "some of the target tasks panx, xnli, tatoeba",
-                "found": "'udpos'",
-                "advice": "drop the claim",
-            },
+            "study 'xtreme_legal', claim 'X wins'",
+            *("some of the target tasks panx, xnli, tatoeba", "'udpos'", "drop the claim"),
         ),
     ],
 )
 def test_a_study_that_does_not_fit_the_catalogue_is_an_error(
-    overrides: list[str], fields: dict[str, str]
+    overrides: list[str], subject: str, expected: str, found: str, advice: str
 ) -> None:
-    with raises(TransferSearchError, **fields):
+    with raises(
+        TransferSearchError, subject=subject, expected=expected, found=found, advice=advice
+    ):
         check("xtreme_legal", *overrides)
 
 

@@ -20,9 +20,8 @@ import pytest
 import sqlalchemy as sa
 
 from spaces.errors import CacheError
+from storage.checkpoint_folders import DOWNLOADS, LEFTOVER_SECONDS
 from storage.checkpoints import (
-    DOWNLOADS,
-    LEFTOVER_SECONDS,
     Checkpoint,
     CheckpointCache,
     Collection,
