@@ -13,7 +13,7 @@ import pytest
 from search import cli, confirm, export, predict, run, tasks
 from spaces.backbones import known_backbones
 from spaces.catalogue import load_catalogue
-from spaces.errors import SpecError, UnknownNameError
+from spaces.errors import DataError, UnknownNameError
 from tests.raising import ends_with
 from tests.search_tests.conftest import ROOT
 
@@ -122,7 +122,7 @@ def test_several_folders_are_searched_in_turn(
         (row,) = [line for line in shown.splitlines() if line.startswith(f"│ {task} ")]
         assert "local: train" in row
     gone = str(tmp_path / "gone")
-    with ends_with(SpecError, subject="--data", expected="or a folder", found=repr(gone)):
+    with ends_with(DataError, subject="--data", expected="or a folder", found=repr(gone)):
         tasks.main(["--data", os.pathsep.join([folders[0], gone])])
     with pytest.raises(SystemExit):
         tasks.main(["--help"])
