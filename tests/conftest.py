@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from storage import optuna_internals
 from storage.outages import _Outage
 from storage.outbox import STATE_VARIABLE
-from tests.scripts import Script
+from tests.scripts import IMPORTS, Script
 
 # Before any library reads them. No test but those marked `network` asks the Hub, and processes
 # that share two cores must not spin while they wait for each other.
@@ -30,21 +31,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.disable()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the modules of each folder over the run: those of some compute, of others wait."""
-    modules: dict[Path, dict[Path, list[pytest.Item]]] = {}
-    for item in items:
-        modules.setdefault(item.path.parent, {}).setdefault(item.path, []).append(item)
-    placed = [
-        (place / len(folder), items_of_module)
-        for folder in modules.values()
-        for place, items_of_module in enumerate(folder.values())
-    ]
-    placed.sort(key=lambda x: x[0])
-    items[:] = [item for _, of_module in placed for item in of_module]
-
-
 def pytest_collection_finish() -> None:
     """Hunt for garbage from now on, among what tests make."""
     gc.freeze()
@@ -52,8 +38,8 @@ def pytest_collection_finish() -> None:
 
 
 # Runs before the script of each process: `together()` returns in all of them at once.
-_TOGETHER = """
-import sys
+_TOGETHER = f"""
+{IMPORTS}
 def together():
     print("ready", flush=True)
     sys.stdin.readline()
@@ -97,13 +83,26 @@ class Server:
         self._server.cleanup()
 
 
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder for a PostgreSQL server, in memory where there is room for its hundred databases.
+
+    Making and removing them on a busy disk takes a minute. Not below pytest's folder: each pytest
+    that starts takes away the right to enter that, which the server's user needs to start again.
+    """
+    memory = Path("/dev/shm")
+    has_room = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 8 * 2**30
+    with tempfile.TemporaryDirectory(
+        prefix="postgresql-", dir=memory if has_room else None
+    ) as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """A PostgreSQL server of our own, for the whole run."""
-    # Not below pytest's folder: each pytest that starts takes away the right to enter that, which
-    # the server's user needs to start again.
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as folder:
-        server = Server(Path(folder))
+    with server_folder() as folder:
+        server = Server(folder)
         engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:  # nobody cuts the power; its end takes a minute less
             connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
@@ -113,10 +112,15 @@ def server() -> Iterator[Server]:
         server.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def postgresql(server: Server) -> sa.URL:
-    """The URL of that server."""
-    return server.url
+    """The URL of an empty database of that server."""
+    name = f"test_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    engine.dispose()
+    return server.url.set(database=name)
 
 
 @pytest.fixture(autouse=True)
@@ -140,13 +144,7 @@ def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once per kind of database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'study.db'}"
-    server: sa.URL = request.getfixturevalue("postgresql")
-    name = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.set(database=name).render_as_string(hide_password=False)
+    return request.getfixturevalue("postgresql").render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -20,6 +20,24 @@ _forks.set_forkserver_preload(
 )
 
 
+IMPORTS = """
+import sys, time
+from pathlib import Path
+import optuna
+import sqlalchemy as sa
+from storage.checkpoints import CheckpointCache
+from storage.leases import Leases
+from storage.ledger import Ledger
+from storage.opening import open_storage
+from storage.processes import process_identity
+from storage.schema import make_tables
+from storage.slots import Slots
+from storage.tables import PairedScore, Score, TrainedStage
+from storage.workers import Activity, Workers
+"""
+"""What scripts of tests have at hand."""
+
+
 class Script:
     """A script that runs; as `subprocess.Popen` with three pipes of text.
 

@@ -7,14 +7,21 @@ A row is what the user did wrong, as a callable that raises, and the line that a
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from search import dashboard, evaluate, predict
+from search.checks.chaos_plan import ChaosPlan
+from search.command_line.run_options import read_run_options
+from search.reporting.dashboard_access import read_credentials
+from search.studies.stored_study import open_stored_study
 from spaces.catalogue import load_catalogue
 from spaces.errors import (
     BackboneError,
@@ -28,6 +35,9 @@ from spaces.errors import (
 )
 from spaces.studies import load_study
 from spaces.study_checks import check_study
+from storage.opening import open_storage
+from storage.schema import VERSION
+from tests.studies import write_study
 
 ROOT = Path(__file__).parents[1]
 CATALOGUE = load_catalogue()
@@ -181,7 +191,102 @@ SPACES: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("do", "sentence"), [*RULE, *SPACES])
+URL = "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+STORAGE: list[Row] = [
+    (partial(open_storage, "study.db"), f"storage: {URL}, found no such URL"),
+    (
+        partial(open_storage, ""),
+        "storage: expected a URL, found nothing; set TRANSFER_SEARCH_STORAGE, or name one with "
+        "--storage",
+    ),
+    (
+        partial(open_storage, "mysql+pymysql://me:pa55@host/studies"),
+        f"storage: {URL}, found a URL of 'mysql'; use PostgreSQL instead",
+    ),
+    (
+        partial(open_storage, "postgresql+pg8000://me:pa55@host/studies"),
+        "storage postgresql+pg8000://me:***@host/studies: expected the driver 'pg8000' to be "
+        "installed; for PostgreSQL use postgresql+psycopg://",
+    ),
+    (
+        partial(open_storage, "sqlite:////no/such/study.db"),
+        "storage sqlite:////no/such/study.db: expected the folder /no/such to exist",
+    ),
+    (
+        partial(open_storage, "sqlite:////lost.db", create=False),
+        "storage sqlite:////lost.db: expected a database, found no file /lost.db",
+    ),
+    (
+        partial(open_storage, "journal:/lost", create=False),
+        "storage journal:/lost: expected a database, found no folder /lost",
+    ),
+]
+
+
+def _command(main: Callable[[list[str]], int], *words: str) -> Callable[[], object]:
+    """Runs a command that ends with exit code 2, as far as its error."""
+
+    def run() -> None:
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        assert ended.value.code == 2
+        assert ended.value.__cause__ is not None
+        raise ended.value.__cause__
+
+    return run
+
+
+TO_PREDICT = ("--task", "pocket_ner", "--to", "new", "--data", "pocket")
+SEARCH: list[Row] = [
+    (
+        partial(read_run_options, ["--study", "s", "--end"]),
+        "--end: expected --launcher ray with it, found none",
+    ),
+    (
+        _command(dashboard.main, "--study", "s", "--host", "0.0.0.0"),
+        "--host: 0.0.0.0 is reached from other machines, and optuna-dashboard asks nobody for a "
+        "password; add --auth USER:FILE",
+    ),
+    (
+        _command(predict.main, "--study", "s", *TO_PREDICT),
+        "--trial: expected the number of a trial with --study, found none",
+    ),
+    (
+        _command(predict.main, "--checkpoint", "lost", "--trial", "3", *TO_PREDICT),
+        "--trial: expected no such option with --checkpoint; drop it",
+    ),
+    (
+        _command(predict.main, "--checkpoint", "/lost", *TO_PREDICT),
+        "checkpoint '/lost': expected a folder, found none there",
+    ),
+    (
+        _command(evaluate.main, "--predictions", "/lost", "--data", "pocket"),
+        "--predictions: expected a file or a folder, found nothing at /lost",
+    ),
+    (partial(read_credentials, "ann"), "--auth: expected USER:FILE, found 'ann'"),
+    (partial(ChaosPlan, faults=-1), "--faults: expected a number from 0, found -1"),
+]
+
+
+def test_a_database_of_another_version_and_a_study_that_is_not_there(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, [])
+    with pytest.raises(UnknownNameError) as caught:
+        open_stored_study(url, "synthetik")
+    assert str(caught.value) == (f"Study 'synthetik' is not in {url}. Did you mean 'synthetic'?")
+    with closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        database.execute("UPDATE transfer_schema SET version = 99")
+        database.commit()
+    with pytest.raises(StorageError) as refused:
+        open_storage(url)
+    assert str(refused.value) == (
+        f"storage {url}: expected tables of transfer-search in version {VERSION}, found version "
+        "99, of a newer transfer-search; use another database, or the transfer-search that made "
+        "this one"
+    )
+
+
+@pytest.mark.parametrize(("do", "sentence"), [*RULE, *SPACES, *STORAGE, *SEARCH])
 def test_a_mistake_is_answered_with_one_sentence(do: Callable[[], object], sentence: str) -> None:
     with pytest.raises(TransferSearchError) as caught:
         do()

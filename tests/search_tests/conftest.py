@@ -6,10 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +83,16 @@ class Workplace:
 
     def search(self, *options: str) -> Ended:
         """Run the study to its end within this process, which spares loading torch again."""
-        previous = Path.cwd()
-        os.chdir(self.folder)
+        return self.call(main, *self.command(*options)[3:])
+
+    def call(self, command: Callable[[list[str]], int], *words: str) -> Ended:
+        """Run any command to its end in the folder, within this process."""
         self.capsys.readouterr()
-        try:
-            code = main(self.command(*options)[3:])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            os.chdir(previous)
+        with chdir(self.folder):
+            try:
+                code = command(list(words))
+            except SystemExit as ended:
+                code = int(ended.code or 0)
         return Ended(code, *self.capsys.readouterr())
 
     def command(self, *options: str) -> list[str]:
@@ -146,18 +145,6 @@ def workplace(
 
 
 @pytest.fixture
-def wait_for() -> Callable[..., None]:
-    """Wait until something is so, as long as something else is."""
-
-    def wait(is_so: Callable[[], bool], go_on: Callable[[], bool]) -> None:
-        while not is_so():
-            assert go_on(), "it ended before"
-            time.sleep(0.1)
-
-    return wait
-
-
-@pytest.fixture
 def trials_of() -> Iterator[Callable[[str], list[FrozenTrial]]]:
     """The trials of a study now, none before it is there; may be asked again and again."""
     storages: dict[str, SharedStorage] = {}
@@ -176,13 +163,7 @@ def trials_of() -> Iterator[Callable[[str], list[FrozenTrial]]]:
 @pytest.fixture
 def postgresql_url(postgresql: sa.URL) -> str:
     """The URL, with a password, of an empty database that many processes may share."""
-    name = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(postgresql, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    url = postgresql.set(database=name, password="s3cret")
-    return url.render_as_string(hide_password=False)
+    return postgresql.set(password="s3cret").render_as_string(hide_password=False)
 
 
 @pytest.fixture(scope="session")
@@ -190,13 +171,9 @@ def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A folder in which the study has run four trials, one of each arm among them."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
-    previous = Path.cwd()
-    os.chdir(folder)
-    try:
+    with chdir(folder):
         words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder)]
         assert main([*words, "--threads", "1", "--trials", "4", "--quiet"]) == 0
-    finally:
-        os.chdir(previous)
     return folder
 
 

@@ -158,22 +158,3 @@ def test_the_report_prints_what_fits_on_paper(
     tab.evaluate("dispatchEvent(new Event('afterprint'))")
     assert set(tab.evaluate(zooms)) == {""}
     assert errors == []
-
-
-@pytest.mark.parametrize(
-    ("script", "problem"),
-    [
-        ("setTimeout(() => missing_function(), 0)", "missing_function"),
-        ("fetch('/api/no-such-thing')", "404"),
-        ("console.error('something is wrong')", "something is wrong"),
-    ],
-)
-def test_a_broken_page_would_be_noticed(
-    tab: Page, errors: list[str], page: str, script: str, problem: str
-) -> None:
-    show(tab, f"{page}/note", "Not confirmed yet")
-    assert errors == []
-    tab.evaluate(f"{{ {script} }}")
-    while not errors:
-        tab.wait_for_timeout(20)
-    assert problem in errors[0]

@@ -10,7 +10,7 @@ import pytest
 from optuna_dashboard import get_note
 
 from objectives.gains.transfer_gain import TransferGain
-from search.findings.claims import ClaimVerdict, Outcome, check_claims, claim_lines
+from search.findings.claims import ClaimVerdict, Outcome, check_claims
 from search.studies.recipes import FinishedRecipe, FinishedTrial
 from spaces.studies import Aggregate, ClaimKind, StudySpec
 from storage.tables import PairedScore
@@ -210,13 +210,6 @@ def test_a_backbone_that_is_no_choice_is_in_no_parameters_of_a_trial() -> None:
     made = trial("b", (0.7, 0.3, 0.5), (0.6, 0.6, 0.4))
     del made.first.params["backbone"]
     assert check(claim(DIRECT), made, backbones=("b",)).outcome is Outcome.FOR
-
-
-def test_a_line_says_the_verdict_the_claim_and_why() -> None:
-    (verdict,) = check_claims(study(claim(BEST, backbone="b")), [B, R], LANGUAGES)
-    assert list(claim_lines([verdict])) == [
-        "for the claim 'so it says': b has the highest score in 2 of 3 target tasks; r in 1"
-    ]
 
 
 def test_a_run_ends_with_its_claims_and_the_dashboard_keeps_them(workplace: Workplace) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import chdir, closing
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -27,17 +26,15 @@ def storage(tmp_path_factory: pytest.TempPathFactory, encoder: Path) -> Iterator
     """A database with the studies `first` and `second`, which differ in their languages."""
     folder = tmp_path_factory.mktemp("compare")
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
-    previous = Path.cwd()
-    os.chdir(folder)
     words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder), "--quiet"]
     words += ["--threads", "1", "--precision", "float32", "--trials", "2"]
     words += ["--set", 'target.tasks=["pocket_pos"]']
-    assert run.main([*words, "--name", "first"]) == 0
     other = ["--set", 'target.languages=["qab", "qac"]', "--set", 'arms=["none", "legal"]']
     other += ["--set", 'intermediate.tasks=["pocket_ner_parties"]']
-    assert run.main([*words, "--name", "second", *other]) == 0
-    yield f"sqlite:///{folder / 'transfer-search.sqlite'}"
-    os.chdir(previous)
+    with chdir(folder):
+        assert run.main([*words, "--name", "first"]) == 0
+        assert run.main([*words, "--name", "second", *other]) == 0
+        yield f"sqlite:///{folder / 'transfer-search.sqlite'}"
 
 
 @pytest.fixture

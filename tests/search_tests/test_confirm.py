@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -27,23 +26,10 @@ Confirm = Callable[..., Ended]
 
 
 @pytest.fixture
-def run_confirm(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> Confirm:
+def run_confirm(workplace: Workplace) -> Confirm:
     """Runs the command in the folder of the study, within this process."""
-
-    def run(*options: str) -> Ended:
-        previous = Path.cwd()
-        os.chdir(workplace.folder)
-        capsys.readouterr()
-        words = ["--study", "tiny", "--backbone", str(workplace.encoder), "--threads", "1"]
-        try:
-            code = confirm.main([*words, *options])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        finally:
-            os.chdir(previous)
-        return Ended(code, *capsys.readouterr())
-
-    return run
+    words = ("--study", "tiny", "--backbone", str(workplace.encoder), "--threads", "1")
+    return partial(workplace.call, confirm.main, *words)
 
 
 def ledger_of(workplace: Workplace) -> Ledger:
@@ -177,7 +163,7 @@ def test_a_search_that_runs_or_found_nothing_is_refused(
 
 
 @pytest.mark.usefixtures("searched")
-@pytest.mark.parametrize("options", [("--top", "0"), ("--seeds", "x"), ("--study", "nosuch")])
+@pytest.mark.parametrize("options", [("--top", "0"), ("--seeds", "x")])
 def test_wrong_input_is_an_error_of_its_own(
     run_confirm: Confirm, options: tuple[str, ...]
 ) -> None:

@@ -22,16 +22,15 @@ from search.dashboard import main
 from search.findings.selection import standings_of
 from search.reporting.dashboard_server import renew_pages, write_pages
 from search.studies.stored_study import open_stored_study
-from spaces.errors import SpecError, UnknownNameError
+from spaces.errors import SpecError
 from tests.processes import wait_until
 from tests.raising import ends_with
 from tests.search_tests.conftest import Workplace
 from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 
 
-def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> None:
-    assert workplace.search("--trials", "2", "--quiet").returncode == 0
-    server = workplace.start(
+def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None:
+    server = searched.start(
         sys.executable, *("-m", "search.dashboard", "--study", "tiny.toml", "--port", "0")
     )
     try:
@@ -79,13 +78,12 @@ def test_the_dashboard_serves_the_study_on_loopback(workplace: Workplace) -> Non
 
 
 def test_other_machines_need_the_password_and_many_can_read_at_once(
-    workplace: Workplace,
+    searched: Workplace,
 ) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    password = workplace.folder / "password"
+    password = searched.folder / "password"
     password.write_text("secret\n", encoding="utf-8")
     password.chmod(0o600)
-    server = workplace.start(
+    server = searched.start(
         *(sys.executable, "-m", "search.dashboard", "--study", "tiny", "--port", "0"),
         *("--host", "0.0.0.0", "--auth", "ann:password", "--read-only"),
     )
@@ -101,15 +99,10 @@ def test_other_machines_need_the_password_and_many_can_read_at_once(
             asked = [viewers.submit(get_study, site, **header) for _ in range(32)]
             for found in asked:
                 states = [trial["state"] for trial in found.result()["trials"]]
-                assert states.count("Complete") == 1
+                assert states.count("Complete") == 4
     finally:
         server.kill()
         server.communicate()
-
-
-def test_an_address_for_others_without_a_password_is_refused() -> None:
-    with ends_with(SpecError, subject="--host", found="0.0.0.0", advice="--auth USER:FILE"):
-        main(["--study", "tiny", "--host", "0.0.0.0"])
 
 
 def test_the_pages_follow_the_study_while_they_are_served(
@@ -160,25 +153,6 @@ def figures_of(study: optuna.Study) -> dict[str, str]:
     """Figure -> its JSON, as optuna-dashboard keeps them."""
     kept = study._storage.get_study_system_attrs(study._study_id)
     return {k: v for k, v in kept.items() if k.startswith("dashboard:plot_data:arms")}
-
-
-def test_a_wrong_study_is_answered_with_the_nearest(
-    searched: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(searched.folder)
-    where = "in sqlite:///transfer-search.sqlite"
-    with ends_with(UnknownNameError, found="tini", expected=where, advice="'tiny'"):
-        main(["--study", "tini"])
-
-
-def test_no_database_is_made_by_looking_for_one(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(workplace.folder)
-    with pytest.raises(SystemExit):
-        main(["--study", "tiny"])
-    assert "found no file transfer-search.sqlite" in capsys.readouterr().err
-    assert not (workplace.folder / "transfer-search.sqlite").exists()
 
 
 def test_a_port_in_use_is_named(searched: Workplace) -> None:

@@ -16,13 +16,7 @@ from search.command_line.options import default_cache
 from search.doctor import main
 from storage import examination
 from storage.opening import open_storage, outbox_for
-from storage.outbox import STATE_VARIABLE
 from tests.search_tests.conftest import ROOT, Workplace
-
-
-@pytest.fixture(autouse=True)
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
 
 
 def _checks(folder: Path, storage: str = "", data: str = "pocket") -> dict[str, Check]:
@@ -145,13 +139,6 @@ def test_data_is_counted_where_it_lies_and_missed_where_it_does_not(tmp_path: Pa
     assert ": 0 of the catalogue's" in found.found
     found = _checks(tmp_path, data=str(tmp_path / "nowhere"))["data"]
     assert found.state is State.PROBLEM
-
-
-def test_no_url_at_all_is_an_error_of_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--storage", "redis://x", "--data", "pocket"])
-    assert ended.value.code == 2
-    assert capsys.readouterr().err.startswith("error: storage: expected sqlite:///FILE")
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from urllib.parse import quote
 
 import optuna
@@ -15,17 +14,11 @@ from optuna.trial import TrialState, create_trial
 from search.doctor import main
 from storage.leases import Leases
 from storage.opening import open_storage
-from storage.outbox import STATE_VARIABLE
 from storage.patient_storage import SharedStorage
 from storage.processes import process_identity
 from storage.slots import Slots
 from storage.workers import Workers
 from tests.search_tests.conftest import Workplace
-
-
-@pytest.fixture(autouse=True)
-def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
 
 
 @pytest.fixture
@@ -55,45 +48,6 @@ def test_a_finished_study_holds_and_is_left_as_it_was(searched: Workplace) -> No
     assert standing == "study 'tiny': 4 of 4 trials done"
     with closing(sqlite3.connect(file)) as after:
         assert list(after.iterdump()) == dump
-
-
-def test_a_trial_told_without_scores_is_named(searched: Workplace) -> None:
-    with closing(sqlite3.connect(searched.folder / "transfer-search.sqlite")) as database:
-        database.execute("DELETE FROM transfer_results WHERE trial_number = 2")
-        database.commit()
-    _, _, broken = _checked(searched)
-    assert set(broken) == {"no result lost"}
-    assert "trial 2 lacks the scores of" in broken["no result lost"]
-
-
-def test_a_slot_with_two_results_is_named(searched: Workplace, storage: SharedStorage) -> None:
-    study = optuna.load_study(study_name="tiny", storage=storage)
-    first = study.get_trials()[1]
-    study.add_trial(
-        create_trial(
-            value=first.value,
-            params=first.params,
-            distributions=first.distributions,
-            user_attrs=first.user_attrs,
-        )
-    )
-    _, _, broken = _checked(searched)
-    assert "slot 1 has the trials [1, 4]" in broken["no result doubled"]
-    assert "1 trials too many" in broken["budget exact"]
-
-
-def test_a_checkpoint_without_its_manifest_is_named(searched: Workplace) -> None:
-    manifest = next((searched.folder / "transfer-search.cache").glob("??/*.json"))
-    manifest.unlink()
-    _, _, broken = _checked(searched)
-    assert set(broken) == {"checkpoints whole"}
-    assert f"{manifest.stem[:12]} has files and no manifest" in broken["checkpoints whole"]
-    # Evicted, it is gone with its files, and not missed.
-    for folder in manifest.parent.glob(f"{manifest.stem}-*"):
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
-    assert _checked(searched)[2] == {}
 
 
 def test_a_cache_that_is_not_there_is_said(searched: Workplace) -> None:
@@ -134,19 +88,6 @@ def test_a_study_at_work_is_held_to_what_it_has_done(
     assert standing.endswith("the next run goes on with it")
 
 
-def test_a_trial_that_nobody_is_at_is_named_when_all_is_done(
-    searched: Workplace, storage: SharedStorage
-) -> None:
-    study = optuna.load_study(study_name="tiny", storage=storage)
-    stray = create_trial(
-        state=TrialState.RUNNING, user_attrs={"slot": 1, "worker": "elsewhere//7/1.00"}
-    )
-    storage.create_new_trial(study._study_id, stray)
-    _, _, broken = _checked(searched)
-    assert set(broken) == {"every trial accounted for"}
-    assert "trial 4 is RUNNING" in broken["every trial accounted for"]
-
-
 def test_a_result_that_a_dead_worker_left_here_is_named(
     searched: Workplace, storage: SharedStorage
 ) -> None:
@@ -168,13 +109,6 @@ def _results(study: str) -> dict[str, object]:
 
 def _entry(identity: str, unique: str) -> str:
     return f"{quote(identity, safe='')}-{unique}.json"
-
-
-def test_an_unknown_study_is_an_error_of_one_line(searched: Workplace) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--study", "tinny", "--storage", searched.storage])
-    assert ended.value.code == 2
-    assert "Did you mean 'tiny'?" in searched.capsys.readouterr().err
 
 
 def test_a_study_and_chaos_are_not_asked_for_together(searched: Workplace) -> None:

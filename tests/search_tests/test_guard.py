@@ -97,21 +97,9 @@ def test_read_only_refuses_whatever_is_not_a_read() -> None:
         assert answer({}, method) == "200"
 
 
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("10.0.0.1", False),
-        ("study.example", False),
-    ],
-)
-def test_loopback_addresses_are_known(host: str, local: bool) -> None:
-    assert is_loopback(host) is local
+def test_loopback_addresses_are_known() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "study.example")))
 
 
 def test_a_password_is_read_from_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -218,6 +220,9 @@ def test_a_study_s_checkpoints_are_looked_at_and_no_others(searched: Workplace) 
     }
     assert found.found.startswith(f"{len(keys) - 2} of the study's")
     assert check_checkpoints(cache, keys[2:]).is_held
+    for folder in (location / lost[:2]).glob(f"{lost}-*"):
+        shutil.rmtree(folder)
+    assert check_checkpoints(cache, [lost, *keys[2:]]).is_held, "evicted, it is not missed"
 
 
 def test_an_entry_left_in_the_outbox_is_seen() -> None:
@@ -225,8 +230,6 @@ def test_an_entry_left_in_the_outbox_is_seen() -> None:
 
 
 def _copy(trial: optuna.trial.FrozenTrial, **changes: object) -> optuna.trial.FrozenTrial:
-    import copy
-
     changed = copy.deepcopy(trial)
     for name, value in changes.items():
         setattr(changed, name, value)

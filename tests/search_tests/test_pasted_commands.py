@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.command_line.next_commands import StudyAddress
+from search.command_line.next_commands import StudyAddress, next_command
+from search.command_line.run_options import RunOptions
 from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
+from search.run import main as run_command
 from search.studies.stored_study import open_stored_study
 from storage.ledger import Ledger
 from storage.opening import open_storage
@@ -39,6 +42,10 @@ ADDRESS = StudyAddress(
     overrides=('target.languages=["qaa", "qab"]', "target.examples=400"),
     cache="/scratch/checkpoints",
 )
+
+
+URL = "postgresql+psycopg://me:s3cret@host/studies"
+BEHIND_A_PASSWORD = replace(ADDRESS, storage=URL)
 
 
 def keep_address(storage_url: str, address: StudyAddress) -> None:
@@ -135,6 +142,64 @@ def parsed(command: str) -> dict[str, Any]:
     return options
 
 
+def test_extending_a_study_has_all_that_it_was_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, URL)
+    found = parsed(next_command("extend", BEHIND_A_PASSWORD))
+    for name in ("name", "data", "backbone", "cache", "storage"):
+        assert found[name] == getattr(BEHIND_A_PASSWORD, name)
+    assert (found["study"], tuple(found["overrides"])) == (ADDRESS.file, ADDRESS.overrides)
+
+
+@pytest.mark.parametrize(("command", "more"), [("confirm", ()), ("export", ("--to", "x"))])
+def test_a_command_that_trains_again_needs_the_folders_and_the_cache(
+    command: str, more: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, URL)
+    found = parsed(next_command(command, BEHIND_A_PASSWORD, *more))
+    assert (found["study"], found["data"], found["cache"]) == (
+        "synthetic",
+        ADDRESS.data,
+        ADDRESS.cache,
+    )
+    assert found["backbone"] is None, "the storage knows it"
+    pocket = StudyAddress("s.toml", "s", URL, data="pocket")
+    assert "--data" not in next_command(command, pocket), "the storage knows it, too"
+
+
+@pytest.mark.parametrize("command", ["status", "report", "cost", "dashboard"])
+def test_a_command_that_reads_needs_the_name_and_the_storage(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, URL)
+    found = parsed(next_command(command, BEHIND_A_PASSWORD))
+    assert (found["study"], found["storage"]) == ("synthetic", URL)
+    assert found.get("cache") == (ADDRESS.cache if command == "dashboard" else None)
+
+
+def test_a_password_is_never_shown_and_never_masked() -> None:
+    line = next_command("status", BEHIND_A_PASSWORD)
+    assert line.endswith('--storage "$TRANSFER_SEARCH_STORAGE"')
+    assert "s3cret" not in line
+    assert "***" not in line
+    assert "s3cret" not in json.dumps(BEHIND_A_PASSWORD.kept())
+
+
+def test_what_is_the_default_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRANSFER_SEARCH_STORAGE", raising=False)
+    address = RunOptions("studies/s.toml").study_address("s", "hub")
+    assert next_command("status", address) == "python -m search.status --study s"
+    assert next_command("run", address, "--trials", "8") == (
+        "python -m search.run --study studies/s.toml --data hub --trials 8"
+    )
+    monkeypatch.setenv("TRANSFER_SEARCH_STORAGE", "embedded")
+    assert next_command("status", address).endswith(f"--storage {address.storage}")
+
+
+def test_an_address_comes_back_from_what_is_kept_of_it() -> None:
+    kept = json.loads(json.dumps(BEHIND_A_PASSWORD.kept()))
+    assert StudyAddress.restored(kept, URL) == BEHIND_A_PASSWORD
+
+
 def test_of_several_targets_each_has_a_model_of_its_own(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     targets = ["pocket_nli", "pocket_topic"]
@@ -174,18 +239,17 @@ def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Pa
     changed = ["--set", "seeds=1", "--set", "target.examples=32", "--name", "mine"]
     cache = ["--cache", str(tmp_path / "a cache")]
     fixed = ["--threads", "1", "--precision", "float32"]
-    ran = workplace.search(*changed, *cache, *fixed, "--trials", "4", "--quiet")
+    ran = workplace.search(*changed, *cache, *fixed, "--trials", "3", "--quiet")
     assert ran.returncode == 0, ran.stderr
     written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
     confirm, run = commands_in(written.folder)
     done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", workplace.folder)
     assert done.returncode == 0, done.stderr
-    more = re.sub(r"--trials \d+", shlex.join(["--trials", "5", "--quiet", *fixed]), run)
-    done = pasted(more, workplace.folder)
-    assert done.returncode == 0, done.stderr
+    more = re.sub(r"--trials \d+", shlex.join(["--trials", "4", "--quiet", *fixed]), run)
+    assert workplace.call(run_command, *shlex.split(more)[3:]).returncode == 0
     study = open_stored_study(workplace.storage, "mine")
     with closing(study.storage):
-        assert len(study.optuna_study.trials) == 5
+        assert len(study.optuna_study.trials) == 4
         assert len(study.confirmations) == 1
 
 

@@ -13,25 +13,21 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.stages.stage import Position, StageProgress
 from search.workers.progress import RunProgress
 from spaces.recipe import Recipe, Route, Schedule, Stage
-from storage.tables import PairedScore, Score
+from storage.tables import PairedScore
+from tests.studies import a_score
 
 STAGE = Stage("panx", 2, 3e-5, 16, 100, 0.1, 128, Schedule.LINEAR)
 FIRST = Stage("e_ner", 5, 1e-4, 16, 100, 0.1, 128, Schedule.CONSTANT)
 RECIPE = Recipe("x", "e_ner", (Route((FIRST,), STAGE, STAGE),), (0,), "x")
 POSITIONS: tuple[Position, ...] = ("intermediate", "target", "scoring")
 LANGUAGES = frozenset({"swa", "yor"})
+OWN, BASELINE = (("swa", 0.50), ("yor", 0.30)), (("swa", 0.46), ("yor", 0.32))
 
 
 def _gain() -> TransferGain:
-    def score(language: str, value: float) -> Score:
-        return Score("k", "c", "panx", language, "validation", "span_f1", value, 100, 0, 0)
-
-    return TransferGain(
-        (
-            PairedScore(0, score("swa", 0.50), score("swa", 0.46), score("swa", 0.46)),
-            PairedScore(0, score("yor", 0.30), score("yor", 0.32), score("yor", 0.32)),
-        )
-    )
+    own, base = ([a_score("panx", *x) for x in side] for side in (OWN, BASELINE))
+    pairs = zip(own, base, strict=True)
+    return TransferGain(tuple(PairedScore(0, x, y, y) for x, y in pairs))
 
 
 def _trial(state: optuna.trial.TrialState, **attributes: str) -> optuna.trial.FrozenTrial:

@@ -62,13 +62,9 @@ def test_a_study_on_a_cluster_of_this_machine(workplace: Workplace) -> None:
 
 
 def test_what_ray_cannot_do_is_one_line(workplace: Workplace) -> None:
-    for words, problem in {
-        ("--address", "h:1"): "--address: expected --launcher ray with it",
-        ("--launcher", "ray", "--end"): "--end: expected --address",
-    }.items():
-        done = workplace.search(*words)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert problem in done.stderr
+    done = workplace.search("--launcher", "ray", "--end")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--end: expected --address" in done.stderr
 
 
 @pytest.fixture(autouse=True)

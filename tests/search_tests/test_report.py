@@ -18,7 +18,7 @@ import pytest
 from search import report
 from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
-from spaces.errors import SpecError, UnknownNameError
+from spaces.errors import SpecError
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with, raises
@@ -175,11 +175,9 @@ def test_a_study_without_a_complete_trial_says_so(tmp_path: Path) -> None:
     ((words, command),) = found.numbers["next"]
     assert "none, general, legal" in words
     assert command.startswith("python -m search.run --study synthetic")
-
-
-def test_a_study_without_any_trial_says_so(tmp_path: Path) -> None:
-    write_study(url_in(tmp_path), [])
-    assert "No answer yet" in written(tmp_path).page.text
+    (tmp_path / "none").mkdir()
+    write_study(url_in(tmp_path / "none"), [])
+    assert "No answer yet" in written(tmp_path / "none").page.text
 
 
 def confirm(url: str, said: str, gain: float, look: int = 1) -> None:
@@ -251,12 +249,6 @@ def test_claims_are_held_against_the_trials(tmp_path: Path) -> None:
     found = written(tmp_path)
     assert "Against the claim 'Direct training wins (Table 3)'" in found.page.text
     assert found.numbers["claims"][0]["outcome"] == "against"
-
-
-def test_another_study_is_answered_with_the_nearest(tmp_path: Path) -> None:
-    write_study(url_in(tmp_path), PLANS)
-    with raises(UnknownNameError, found="synthetik", advice="'synthetic'"):
-        write_report(ReportRequest("synthetik", url_in(tmp_path)))
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:

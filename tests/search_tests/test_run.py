@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ import pytest
 import sqlalchemy as sa
 from optuna_dashboard import get_note
 
-from search.command_line.next_commands import next_command
-from search.studies.stored_study import open_stored_study
 from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
+from tests.search_tests.test_pasted_commands import parsed
 
 COMPLETE = (optuna.trial.TrialState.COMPLETE,)
 
@@ -79,56 +76,51 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
 
 
 def test_more_trials_extend_a_study_and_the_same_number_trains_nothing(
-    workplace: Workplace,
+    searched: Workplace,
 ) -> None:
-    assert workplace.search("--trials", "2").returncode == 0
-    again = workplace.search("--trials", "2")
+    again = searched.search("--trials", "4")
     assert again.returncode == 0
-    assert "2 of 2 trials are done already" in again.stderr
-    _assert_whole(workplace, 2)
-    assert workplace.search("--trials", "4", "--quiet").returncode == 0
-    _assert_whole(workplace, 4)
+    assert "4 of 4 trials are done already" in again.stderr
+    _assert_whole(searched, 4)
+    assert searched.search("--trials", "5", "--quiet").returncode == 0
+    _assert_whole(searched, 5)
 
 
 def test_the_same_study_run_twice_proposes_and_scores_the_same(
-    workplace: Workplace, tmp_path_factory: pytest.TempPathFactory
+    searched: Workplace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    other = replace(workplace, folder=tmp_path_factory.mktemp("other"))
-    (other.folder / "tiny.toml").write_text((workplace.folder / "tiny.toml").read_text())
-    for place in (workplace, other):
-        assert place.search("--quiet", "--trials", "4").returncode == 0
+    other = replace(searched, folder=tmp_path_factory.mktemp("other"))
+    (other.folder / "tiny.toml").write_text((searched.folder / "tiny.toml").read_text())
+    assert other.search("--quiet", "--trials", "4").returncode == 0
     first, second = (
         [(trial.params, trial.value) for trial in _study(place).trials]
-        for place in (workplace, other)
+        for place in (searched, other)
     )
     assert first == second
 
 
-def test_a_signal_ends_cleanly_and_a_second_run_goes_on(workplace: Workplace) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [
+        (signal.SIGTERM, 128 + signal.SIGTERM, "interrupted"),
+        pytest.param(
+            *(signal.SIGKILL, -signal.SIGKILL, "its worker was killed"), marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_a_signal_costs_only_the_running_trial_which_a_second_run_retries(
+    workplace: Workplace, number: signal.Signals, code: int, reason: str
+) -> None:
     process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
     _wait_for_running_trial(workplace, process, finished=1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate()
-    assert process.returncode == 128 + signal.SIGTERM, output
+    assert process.returncode == code, output
     assert "Traceback" not in output
-    failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
-    assert [trial.user_attrs["reason"] for trial in failed] == ["interrupted"]
-    done = workplace.search("--trials", "2", "--set", "target.epochs=10")
-    assert done.returncode == 0, done.stderr
-    _assert_whole(workplace, 2)
-    _assert_retried(workplace, failed[0])
-
-
-@pytest.mark.slow
-def test_kill_9_loses_only_the_running_trial_which_is_retried(workplace: Workplace) -> None:
-    process = workplace.start(*workplace.command("--trials", "2", "--set", "target.epochs=10"))
-    _wait_for_running_trial(workplace, process, finished=1)
-    process.kill()
-    process.communicate()
     done = workplace.search("--trials", "2", "--set", "target.epochs=10")
     assert done.returncode == 0, done.stderr
     failed = _study(workplace).get_trials(states=(optuna.trial.TrialState.FAIL,))
-    assert [trial.user_attrs["reason"] for trial in failed] == ["its worker was killed"]
+    assert [trial.user_attrs["reason"] for trial in failed] == [reason]
     _assert_whole(workplace, 2)
     _assert_retried(workplace, failed[0])
 
@@ -171,13 +163,7 @@ def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> N
     ("options", "message"),
     [
         (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
-        (("--study", "xtreme_legl"), "Did you mean 'xtreme_legal'?"),
-        (("--set", "target.epoch=3"), "field 'target.epoch': unknown; did you mean 'epochs'?"),
-        (("--set", "target.epochs"), "--set: expected KEY=VALUE, found 'target.epochs'"),
-        (("--set", 'target.tasks=["pocket_nr"]'), "Did you mean 'pocket_ner'?"),
         (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
-        (("--storage", "redis://x"), "expected sqlite:///FILE or postgresql+psycopg://"),
-        (("--storage", "sqlite:///no/such/x.db"), "expected the folder no/such to exist"),
         (
             ("--storage", "postgresql+psycopg://me:pa55@127.0.0.1:1/x"),
             "storage postgresql+psycopg://me:***@127.0.0.1:1/x: expected a reachable database",
@@ -199,14 +185,6 @@ def test_wrong_input_is_answered_in_one_line(
     assert message in errors[0]
     assert "Traceback" not in done.stderr
     assert "pa55" not in done.stderr + done.stdout
-
-
-def test_a_study_refuses_another_space_and_says_what_differs(workplace: Workplace) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    done = workplace.search("--set", "target.epochs=[1, 3]")
-    assert done.returncode == 2
-    assert "spec.target.epochs: [1] then, [1, 3] now" in done.stderr
-    _assert_whole(workplace, 1)
 
 
 def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -> None:
@@ -291,7 +269,7 @@ def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_pat
     assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
 
 
-def test_the_commands_that_a_run_shows_can_be_pasted(
+def test_the_commands_that_a_run_shows_reach_its_study(
     workplace: Workplace, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a study under another name, on folders of the environment, behind a password."""
@@ -299,7 +277,8 @@ def test_the_commands_that_a_run_shows_can_be_pasted(
     _write_local_corpora(folder)
     monkeypatch.setenv("TRANSFER_SEARCH_STORAGE", postgresql_url)
     monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(folder))
-    options = [*_on_local_tasks(workplace), "--data", "auto", "--name", "other", "--trials", "1"]
+    changed = _on_local_tasks(workplace)
+    options = [*changed, "--data", "auto", "--name", "other", "--trials", "1"]
     done = workplace.search(*options, "--cache", "the cache")
     assert done.returncode == 0, done.stderr
     shown = dict(line.split(":  ", 1) for line in done.stdout.splitlines() if ":  python" in line)
@@ -307,14 +286,10 @@ def test_the_commands_that_a_run_shows_can_be_pasted(
     assert "s3cret" not in done.stdout + done.stderr
 
     monkeypatch.delenv("TRANSFER_SEARCH_DATA")
-    python = str(Path(sys.executable).parent)
-    path = os.pathsep.join((python, os.environ["PATH"]))
-    again = workplace.run("bash", "-c", shown["extend"], PATH=path)
-    assert again.returncode == 0, again.stderr
-    stored = open_stored_study(postgresql_url, "other")
-    assert len(stored.optuna_study.get_trials(states=COMPLETE)) == 2
-    assert stored.address.data == str(folder)
-    status = next_command("status", stored.address)
-    seen = workplace.run("bash", "-c", status, PATH=path)
-    assert seen.stdout.startswith("other "), seen.stderr
-    stored.storage.close()
+    again, browse = (parsed(shown[name]) for name in ("extend", "browse"))
+    for found, study in ((again, "tiny.toml"), (browse, "other")):
+        assert (found["study"], found["storage"]) == (study, postgresql_url)
+        assert found["cache"] == "the cache"
+    assert (again["name"], again["trials"], again["data"]) == ("other", 2, str(folder))
+    assert again["backbone"] == str(workplace.encoder)
+    assert list(again["overrides"]) == changed[1::2]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from objectives.gains.transfer_gain import TransferGain
 from search.workers.proposals import Proposal, first_parameters
 from spaces.dimensions import suggest_recipe
-from spaces.errors import StorageError
+from spaces.errors import SpecError, StorageError
 from spaces.recipe import Recipe
+from spaces.studies import Sampler, load_study
 from storage import optuna_internals
 from tests.raising import raises
-from tests.search_tests.loop import history_of
+from tests.search_tests.loop import Loop, gain_of, history_of
 from tests.studies import small_space
 
 SPACE = small_space(
@@ -151,3 +156,86 @@ def test_a_given_value_that_the_space_has_not_is_named() -> None:
         found="'medical' in a trial that was queued",
     ):
         suggest_recipe(proposal, SPACE)
+
+
+# --- random search, the baseline of TPE: a proposal depends on its slot alone
+
+
+def _proposed(study: optuna.Study, slot: int, draw: int = 0) -> tuple[Recipe, Proposal]:
+    proposal = Proposal(history_of(study), slot, draw, sampler=Sampler.RANDOM)
+    return suggest_recipe(proposal, SPACE), proposal
+
+
+def test_what_was_found_before_changes_no_proposal() -> None:
+    empty, full = _study(), _study()
+    for slot in range(30):
+        recipe, proposal = _proposed(full, slot)
+        assert recipe == _proposed(empty, slot)[0]
+        full.add_trial(
+            create_trial(
+                params=proposal.params,
+                distributions=proposal.distributions,
+                value=float(recipe.intermediate == "c"),
+            )
+        )
+
+
+def test_slots_draws_and_studies_differ() -> None:
+    study = _study()
+    assert len({_proposed(study, slot)[0] for slot in range(40)}) > 20
+    assert len({_proposed(study, 0, draw)[0] for draw in range(8)}) > 6
+    assert _proposed(study, 3)[0] != _proposed(_study("t"), 3)[0]
+
+
+def test_every_choice_is_drawn_about_as_often() -> None:
+    arms = [_proposed(_study(), slot)[1].params["intermediate.domain"] for slot in range(300)]
+    assert all(70 < arms.count(arm) < 130 for arm in SPACE.arms)
+
+
+def test_a_study_file_asks_for_it_by_name() -> None:
+    assert load_study("xtreme_legal").sampler is Sampler.TPE
+    assert load_study("xtreme_legal", ['sampler="random"']).sampler is Sampler.RANDOM
+    with raises(SpecError, subject="field 'sampler'", found="'grid'"):
+        load_study("xtreme_legal", ['sampler="grid"'])
+
+
+# --- a study without Optuna's private names
+
+
+def points_of(recipe: Recipe, go_on: Any) -> TransferGain:
+    """In the place of a training: one task pays, and more epochs pay."""
+    task = {"": 0.0, "c": 8.0}.get(recipe.intermediate, 2.0)
+    return gain_of(task + recipe.routes[0].target.epochs / 7)
+
+
+def trials_of(loop: Loop, trials: int) -> list[tuple[Any, ...]]:
+    """What a worker proposed and was told, trial by trial."""
+    loop.space = SPACE
+    loop.run(points_of, trials)
+    found = [
+        (trial.number, trial.state, trial.values, trial.params, trial.user_attrs["slot"])
+        for trial in loop.trials
+    ]
+    loop.storage.close()
+    return found
+
+
+def test_without_private_names_a_worker_runs_the_same_trials(
+    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Long enough that TPE proposes, and resumed once."""
+    runs = []
+    for name in ("tested", "untested"):
+        if name == "untested":
+            request.getfixturevalue("untested_optuna")
+        folder = tmp_path / name
+        folder.mkdir()
+        url = f"sqlite:///{folder / 'study.db'}"
+        first = trials_of(Loop(url, str(folder / "cache")), 14)
+        whole = trials_of(Loop(url, str(folder / "cache")), 24)
+        assert whole[:14] == first
+        runs.append(whole)
+    assert len(runs[0]) == 24
+    assert runs[0] == runs[1]
+    said = [x for x in caplog.records if "was not tested" in x.getMessage()]
+    assert len(said) == 1

@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 from search.command_line.run_options import read_run_options
+from tests.processes import wait_until
 from tests.search_tests.conftest import ROOT, Workplace
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
@@ -43,7 +44,6 @@ def test_it_is_a_script_of_bash_whose_command_is_a_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_signal_to_the_batch_shell_gives_the_trial_back(
     workplace: Workplace,
-    wait_for: Callable[..., None],
     trials_of: Callable[[str], list[FrozenTrial]],
 ) -> None:
     head, _, _ = job_script().partition("exec python")
@@ -56,7 +56,7 @@ def test_a_signal_to_the_batch_shell_gives_the_trial_back(
     def states() -> list[str]:
         return [trial.state.name for trial in trials_of(workplace.storage)]
 
-    wait_for(lambda: "RUNNING" in states(), lambda: job.poll() is None)
+    wait_until(lambda: "RUNNING" in states(), job)
     job.send_signal(signal.SIGTERM)
     output, _ = job.communicate()
     assert job.returncode == 128 + signal.SIGTERM, output

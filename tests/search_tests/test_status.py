@@ -87,12 +87,3 @@ def test_failures_by_kind_with_the_latest_reasons(
     assert "attempts without a value: 1 infeasible, 2 lost; retries: 3" in shown
     assert "  trial 6 infeasible: reason of infeasible 0\n" in shown
     assert "the study was stopped last because trial 7 met" in shown
-
-
-def test_a_study_that_is_not_there_is_named_in_one_line(
-    searched: Workplace, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as ended:
-        status.main(["--study", "tinny", "--storage", searched.storage])
-    assert ended.value.code == 2
-    assert "Did you mean 'tiny'?" in capsys.readouterr().err

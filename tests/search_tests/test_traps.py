@@ -229,6 +229,8 @@ def test_7_eight_workers_make_exactly_as_many_as_asked_for(
     postgresql_url: str, tmp_path: Path
 ) -> None:
     loops = [Loop(postgresql_url, str(tmp_path / "s.cache")) for _ in range(8)]
+    for _ in range(3):
+        loops[0].study.enqueue_trial({"intermediate.domain": "legal", "target.epochs": 2})
     free = iter(loops)
 
     def slowly(recipe: Recipe, report: Any) -> TransferGain:
@@ -237,8 +239,11 @@ def test_7_eight_workers_make_exactly_as_many_as_asked_for(
 
     _at_once(lambda: next(free).run(slowly, 20))
     assert loops[0].states == ["COMPLETE"] * 20
+    assert loops[0].attributes("retry_of") == [None] * 20, "none was run twice"
+    assert all(trial.params["target.epochs"] == 2 for trial in loops[0].trials[:3])
     arms = [trial.params["intermediate.domain"] for trial in loops[0].trials]
     slots = dict(zip(loops[0].attributes("slot"), arms, strict=True))
+    assert sorted(slots) == list(range(20))
     assert (slots[0], slots[1]) == ("none", "legal"), "each arm is tried first, once"
     for loop in loops:
         loop.storage.close()
@@ -297,16 +302,7 @@ def test_10_a_space_that_grew_is_refused_with_what_differs(url: str) -> None:
     storage.close()
 
 
-# --- 11. a database of Optuna 4
-
-
-def test_11_it_is_refused(url: str) -> None:
-    storage = open_storage(url)
-    with storage.engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE version_info SET library_version = '4.5.0'")
-    storage.close()
-    with pytest.raises(StorageError, match=r"found Optuna 4\.5\.0, which stores times otherwise"):
-        open_storage(url)
+# --- 11. a database of Optuna 4: tests/storage_tests/test_backends.py
 
 
 # --- 12. what a retried trial inherits

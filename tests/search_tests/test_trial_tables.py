@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from search.findings.landscape import Landscape
+from search.reporting.figures import build_figures
 from tests.studies import PLANS, landscape_of, write_study
 
 
@@ -52,3 +53,18 @@ def test_a_recipe_tried_twice_with_the_same_seeds_counts_once(tmp_path: Path) ->
 def test_curves_are_of_recipes_alike_but_for_their_epochs(landscape: Landscape) -> None:
     found = landscape.curves[["curve", "trial", "intermediate.epochs"]].to_numpy().tolist()
     assert found == [[1, 1, 1], [1, 2, 2], [3, 3, 1], [3, 4, 2]]
+
+
+def test_leaders_are_held_against_the_tuned_baseline(landscape: Landscape) -> None:
+    means = {x.trial: x.gain.points for x in landscape.leaders.recipes}
+    assert means == pytest.approx({2: 4, 3: -29.5})
+    assert len(landscape.leaders.cells) == 2 * 2
+
+
+def test_a_study_without_a_complete_trial_has_an_empty_landscape(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, PLANS[-1:])
+    landscape = landscape_of(url)
+    assert len(landscape.scores) == 1
+    assert landscape.recipes.empty
+    assert not build_figures(landscape, (), pocket=False)

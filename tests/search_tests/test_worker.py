@@ -17,10 +17,11 @@ from objectives.gains.transfer_gain import TransferGain
 from search.findings.selection import leaders
 from search.studies.recipes import finished_recipes
 from search.studies.trial_notes import Failure
-from search.workers.heartbeat import Pulse
+from search.workers.heartbeat import TAKEN_OVER, Pulse
 from search.workers.trial_attempts import RETRIES
 from spaces.errors import (
     BudgetSpent,
+    CacheError,
     DataError,
     DeviceMemoryError,
     DivergedError,
@@ -30,6 +31,7 @@ from spaces.errors import (
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate
 from storage.processes import is_dead, process_identity
+from storage.slots import Slot, Slots
 from tests.raising import raises
 from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
 
@@ -219,23 +221,6 @@ def test_trials_is_a_total_over_runs(loop: Loop) -> None:
     loop.run(unasked, 3)
 
 
-def test_several_workers_make_exactly_as_many_trials_as_asked_for(tmp_path: Path) -> None:
-    loops = [Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")) for _ in range(4)]
-    for _ in range(3):
-        loops[0].study.enqueue_trial({"intermediate.domain": "legal", "target.epochs": 2})
-    threads = [threading.Thread(target=loop.run, args=(well, 9), daemon=True) for loop in loops]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert loops[0].states == ["COMPLETE"] * 9
-    assert sorted(loops[0].attributes("slot")) == list(range(9))
-    assert loops[0].attributes("retry_of") == [None] * 9, "none was run twice"
-    assert all(trial.params["target.epochs"] == 2 for trial in loops[0].trials[:3])
-    for loop in loops:
-        loop.storage.close()
-
-
 # --- what a user queued
 
 
@@ -283,24 +268,23 @@ def test_a_queued_trial_that_met_a_fault_is_tried_again_with_its_parameters(loop
 # --- what a worker that died left behind
 
 
-def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(loop: Loop, dead: str) -> None:
-    loop.abandon(dead)
+@pytest.mark.parametrize(
+    ("is_here", "reason"),
+    [(True, "its worker was killed"), (False, "its worker gave no sign of life")],
+)
+def test_the_trial_of_a_dead_worker_is_failed_and_tried_again(
+    loop: Loop, dead: str, is_here: bool, reason: str
+) -> None:
+    loop.abandon(dead if is_here else ELSEWHERE)
     loop.run(well, 1)
     lost, retry = loop.trials
     assert (lost.state, retry.state) == (TrialState.FAIL, TrialState.COMPLETE)
-    assert lost.user_attrs["reason"] == "its worker was killed"
+    assert lost.user_attrs["reason"] == reason
     assert lost.user_attrs["failure"] == Failure.LOST
     assert retry.params == lost.params
     assert retry.user_attrs["retry_of"] == 0
-    assert retry.user_attrs["retry_reason"] == "its worker was killed"
+    assert retry.user_attrs["retry_reason"] == reason
     assert retry.user_attrs["worker"] == process_identity()
-
-
-def test_so_is_that_of_a_worker_elsewhere_whose_lease_ran_out(loop: Loop) -> None:
-    loop.abandon(ELSEWHERE)
-    loop.run(well, 1)
-    assert loop.states == ["FAIL", "COMPLETE"]
-    assert loop.trials[0].user_attrs["reason"] == "its worker gave no sign of life"
 
 
 def test_what_a_dead_worker_had_found_is_told_and_not_trained_again(loop: Loop, dead: str) -> None:
@@ -380,6 +364,44 @@ def test_a_worker_that_was_held_up_past_its_lease_publishes_nothing(tmp_path: Pa
     )
     for each in (loop, other):
         each.storage.close()
+
+
+def test_a_trial_made_after_its_slot_was_taken_over_does_not_run_for_ever(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, late = Slots.begin, list[int]()
+
+    def begin_late(slots: Slots, slot: Slot, recipe_key: str | None) -> bool:
+        begun = begin(slots, slot, recipe_key)
+        if not late:  # as if another worker had come and gone before this one makes its trial
+            late.append(slot.number)
+            with loop.storage.engine.begin() as connection:
+                query = "UPDATE transfer_leases SET fence = fence + 1, owner = ''"
+                connection.exec_driver_sql(f"{query} WHERE lease_key = '{slot.lease.key}'")
+        return begun
+
+    monkeypatch.setattr(Slots, "begin", begin_late)
+    loop.run(well, 2)
+    assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert loop.attributes("failure") == [Failure.LOST, None, None]
+    assert loop.trials[0].user_attrs["reason"] == TAKEN_OVER
+    assert loop.attributes("slot") == [0, 0, 1]
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_slot(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.workers.loop.LONGEST_PAUSE", 0.01)
+    full = iter(range(RETRIES + 2))
+
+    def train(recipe: Recipe, report: Any) -> TransferGain:
+        for _ in full:
+            raise CacheError("checkpoint cache x", "", "No space left on device")
+        return gain_of(1.0)
+
+    loop.run(train, 2)
+    assert loop.states == ["FAIL"] * (RETRIES + 2) + ["COMPLETE"] * 2
+    assert loop.slots.count_done() == 2
 
 
 def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one(dead: str) -> None:

@@ -8,20 +8,24 @@ from contextlib import ExitStack, closing
 import pytest
 import sqlalchemy as sa
 
+from storage.leases import Holder
 from storage.opening import SQLITE_TIMEOUT
 from storage.schema import make_tables
-from tests.scripts import Script
+from tests.scripts import IMPORTS, Script
 
 # The database was opened as the program opens it; argument 1 is its URL.
-_OPEN = """
-import sys
-import time
-from pathlib import Path
-from storage.opening import open_storage
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
-storage = open_storage(sys.argv[1])
-"""
+_OPEN = f"{IMPORTS}\nstorage = open_storage(sys.argv[1])\n"
+
+
+def never(holder: Holder) -> None:
+    """Nobody is to be waited for."""
+    raise AssertionError(f"expected nobody to wait for, found {holder}")
+
+
+def expire_leases(engine: sa.Engine) -> None:
+    """Have all leases run out, as another machine would see it."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from spaces.errors import StorageError
 from storage.opening import open_storage
 from storage.urls import redacted, sqlite_file
+from tests.conftest import Server
 
 PASSWORD = "s3cret"
 WANTED = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
@@ -45,39 +46,57 @@ def test_sqlite_lets_readers_and_a_writer_work_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "fields"),
     [
-        "study.db",
-        f"user:{PASSWORD}@host/database",
-        f"oracle+cx_oracle://user:{PASSWORD}@host/database",
-        f"postgres://user:{PASSWORD}@host/database",
-        f"postgresql+nosuch://user:{PASSWORD}@host/database",
-        f"postgresql+psycopg://user:{PASSWORD}@host:port/database",
+        *((url, {"expected": "a URL", "found": "nothing"}) for url in ("", "  ")),
+        ("study.db", {"expected": WANTED}),
+        ("user:s3cret@host/database", {"expected": WANTED}),
+        ("oracle+cx_oracle://user:s3cret@host/database", {"expected": WANTED}),
+        ("oracle://u:s3cret@h/d", {"expected": WANTED, "found": "a URL of 'oracle'"}),
+        ("postgres://user:s3cret@host/database", {"expected": WANTED}),
+        ("postgresql+nosuch://user:s3cret@host/database", {"expected": WANTED}),
+        ("postgresql+psycopg://user:s3cret@host:port/database", {"expected": WANTED}),
+        *(
+            (
+                f"{scheme}://u:s3cret@h/d",
+                {
+                    "expected": WANTED,
+                    "found": f"a URL of {scheme.partition('+')[0]!r}",
+                    "advice": "PostgreSQL",
+                },
+            )
+            for scheme in ("mysql", "mysql+pymysql", "mariadb+mariadbconnector")
+        ),
+        (
+            "postgresql+pg8000://user:s3cret@127.0.0.1/studies",
+            {
+                "subject": "storage postgresql+pg8000://user:***@127.0.0.1/studies",
+                "expected": "the driver 'pg8000' to be installed",
+                "advice": "postgresql+psycopg://",
+            },
+        ),
+        (
+            "postgresql+psycopg://user:s3cret@127.0.0.1:1/studies?sslcert=x",
+            {
+                "subject": "storage postgresql+psycopg://user:***@127.0.0.1:1/studies",
+                "expected": "a reachable database",
+                "found": "refused",
+            },
+        ),
     ],
 )
-def test_a_url_of_something_else_is_answered_with_what_it_must_be(url: str) -> None:
-    assert problem_of(url).expected == WANTED
-
-
-@pytest.mark.parametrize("url", ["", "  "])
-def test_an_empty_url_is_answered_with_where_to_name_one(url: str) -> None:
+def test_a_url_of_no_database_is_answered_with_what_it_must_be(
+    url: str, fields: dict[str, str]
+) -> None:
     problem = problem_of(url)
-    assert (problem.expected, problem.found) == ("a URL", "nothing")
-    assert "set TRANSFER_SEARCH_STORAGE" in problem.advice
+    for name, part in fields.items():
+        assert part in getattr(problem, name), problem
 
 
-def test_an_unknown_kind_of_database_is_named() -> None:
-    problem = problem_of(f"oracle://u:{PASSWORD}@h/d")
-    assert problem.found == "a URL of 'oracle'"
-    assert problem.advice == ""
-
-
-@pytest.mark.parametrize("scheme", ["mysql", "mysql+pymysql", "mariadb+mariadbconnector"])
-def test_mysql_and_mariadb_are_answered_with_postgresql(scheme: str) -> None:
-    problem = problem_of(f"{scheme}://u:{PASSWORD}@h/d")
-    assert problem.expected == WANTED
-    assert problem.found == f"a URL of {scheme.partition('+')[0]!r}"
-    assert "PostgreSQL" in problem.advice
+def test_a_database_that_the_server_does_not_have_is_named(server: Server) -> None:
+    url = server.url.set(database="nosuch", password=PASSWORD)
+    problem = problem_of(url.render_as_string(hide_password=False))
+    assert 'database "nosuch" does not exist' in problem.found
 
 
 def test_the_folder_of_an_sqlite_file_must_exist(tmp_path: Path) -> None:
@@ -105,26 +124,6 @@ def test_a_reader_does_not_make_a_database(tmp_path: Path) -> None:
     assert not file.exists()
     open_storage(f"sqlite:///{file}")
     open_storage(f"sqlite:///{file}", create=False)
-
-
-def test_an_unreachable_database_is_named_without_its_password() -> None:
-    problem = problem_of(f"postgresql+psycopg://user:{PASSWORD}@127.0.0.1:1/studies?sslcert=x")
-    assert problem.subject == "storage postgresql+psycopg://user:***@127.0.0.1:1/studies"
-    assert problem.expected == "a reachable database"
-    assert "refused" in problem.found
-
-
-def test_a_database_that_the_server_does_not_have_is_named(postgresql: sa.URL) -> None:
-    url = postgresql.set(database="nosuch", password=PASSWORD)
-    problem = problem_of(url.render_as_string(hide_password=False))
-    assert 'database "nosuch" does not exist' in problem.found
-
-
-def test_a_driver_that_is_not_installed_is_named() -> None:
-    problem = problem_of(f"postgresql+pg8000://user:{PASSWORD}@127.0.0.1/studies")
-    assert problem.subject == "storage postgresql+pg8000://user:***@127.0.0.1/studies"
-    assert problem.expected == "the driver 'pg8000' to be installed"
-    assert "postgresql+psycopg://" in problem.advice
 
 
 def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str) -> None:
@@ -156,9 +155,6 @@ def test_two_workers_may_open_an_empty_database_at_once(
     storage_url: str, run_together: Callable[..., list[str]]
 ) -> None:
     script = """
-import optuna
-from storage.opening import open_storage
-from storage.ledger import Ledger
 optuna.logging.disable_default_handler()
 together()
 storage = open_storage(sys.argv[2])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from storage.checkpoints import (
     Collection,
 )
 from storage.fingerprint import fingerprint
-from storage.leases import Holder, Lease, Leases
+from storage.leases import Lease, Leases
 from storage.processes import process_identity
 from storage.schema import make_tables
 from tests.raising import raises
-from tests.scripts import Script
+from tests.scripts import IMPORTS, Script
+from tests.storage_tests.conftest import expire_leases, never
 
 INPUTS = {"task": "panx", "seed": 0, "stage": {"epochs": 2}}
 KEY = fingerprint(INPUTS)
@@ -39,11 +40,6 @@ CONTENT = b"weights" * 100
 
 # Four processes: the trainer goes on only when another one has seen how far it is.
 ONE_OF_MANY = """
-import time
-from pathlib import Path
-from storage.opening import open_storage
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
 folder = Path(sys.argv[3])
 storage = open_storage(sys.argv[2])
 cache = CheckpointCache(folder / "cache", Leases(storage.engine, seconds=2))
@@ -67,10 +63,6 @@ storage.engine.dispose()
 
 # Two processes that do not know of each other: each has a database of its own.
 APART = """
-from pathlib import Path
-from storage.opening import open_storage
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
 storage = open_storage(f"sqlite:///{sys.argv[2]}/{sys.argv[1]}.db")
 cache = CheckpointCache(Path(sys.argv[2], "cache"), Leases(storage.engine))
 def train(folder, lease):
@@ -93,12 +85,8 @@ CheckpointCache(sys.argv[2], Leases(storage.engine, 3600)).get_or_create({"seed"
 
 # A process that may not write beyond so many bytes of a file, as on a disk that is full.
 FULL_DISK = """
-import resource, signal, sys
-import sqlalchemy as sa
+import resource, signal
 from spaces.errors import CacheError
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
-from storage.schema import make_tables
 url, location, weights, notes = sys.argv[1:]
 engine = sa.create_engine(url)
 make_tables(engine)
@@ -119,10 +107,6 @@ engine.dispose()
 
 # Makes entries, and removes the oldest ones after each.
 COLLECTOR = """
-from pathlib import Path
-from storage.opening import open_storage
-from storage.checkpoints import CheckpointCache
-from storage.leases import Leases
 storage = open_storage(sys.argv[2])
 cache = CheckpointCache(sys.argv[3], Leases(storage.engine), limit=2000)
 def train(folder, lease):
@@ -176,10 +160,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def never(holder: Holder) -> None:
-    raise AssertionError(f"expected nobody to wait for, found {holder}")
-
-
 def make(
     cache: CheckpointCache,
     inputs: Mapping[str, Any] = INPUTS,
@@ -213,19 +193,27 @@ def weights_of(location: str) -> str:
 # --- made once
 
 
-def test_the_first_call_trains_and_says_what_it_made(
-    cache: CheckpointCache, location: str
+def test_the_first_call_trains_and_those_after_find_what_it_made(
+    cache: CheckpointCache, location: str, leases: Leases
 ) -> None:
-    made = make(cache)
-    assert not made.reused
-    assert made.key == KEY
-    assert made.inputs == INPUTS
+    assert cache.find(INPUTS) is None
+    train = CountingTrainer()
+    made = make(cache, train=train)
+    assert (made.reused, made.key, made.inputs) == (False, KEY, INPUTS)
     assert made.notes["updates"] == 7
     assert (made.folder / "weights.bin").read_bytes() == CONTENT
     weights, manifest = stored(location)
     assert manifest == f"{KEY[:2]}/{KEY}.json"
     assert weights.startswith(f"{KEY[:2]}/{KEY}-")
     assert weights.endswith("/weights.bin")
+    again = CheckpointCache(location, leases)
+    for found in (cache.find(INPUTS), make(again, dict(reversed(INPUTS.items())), train)):
+        assert found is not None
+        assert found.reused
+        assert (found.key, found.inputs, found.notes) == (made.key, made.inputs, made.notes)
+        assert (found.folder / "weights.bin").read_bytes() == CONTENT
+    assert train.calls == 1
+    assert cache.find({**INPUTS, "seed": 1}) is None
 
 
 def test_a_cache_that_is_made_is_its_users_and_one_that_is_there_stays_open(
@@ -240,19 +228,6 @@ def test_a_cache_that_is_made_is_its_users_and_one_that_is_there_stays_open(
     assert shared.stat().st_mode & 0o777 == 0o775
 
 
-def test_the_second_call_does_not_train(
-    cache: CheckpointCache, location: str, leases: Leases
-) -> None:
-    train = CountingTrainer()
-    made = make(cache, train=train)
-    again = CheckpointCache(location, leases)
-    found = make(again, dict(reversed(INPUTS.items())), train)
-    assert train.calls == 1
-    assert found.reused
-    assert (found.key, found.inputs, found.notes) == (made.key, made.inputs, made.notes)
-    assert (found.folder / "weights.bin").read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize(
     "other", [{**INPUTS, "seed": 1}, {**INPUTS, "stage": {"epochs": 3}}, {**INPUTS, "new": None}]
 )
@@ -260,16 +235,6 @@ def test_any_other_input_is_trained_apart(cache: CheckpointCache, other: dict[st
     train = CountingTrainer()
     made = {make(cache, inputs, train).folder for inputs in (INPUTS, other)}
     assert train.calls == len(made) == 2
-
-
-def test_finding_does_not_train(cache: CheckpointCache) -> None:
-    assert cache.find(INPUTS) is None
-    make(cache)
-    found = cache.find(INPUTS)
-    assert found is not None
-    assert found.reused
-    assert (found.folder / "weights.bin").read_bytes() == CONTENT
-    assert cache.find({**INPUTS, "seed": 1}) is None
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -379,7 +344,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_made_anew_with_a_warning_that_names_it(
+def test_a_damaged_entry_is_told_of_made_anew_with_a_warning_and_collected_like_others(
     cache: CheckpointCache,
     location: str,
     damage: Callable[[str], None],
@@ -389,7 +354,9 @@ def test_a_damaged_entry_is_made_anew_with_a_warning_that_names_it(
     make(cache, bystander)
     train = CountingTrainer()
     make(cache, train=train)
+    assert cache.damaged() == []
     damage(location)
+    assert cache.damaged() == [manifest_of(location)]
     with caplog.at_level(logging.WARNING):
         again = make(cache, train=train)
     assert train.calls == 2
@@ -400,22 +367,11 @@ def test_a_damaged_entry_is_made_anew_with_a_warning_that_names_it(
     assert make(cache, train=train).reused
     assert train.calls == 2
     assert make(cache, bystander).reused, "the other entry stays as it was"
-
-
-@pytest.mark.parametrize("location", ["folder"], indirect=True)
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_told_of_and_does_not_stop_the_housekeeping(
-    cache: CheckpointCache, location: str, damage: Callable[[str], None]
-) -> None:
-    whole = make(cache, {"task": "other"})
-    make(cache)
-    assert cache.damaged() == []
     damage(location)
-    assert cache.damaged() == [manifest_of(location)]
-    assert whole.key in [entry.key for entry in cache.entries()]
+    assert fingerprint(bystander) in [entry.key for entry in cache.entries()]
     cache.collect(limit=0)
     assert cache.entries() == []
-    assert cache.find({"task": "other"}) is None
+    assert cache.find(bystander) is None
 
 
 def test_an_entry_without_its_manifest_is_none(cache: CheckpointCache, location: str) -> None:
@@ -512,8 +468,7 @@ def test_a_training_whose_lease_was_lost_publishes_nothing(
 
     def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
         (folder / "weights.bin").write_bytes(b"late")
-        with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
+        expire_leases(engine)
         make(cache)
         remove(manifest_of)(location)  # not even where the other's was evicted meanwhile
         return {}
@@ -563,14 +518,10 @@ def test_a_full_disk_fails_the_training_and_leaves_the_cache_sound(
 ) -> None:
     kept = make(CheckpointCache(folder, leases))
     before = stored(str(folder))
-    arguments = [f"sqlite:///{tmp_path / 'leases.db'}", str(folder), str(weights), str(notes)]
-    out = subprocess.run(
-        [sys.executable, "-W", "error", "-c", FULL_DISK, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert out.startswith("File too large; free some space")
+    words = (f"sqlite:///{tmp_path / 'leases.db'}", str(folder), str(weights), str(notes))
+    with closing(Script(IMPORTS + FULL_DISK, *words)) as process:
+        out, problem = process.end()
+    assert out.startswith("File too large; free some space"), problem
     assert stored(str(folder)) == before
     assert list((folder / "partial").iterdir()) == []
     cache = CheckpointCache(folder, leases)
@@ -628,6 +579,7 @@ def test_the_least_recently_used_go_first(three: CheckpointCache, folder: Path) 
     assert seeds(three) == [2, 0]
     assert three.collect(limit=1) == Collection(2, 0, 2 * size, 0)
     assert stored(str(folder)) == []
+    assert not make(three, {"seed": 1}).reused, "it is trained again"
 
 
 def test_a_new_entry_makes_room_for_itself(
@@ -648,30 +600,14 @@ def test_a_new_entry_is_there_whatever_the_limit(folder: Path, leases: Leases) -
     assert seeds(bounded) == [1]
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        pytest.param(lambda cache: cache.find({"seed": 1}), id="found"),
-        pytest.param(lambda cache: make(cache, {"seed": 1}), id="asked for"),
-        pytest.param(lambda cache: cache.touch({"seed": 1}), id="touched"),
-    ],
-)
-def test_reading_counts_as_use(
-    three: CheckpointCache, use: Callable[[CheckpointCache], object]
-) -> None:
-    use(three)
-    assert seeds(three) == [2, 0, 1]
-
-
-def test_reading_counts_as_use_in_any_place(cache: CheckpointCache) -> None:
+def test_reading_counts_as_use(cache: CheckpointCache) -> None:
     for seed in range(2):
         make(cache, {"seed": seed})
-    time.sleep(0.01)
-    cache.touch({"seed": 0})
-    assert seeds(cache) == [1, 0]
-    time.sleep(0.01)
-    cache.find({"seed": 1})
-    assert seeds(cache) == [0, 1]
+    uses = (cache.touch, cache.find, lambda inputs: make(cache, inputs))
+    for use, seed in zip(uses, (0, 1, 0), strict=True):
+        time.sleep(0.01)
+        use({"seed": seed})
+        assert seeds(cache) == [1 - seed, seed]
     assert cache.damaged() == []
 
 
@@ -693,26 +629,12 @@ def test_what_running_trials_need_stays_with_a_warning(
     """Object stores tell whole seconds: what was used in the same second counts as needed."""
     bounded = CheckpointCache(folder, leases, needed_since=lambda: needed_since)
     with caplog.at_level(logging.WARNING):
+        bounded.collect(limit=3 * len(CONTENT))
+        assert caplog.records == [], "all of it fits"
         collected = bounded.collect(limit=1)
     assert collected == Collection(1, 0, len(CONTENT), 2 * len(CONTENT))
     assert seeds(bounded) == [2, 0]
     assert "running trials need the rest" in caplog.text
-
-
-def test_no_warning_when_the_rest_fits(
-    three: CheckpointCache, folder: Path, leases: Leases, caplog: pytest.LogCaptureFixture
-) -> None:
-    bounded = CheckpointCache(folder, leases, needed_since=lambda: 200)
-    with caplog.at_level(logging.WARNING):
-        bounded.collect(limit=2 * len(CONTENT))
-    assert caplog.records == []
-
-
-def test_an_evicted_entry_is_trained_again(three: CheckpointCache) -> None:
-    three.collect(limit=1)
-    train = CountingTrainer()
-    assert not make(three, {"seed": 1}, train).reused
-    assert train.calls == 1
 
 
 @pytest.mark.parametrize("name", ["a[1]b", "a*b", "a?b", "ä b", "a#b", "a%20b"])
@@ -766,6 +688,8 @@ def test_files_without_a_manifest_go_when_nobody_can_be_at_work_on_them(
 def test_what_others_keep_in_the_same_folder_is_no_leftover(
     three: CheckpointCache, folder: Path
 ) -> None:
+    for path in folder.rglob("*"):  # nor are the folders of entries, however old
+        os.utime(path, (1, 1))
     for name in ("models/bert-base", "ab/model-00001", "partial/own", f"ab/{KEY}"):
         write_old(folder / name, 2 * LEFTOVER_SECONDS)
     (folder / "ab" / "config.json").write_text("{}")
@@ -773,11 +697,3 @@ def test_what_others_keep_in_the_same_folder_is_no_leftover(
     assert (three.leftovers(), three.damaged()) == ({}, [])
     three.collect(limit=None)
     assert stored(str(folder)) == before
-
-
-def test_the_folders_of_entries_are_no_leftovers_however_old(
-    three: CheckpointCache, folder: Path
-) -> None:
-    for path in folder.rglob("*"):
-        os.utime(path, (1, 1))
-    assert three.leftovers() == {}

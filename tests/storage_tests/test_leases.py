@@ -18,6 +18,7 @@ from storage.outages import outlast
 from tests.conftest import Server
 from tests.processes import wait_until
 from tests.scripts import Script
+from tests.storage_tests.conftest import expire_leases, never
 
 ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
 
@@ -31,10 +32,6 @@ Leases(storage.engine, 3600).once("stage", lambda: None, make, print)
 
 # Whoever makes it goes on only when another process has waited for it.
 ONE_OF_TWO = """
-import time
-from pathlib import Path
-from storage.opening import open_storage
-from storage.leases import Leases
 number, folder = sys.argv[1], Path(sys.argv[3])
 storage = open_storage(sys.argv[2])
 leases = Leases(storage.engine)
@@ -84,10 +81,6 @@ def leases(engine: sa.Engine) -> Leases:
     return Leases(engine)
 
 
-def never(holder: Holder) -> None:
-    raise AssertionError(f"expected nobody to wait for, found {holder}")
-
-
 def write_lease(
     engine: sa.Engine, expires_at: float, key: str = "stage", owner: str = ELSEWHERE
 ) -> None:
@@ -102,11 +95,6 @@ def read_lease(engine: sa.Engine) -> sa.RowMapping:
     query = "SELECT * FROM transfer_leases WHERE lease_key = 'stage'"
     with engine.connect() as connection:
         return connection.execute(sa.text(query)).mappings().one()
-
-
-def expire_lease(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
 
 
 # --- one worker
@@ -135,6 +123,7 @@ def test_a_lease_is_held_while_it_is_made_and_by_nobody_after(
 
     assert leases.once("stage", lambda: None, make, never) == "made"
     assert leases.holder("stage") is None
+    assert leases.once("stage", lambda: None, lambda lease: lease.fence, never) == 2
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -150,13 +139,6 @@ def test_a_making_that_raises_gives_its_lease_back(
     made = Made()
     assert made.once(leases) == "made at 1"
     assert made.waited_for == []
-
-
-def test_each_taking_has_a_higher_number(leases: Leases) -> None:
-    fences = [
-        leases.once("stage", lambda: None, lambda lease: lease.fence, never) for _ in range(3)
-    ]
-    assert fences == [1, 2, 3]
 
 
 def test_what_was_published_before_the_lease_was_taken_is_not_made_again(leases: Leases) -> None:
@@ -208,24 +190,13 @@ def test_a_worker_of_another_machine_is_waited_for_until_its_lease_runs_out(
         assert made.makes == 0
         made.waited_for.append(holder)
         if len(made.waited_for) == 3:
-            expire_lease(engine)
+            expire_leases(engine)
 
     assert leases.once("stage", made.find, made.make, wait) == "made at 1"
     seen = [(x.owner, x.fence, x.done, x.total) for x in made.waited_for]
     assert seen == [(ELSEWHERE, 4, 3, 10)] * 3
     left = [holder.seconds_left for holder in made.waited_for]
     assert 3601 > left[0] > left[1] > left[2] > 0
-
-
-def test_whoever_waits_gets_what_the_other_published(engine: sa.Engine, leases: Leases) -> None:
-    write_lease(engine, expires_at=time.time() + 3600)
-    made = Made()
-
-    def publish(holder: Holder) -> None:
-        made.value = "from elsewhere"
-
-    assert leases.once("stage", made.find, made.make, publish) == "from elsewhere"
-    assert made.makes == 0
 
 
 def test_the_waiting_can_be_ended(engine: sa.Engine, leases: Leases) -> None:
@@ -268,7 +239,7 @@ def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
     other = Made()
 
     def make(lease: Lease) -> str:
-        expire_lease(engine)
+        expire_leases(engine)
         other.once(leases)
         lease.confirm()
         raise AssertionError("it published")
@@ -279,21 +250,6 @@ def test_a_holder_that_lost_its_lease_returns_what_the_other_made(
     assert "lease stage: taken over while this process was paused" in caplog.text
 
 
-def test_a_holder_that_lost_its_lease_does_not_free_the_other_ones(
-    engine: sa.Engine, leases: Leases
-) -> None:
-    def make(lease: Lease) -> str:
-        with engine.begin() as connection:
-            query = "UPDATE transfer_leases SET owner = :owner, fence = 9"
-            connection.execute(sa.text(query), {"owner": ELSEWHERE})
-        return "made"
-
-    leases.once("stage", lambda: None, make, never)
-    holder = leases.holder("stage")
-    assert holder is not None
-    assert (holder.owner, holder.fence) == (ELSEWHERE, 9)
-
-
 def test_a_lease_that_ran_out_and_that_nobody_took_is_still_the_holders(
     engine: sa.Engine, leases: Leases
 ) -> None:
@@ -301,7 +257,7 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_still_the_holders(
     made = Made()
 
     def make(lease: Lease) -> str:
-        expire_lease(engine)
+        expire_leases(engine)
         return made.make(lease)
 
     assert leases.once("stage", made.find, make, never) == "made at 1"

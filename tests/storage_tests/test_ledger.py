@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage.leases import Holder, Lease, LeaseLost, Leases
+from storage.leases import Lease, LeaseLost, Leases
 from storage.ledger import Ledger
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
+from tests.storage_tests.conftest import expire_leases, never
 
 SCORE = Score(
     checkpoint_key="a" * 64,
@@ -61,10 +62,6 @@ def record_pair(ledger: Ledger, *, study: str = "s", trial: int = 0) -> None:
     ledger.record_stage(BASELINE_STAGE, [BASELINE])
     ledger.record_stage_run(study, trial, RUN)
     ledger.record_trial(study, trial, [PairedScore(0, SCORE, BASELINE, BASELINE)])
-
-
-def never(holder: Holder) -> None:
-    raise AssertionError(f"expected nobody to wait for, found {holder}")
 
 
 # --- scores and stages
@@ -130,27 +127,21 @@ def test_a_study_knows_what_the_stages_it_needed_took(ledger: Ledger) -> None:
     assert ledger.trained_stages("unknown") == {}
 
 
-def test_scores_are_kept_under_the_lease(ledger: Ledger, engine: sa.Engine) -> None:
-    def make(lease: Lease) -> str:
-        ledger.record_stage(STAGE, [SCORE], lease)
-        return "kept"
-
-    assert Leases(engine).once("a" * 64, lambda: None, make, never) == "kept"
-    assert list(ledger.scores("a" * 64, "validation").values()) == [SCORE]
-
-
-def test_whoever_lost_the_lease_keeps_no_scores(ledger: Ledger, engine: sa.Engine) -> None:
+def test_scores_are_kept_under_the_lease_and_not_once_it_is_lost(
+    ledger: Ledger, engine: sa.Engine
+) -> None:
     leases = Leases(engine)
 
     def make(lease: Lease) -> str:
-        with engine.begin() as connection:
-            connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
+        ledger.record_stage(BASELINE_STAGE, [BASELINE], lease)
+        expire_leases(engine)
         assert leases.once("a" * 64, lambda: None, lambda _: "the other's", never)
         with pytest.raises(LeaseLost):
             ledger.record_stage(STAGE, [SCORE, replace(SCORE, language="yor")], lease)
         return "nothing"
 
     leases.once("a" * 64, lambda: None, make, never)
+    assert list(ledger.scores("b" * 64, "validation").values()) == [BASELINE]
     assert ledger.scores("a" * 64, "validation") == {}
 
 
@@ -171,6 +162,7 @@ def test_a_trial_comes_back_with_its_scores_and_stages(ledger: Ledger) -> None:
     (pair,) = ledger.pairs("s", "validation")[0]
     assert pair == PairedScore(0, SCORE, BASELINE, BASELINE)
     assert pair.gain == pytest.approx(5.0)
+    assert replace(pair, score=BASELINE).gain == 0.0, "no intermediate stage"
     assert ledger.stage_runs("s") == {0: [RUN]}
     assert ledger.pairs("other", "validation") == {}
     assert ledger.stage_runs("other") == {}
@@ -220,13 +212,6 @@ def test_pairs_join_what_the_search_saw_and_nothing_else(ledger: Ledger) -> None
     for score in near:
         ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
     assert ledger.pairs("s", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
-
-
-def test_a_trial_without_an_intermediate_stage_has_no_gain(ledger: Ledger) -> None:
-    ledger.record_stage(BASELINE_STAGE, [BASELINE])
-    ledger.record_trial("s", 4, [PairedScore(0, BASELINE, BASELINE, BASELINE)])
-    (pair,) = ledger.pairs("s", "validation")[4]
-    assert pair.gain == 0.0
 
 
 def test_pairs_are_in_the_order_of_trials_seeds_tasks_and_languages(ledger: Ledger) -> None:
@@ -280,9 +265,6 @@ def test_two_processes_that_record_the_same_at_once_both_succeed(
 ) -> None:
     script = f"""
 from dataclasses import replace
-from storage.opening import open_storage
-from storage.ledger import Ledger
-from storage.tables import PairedScore, Score, TrainedStage
 storage = open_storage(sys.argv[2])
 ledger = Ledger(storage.engine)
 score, stage = {same_fields(SCORE)!r}, {same_fields(STAGE)!r}

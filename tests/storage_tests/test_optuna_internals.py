@@ -73,21 +73,24 @@ def test_another_minor_version_is_said_once_and_its_public_classes_used(
     database.engine.dispose()
 
 
-@pytest.mark.parametrize("kind", [RDBStorage, TPESampler])
-def test_a_name_that_is_missing_is_said_and_the_public_classes_used(
-    kind: type, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("_OVERRIDDEN", ((RDBStorage, ("_gone",)),), "RDBStorage has no _gone"),
+        ("_OVERRIDDEN", ((TPESampler, ("_gone",)),), "TPESampler has no _gone"),
+        ("_MISSING", "No module named 'optuna.storages._rdb'", "No module named 'optuna.storages"),
+    ],
+)
+def test_a_name_or_module_that_is_missing_is_said_and_the_public_classes_used(
+    place: str,
+    value: object,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(optuna_internals, "_OVERRIDDEN", ((kind, ("_gone",)),))
+    monkeypatch.setattr(optuna_internals, place, value)
     assert not is_as_tested()
-    assert f"{kind.__name__} has no _gone" in caplog.text
-
-
-def test_a_module_that_is_missing_is_said(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(optuna_internals, "_MISSING", "No module named 'optuna.storages._rdb'")
-    assert not is_as_tested()
-    assert "No module named 'optuna.storages._rdb'" in caplog.text
+    assert said in caplog.text
 
 
 def test_the_number_of_a_trial_that_was_made_here_is_known_without_asking(tmp_path: Path) -> None:

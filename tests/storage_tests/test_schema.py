@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,8 +18,6 @@ from tests.raising import raises
 WANTED = f"tables of transfer-search in version {VERSION}"
 # Makes our tables and nothing else.
 MAKER = """
-import sqlalchemy as sa
-from storage.schema import make_tables
 options = {"timeout": 60} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 together()
@@ -38,13 +35,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"journal:{tmp_path}"
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'study.db'}"
-    server: sa.URL = request.getfixturevalue("postgresql")
-    name = f"test_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.set(database=name).render_as_string(hide_password=False)
+    return request.getfixturevalue("postgresql").render_as_string(hide_password=False)
 
 
 def changed(url: str, *statements: str) -> None:
@@ -57,50 +48,32 @@ def changed(url: str, *statements: str) -> None:
     storage.close()
 
 
-def in_one_line(caught: pytest.ExceptionInfo[BaseException]) -> bool:
-    return "\n" not in str(caught.value)
-
-
-def test_a_newer_database_is_refused_in_one_line(url: str) -> None:
-    changed(url, f"UPDATE transfer_schema SET version = {VERSION + 1}")
-    for _ in range(2):
-        with raises(
-            StorageError,
-            expected=WANTED,
-            found=f"version {VERSION + 1}, of a newer transfer-search",
-            advice="use another database",
-        ) as caught:
-            open_storage(url)
-        assert in_one_line(caught)
-
-
-def test_an_older_database_is_refused_in_one_line(url: str) -> None:
-    changed(url, "UPDATE transfer_schema SET version = 0")
-    with raises(StorageError, expected=WANTED, found="of an older transfer-search") as caught:
-        open_storage(url)
-    assert in_one_line(caught)
-
-
 @pytest.mark.parametrize(
-    ("change", "found"),
+    ("changes", "fields"),
     [
         (
-            "ALTER TABLE transfer_scores DROP COLUMN lost_words",
-            "transfer_scores has no column 'lost_words'",
+            [f"UPDATE transfer_schema SET version = {VERSION + 1}"],
+            {"found": f"version {VERSION + 1}, of a newer", "advice": "use another database"},
+        ),
+        (["UPDATE transfer_schema SET version = 0"], {"found": "of an older transfer-search"}),
+        (
+            ["DROP TABLE transfer_schema", "ALTER TABLE transfer_scores DROP COLUMN lost_words"],
+            {"found": "transfer_scores has no column 'lost_words'", "advice": "that made this"},
         ),
         (
-            "ALTER TABLE transfer_workers ADD COLUMN mood INTEGER",
-            "transfer_workers has a column 'mood'",
+            ["DROP TABLE transfer_schema", "ALTER TABLE transfer_workers ADD COLUMN mood INTEGER"],
+            {"found": "transfer_workers has a column 'mood'", "advice": "that made this"},
         ),
     ],
 )
-def test_tables_from_before_there_were_versions_are_refused_if_they_are_others(
-    url: str, change: str, found: str
+def test_tables_of_another_version_are_refused_in_one_line_and_by_a_doctor(
+    url: str, changes: list[str], fields: dict[str, str]
 ) -> None:
-    changed(url, "DROP TABLE transfer_schema", change)
-    with raises(StorageError, expected=WANTED, found=found, advice="that made this one") as caught:
-        open_storage(url)
-    assert in_one_line(caught)
+    changed(url, *changes)
+    for look in (open_storage, open_storage, examine_database):
+        with raises(StorageError, expected=WANTED, **fields) as caught:
+            look(url)
+        assert "\n" not in str(caught.value)
 
 
 def test_tables_from_before_there_were_versions_are_taken_if_they_are_the_same(url: str) -> None:
@@ -121,12 +94,6 @@ def test_a_process_that_was_killed_before_the_version_was_written_does_no_harm(u
     changed(url, "DELETE FROM transfer_schema", "DROP TABLE transfer_results")
     open_storage(url).close()
     changed(url, "SELECT trial_number FROM transfer_results, transfer_schema")
-
-
-def test_a_doctor_says_it_too(url: str) -> None:
-    changed(url, f"UPDATE transfer_schema SET version = {VERSION + 1}")
-    with raises(StorageError, expected=WANTED):
-        examine_database(url)
 
 
 @pytest.fixture

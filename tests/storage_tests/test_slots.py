@@ -12,13 +12,10 @@ from storage.leases import LeaseLost, Leases
 from storage.slots import Slot, Slots
 from tests.processes import wait_until
 from tests.scripts import Script
+from tests.storage_tests.conftest import expire_leases
 
 # Works at all slots that it can get.
 GREEDY = """
-import sqlalchemy as sa
-from storage.leases import Leases
-from storage.slots import Slots
-from storage.schema import make_tables
 options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 make_tables(engine)
@@ -33,7 +30,6 @@ engine.dispose()
 """
 # Begins a trial and waits for ever.
 HOLDING = """
-from storage.slots import Slots
 slot = Slots(storage.engine, Leases(storage.engine, 3600), "s").take(1)
 with slot.lease:
     Slots(storage.engine, Leases(storage.engine, 3600), "s").begin(slot, "recipe")
@@ -53,11 +49,6 @@ def taken(slots: Slots, limit: int = 9) -> Slot:
     return slot
 
 
-def expire(engine: sa.Engine) -> None:
-    with engine.begin() as connection:
-        connection.execute(sa.text("UPDATE transfer_leases SET expires_at = 1"))
-
-
 def test_no_number_of_processes_makes_more_slots_than_asked_for(
     storage_url: str, slots: Slots, run_together: Callable[..., list[str]]
 ) -> None:
@@ -69,15 +60,18 @@ def test_no_number_of_processes_makes_more_slots_than_asked_for(
     assert slots.take(20) is None
 
 
-def test_a_larger_total_adds_slots_and_a_smaller_one_none(slots: Slots) -> None:
+def test_a_larger_total_adds_slots_and_a_smaller_one_none(engine: sa.Engine, slots: Slots) -> None:
     for limit, fresh in ((1, 1), (3, 2), (2, 0)):
         for _ in range(fresh):
             slot = taken(slots, limit)
             with slot.lease:
+                assert len(Leases(engine).held()) == 1
                 slots.close(slot)
+                assert Leases(engine).held() == {}
         assert slots.take(limit) is None
         assert slots.are_done(limit)
     assert slots.count_done() == 3
+    assert slots.open_slots() == []
     assert not slots.are_done(4)
 
 
@@ -98,6 +92,10 @@ def test_a_slot_that_was_begun_comes_before_a_fresh_one(slots: Slots) -> None:
     assert (again.number, again.attempts) == (0, 1)
     assert (again.lease.fence, again.token) == (2, "0/2")
     assert first.token == "0/1"
+    with again.lease:
+        slots.begin(again, None)
+        slots.release(again)
+    assert taken(slots).attempts == 1, "one that was interrupted does not count"
 
 
 def test_the_slot_of_a_killed_worker_is_taken_at_once(
@@ -125,14 +123,6 @@ def test_the_slot_of_a_silent_worker_is_taken_when_its_lease_has_run_out(
     assert slot.lease.fence == 2
 
 
-def test_an_attempt_that_was_interrupted_does_not_count(slots: Slots) -> None:
-    slot = taken(slots)
-    with slot.lease:
-        slots.begin(slot, None)
-        slots.release(slot)
-    assert taken(slots).attempts == 0
-
-
 def test_a_recipe_that_another_open_slot_has_is_refused_and_counts_no_attempt(
     slots: Slots,
 ) -> None:
@@ -148,21 +138,12 @@ def test_a_recipe_that_another_open_slot_has_is_refused_and_counts_no_attempt(
     assert slots.begin(second, "a"), "the other is done with it"
 
 
-def test_a_closed_slot_gives_its_lease_back(engine: sa.Engine, slots: Slots) -> None:
-    slot = taken(slots)
-    with slot.lease:
-        assert len(Leases(engine).held()) == 1
-        slots.close(slot)
-        assert Leases(engine).held() == {}
-    assert slots.open_slots() == []
-
-
 def test_a_slot_that_another_worker_has_taken_since_is_not_this_ones_to_change(
     engine: sa.Engine, slots: Slots
 ) -> None:
     late = taken(slots)
     slots.begin(late, "a")
-    expire(engine)
+    expire_leases(engine)
     other = taken(slots)
     assert other.number == late.number
     slots.begin(other, "b")

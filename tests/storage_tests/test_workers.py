@@ -14,10 +14,6 @@ from tests.scripts import Script
 
 # Takes device time until none is left; prints what it got.
 GREEDY = """
-import sqlalchemy as sa
-from storage.processes import process_identity
-from storage.workers import Activity, Workers
-from storage.schema import make_tables
 options = {"timeout": 600} if sys.argv[2].startswith("sqlite") else {}
 engine = sa.create_engine(sys.argv[2], connect_args=options)
 make_tables(engine)
@@ -35,8 +31,6 @@ workers.leave(process_identity())
 engine.dispose()
 """
 THERE = """
-from storage.processes import process_identity
-from storage.workers import Workers
 Workers(storage.engine, "s").join(process_identity(), "cuda:0")
 print("training", flush=True)
 sys.stdin.readline()
