@@ -10,6 +10,7 @@ from statistics import fmean
 
 from optuna.study import Study
 
+from objectives.gains.transfer_gain import TransferGain
 from search.findings.selection import DirectTraining, Standings
 from search.studies.recipes import FinishedRecipe
 from spaces.studies import NO_INTERMEDIATE
@@ -23,6 +24,8 @@ class ArmSummary:
         arm: none, general, biomedical, legal or mixed.
         recipes: Number of recipes that are finished.
         best: Its leading recipe; in the arm "none" the tuned baseline; None while it has none.
+        gain: Scores of `best` beside those of the tuned baseline, on the seeds that both have;
+            None where they have none in common.
         by_language: (task, language) -> gain of `best` over the tuned baseline.
         tuned_gain: Gain of `best` over the tuned baseline, all target tasks together.
         mean_paired_gain: Mean over its recipes, each against its own baseline.
@@ -31,6 +34,7 @@ class ArmSummary:
     arm: str
     recipes: int
     best: FinishedRecipe | DirectTraining | None = None
+    gain: TransferGain | None = None
     by_language: Mapping[tuple[str, str], float] = field(default_factory=dict)
     tuned_gain: float = math.nan
     mean_paired_gain: float = math.nan
@@ -38,23 +42,23 @@ class ArmSummary:
 
 def summarize_arms(standings: Standings, arms: Iterable[str]) -> list[ArmSummary]:
     """One summary per arm, in the order given."""
-    languages, tuned = standings.judged_on, standings.baseline
-    summaries = []
+    languages, summaries = standings.judged_on, []
     for arm in arms:
-        mine = [recipe for recipe in standings.leaders if recipe.arm == arm]
-        best = tuned if arm == NO_INTERMEDIATE else standings.leader_of(arm)
-        if best is None or tuned is None:
+        mine = [recipe for recipe in standings.recipes if recipe.arm == arm]
+        best = standings.baseline if arm == NO_INTERMEDIATE else standings.leader_of(arm)
+        if best is None:
             summaries.append(ArmSummary(arm, len(mine)))
             continue
-        zero = tuned.gain.by_language()
+        gain = standings.against_baseline(best)
         paired = [recipe.gain.overall_paired_gain(languages) for recipe in mine]
         summaries.append(
             ArmSummary(
                 arm=arm,
                 recipes=len(mine),
                 best=best,
-                by_language={cell: x - zero[cell] for cell, x in best.gain.by_language().items()},
-                tuned_gain=best.gain.overall_gain(languages) - tuned.gain.overall_gain(languages),
+                gain=gain,
+                by_language={} if gain is None else gain.by_language(),
+                tuned_gain=math.nan if gain is None else gain.overall_gain(languages),
                 mean_paired_gain=fmean(paired) if paired else math.nan,
             )
         )

@@ -269,7 +269,7 @@ def _arms(study: StoredStudy) -> dict[str, ComparedArm]:
         arm.arm: ComparedArm(
             recipes=arm.recipes,
             tuned_gain=None if math.isnan(arm.tuned_gain) else arm.tuned_gain,
-            seeds=arm.best.gain.seeds if arm.best else 0,
+            seeds=arm.gain.seeds if arm.gain else 0,
             trial=arm.best.first.number if arm.best else None,
             best=arm.best.task if arm.best else "",
         )

@@ -29,7 +29,6 @@ from search.studies.recipes import FinishedRecipe
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy
 from spaces.errors import Interrupted, SpecError, StorageError
-from spaces.studies import NO_INTERMEDIATE
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ def plan_confirmation(
         StorageError: No recipe with an intermediate task is finished.
     """
     tuned = standings.baseline
-    leading = [recipe for recipe in standings.leaders if recipe.arm != NO_INTERMEDIATE]
+    leading = standings.leaders
     if tuned is None or not leading:
         raise StorageError(
             f"study {study!r}",
@@ -105,7 +104,7 @@ def plan_confirmation(
         recipes=tuple(PlannedRecipe(x.first.number, x.arm, x.task, x.in_words) for x in chosen),
         baseline_trial=tuned.first.number,
         seeds=tuple(seeds),
-        trials_of_the_search=sum(len(recipe.trials) for recipe in standings.leaders),
+        trials_of_the_search=sum(len(recipe.trials) for recipe in standings.recipes),
         aggregate=tuned.gain.aggregate,
     )
 

@@ -110,18 +110,21 @@ def recommended(study: StoredStudy) -> Choice:
 
 
 def _recommended_by_search(study: StoredStudy) -> Choice:
-    standings, best = standings_of(study), best_of_search(study)
-    gain = TransferGain(best.pairs, study.spec.target.aggregate)
-    # On the languages selected on: those that are judged must not choose. Rounding is no gain.
-    if round(gain.overall_gain(standings.selected_on), 6) > 0:
-        return Choice(best, "not confirmed: the leader of the search on validation splits")
+    standings = standings_of(study)
     tuned = standings.baseline
-    assert tuned is not None
+    if tuned is None:
+        raise _nothing_finished(study, "a complete trial")
+    for leader in standings.leaders[:1]:
+        evidence = of_search(study, leader)
+        gain = TransferGain(evidence.pairs, study.spec.target.aggregate)
+        # On the languages selected on: those that are judged must not choose. Rounding is no gain.
+        if round(gain.overall_gain(standings.selected_on), 6) > 0:
+            return Choice(evidence, "not confirmed: the leader of the search on validation splits")
     pairs = tuple(replace(pair, reference=pair.score) for pair in tuned.gain.pairs)
     return Choice(
         Evidence(tuned.first.number, NO_INTERMEDIATE, True, pairs),
-        "not confirmed: no intermediate task was ahead of the tuned baseline on validation "
-        "splits, so this is the tuned baseline, without one",
+        "not confirmed: the leading recipe with an intermediate task is not ahead of the tuned "
+        "baseline on validation splits, so this is the tuned baseline, without one",
     )
 
 
@@ -156,18 +159,17 @@ def best_of_search(study: StoredStudy) -> Evidence:
     """The leader on validation splits.
 
     Raises:
-        StorageError: There is no complete trial.
+        StorageError: There is no complete trial with an intermediate task.
         DataError: It has no seed in common with the tuned baseline.
     """
-    leading = standings_of(study).leaders
-    if not leading:
-        raise StorageError(
-            f"study {study.name!r}",
-            "a complete trial",
-            "none",
-            f"go on with the search: `{next_command('run', study.address)}`",
-        )
-    return of_search(study, leading[0])
+    for leader in standings_of(study).leaders:
+        return of_search(study, leader)
+    raise _nothing_finished(study, "a complete trial with an intermediate task")
+
+
+def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
+    advice = f"go on with the search: `{next_command('run', study.address)}`"
+    return StorageError(f"study {study.name!r}", expected, "none", advice)
 
 
 def of_search(study: StoredStudy, recipe: FinishedRecipe) -> Evidence:

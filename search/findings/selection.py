@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -26,8 +27,12 @@ from search.studies.recipes import (
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from spaces.catalogue import Catalogue
-from spaces.studies import StudySpec
+from spaces.studies import NO_INTERMEDIATE, StudySpec
 from storage.ledger import Ledger
+from storage.tables import PairedScore
+
+# Scores nearer than this are equal.
+TIE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -68,25 +73,34 @@ class Standings:
     """How the recipes of a search stand to each other and to the tuned baseline.
 
     Attributes:
-        leaders: All finished recipes, the leading one first (`leaders`).
+        recipes: All finished recipes, the leading one first (`leaders`).
         baseline: The tuned baseline; None before the first complete trial.
         selected_on: Languages (ISO 639-3) whose mean validation gain recipes are selected by.
         judged_on: Languages whose gains answer the study's question: those of its target tasks.
     """
 
-    leaders: tuple[FinishedRecipe, ...]
+    recipes: tuple[FinishedRecipe, ...]
     baseline: DirectTraining | None
     selected_on: frozenset[str]
     judged_on: frozenset[str]
 
+    @property
+    def leaders(self) -> list[FinishedRecipe]:
+        """The recipes with an intermediate task, the leading one first.
+
+        Those of the arm "none" lead nothing: the best of them is what the others are held against.
+        """
+        return [recipe for recipe in self.recipes if recipe.arm != NO_INTERMEDIATE]
+
     def leader_of(self, arm: str) -> FinishedRecipe | None:
-        """The leading recipe of an arm; None where the arm has no finished recipe."""
+        """The leading recipe of an arm with an intermediate task; None where it has none."""
         return next((recipe for recipe in self.leaders if recipe.arm == arm), None)
 
-    def against_baseline(self, recipe: FinishedRecipe) -> TransferGain | None:
+    def against_baseline(self, recipe: FinishedRecipe | DirectTraining) -> TransferGain | None:
         """A recipe's scores with the tuned baseline as reference, on the seeds that both have.
 
-        None where they have no seed in common.
+        Every gain over the tuned baseline that is shown of a search is of these pairs. None where
+        they have no seed in common.
         """
         assert self.baseline is not None
         tuned = {place_of(pair): pair.score for pair in self.baseline.gain.pairs}
@@ -109,7 +123,7 @@ def rank_recipes(
     """Decide which recipe leads, what the tuned baseline is, and over which languages."""
     selected_on = spec.selection_languages(catalogue)
     return Standings(
-        leaders=tuple(leaders(recipes, selected_on)),
+        recipes=tuple(leaders(recipes, selected_on)),
         baseline=tuned_baseline(recipes, selected_on),
         selected_on=selected_on,
         judged_on=judged_languages(spec, catalogue),
@@ -151,15 +165,21 @@ def tuned_baseline(
 ) -> DirectTraining | None:
     """The best direct training known; None where there is no recipe.
 
-    The best is the one with the highest mean score, whichever arm asked for it and however many
-    seeds it has. Scores of different seeds are compared by what each is above the reference
-    baseline of the same seed, so that a lucky seed counts for neither. A direct training of few
-    seeds may still be best by luck; that makes the bar for recipes higher, not lower, and
-    `search.confirm` trains it anew.
+    The best is the one that has a higher mean score than most others, each compared on the seeds
+    that both have, whichever arm asked for it and however often it was repeated: so a lucky seed
+    counts for neither. Where that leaves a tie, more seeds decide, then the gain over the
+    reference baseline. A direct training of few seeds may still be best by luck; `search.confirm`
+    trains it anew.
     """
-    return max(
-        direct_trainings(recipes), key=lambda x: x.gain.overall_gain(languages), default=None
-    )
+    trainings = direct_trainings(recipes)
+    beaten = _beaten([_by_seed(x.gain, languages) for x in trainings])
+    ranked = [
+        (number, training.gain.seeds, training.gain.overall_gain(languages))
+        for number, training in zip(beaten, trainings, strict=True)
+    ]
+    # The first of equals.
+    best = max(range(len(trainings)), key=lambda i: (*ranked[i], -i), default=None)
+    return None if best is None else trainings[best]
 
 
 def repeat_candidates(
@@ -180,6 +200,29 @@ def repeat_candidates(
             or recipe.first.number in repeated
         )
     ]
+
+
+def _by_seed(gain: TransferGain, languages: frozenset[str]) -> dict[int, float]:
+    """Seed -> score of that seed, target tasks taken together as the study does."""
+    pairs: dict[int, list[PairedScore]] = {}
+    for pair in gain.pairs:
+        pairs.setdefault(pair.seed, []).append(pair)
+    return {
+        seed: replace(gain, pairs=tuple(of_seed)).overall_score(languages)
+        for seed, of_seed in pairs.items()
+    }
+
+
+def _beaten(scores: Sequence[Mapping[int, float]]) -> list[int]:
+    """How many others each has a higher mean score than, on the seeds that both have.
+
+    Args:
+        scores: Seed -> score, of each.
+    """
+    seeds = sorted({seed for of_one in scores for seed in of_one})
+    table = np.array([[of_one.get(seed, np.nan) for seed in seeds] for of_one in scores])
+    # A sum has the sign of the mean; what is below the tie is the order of a sum.
+    return [int((np.nansum(row - table, axis=1) > TIE).sum()) for row in table]
 
 
 def _direct_choices(trial: FrozenTrial) -> dict[str, object]:

@@ -65,15 +65,16 @@ def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSu
             rows.append([arm.arm, "-", "0", *[""] * 6])
             continue
         none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.first.number)
+        score = seeds = paired = ""
+        if arm.gain is not None:
+            score, seeds = f"{100 * arm.gain.overall_score(languages):.1f}", str(arm.gain.seeds)
+            paired = "" if none else in_points(arm.gain.overall_paired_gain(languages))
         rows.append(
             row(
-                *(arm.arm, arm.best.task or "-", arm.recipes),
-                f"{100 * arm.best.gain.overall_score(languages):.1f}",
+                *(arm.arm, arm.best.task or "-", arm.recipes, score),
                 "0 by definition" if none else with_interval(gain) if gain else "no common seed",
                 "" if none or gain is None else gain.verdict,
-                arm.best.gain.seeds,
-                "" if none else in_points(arm.best.gain.overall_paired_gain(languages)),
-                arm.best.first.number,
+                *(seeds, paired, arm.best.first.number),
             )
         )
     columns = ("arm", "task", "recipes", "score", "gain over tuned baseline", "by search alone")

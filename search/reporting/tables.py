@@ -23,7 +23,11 @@ def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title
         if summary.best is None:
             table.add_row(summary.arm, "0")
             continue
-        gain, none = summary.best.gain, summary.arm == NO_INTERMEDIATE
+        gain, none = summary.gain, summary.arm == NO_INTERMEDIATE
+        if gain is None:
+            cells = ("", "no common seed", "", "", in_points(summary.mean_paired_gain))
+            table.add_row(summary.arm, str(summary.recipes), *cells, summary.best.task)
+            continue
         table.add_row(
             summary.arm,
             str(summary.recipes),
@@ -39,7 +43,7 @@ def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title
 
 def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> Table:
     """The tuned gains of each arm's best recipe by target task, the mean over its languages."""
-    shown = [summary for summary in summaries if summary.best]
+    shown = [summary for summary in summaries if summary.gain]
     arms = [summary.arm for summary in shown]
     table = new_table("Tuned gains by target task", "target task", *arms, numbers=arms)
     gains = [by_task(summary.by_language, languages) for summary in shown]
@@ -50,13 +54,13 @@ def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> T
 
 def languages_table(summaries: Sequence[ArmSummary]) -> Table:
     """The tuned gains of each arm's best recipe by language, and over how many examples."""
-    shown = [summary for summary in summaries if summary.best]
+    shown = [summary for summary in summaries if summary.gain]
     numbers = ["examples", *(summary.arm for summary in shown)]
     table = new_table(
         "Tuned gains by language", "target task", "language", *numbers, numbers=numbers
     )
     # A gain over seven sentences must not look like one over seven hundred.
-    pairs = shown[0].best.gain.pairs if shown and shown[0].best else ()
+    pairs = shown[0].gain.pairs if shown and shown[0].gain else ()
     sizes = {(pair.score.task, pair.score.language): pair.score.examples for pair in pairs}
     for (task, language), examples in sizes.items():
         points = (in_points(summary.by_language[task, language]) for summary in shown)

@@ -136,17 +136,22 @@ def _leader_lines(standings: Standings) -> Iterator[str]:
     tuned, languages = standings.baseline, standings.judged_on
     if tuned is None:
         return
-    best = standings.leaders[0]
-    gain = best.gain.overall_gain(languages) - tuned.gain.overall_gain(languages)
-    yield (
-        f"best recipe:    {in_points(gain)}, score {_percent(best.gain, languages)}, "
-        f"{best.gain.seeds} seeds, trial {best.first.number}: {best.in_words}"
-    )
+    for best in standings.leaders[:1]:
+        gain = standings.against_baseline(best)
+        known = "no seed in common with the tuned baseline"
+        if gain is not None:
+            points = in_points(gain.overall_gain(languages))
+            known = f"{points}, score {_percent(gain, languages)}, {_seeds(gain)}"
+        yield f"best recipe:    {known}, trial {best.first.number}: {best.in_words}"
     choices = ", ".join(f"{name} {value}" for name, value in tuned.choices.items())
     yield (
-        f"tuned baseline: score {_percent(tuned.gain, languages)}, {tuned.gain.seeds} seeds, "
+        f"tuned baseline: score {_percent(tuned.gain, languages)}, {_seeds(tuned.gain)}, "
         f"trial {tuned.first.number}: {choices or 'the only one'}"
     )
+
+
+def _seeds(gain: TransferGain) -> str:
+    return f"{gain.seeds} seed{'s' * (gain.seeds > 1)}"
 
 
 def _percent(gain: TransferGain, languages: frozenset[str]) -> str:

@@ -13,6 +13,7 @@ from search import compare, report
 from search.findings.confirming import plan_confirmation
 from search.findings.recommendation import recommended
 from search.findings.selection import direct_trainings, standings_of
+from search.reporting.terminal import show_results
 from search.studies.stored_study import open_stored_study
 from spaces.errors import DataError, StorageError
 from tests.raising import raises
@@ -192,8 +193,87 @@ def test_without_a_recipe_there_is_nothing_to_lead_and_nothing_to_confirm(tmp_pa
     write_study(url_in(tmp_path), [])
     results = open_stored_study(url_in(tmp_path), "synthetic")
     standings = standings_of(results)
-    assert (standings.leaders, standings.baseline) == ((), None)
+    assert (standings.leaders, standings.baseline) == ([], None)
     with raises(StorageError, expected="a complete trial with an intermediate task", found="none"):
         plan_confirmation("synthetic", standings, 1, [9])
     with raises(StorageError, expected="a complete trial", advice="python -m search.run"):
         recommended(results)
+
+
+def said_by_all(
+    folder: Path, capsys: pytest.CaptureFixture[str], plans: list[Plan], **study: Any
+) -> dict[str, Any]:
+    """What each place says of one study, with the gains rounded as people read them."""
+    for name in ("synthetic", "other"):
+        write_study(url_in(folder), plans, name=name, **study)
+    page, stored = page_of(folder), open_stored_study(url_in(folder), "synthetic")
+    beside, card = compared(folder, capsys), recommended(stored).evidence
+    show_results(stored)
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("best recipe:"))
+    tuned = {
+        arm["arm"]: arm["tuned_gain"] for arm in page["arms"] if arm["tuned_gain"] is not None
+    }
+    leaders = {row["trial"]: row["gain"] for row in page["leaders"] if not row["task"]}
+    trial = beside["best"]["trial"]
+    assert f"trial {trial}:" in line
+    assert float(line.split()[2].rstrip(",")) == pytest.approx(beside["best"]["gain"], abs=0.051)
+    assert leaders[trial] == pytest.approx(beside["best"]["gain"])
+    for arm in page["arms"]:
+        assert beside["arms"][arm["arm"]]["tuned_gain"] == pytest.approx(arm["tuned_gain"])
+        if arm["trial"] in leaders:
+            assert arm["tuned_gain"] == pytest.approx(leaders[arm["trial"]])
+    assert card.is_baseline == (round(leaders[trial], 6) <= 0)
+    assert card.is_baseline or card.trial == trial
+    assert tuned["none"] == 0
+    return {"trial": trial, "gain": leaders[trial], "answer": page["answer"], "tuned": tuned}
+
+
+def rated(base: Mapping[str, object], rate: float) -> dict[str, object]:
+    return {**base, "target.learning_rate": rate}
+
+
+def test_a_repeated_direct_training_leads_no_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = [
+        Plan(rated(NONE, 1e-3), above(everywhere(1, 1))),
+        Plan(rated(NONE, 1e-3), above(everywhere(1, 1), (2, 3)), attributes={"repeat_of": 0}),
+        Plan(rated(NONE, 1e-4), above(everywhere(6, 6))),
+        Plan(rated(GENERAL, 1e-4), above(everywhere(10, 6))),
+        Plan(rated(LEGAL, 1e-4), above(everywhere(7, 6))),
+    ]
+    said = said_by_all(tmp_path, capsys, plans)
+    assert (said["trial"], said["gain"]) == (3, pytest.approx(4))
+    assert "(general, trial 3)" in said["answer"]
+
+
+def test_a_gain_is_one_number_where_the_tuned_baseline_has_fewer_seeds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is over the seeds that both have; the leader's other seeds were luckier."""
+    plans = [
+        Plan(rated(NONE, 1e-4), above(everywhere(6, 6), (0,)), attributes={"stopped": "behind"}),
+        Plan(rated(GENERAL, 1e-3), above(everywhere(9, 3))),
+        Plan(rated(GENERAL, 1e-3), above(everywhere(15, 3), (2, 3)), attributes={"repeat_of": 1}),
+        Plan(rated(LEGAL, 1e-3), above(everywhere(4, 3))),
+    ]
+    said = said_by_all(tmp_path, capsys, plans)
+    assert said["tuned"] == pytest.approx({"none": 0, "general": 3, "legal": -2})
+
+
+def test_a_direct_training_that_another_beats_on_their_seeds_is_no_tuned_baseline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The reference was unlucky with seed 0, so that all are far above it there."""
+    reference = {0: 44, 1: 51, 2: 51, 3: 51}
+
+    def right(own: int, base: int, seeds: Iterable[int]) -> Right:
+        return {(s, x): (own, base, reference[s]) for s in seeds for x in ("qaa", "qab")}
+
+    plans = [
+        Plan(rated(NONE, 1e-4), right(50, 50, (0,)), attributes={"stopped": "behind"}),
+        Plan(rated(NONE, 1e-3), right(52, 52, (0, 1, 2, 3))),
+        Plan(rated(GENERAL, 1e-3), right(51, 52, (0, 1, 2, 3))),
+    ]
+    said = said_by_all(tmp_path, capsys, plans)
+    assert (said["trial"], said["gain"]) == (2, pytest.approx(-1))
