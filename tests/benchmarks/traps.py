@@ -4,7 +4,7 @@
 
 Prints a table of what was seen and a line of JSON. A trap that is "mended" is one that this
 Optuna falls into no more. That a study of ours falls into none of them is tested, in
-tests/search_tests/test_traps.py and in test_journal.py and test_backends.py of tests/storage_tests.
+tests/search_tests/test_traps.py and, of tests/storage_tests, test_journal.py and test_backends.py.
 """
 
 from __future__ import annotations
