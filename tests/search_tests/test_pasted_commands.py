@@ -103,9 +103,9 @@ def test_every_command_of_a_page_reaches_the_study(
     keep_address(postgresql_url, ADDRESS)
     prepare(postgresql_url)
     written = write_report(ReportRequest("synthetic", postgresql_url, tmp_path / "out", png=False))
-    shown = commands_in(written.folder)
+    shown = commands_in(written.page.parent)
     assert [command.split()[2] for command in shown] == [f"search.{name}" for name in commands]
-    for file in filter(Path.is_file, written.folder.iterdir()):
+    for file in filter(Path.is_file, written.page.parent.iterdir()):
         assert b"s3cret" not in file.read_bytes(), file
     for command in shown:
         options = parsed(command)
@@ -206,7 +206,7 @@ def test_of_several_targets_each_has_a_model_of_its_own(tmp_path: Path) -> None:
     write_study(url, [], target={"tasks": targets, "languages": ["qaa", "qab"]})
     confirm(url, "helps", 2.5)
     written = write_report(ReportRequest("synthetic", url, tmp_path / "out", png=False))
-    shown = [parsed(command) for command in commands_in(written.folder)]
+    shown = [parsed(command) for command in commands_in(written.page.parent)]
     assert [options["task"] for options in shown] == targets
     assert len({options["to"] for options in shown}) == 2
 
@@ -217,7 +217,7 @@ def test_an_older_version_of_a_study_is_named_with_its_number(tmp_path: Path) ->
     write_study(url, [], name="synthetic@2")
     for study, named in (("synthetic@1", "synthetic@1"), ("synthetic", "synthetic")):
         to = tmp_path / study
-        shown = commands_in(write_report(ReportRequest(study, url, to, png=False)).folder)
+        shown = commands_in(write_report(ReportRequest(study, url, to, png=False)).page.parent)
         assert parsed(shown[0])["study"] == named
 
 
@@ -228,7 +228,7 @@ def test_a_pasted_command_runs_in_another_folder(
     write_study(postgresql_url, RUNNING)
     keep_address(postgresql_url, ADDRESS)
     written = write_report(ReportRequest("synthetic", postgresql_url, tmp_path / "out", png=False))
-    (command,) = commands_in(written.folder)
+    (command,) = commands_in(written.page.parent)
     done = pasted(f"{command} --no-png", tmp_path)
     assert done.returncode == 0, done.stderr
     assert commands_in(tmp_path / "synthetic-report") == [command]
@@ -242,7 +242,7 @@ def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Pa
     ran = workplace.search(*changed, *cache, *fixed, "--trials", "3", "--quiet")
     assert ran.returncode == 0, ran.stderr
     written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
-    confirm, run = commands_in(written.folder)
+    confirm, run = commands_in(written.page.parent)
     done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", workplace.folder)
     assert done.returncode == 0, done.stderr
     more = re.sub(r"--trials \d+", shlex.join(["--trials", "4", "--quiet", *fixed]), run)
