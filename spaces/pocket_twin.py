@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spaces.catalogue import Catalogue, Role, Task
+from spaces.catalogue import Catalogue
 from spaces.errors import SpecError
 from spaces.records import parse, read_toml
 from spaces.studies import MixtureSpec, StudySpec
+from spaces.task import Role, Task
 
 SIZES_FILE = Path(__file__).with_name("pocket.toml")
 POCKET_TEXT = "pocket_text"

@@ -15,11 +15,12 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from spaces.catalogue import Catalogue, Domain, Task
+from spaces.catalogue import Catalogue
 from spaces.errors import SpecError, nearest_name, unknown_name
 from spaces.languages import expand_languages
 from spaces.recipe import Method, Schedule, Similarity
 from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
+from spaces.task import Domain, Task
 
 STUDIES_FOLDER = Path(__file__).with_name("studies")
 NO_INTERMEDIATE = "none"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from spaces.catalogue import Catalogue, Domain, Role, Task, TaskKind
+from spaces.catalogue import Catalogue
 from spaces.errors import SpecError, unknown_name
 from spaces.languages import ALL, LANGUAGE_SETS, expand_languages
 from spaces.recipe import Method
 from spaces.studies import MIXED, NO_INTERMEDIATE, Selection, StudySpec
+from spaces.task import Domain, Role, Task, TaskKind
 
 _ROLES = {
     Role.INTERMEDIATE: "tasks of role intermediate or both",

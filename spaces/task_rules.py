@@ -1,10 +1,10 @@
 """The rules that a record of the catalogue keeps, each told in one line where it is broken.
 
-`check_fields` says whether the fields of a record fit each other; every `Task` keeps these rules.
-`check_places` says whether the record leads to the right data, and `check_source` whether it fits
-the record that trains it; every record read from a file keeps these too, a shipped one as much as
-a user's own. Without them a wrong record would be noticed after a training, or never: two
-languages that share a file have the same score.
+`check_fields` says whether the fields of a record fit each other, `check_places` whether the
+record leads to the right data, and `check_source` whether it fits the record that trains it.
+Every record that is read keeps them, a shipped one as much as a user's own. Without them a wrong
+record would be noticed after a training, or never: two languages that share a file have the same
+score.
 """
 
 from __future__ import annotations
@@ -12,12 +12,9 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Collection, Hashable, Mapping
-from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError, nearest_name
-
-if TYPE_CHECKING:  # catalogue.py applies these rules to its records
-    from spaces.catalogue import FileTemplate, HubSource, Task
+from spaces.task import FileTemplate, HubSource, Task
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LANGUAGE = re.compile(r"[a-z]{3}")

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from spaces.catalogue import Task, TaskKind
 from spaces.errors import SpecError
+from spaces.task import Task, TaskKind
 
 IGNORED = -100
 """The label of a sub-word that has none; `torch.nn.functional.cross_entropy` skips it."""

@@ -26,8 +26,8 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
-from spaces.catalogue import FileTemplate, Task, TaskKind
 from spaces.errors import DataError
+from spaces.task import FileTemplate, Task, TaskKind
 
 FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 _ENDINGS = ("", ".gz", ".xz")

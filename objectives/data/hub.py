@@ -13,8 +13,8 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from spaces.backbones import known_backbones
-from spaces.catalogue import HubSource, Task, TaskKind
 from spaces.errors import DataError
+from spaces.task import HubSource, Task, TaskKind
 
 # The Hub is asked once per run; a machine without a route to it should not wait long.
 _TIMEOUT = 5.0

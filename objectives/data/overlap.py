@@ -25,9 +25,10 @@ from functools import cache
 import datasets
 
 from objectives.data.sources import DataSource, TestPurpose, load_split, load_test_split
-from spaces.catalogue import Catalogue, TaskKind
+from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
+from spaces.task import TaskKind
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ import datasets
 from objectives.data.files import Columns, SplitFiles, expected_files, find_files, read_files
 from objectives.data.hub import hub_place, hub_problem, in_hub_cache, read_hub
 from objectives.pocket import POCKET_VERSION, pocket_split
-from spaces.catalogue import Task, TaskKind
 from spaces.errors import DataError
+from spaces.task import Task, TaskKind
 from storage.fingerprint import fingerprint
 
 DATA_VARIABLE = "TRANSFER_SEARCH_DATA"

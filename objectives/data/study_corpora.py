@@ -24,10 +24,11 @@ from objectives.data.sources import (
     load_split,
     load_test_split,
 )
-from spaces.catalogue import Catalogue, Task
+from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.recipe import Stage
 from spaces.studies import SplitName, StudySpec
+from spaces.task import Task
 
 _log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from objectives.gains.small_samples import Floats
 from objectives.scores.outcomes import Outcomes, score_of
-from spaces.catalogue import Metric
 from spaces.errors import DataError
+from spaces.task import Metric
 
 Name = TypeVar("Name")
 RESAMPLES = 2000

@@ -33,8 +33,8 @@ from transformers.initialization import no_init_weights
 from objectives.backbone import Backbone, Weights
 from objectives.training.fine_tuning import TrainingState
 from spaces.backbones import known_backbones
-from spaces.catalogue import Task, TaskKind
 from spaces.errors import BackboneError
+from spaces.task import Task, TaskKind
 from storage.checkpoints import Checkpoint
 from storage.fingerprint import file_sha256, fingerprint
 

@@ -22,8 +22,8 @@ from objectives.hardware import Hardware
 from objectives.pocket import POCKET_VERSION, pocket_config, pocket_tokenizer
 from objectives.runner import OnBatch, Runner
 from objectives.training.fine_tuning import TRAINING_VERSION, finetune
-from spaces.catalogue import Task
 from spaces.recipe import Schedule, Stage
+from spaces.task import Task
 from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.leases import Lease
 

@@ -18,8 +18,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from spaces.catalogue import AnswerNormalisation
 from spaces.errors import DataError, SpecError
+from spaces.task import AnswerNormalisation
 
 # What MLQA takes for articles: https://github.com/facebookresearch/MLQA, mlqa_evaluation_v1.py
 # at 5ef5c73. The Arabic one is a prefix, and MLQA drops its two letters wherever they stand.

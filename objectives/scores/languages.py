@@ -26,9 +26,9 @@ from objectives.scores.retrieval import (
     mine_pairs,
     nearest_neighbours,
 )
-from spaces.catalogue import Metric, Task
 from spaces.errors import DataError
 from spaces.recipe import Stage
+from spaces.task import Metric, Task
 
 
 @dataclass(frozen=True)

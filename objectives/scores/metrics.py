@@ -25,8 +25,8 @@ from objectives.runner import Runner
 from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.scores.retrieval import pair_f1, pool
 from objectives.training.fine_tuning import TOKEN_BUDGET, is_out_of_memory, model_logits
-from spaces.catalogue import AnswerNormalisation, Metric, Task
 from spaces.errors import DataError, DeviceMemoryError, SpecError
+from spaces.task import AnswerNormalisation, Metric, Task
 
 # Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
 # GPU passes from layer to layer does not fit its cache: 482 sentences took three times as long.

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from seqeval.metrics.sequence_labeling import get_entities
 
 from objectives.scores.answers import exact_match_and_f1
-from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
+from spaces.task import AnswerNormalisation, Metric
 
 Outcomes = NDArray[np.float32]
 """[examples, k]; what the k columns are, `example_outcomes` says."""

@@ -32,8 +32,9 @@ from objectives.stages.stage import (
     tell_waiting,
     train_stage,
 )
-from spaces.catalogue import Catalogue, Metric
+from spaces.catalogue import Catalogue
 from spaces.studies import SEARCH_SPLIT, StudySpec
+from spaces.task import Metric
 from storage.leases import Lease, Leases
 from storage.ledger import Ledger
 from storage.tables import Score, TrainedStage

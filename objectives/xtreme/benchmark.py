@@ -25,9 +25,9 @@ from objectives.data.sources import (
 from objectives.scores.answers import exact_match_and_f1
 from objectives.scores.languages import gold_neighbours, gold_pairs
 from objectives.scores.metrics import compute_score
-from spaces.catalogue import Metric, Task, TaskKind
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.languages import XTREME_TASKS
+from spaces.task import Metric, Task, TaskKind
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "sentence classification": ("xnli", "pawsx"),

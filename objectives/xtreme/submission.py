@@ -29,8 +29,8 @@ from typing import Any
 import datasets
 
 from objectives.scores.metrics import NO_PREDICTION
-from spaces.catalogue import Metric, Task, TaskKind
 from spaces.errors import DataError, SpecError
+from spaces.task import Metric, Task, TaskKind
 
 SPLITS = ("test", "validation")
 """What predictions are made for."""

@@ -29,9 +29,9 @@ from objectives.scores.languages import (
     mining_threshold,
     predict_languages,
 )
-from spaces.catalogue import Metric, Task, TaskKind
 from spaces.errors import BackboneError
 from spaces.recipe import Stage
+from spaces.task import Metric, Task, TaskKind
 
 
 @dataclass(frozen=True)

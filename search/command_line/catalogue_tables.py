@@ -10,7 +10,8 @@ from rich.table import Table
 
 from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
-from spaces.catalogue import Catalogue, Domain, Task
+from spaces.catalogue import Catalogue
+from spaces.task import Domain, Task
 
 if TYPE_CHECKING:
     from objectives.data.sources import DataSource

@@ -14,7 +14,8 @@ from objectives.gains.intervals import Judgement, Verdict, estimate_gains, judge
 from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
 from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import unpacked
-from spaces.catalogue import Catalogue, Metric
+from spaces.catalogue import Catalogue
+from spaces.task import Metric
 from storage.ledger import Ledger
 from storage.tables import PairedScore, ScorePlace
 

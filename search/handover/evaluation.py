@@ -25,8 +25,8 @@ from objectives.xtreme.submission import (
     read_predictions,
 )
 from search.handover.requests import EvaluationRequest
-from spaces.catalogue import Task
 from spaces.errors import DataError, SpecError, unknown_name
+from spaces.task import Task
 
 
 @dataclass(frozen=True)

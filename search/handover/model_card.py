@@ -18,9 +18,9 @@ from search.findings.recommendation import Choice
 from search.findings.verdict_words import with_interval
 from search.studies.stored_study import StoredStudy
 from spaces.backbones import known_backbones
-from spaces.catalogue import Metric, Task, TaskKind
 from spaces.recipe import Method, Route, Stage
 from spaces.studies import Selection
+from spaces.task import Metric, Task, TaskKind
 
 # Metric -> its identifier on the Hub, where it has one, and its name.
 _METRICS = {

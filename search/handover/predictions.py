@@ -21,10 +21,11 @@ from objectives.xtreme.trained_folder import Predictor, load_trained, longest_in
 from search.command_line.next_commands import scoring_command
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from search.studies.reopened import ReopenedStudy, reopen_study
-from spaces.catalogue import Metric, Task, TaskKind, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.languages import expand_languages
 from spaces.recipe import Schedule, Similarity, Stage
+from spaces.task import Metric, Task, TaskKind
 
 # XTREME's scripts: scripts/train.sh and scripts/train_qa.sh.
 MAX_LENGTH, MAX_LENGTH_QA = 128, 384

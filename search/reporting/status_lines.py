@@ -21,8 +21,10 @@ def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
         f"{in_hours(status.device_seconds)} of devices",
         *map(_worker_line, status.workers),
     ]
-    if not status.workers:
-        lines.append(f"no worker is there; start one with {next_command('run', address)}")
+    if not status.workers and (trials.left or not trials.asked):
+        wanted = ("--trials", str(trials.asked)) if trials.asked else ()
+        command = next_command("run", address, *wanted)
+        lines.append(f"no worker is there; start one with {command}")
     for key, holder in status.stages.items():
         machine, pid = _machine_and_pid(holder.owner)
         lines.append(

@@ -25,7 +25,7 @@ from scipy import special
 
 from objectives.gains.intervals import GainEstimate, Judgement, Verdict, estimate_gains, judge
 from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
-from spaces.catalogue import Metric
+from spaces.task import Metric
 
 Floats = NDArray[np.float64]
 

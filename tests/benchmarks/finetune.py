@@ -47,8 +47,9 @@ from objectives.pocket import pocket_tokenizer
 from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
 from objectives.training.fine_tuning import finetune
-from spaces.catalogue import Task, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.recipe import Schedule, Stage
+from spaces.task import Task
 
 MAX_LENGTH = 128
 BATCH_SIZE = 16

@@ -74,12 +74,13 @@ from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
 from search.workers.proposals import first_parameters
 from search.workers.trial_attempts import OpenStudy
-from spaces.catalogue import Catalogue, Metric, Task, load_catalogue
+from spaces.catalogue import Catalogue, load_catalogue
 from spaces.dimensions import SearchSpace, StageChoices, search_space, suggest_recipe
 from spaces.pocket_twin import pocket_twin
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.studies import NO_INTERMEDIATE, StudySpec, load_study
 from spaces.study_checks import check_study
+from spaces.task import Metric, Task
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger

@@ -29,11 +29,12 @@ from objectives.data.sources import DataSource, SourceKind, choose_source
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
-from spaces.catalogue import Catalogue, TaskKind, load_catalogue
+from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Recipe, Route, Schedule, Stage
 from spaces.records import parse
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study
+from spaces.task import TaskKind
 from storage.tables import StageRun
 from tests.benchmarks.pocket_trainings import objective_of
 

@@ -17,8 +17,8 @@ from objectives.scores.answers import (
     exact_match_and_f1,
     normalise_answer,
 )
-from spaces.catalogue import AnswerNormalisation
 from spaces.errors import DataError, SpecError
+from spaces.task import AnswerNormalisation
 from tests.raising import raises
 
 SQUAD, MLQA = AnswerNormalisation.SQUAD, AnswerNormalisation.MLQA

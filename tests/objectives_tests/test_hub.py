@@ -20,8 +20,8 @@ from objectives.data.sources import (
     load_test_split,
 )
 from spaces.backbones import known_backbones
-from spaces.catalogue import Task
 from spaces.errors import DataError
+from spaces.task import Task
 from tests.objectives_tests.toys import make_task
 from tests.raising import raises
 

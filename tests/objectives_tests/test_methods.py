@@ -18,9 +18,9 @@ from objectives.models.encoders import build_model, load_backbone, load_encoder,
 from objectives.models.methods import apply_method, merged
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import Training, finetune
-from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Method, Stage
+from spaces.task import Task
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
 from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns, toy_split

@@ -20,8 +20,8 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.runner import Runner
 from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
-from spaces.catalogue import Metric, Task
 from spaces.errors import DataError, DeviceMemoryError
+from spaces.task import Metric, Task
 from tests.objectives_tests.toys import CPU, make_task
 from tests.raising import raises
 

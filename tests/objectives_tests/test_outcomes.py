@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from objectives.scores.metrics import compute_score
 from objectives.scores.outcomes import example_outcomes, score_of
-from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
+from spaces.task import AnswerNormalisation, Metric
 from tests.raising import raises
 
 TAGS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]

@@ -17,9 +17,10 @@ from objectives.data.overlap import (
     study_overlaps,
 )
 from objectives.data.sources import DataSource, SourceKind
-from spaces.catalogue import Catalogue, TaskKind
+from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
+from spaces.task import TaskKind
 from tests.objectives_tests.toys import make_task, write_split
 from tests.raising import raises
 

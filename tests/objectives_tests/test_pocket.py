@@ -26,7 +26,8 @@ from objectives.pocket.languages import (
     in_greek,
     lexicon,
 )
-from spaces.catalogue import Task, TaskKind, load_catalogue
+from spaces.catalogue import load_catalogue
+from spaces.task import Task, TaskKind
 
 # It generates all of them, which takes half a minute.
 every_corpus = pytest.mark.slow

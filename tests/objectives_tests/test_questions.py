@@ -18,9 +18,9 @@ from objectives.models.encoders import build_model
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, span_loss
-from spaces.catalogue import Task
 from spaces.errors import SpecError
 from spaces.recipe import Schedule
+from spaces.task import Task
 from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns
 from tests.raising import raises
 

@@ -22,9 +22,9 @@ from objectives.scores.languages import (
     score_languages,
 )
 from objectives.scores.outcomes import score_of
-from spaces.catalogue import Task
 from spaces.errors import DataError, SpecError
 from spaces.recipe import Similarity
+from spaces.task import Task
 from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_task
 from tests.raising import raises
 

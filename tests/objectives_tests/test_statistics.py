@@ -22,8 +22,8 @@ from objectives.gains.seed_gains import (
 from objectives.gains.small_samples import half_widths, moderated, two_sided
 from objectives.scores.metrics import compute_score
 from objectives.scores.outcomes import example_outcomes, score_of
-from spaces.catalogue import AnswerNormalisation, Metric
 from spaces.errors import DataError
+from spaces.task import AnswerNormalisation, Metric
 from tests.raising import raises
 
 ARMS, LANGUAGES = ("biomedical", "general", "legal"), ("swa", "yor", "jav", "eus")

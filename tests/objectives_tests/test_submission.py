@@ -24,9 +24,10 @@ from objectives.xtreme.submission import (
     read_predictions,
     write_predictions,
 )
-from spaces.catalogue import Task, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, SpecError, UnknownNameError
 from spaces.languages import XTREME_TASKS
+from spaces.task import Task
 from tests.objectives_tests.toys import make_task
 from tests.raising import raises
 

@@ -38,9 +38,9 @@ from objectives.training.fine_tuning import (
     finetune,
     rate_factor,
 )
-from spaces.catalogue import TaskKind
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule
+from spaces.task import TaskKind
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import FAMILIES
 from tests.objectives_tests.toys import CPU, make_stage, make_task, runner_for, toy_split

@@ -20,8 +20,8 @@ from objectives.hardware import Hardware
 from objectives.models.encoders import ENCODER_FILE
 from objectives.runner import OnBatch, Runner, ignore_batches
 from objectives.transfer import TransferObjective
-from spaces.catalogue import Task
 from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
+from spaces.task import Task
 from storage.tables import StageRun
 from tests.objectives_tests.toy_encoders import NOUNS, PEOPLE, PLACES, VERBS
 

@@ -16,7 +16,7 @@ from search import compare, run
 from search.findings.comparison import compare_studies
 from search.findings.selection import standings_of
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.catalogue import Metric
+from spaces.task import Metric
 from tests.search_tests.conftest import STUDY
 from tests.studies import verdict_row, write_confirmation, write_test_scores
 

@@ -32,9 +32,10 @@ from objectives.scores.retrieval import pair_f1
 from objectives.xtreme import benchmark
 from objectives.xtreme.benchmark import benchmark_split
 from search import evaluate, predict
-from spaces.catalogue import Task, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, StorageError, TransferSearchError, UnknownNameError
 from spaces.recipe import Schedule, Similarity, Stage
+from spaces.task import Task
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with

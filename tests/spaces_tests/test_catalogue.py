@@ -6,17 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from spaces.catalogue import (
-    Catalogue,
-    Domain,
-    Role,
-    Task,
-    TaskKind,
-    load_catalogue,
-    read_tasks,
-)
+from spaces.catalogue import Catalogue, load_catalogue, read_tasks
 from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LANGUAGE_SETS, XTREME_TASKS
+from spaces.task import Domain, Role, Task, TaskKind
 from tests.raising import raises
 
 CATALOGUE = load_catalogue()

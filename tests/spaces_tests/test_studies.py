@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from spaces.catalogue import Domain, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LOW_RESOURCE
 from spaces.studies import NO_INTERMEDIATE, Selection, load_study, log_grid, study_files
 from spaces.study_checks import check_study
+from spaces.task import Domain
 from tests.raising import raises
 
 CATALOGUE = load_catalogue()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from spaces.catalogue import Domain, TaskKind, load_catalogue
+from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, TransferSearchError
 from spaces.recipe import Schedule
 from spaces.studies import NO_INTERMEDIATE, StudySpec, load_study, study_files
 from spaces.study_checks import check_layers, check_sizes, check_study, unlike_arms
+from spaces.task import Domain, TaskKind
 from tests.raising import raises
 
 CATALOGUE = load_catalogue()
