@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     with fail_in_one_line():
         quiet_optuna()
         from search.findings.comparison import compare_stored
-        from search.reporting.comparison_tables import show_comparison
+        from search.reporting.terminal import show_comparison
 
         first, second = options.studies
         comparison = compare_stored(options.storage, (first, second))

@@ -28,6 +28,11 @@ def in_hours(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
+def say(line: str) -> None:
+    """Write a line for people beside what a command prints: to standard error."""
+    print(line, file=sys.stderr)
+
+
 def new_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
     """An empty table with its title and caption on the left.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from search.command_line.options import STORAGE_VARIABLE, fail_in_one_line, star
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.studies.study_file import read_study_file
+from spaces.errors import SpecError
 
 VARIABLES = "TRANSFER_SEARCH_"
 
@@ -71,17 +71,8 @@ class HostedWorker:
         options, folder = self._hosted.options, self._hosted.folder
         os.environ.update(self._hosted.variables)
         try:
-            os.chdir(folder)
-        except OSError as error:
-            print(
-                f"error: {socket.gethostname()}: expected the launcher's folder {folder}, found "
-                f"none ({error.strerror}); start the launcher in a folder that all machines have",
-                file=sys.stderr,
-            )
-            self._code = 2
-            return
-        try:
             with fail_in_one_line():
+                _enter(folder)
                 file = read_study_file(options.study, options.overrides)
                 start_torch(None)
 
@@ -91,3 +82,16 @@ class HostedWorker:
                 self._code = run_study(options, file, self._stop)
         except SystemExit as ended:
             self._code = ended.code if isinstance(ended.code, int) else 1
+
+
+def _enter(folder: str) -> None:
+    """Go to the folder of the run that this worker is one of; relative paths start there."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise SpecError(
+            socket.gethostname(),
+            f"the launcher's folder {folder}",
+            f"none ({error.strerror})",
+            "start the launcher in a folder that all machines have",
+        ) from error

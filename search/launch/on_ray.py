@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.run_options import RunOptions, further_worker
 from search.command_line.stop_signal import StopSignal
+from search.command_line.words import say
 from search.launch.hosted_worker import HostedRun, HostedWorker
 from search.studies.study_file import StudyFile
 from spaces.errors import Interrupted, SpecError, StorageError
@@ -232,7 +232,7 @@ class _Fleet:
 
     def _say(self, line: str) -> None:
         if not self.options.quiet:
-            print(line, file=sys.stderr)
+            say(line)
 
 
 def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
@@ -297,7 +297,7 @@ def _end(ray: Any, prefix: str) -> int:
         time.sleep(POLL_SECONDS / 4)
     for actor in actors.values():
         ray.kill(actor, no_restart=True)
-    print(f"{len(asked)} workers ended", file=sys.stderr)
+    say(f"{len(asked)} workers ended")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""What `search.compare` shows people: two studies as lines and tables on a terminal."""
+"""What `search.compare` shows people: two studies as lines and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
-from search.command_line.words import console_for, new_table
+from search.command_line.words import new_table
 from search.findings.comparison import (
     Both,
     ComparedArm,
@@ -19,41 +19,34 @@ from search.findings.comparison import (
     StudyComparison,
 )
 from search.findings.verdict_words import points_with_interval
-from search.reporting.terminal import WIDTH
 
 
-def show_comparison(comparison: StudyComparison) -> None:
-    """Print two studies side by side."""
-    console = console_for(WIDTH)
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
-
+def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
+    """Two studies side by side, as lines and tables in the order in which they are read."""
     for letter, study in zip("AB", comparison.studies, strict=True):
         pocket = " (pocket corpora)" if study.pocket else ""
-        say(f"{letter}: {study.name}{pocket}: {study.question}")
-    for warning in comparison.warnings:
-        say(f"warning: {warning}")
+        yield f"{letter}: {study.name}{pocket}: {study.question}"
+    yield from (f"warning: {warning}" for warning in comparison.warnings)
     if comparison.differences:
-        console.print(_differences_table(comparison.differences))
+        yield _differences_table(comparison.differences)
     else:
-        say("what defines them is the same")
-    console.print(_arms_table(comparison.arms))
+        yield "what defines them is the same"
+    yield _arms_table(comparison.arms)
     for letter, best in zip("AB", comparison.best, strict=True):
         known = "confirmed on test splits" if best.confirmed else "not confirmed, validation"
-        say(
+        yield (
             f"{letter} best: {_with_verdict(best.gain)} ({known}, {best.gain.seeds} seeds), "
             f"trial {best.trial}: {best.recipe}"
         )
     if comparison.languages:
-        console.print(_languages_table(comparison.languages))
+        yield _languages_table(comparison.languages)
     else:
-        say("they have no target task and language in common")
+        yield "they have no target task and language in common"
     costs = new_table("Cost", "", "A", "B")
     first, second = map(asdict, comparison.cost)
     for name in first:
         costs.add_row(name.replace("_", " "), f"{first[name]:,.0f}", f"{second[name]:,.0f}")
-    console.print(costs)
+    yield costs
 
 
 def _differences_table(differences: Mapping[str, Both[Any]]) -> Table:

@@ -16,10 +16,12 @@ from search.command_line.next_commands import next_command
 from search.command_line.words import console_for
 from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import check_claims, claim_lines
+from search.findings.comparison import StudyComparison
 from search.findings.confirmation import Look, finished, looks_of
 from search.findings.selection import Standings, standings_of
 from search.findings.stage_costs import study_cost
 from search.findings.verdict_words import confirmation_lines
+from search.reporting.comparison_tables import comparison_parts
 from search.reporting.tables import (
     arms_table,
     cells_table,
@@ -32,13 +34,18 @@ from search.studies.stored_study import StoredStudy
 WIDTH = 110
 
 
-def show_results(study: StoredStudy) -> None:
-    """Print what a study found, and keep it as the study's note in optuna-dashboard."""
+def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
+    """Print what a study found, and keep it as the study's note in optuna-dashboard.
+
+    Args:
+        study: The study.
+        next_steps: Lines that follow, with the commands to go on with.
+    """
     shown = _read(study)
     console = console_for(WIDTH)
     for table in shown.tables():
         console.print(table)
-    _say(console, *shown.lines)
+    _say(console, *shown.lines, *next_steps)
     save_note(study.optuna_study, shown.in_markdown())
 
 
@@ -117,6 +124,16 @@ class _Shown:
         write("### Go on", "", "```sh", *words, "```", "")
         write("This note is written anew as trials come in: what is added here does not stay.")
         return text.getvalue()
+
+
+def show_comparison(comparison: StudyComparison) -> None:
+    """Print two studies side by side."""
+    console = console_for(WIDTH)
+    for part in comparison_parts(comparison):
+        if isinstance(part, str):
+            _say(console, part)
+        else:
+            console.print(part)
 
 
 def _read(study: StoredStudy) -> _Shown:

@@ -129,9 +129,8 @@ class _Session:
             except Interrupted as error:
                 ended = error
         if opened is not None and not options.fellow:
-            show_results(self._stored(opened))
-            if not options.quiet:
-                print("\n".join(next_steps(options, self._asked, self._trials)))
+            steps = [] if options.quiet else next_steps(options, self._asked, self._trials)
+            show_results(self._stored(opened), steps)
         if isinstance(ended, BudgetSpent):
             done = slots.count_done()
             self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
