@@ -75,13 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
         stop = StopSignal()
         progress = RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset())
 
-        def watch(stage: StageProgress) -> None:
+        def on_stage(stage: StageProgress) -> None:
             stop.check()
             progress.on_stage(stage)
 
         try:
             with stop.listening(), progress.showing():
-                study, look = confirm_study(request, watch, progress.say)
+                study, look = confirm_study(request, on_stage, progress.say)
         except Interrupted as error:
             print(error, file=sys.stderr)
             return 128 + stop.number

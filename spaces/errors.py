@@ -115,6 +115,11 @@ def unknown_name(what: str, name: str, known: Collection[str], where: str) -> Un
     return UnknownNameError(what, where, name, nearest_name(name, known))
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what a library says of an error; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def nearest_name(name: str, known: Collection[str]) -> str:
     """The known name most like a wrong one, or all known names where none is like it.
 

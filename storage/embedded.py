@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 import sqlalchemy as sa
 
-from spaces.errors import StorageError
+from spaces.errors import StorageError, first_line
 from storage.urls import EMBEDDED
 
 # The package waits for 10 s; a server that was killed may have more to recover.
@@ -70,7 +70,7 @@ def _start(server: Any, folder: Path) -> None:
                 ) from error
             time.sleep(0.5)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise StorageError(shown, expected="PostgreSQL to start", found=reason) from error
 
 

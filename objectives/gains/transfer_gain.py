@@ -53,6 +53,13 @@ class TransferGain:
         """Number of seeds."""
         return len({pair.seed for pair in self.pairs})
 
+    def by_seed(self) -> dict[int, TransferGain]:
+        """Seed -> the scores of that seed alone."""
+        pairs: dict[int, list[PairedScore]] = {}
+        for pair in self.pairs:
+            pairs.setdefault(pair.seed, []).append(pair)
+        return {seed: replace(self, pairs=tuple(of_seed)) for seed, of_seed in pairs.items()}
+
     def by_task(self, languages: Collection[str]) -> dict[str, float]:
         """Task -> gain in percentage points, the mean over its languages.
 

@@ -33,7 +33,7 @@ from transformers.initialization import no_init_weights
 from objectives.backbone import Backbone, Weights
 from objectives.training.fine_tuning import TrainingState
 from spaces.backbones import known_backbones
-from spaces.errors import BackboneError
+from spaces.errors import BackboneError, first_line
 from spaces.task import Task, TaskKind
 from storage.checkpoints import Checkpoint
 from storage.fingerprint import file_sha256, fingerprint
@@ -103,7 +103,7 @@ def load_backbone(name: str) -> Backbone:
             output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r}", "a fast tokenizer", "a slow one")

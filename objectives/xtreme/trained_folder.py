@@ -29,7 +29,7 @@ from objectives.scores.languages import (
     mining_threshold,
     predict_languages,
 )
-from spaces.errors import BackboneError
+from spaces.errors import BackboneError, first_line
 from spaces.recipe import Stage
 from spaces.task import Metric, Task, TaskKind
 
@@ -83,7 +83,7 @@ def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedT
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BackboneError(f"{where}: cannot be loaded", found=reason) from error
     if missing := sorted(report["missing_keys"]):
         raise BackboneError(where, f"a trained head for {task.kind}", f"no {missing[0]}")

@@ -14,7 +14,7 @@ from objectives.gains.intervals import Verdict
 from search.findings.arms import summarize_arms
 from search.findings.judging import JudgedGain
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
-from search.findings.selection import standings_of
+from search.findings.selection import judged_languages, standings_of
 from search.findings.stage_costs import study_cost
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
@@ -238,7 +238,7 @@ def _warnings(first: StoredStudy, second: StoredStudy) -> list[str]:
         have = "split has" if len(others) == 1 else "splits have"
         more = ", ..." * (len(others) > 3)
         warnings.append(f"{len(others)} {have} other content ({', '.join(others[:3])}{more})")
-    judged = [standings_of(study).judged_on for study in (first, second)]
+    judged = [judged_languages(study.spec, study.catalogue) for study in (first, second)]
     if mine & theirs and not judged[0] & judged[1]:
         warnings.append("they have no target language in common")
     return warnings

@@ -14,11 +14,10 @@ import pandas as pd
 
 from search.findings.choice_effects import Surface, choice_importance, fit_surface
 from search.findings.judging import NO_VERDICTS, Verdicts, judge_gains
-from search.findings.selection import standings_of
+from search.findings.selection import Standings, standings_of
 from search.findings.transfer_matrix import Additive, fit_additive, paired_gains, transfer_matrix
 from search.findings.trial_tables import choices, epoch_curves, recipe_table, score_table
 from search.studies.stored_study import StoredStudy
-from spaces.studies import NO_INTERMEDIATE
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Landscape:
         surface: Forest over all choices; None with fewer than 10 recipes.
         importance: Table of the choices' importance (`choice_importance`).
         curves: Table of gains along the epochs (`epoch_curves`).
+        standings: Order of the recipes, and the tuned baseline.
         leaders: Verdicts on each arm's leading recipe against the tuned baseline, on the seeds
             that both have and the languages that are judged. Exploratory: the scores that chose
             the recipes judge them.
@@ -46,6 +46,7 @@ class Landscape:
     surface: Surface | None
     importance: pd.DataFrame
     curves: pd.DataFrame
+    standings: Standings
     leaders: Verdicts
 
 
@@ -53,6 +54,7 @@ def read_landscape(study: StoredStudy) -> Landscape:
     """The landscape of a study as it is in its storage."""
     recipes = recipe_table(study)
     gains = paired_gains(study)
+    standings = standings_of(study)
     return Landscape(
         scores=score_table(study),
         recipes=recipes,
@@ -61,16 +63,17 @@ def read_landscape(study: StoredStudy) -> Landscape:
         surface=fit_surface(recipes, choices(recipes)),
         importance=choice_importance(study),
         curves=epoch_curves(recipes),
-        leaders=judge_leaders(study),
+        standings=standings,
+        leaders=judge_leaders(study, standings),
     )
 
 
-def judge_leaders(study: StoredStudy) -> Verdicts:
+def judge_leaders(study: StoredStudy, standings: Standings) -> Verdicts:
     """The leading recipe of each arm against the tuned baseline, on the seeds that both have."""
-    standings, gains = standings_of(study), {}
+    gains = {}
     for arm in study.spec.arms:
         leader = standings.leader_of(arm)
-        if leader is None or arm == NO_INTERMEDIATE:
+        if leader is None:
             continue
         if (gain := standings.against_baseline(leader)) is not None:
             gains[leader.first.number] = gain

@@ -13,7 +13,7 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import next_command
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import NO_VERDICTS, RecipeVerdict, Verdicts, judge_gains
-from search.findings.selection import standings_of
+from search.findings.selection import Standings, standings_of
 from search.findings.verdict_words import verdict_line
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
@@ -114,8 +114,8 @@ def _recommended_by_search(study: StoredStudy) -> Choice:
     tuned = standings.baseline
     if tuned is None:
         raise _nothing_finished(study, "a complete trial")
-    for leader in standings.leaders[:1]:
-        evidence = of_search(study, leader)
+    if (leader := standings.leader) is not None:
+        evidence = of_search(study, standings, leader)
         gain = TransferGain(evidence.pairs, study.spec.target.aggregate)
         # On the languages selected on: those that are judged must not choose. Rounding is no gain.
         if round(gain.overall_gain(standings.selected_on), 6) > 0:
@@ -143,7 +143,9 @@ def of_trial(study: StoredStudy, trial: int) -> Choice:
         if recipe.first.number in look.plan.names:
             evidence = _confirmed(study, look, result, recipe.first.number)
             return Choice(evidence, f"asked for by number; confirmed: {_verdict(evidence)}")
-    return Choice(of_search(study, recipe), "asked for by number; not confirmed")
+    return Choice(
+        of_search(study, standings_of(study), recipe), "asked for by number; not confirmed"
+    )
 
 
 def best_confirmed(study: StoredStudy) -> Evidence | None:
@@ -162,9 +164,10 @@ def best_of_search(study: StoredStudy) -> Evidence:
         StorageError: There is no complete trial with an intermediate task.
         DataError: It has no seed in common with the tuned baseline.
     """
-    for leader in standings_of(study).leaders:
-        return of_search(study, leader)
-    raise _nothing_finished(study, "a complete trial with an intermediate task")
+    standings = standings_of(study)
+    if standings.leader is None:
+        raise _nothing_finished(study, "a complete trial with an intermediate task")
+    return of_search(study, standings, standings.leader)
 
 
 def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
@@ -172,13 +175,13 @@ def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
     return StorageError(f"study {study.name!r}", expected, "none", advice)
 
 
-def of_search(study: StoredStudy, recipe: FinishedRecipe) -> Evidence:
+def of_search(study: StoredStudy, standings: Standings, recipe: FinishedRecipe) -> Evidence:
     """What the search saw of a recipe, over the seeds that the tuned baseline was trained with.
 
     Raises:
         DataError: They have no seed in common.
     """
-    standings, trial = standings_of(study), recipe.first.number
+    trial = recipe.first.number
     gain = standings.against_baseline(recipe)
     if gain is None:
         assert standings.baseline is not None

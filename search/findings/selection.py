@@ -29,7 +29,6 @@ from search.studies.trial_notes import TrialNotes
 from spaces.catalogue import Catalogue
 from spaces.studies import NO_INTERMEDIATE, StudySpec
 from storage.ledger import Ledger
-from storage.tables import PairedScore
 
 # Scores nearer than this are equal.
 TIE = 1e-9
@@ -91,6 +90,11 @@ class Standings:
         Those of the arm "none" lead nothing: the best of them is what the others are held against.
         """
         return [recipe for recipe in self.recipes if recipe.arm != NO_INTERMEDIATE]
+
+    @property
+    def leader(self) -> FinishedRecipe | None:
+        """The recipe that leads all others; None before one with an intermediate task."""
+        return next(iter(self.leaders), None)
 
     def leader_of(self, arm: str) -> FinishedRecipe | None:
         """The leading recipe of an arm with an intermediate task; None where it has none."""
@@ -172,7 +176,12 @@ def tuned_baseline(
     trains it anew.
     """
     trainings = direct_trainings(recipes)
-    beaten = _beaten([_by_seed(x.gain, languages) for x in trainings])
+    beaten = _beaten(
+        [
+            {seed: gain.overall_score(languages) for seed, gain in x.gain.by_seed().items()}
+            for x in trainings
+        ]
+    )
     ranked = [
         (number, training.gain.seeds, training.gain.overall_gain(languages))
         for number, training in zip(beaten, trainings, strict=True)
@@ -200,17 +209,6 @@ def repeat_candidates(
             or recipe.first.number in repeated
         )
     ]
-
-
-def _by_seed(gain: TransferGain, languages: frozenset[str]) -> dict[int, float]:
-    """Seed -> score of that seed, target tasks taken together as the study does."""
-    pairs: dict[int, list[PairedScore]] = {}
-    for pair in gain.pairs:
-        pairs.setdefault(pair.seed, []).append(pair)
-    return {
-        seed: replace(gain, pairs=tuple(of_seed)).overall_score(languages)
-        for seed, of_seed in pairs.items()
-    }
 
 
 def _beaten(scores: Sequence[Mapping[int, float]]) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from numpy.typing import NDArray
 
 from objectives.gains.intervals import estimate_gains
 from objectives.gains.seed_gains import gains_of_scores
-from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
@@ -86,7 +84,12 @@ def recipe_table(study: StoredStudy) -> pd.DataFrame:
     languages = study.languages
     runs = study.stage_runs
     stages = study.trained_stages
-    by_seed = {x.first.number: _gains_by_seed(x.gain, languages) for x in study.recipes}
+    by_seed = {
+        recipe.first.number: {
+            seed: gain.overall_gain(languages) for seed, gain in recipe.gain.by_seed().items()
+        }
+        for recipe in study.recipes
+    }
     estimates = estimate_gains(
         {
             number: gains_of_scores(
@@ -139,16 +142,6 @@ def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters but for the arm and its task, which have columns of their own."""
     hidden = ("intermediate.domain", "intermediate.task.")
     return {name: value for name, value in params.items() if not name.startswith(hidden)}
-
-
-def _gains_by_seed(gain: TransferGain, languages: frozenset[str]) -> dict[int, float]:
-    pairs: dict[int, list[Any]] = {}
-    for pair in gain.pairs:
-        pairs.setdefault(pair.seed, []).append(pair)
-    return {
-        seed: replace(gain, pairs=tuple(of_seed)).overall_gain(languages)
-        for seed, of_seed in pairs.items()
-    }
 
 
 def _seconds_asked(

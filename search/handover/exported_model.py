@@ -28,7 +28,7 @@ from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.errors import SpecError, TransferSearchError, unknown_name
+from spaces.errors import SpecError, TransferSearchError, first_line, unknown_name
 from spaces.recipe import Method, Recipe
 
 
@@ -224,5 +224,5 @@ def _hub() -> Iterator[huggingface_hub.HfApi]:
         yield huggingface_hub.HfApi()
     # OSError: no token, offline mode, a file that is gone. ValueError: a card that it refuses.
     except (httpx2.HTTPError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise TransferSearchError("--push-to-hub", found=f"the Hub refused: {reason}") from error

@@ -21,7 +21,7 @@ from search.command_line.stop_signal import StopSignal
 from search.command_line.words import say
 from search.launch.hosted_worker import HostedRun, HostedWorker
 from search.studies.study_file import StudyFile
-from spaces.errors import Interrupted, SpecError, StorageError
+from spaces.errors import Interrupted, SpecError, StorageError, first_line
 from storage.fingerprint import fingerprint
 from storage.leases import Leases
 from storage.opening import open_storage
@@ -277,7 +277,7 @@ def _connected(options: RunOptions) -> Any:
         raise SpecError(
             "--address",
             expected=f"a Ray cluster at {address}",
-            found=(str(error).splitlines() or [type(error).__name__])[0],
+            found=first_line(error),
             advice="one that wants a token has it by RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or "
             "~/.ray/auth_token",
         ) from error

@@ -18,7 +18,6 @@ from search.findings.arms import trial_counts
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import JudgedGain
 from search.findings.landscape import Landscape
-from search.findings.selection import standings_of
 from search.findings.stage_costs import StudyCost
 from search.findings.verdict_words import aggregate_note, verdict_line, with_interval
 from search.studies.stored_study import StoredStudy
@@ -66,7 +65,7 @@ def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished])
     if done:
         return _confirmed_answer(*done[-1])
     judged = {x.trial: x.gain for x in landscape.leaders.recipes}
-    leading = (x for x in standings_of(study).leaders if x.first.number in judged)
+    leading = (x for x in landscape.standings.leaders if x.first.number in judged)
     recipe = next(leading, None)
     if recipe is None:
         return (

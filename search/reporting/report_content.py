@@ -11,7 +11,6 @@ from search.findings.claims import ClaimVerdict, check_claims
 from search.findings.confirmation import confirmed_recipes
 from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
-from search.findings.selection import standings_of
 from search.findings.stage_costs import StudyCost, study_cost
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.landscape_sections import Section
@@ -62,11 +61,10 @@ class ReportContent:
 
 def report_content(study: StoredStudy) -> ReportContent:
     """Read a study and put its results into words."""
-    spec, standings = study.spec, standings_of(study)
-    landscape = read_landscape(study)
-    arms = summarize_arms(standings, spec.arms)
+    spec, landscape = study.spec, read_landscape(study)
+    arms = summarize_arms(landscape.standings, spec.arms)
     cost = study_cost(study.ledger, study.name)
-    claims = check_claims(spec, study.recipes, standings.judged_on)
+    claims = check_claims(spec, study.recipes, landscape.standings.judged_on)
     provenance = _provenance(study)
     return ReportContent(
         study=study.name,

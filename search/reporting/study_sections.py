@@ -11,7 +11,6 @@ from search.findings.arms import ArmSummary
 from search.findings.claims import ClaimVerdict, claim_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
-from search.findings.selection import standings_of
 from search.findings.trial_tables import choices
 from search.findings.verdict_words import cell_rows, points_with_interval, with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row
@@ -54,7 +53,7 @@ def report_sections(
 
 
 def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]) -> Section:
-    standings = standings_of(study)
+    standings = landscape.standings
     tuned, languages = standings.baseline, standings.judged_on
     if tuned is None:
         return Section("arms", "Arms", [])
@@ -121,7 +120,7 @@ def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:
         return Section("recipes", "Best recipes", [])
     names = [x for x in choices(recipes) if x not in {"arm", "intermediate"}]
     shown = recipes.nlargest(SHOWN_RECIPES, "gain")
-    standings = standings_of(study)
+    standings = landscape.standings
     selected = ", ".join(sorted(standings.selected_on))
     note = f" Gains and scores are on {selected}, which recipes are selected on."
     if standings.selected_on == standings.judged_on:

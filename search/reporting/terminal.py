@@ -153,7 +153,7 @@ def _leader_lines(standings: Standings) -> Iterator[str]:
     tuned, languages = standings.baseline, standings.judged_on
     if tuned is None:
         return
-    for best in standings.leaders[:1]:
+    if (best := standings.leader) is not None:
         gain = standings.against_baseline(best)
         known = "no seed in common with the tuned baseline"
         if gain is not None:

@@ -20,13 +20,13 @@ from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.findings.selection import leaders
 from search.reporting.terminal import show_results
-from search.studies.definition import StudyDefinition
 from search.studies.opening import (
     AskedStudy,
     TrainingSite,
     as_asked,
     build_objective,
     define_study,
+    kept_definition,
     open_study,
     provenance,
 )
@@ -172,14 +172,14 @@ class _Session:
         )
 
     def _stored(self, opened: OpenStudy) -> StoredStudy:
-        frozen = opened.ledger.frozen_study(self._name)
-        assert frozen is not None, self._name
+        definition = kept_definition(self._name, opened.ledger)
+        assert definition is not None, self._name
         return StoredStudy(
             self._storage,
             self._options.storage,
             opened.study,
             opened.ledger,
-            StudyDefinition.from_json(frozen),
+            definition,
             opened.spec,
             self._asked.catalogue,
         )

@@ -114,7 +114,7 @@ def test_only_answers_to_all_questions_are_scored() -> None:
         exact_match_and_f1([], [], SQUAD, "eng")
     with raises(DataError, expected="gold answers", advice="not hidden"):
         # Its type says that there are answers; that is what the caller got wrong.
-        exact_match_and_f1([["x"], None], ["x", "y"], SQUAD, "eng")  # type: ignore[list-item]
+        exact_match_and_f1([["x"], None], ["x", "y"], SQUAD, "eng")
     with pytest.raises(TypeError, match="expected a list of answers per question, found 'Paris'"):
         exact_match_and_f1(["Paris"], ["Paris"], SQUAD, "eng")
 

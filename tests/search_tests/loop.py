@@ -210,7 +210,8 @@ class Loop:
             self._record_stages(gain)
             return gain
 
-        objective.cache = SimpleNamespace(location=self._cache)  # type: ignore[attr-defined]
+        # A worker asks it for the place of its trials' files, too.
+        objective.cache = SimpleNamespace(location=self._cache)
         return objective
 
     def _spec(self) -> Any:

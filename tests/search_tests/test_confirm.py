@@ -15,6 +15,7 @@ from search import confirm
 from search.findings.confirmation import looks_of
 from search.findings.landscape import judge_leaders
 from search.findings.recommendation import recommended
+from search.findings.selection import standings_of
 from search.studies.stored_study import open_stored_study
 from spaces.errors import Interrupted
 from storage.ledger import Ledger
@@ -85,7 +86,7 @@ def test_recipes_selected_on_the_source_language_are_confirmed_on_the_targets(
     selection = ("--set", 'selection="source-validation"')
     assert workplace.search("--trials", "3", "--quiet", *selection).returncode == 0
     results = open_stored_study(workplace.storage, "tiny")
-    expected = {(x.trial, x.language) for x in judge_leaders(results).cells}
+    expected = {(x.trial, x.language) for x in judge_leaders(results, standings_of(results)).cells}
     assert {language for _, language in expected} == {"qaa", "qab"}
     leader = recommended(results).evidence
     ended = run_confirm("--top", str(len({trial for trial, _ in expected})), "--seeds", "1")

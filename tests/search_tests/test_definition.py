@@ -42,7 +42,7 @@ def test_the_same_may_go_on() -> None:
     ],
 )
 def test_what_differs_is_said(changed: dict[str, object], place: str) -> None:
-    asked = replace(DEFINITION, **changed)  # type: ignore[arg-type]
+    asked = replace(DEFINITION, **changed)
     with raises(StorageError, subject="study 's' in sqlite:///s.db", found=place):
         check_same("s", DEFINITION, asked, "sqlite:///s.db")
 

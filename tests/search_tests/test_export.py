@@ -78,7 +78,8 @@ class FakeHub:
     """What a push asks of `huggingface_hub.HfApi`."""
 
     def __init__(self, problem: Exception | None = None) -> None:
-        self.problem, self.asked = problem, []  # type: ignore[var-annotated]
+        self.problem = problem
+        self.asked: list[tuple[object, ...]] = []
 
     def whoami(self) -> dict[str, str]:
         """Who pushes."""
