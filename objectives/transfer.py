@@ -94,16 +94,7 @@ class TransferObjective:
         backbone = self.backbone(recipe.backbone)
         reference_backbone = self.backbone(recipe.reference_backbone)
         intermediate = self._intermediate_stages(on_stage_run)
-        target = TargetStages(
-            self.spec,
-            self.catalogue,
-            self.corpora,
-            self.leases,
-            self.ledger,
-            "test" if confirms else SEARCH_SPLIT,
-            self.on_progress,
-            on_stage_run,
-        )
+        target = self._target_stages("test" if confirms else SEARCH_SPLIT, on_stage_run)
         for seed in recipe.seeds:
             for row in {route.intermediate for route in recipe.routes}:
                 for job in self._row(backbone, row, seed, intermediate)[0]:
@@ -140,7 +131,8 @@ class TransferObjective:
     def trained_model(self, recipe: Recipe, task: str, seed: int) -> tuple[Stage, PreTrainedModel]:
         """The target stage of one task, and the model that it makes; trained anew.
 
-        Only scores are kept of target stages; the intermediate ones come from the cache.
+        Only scores are kept of target stages; the intermediate ones come from the cache. The stage
+        is at the setting that validation chose for the seed.
 
         Args:
             recipe: Recipe of a trial.
@@ -158,11 +150,13 @@ class TransferObjective:
         intermediate = self._intermediate_stages(lambda run: None)
         _, start = self._row(backbone, routes[task].intermediate, seed, intermediate)
         job = self._job(backbone, routes[task].target, start, seed, "target")
+        stage = self._target_stages(SEARCH_SPLIT, lambda run: None).chosen(job)
+        job = replace(job, stage=stage)
         weights = start.weights()
         if not job.examples:
-            return job.stage, build_model(backbone, weights, self.catalogue[task], seed)
+            return stage, build_model(backbone, weights, self.catalogue[task], seed)
         model, _ = train_stage(job, weights, Work(), tell_updates(job, self.on_progress))
-        return job.stage, model
+        return stage, model
 
     def backbone(self, name: str) -> Backbone:
         """An encoder of the study, loaded (and, for the pocket encoder, trained) once."""
@@ -184,6 +178,12 @@ class TransferObjective:
     def _intermediate_stages(self, on_stage_run: OnStageRun) -> IntermediateStages:
         epochs = self.spec.intermediate.epochs
         return IntermediateStages(self.cache, self.ledger, epochs, self.on_progress, on_stage_run)
+
+    def _target_stages(self, split: str, on_stage_run: OnStageRun) -> TargetStages:
+        return TargetStages(
+            *(self.spec, self.catalogue, self.corpora, self.leases, self.ledger),
+            *(split, self.on_progress, on_stage_run),
+        )
 
     def _row(
         self,

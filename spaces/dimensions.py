@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from spaces.catalogue import Catalogue
-from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
+from spaces.recipe import Method, Part, Recipe, Route, Schedule, Stage
 from spaces.studies import (
     NO_INTERMEDIATE,
     IntermediateSpec,
@@ -64,15 +64,6 @@ class StageChoices:
 
 
 @dataclass(frozen=True)
-class RetrievalChoices:
-    """The choices of how sentences are retrieved."""
-
-    pooled_layer: tuple[int, ...]
-    similarity: tuple[Similarity, ...]
-    max_length: int
-
-
-@dataclass(frozen=True)
 class TargetTask:
     """A task that every trial is scored on.
 
@@ -97,7 +88,7 @@ class SearchSpace:
         backbones: Names or folders of encoders.
         intermediate: Choices of the intermediate stages.
         target: Choices of the target stages.
-        retrieval: Choices of targets that retrieve.
+        retrieval: Stage of targets that retrieve, without its task.
         target_tasks: Target tasks, on all of which every trial is scored.
         train_sizes: Task -> examples in the split it is trained on.
         seeds: Seeds of every trial.
@@ -108,7 +99,7 @@ class SearchSpace:
     backbones: tuple[str, ...]
     intermediate: StageChoices
     target: StageChoices
-    retrieval: RetrievalChoices
+    retrieval: Stage
     target_tasks: tuple[TargetTask, ...]
     train_sizes: Mapping[str, int]
     seeds: tuple[int, ...]
@@ -131,6 +122,8 @@ def search_space(
     intermediate_sizes = [_size_of(spec, name, train_sizes) for name in spec.intermediate.tasks]
     target_sizes = {x.name: train_sizes[x.name] for x in targets if x.is_trained}
     target = _stage_choices(spec.target, list(target_sizes.values()))
+    # One training is scored at each number of epochs (`settings_of`).
+    target = replace(target, epochs=(max(spec.target.epochs),))
     if (share := spec.target.train_share) is not None:
         own = {name: max(1, int(share * size)) for name, size in target_sizes.items()}
         target = replace(target, examples=(), own_examples=own)
@@ -142,9 +135,7 @@ def search_space(
         target=replace(
             target, shots=spec.target.shots or (), prompt_length=spec.target.prompt_length
         ),
-        retrieval=RetrievalChoices(
-            spec.target.pooled_layer, spec.target.similarity, spec.target.max_length
-        ),
+        retrieval=_retrieval_stage(spec.target),
         target_tasks=tuple(targets),
         train_sizes=train_sizes,
         seeds=spec.all_seeds,
@@ -169,9 +160,6 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     last = None
     if any(task.is_trained for task in space.target_tasks):
         last = _suggest_stage(trial, "target", space.target)
-    retrieval = None
-    if not all(task.is_trained for task in space.target_tasks):
-        retrieval = _suggest_retrieval(trial, space.retrieval)
     middle = _Middle()
     routes = []
     for task in space.target_tasks:
@@ -181,8 +169,7 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
             shape, reference = last, _suggest_stage(middle, "target", space.target)
             reference = replace(reference, examples=last.examples, shots=last.shots)
         else:
-            assert retrieval is not None
-            shape, reference = retrieval, _suggest_retrieval(middle, space.retrieval)
+            shape = reference = space.retrieval
         row = () if first is None else _row(name, task.name, first, space)
         target, held_against = (_target_stage(task, x, space.target) for x in (shape, reference))
         routes.append(Route(row, target, held_against))
@@ -212,9 +199,29 @@ def only_choice(space: SearchSpace, name: str) -> Any:
     if name == "backbone":
         return space.backbones[0]
     position, _, field = name.partition(".")
-    of_retrieval = name in {"target.pooled_layer", "target.similarity"}
-    choices = space.retrieval if of_retrieval else getattr(space, position)
-    return getattr(choices, field)[0]
+    return getattr(getattr(space, position), field)[0]
+
+
+def settings_of(stage: Stage, target: TargetSpec) -> tuple[Stage, ...]:
+    """What one training of a target stage is scored at, the shortest first; the stage is one.
+
+    At a constant rate each number of epochs that the study asks for is a prefix of the longest;
+    retrieval, which is not trained, gives every layer and similarity in one pass.
+
+    Args:
+        stage: Target stage of a recipe.
+        target: Target position of the study.
+    """
+    if not stage.epochs:
+        return tuple(
+            replace(stage, pooled_layer=layer, similarity=similarity)
+            for layer in target.pooled_layer
+            for similarity in target.similarity
+        )
+    if stage.schedule is Schedule.LINEAR:
+        return (stage,)
+    shorter = sorted(epochs for epochs in target.epochs if epochs < stage.epochs)
+    return (*(replace(stage, epochs=epochs) for epochs in shorter), stage)
 
 
 class _Middle:
@@ -322,7 +329,7 @@ def _suggest_stage(trial: Suggests, position: str, choices: StageChoices) -> Sta
     return replace(stage, frozen_layers=choose("frozen_layers", choices.frozen_layers))
 
 
-def _suggest_retrieval(trial: Suggests, choices: RetrievalChoices) -> Stage:
+def _retrieval_stage(spec: TargetSpec) -> Stage:
     return Stage(
         task="",
         epochs=0,
@@ -330,10 +337,10 @@ def _suggest_retrieval(trial: Suggests, choices: RetrievalChoices) -> Stage:
         batch_size=1,
         examples=0,
         warmup_ratio=0.0,
-        max_length=choices.max_length,
-        schedule=Schedule.LINEAR,
-        pooled_layer=_choose(trial, "target.pooled_layer", choices.pooled_layer),
-        similarity=Similarity(_choose(trial, "target.similarity", choices.similarity)),
+        max_length=spec.max_length,
+        schedule=Schedule.CONSTANT,
+        pooled_layer=spec.pooled_layer[0],
+        similarity=spec.similarity[0],
     )
 
 

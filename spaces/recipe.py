@@ -100,6 +100,13 @@ class Stage:
     similarity: Similarity = Similarity.COSINE
 
     @property
+    def setting(self) -> str:
+        """What a target stage is scored at, in words: `4 epochs`, or `layer 7, margin`."""
+        if self.epochs:
+            return f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
+        return f"layer {self.pooled_layer}, {self.similarity}"
+
+    @property
     def updates_per_epoch(self) -> int:
         """Optimizer steps in one epoch; the last batch of each task may be smaller."""
         sizes = [part.examples for part in self.parts] or [self.examples]
@@ -117,7 +124,8 @@ class Route:
 
     Attributes:
         intermediate: Intermediate stages in the order of training; empty in the arm "none".
-        target: Target stage, which is scored.
+        target: Target stage, which is scored; of its settings (`spaces.dimensions.settings_of`)
+            each seed takes the one with the highest validation score.
         reference: Target stage of the reference baseline, which all trials of a study share and
             a trial's value is measured from.
     """

@@ -178,6 +178,7 @@ class StageSpec(StrictRecord):
     """None takes the size of the smallest training split among the tasks of this position, so
     that all of them are compared at one size."""
     warmup_ratio: Choices[Ratio] = (0.1,)
+    schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
     max_length: Count = 128
 
     @model_validator(mode="after")
@@ -194,7 +195,6 @@ class StageSpec(StrictRecord):
 class IntermediateSpec(StageSpec):
     """The stage before the target."""
 
-    schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
     size_ratio: Annotated[float, Field(ge=0)] = 0.0
     """Least ratio of an intermediate training split's examples to those of each target's."""
 
@@ -207,14 +207,18 @@ class IntermediateSpec(StageSpec):
 
 
 class TargetSpec(StageSpec):
-    """The stage that is scored."""
+    """The stage that is scored.
+
+    `epochs`, `pooled_layer` and `similarity` are no choices of a trial: one training is scored
+    after each number of epochs (retrieval: at each layer, by each similarity), and each seed takes
+    what scores highest on validation.
+    """
 
     languages: Names
     """ISO 639-3 codes or named sets; every target task is scored on those of them it has."""
     without: dict[str, Names] = Field(default_factory=dict)
     """Target task -> codes of `languages` that it is not scored on, such as those without a
     validation split."""
-    schedule: Annotated[Schedule, Field(strict=False)] = Schedule.LINEAR
     aggregate: Annotated[Aggregate, Field(strict=False)] = Aggregate.MEAN
     prompt_length: Choices[Count] = (20,)
     shots: Choices[Count] | None = None
@@ -228,6 +232,13 @@ class TargetSpec(StageSpec):
     def _check_target(self) -> Self:
         if not self.languages:
             raise SpecError("languages", "at least one", "none")
+        if self.schedule is Schedule.LINEAR and len(self.epochs) > 1:
+            raise SpecError(
+                "epochs",
+                f"one number beside schedule {Schedule.LINEAR}, whose rate falls to the end",
+                str(list(self.epochs)),
+                f"name one, or take schedule {Schedule.CONSTANT}, which is scored at each",
+            )
         sizes = {"examples": self.examples, "shots": self.shots, "train_share": self.train_share}
         if len(named := [name for name, value in sizes.items() if value is not None]) > 1:
             raise SpecError("", f"one of {', '.join(sizes)}", " and ".join(named))

@@ -34,6 +34,7 @@ SCORES = sa.Table(
     sa.Column("examples", sa.Integer, nullable=False),
     sa.Column("lost_words", sa.Integer, nullable=False),
     sa.Column("unscored_examples", sa.Integer, nullable=False),
+    sa.Column("setting", sa.String(64), nullable=False),
     sa.Column("outcomes", sa.LargeBinary, nullable=False),
 )
 RESULTS = sa.Table(
@@ -170,6 +171,8 @@ class Score:
             tokenizer); they count as wrong.
         unscored_examples: Number of examples left out because the source language lacks their
             label.
+        setting: What of the target stage was chosen by validation, as in `4 epochs` or
+            `layer 7, margin`.
         outcomes: Outcome of each example (`objectives.scores.outcomes.packed`); only
             `Ledger.outcomes` reads it back.
     """
@@ -184,6 +187,7 @@ class Score:
     examples: int
     lost_words: int
     unscored_examples: int
+    setting: str = ""
     outcomes: bytes = field(default=b"", repr=False, compare=False)
 
     @property
@@ -212,7 +216,8 @@ class TrainedStage:
         task: Name of the task in the catalogue.
         updates: Optimizer steps, including those of a shorter stage that it continued.
         training_seconds: Wall seconds of these steps.
-        scoring_seconds: Wall seconds of scoring the checkpoint; 0 for an intermediate stage.
+        scoring_seconds: Wall seconds of scoring it on validation, and the shorter ones on the
+            way; 0 for an intermediate stage.
         device: Name of the device it was trained on.
         precision: float32 or bfloat16 (autocast).
         versions: Package name -> version it was trained with.

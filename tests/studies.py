@@ -20,8 +20,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.scores.outcomes import packed
 from search.findings.landscape import Landscape, read_landscape
 from search.studies.stored_study import open_stored_study
-from spaces.dimensions import RetrievalChoices, SearchSpace, StageChoices, TargetTask
-from spaces.recipe import Method, Schedule, Similarity
+from spaces.dimensions import SearchSpace, StageChoices, TargetTask
+from spaces.recipe import Method, Schedule, Stage
 from spaces.records import parse
 from spaces.studies import StudySpec
 from storage import tables as tables
@@ -83,7 +83,7 @@ def small_space(
         backbones=("x",),
         intermediate=choices,
         target=choices,
-        retrieval=RetrievalChoices((-1,), (Similarity.COSINE,), 64),
+        retrieval=Stage("", 0, 0.0, 1, 0, 0.0, 64, Schedule.CONSTANT, pooled_layer=-1),
         target_tasks=(TargetTask("t", True, 2),),
         train_sizes={},
         seeds=(0,),

@@ -7,6 +7,7 @@ high where that target stage is badly tuned, so nothing is chosen by it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean, median
@@ -52,6 +53,23 @@ class TransferGain:
     def seeds(self) -> int:
         """Number of seeds."""
         return len({pair.seed for pair in self.pairs})
+
+    def settings(self) -> dict[str, list[str]]:
+        """Task -> settings of the target stage that validation chose, of most seeds first."""
+        chosen: dict[str, Counter[str]] = {}
+        for _seed, task, setting in sorted(
+            {(pair.seed, pair.score.task, pair.score.setting) for pair in self.pairs}
+        ):
+            chosen.setdefault(task, Counter())[setting] += 1
+        return {
+            task: [setting for setting, _ in counts.most_common()]
+            for task, counts in chosen.items()
+        }
+
+    def settings_in_words(self) -> str:
+        """As in `panx at 4 epochs, xnli at 2 epochs or 4 epochs`."""
+        settings = self.settings().items()
+        return ", ".join(f"{task} at {' or '.join(chosen)}" for task, chosen in settings)
 
     def by_seed(self) -> dict[int, TransferGain]:
         """Seed -> the scores of that seed alone."""

@@ -6,6 +6,7 @@ the pooler) is trained, and `merged` gives back a model of the shape that came i
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any, cast
 
@@ -63,13 +64,17 @@ def apply_method(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> nn
     return adapted
 
 
-def merged(model: nn.Module) -> PreTrainedModel:
+def merged(model: nn.Module, *, goes_on: bool = False) -> PreTrainedModel:
     """The trained model without adapters: LoRA's changes become part of the weights.
 
     A soft prompt has no place in the weights; its model stays as it is.
+
+    Args:
+        model: The trained model.
+        goes_on: Whether its training goes on, so that adapters are merged into a copy.
     """
     if isinstance(model, peft.PeftModel) and not model.active_peft_config.is_prompt_learning:
-        model = model.merge_and_unload()
+        model = (copy.deepcopy(model) if goes_on else model).merge_and_unload()
     return cast(PreTrainedModel, model)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -189,10 +189,40 @@ def train_stage(
         DivergedError: A loss is not finite.
         DeviceMemoryError: Not even one example fits on the device.
     """
+    (trained,) = train_through(job, [job.stage.epochs], weights, work, on_update, state)
+    return trained
+
+
+def train_through(
+    job: StageJob,
+    epochs: Sequence[int],
+    weights: Weights,
+    work: Work,
+    on_update: OnBatch,
+    state: TrainingState | None = None,
+) -> Iterator[tuple[PreTrainedModel, Training]]:
+    """Train a stage, and stop on the way after each of some numbers of epochs.
+
+    Args:
+        job: The stage.
+        epochs: Numbers of epochs to stop at, rising; the last is the stage's own.
+        weights: Encoder weights to start from; with a `state`, those of the shorter training.
+        work: Record of this process's work, added to also where the training fails.
+        on_update: Listener told of each update, of those of the whole stage.
+        state: State of a shorter training to go on from.
+
+    Yields:
+        The model as it is then, adapters merged, good until the next; and what the training since
+        the stop before came to.
+
+    Raises:
+        DivergedError: A loss is not finite.
+        DeviceMemoryError: Not even one example fits on the device.
+    """
 
     def count(done: int, total: int) -> None:
         work.updates += 1
-        on_update(done, total)
+        on_update(done, job.stage.updates)
 
     models = [build_model(job.backbone, weights, x.task, job.seed) for x in job.examples]
     owner = share_encoder(models) if len(models) > 1 else models[0]
@@ -202,12 +232,15 @@ def train_stage(
         for model, x in zip(models, job.examples, strict=True)
     ]
     runner = Runner(job.hardware, Padding.of(job.backbone.tokenizer), count)
-    started = time.perf_counter()
-    try:
-        training = finetune(parts, job.stage, job.seed, runner, state=state)
-    finally:
-        work.training_seconds += time.perf_counter() - started
-    return merged(adapted), training
+    for reached in epochs:
+        stage = replace(job.stage, epochs=reached)
+        started = time.perf_counter()
+        try:
+            training = finetune(parts, stage, job.seed, runner, state=state)
+        finally:
+            work.training_seconds += time.perf_counter() - started
+        state = training.state
+        yield merged(adapted, goes_on=reached < job.stage.epochs), training
 
 
 def tell_updates(job: StageJob, on_progress: OnProgress, lease: OnBatch | None = None) -> OnBatch:

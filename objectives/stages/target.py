@@ -1,14 +1,18 @@
 """Target stages: their scores are found in the ledger, or they are trained, scored and forgotten.
 
 Only scores are kept, under the stage's key, so that a stage or a baseline that any trial has had
-before is not trained again.
+before is not trained again. One training is scored at every setting that the study asks for: after
+each number of epochs, or for retrieval at each layer and by each similarity. Which of them counts
+is chosen seed by seed on validation, with and without an intermediate task alike.
 """
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 from transformers import PreTrainedModel
 
@@ -30,9 +34,11 @@ from objectives.stages.stage import (
     counted_work,
     tell_updates,
     tell_waiting,
-    train_stage,
+    train_through,
 )
 from spaces.catalogue import Catalogue
+from spaces.dimensions import settings_of
+from spaces.recipe import Stage
 from spaces.studies import SEARCH_SPLIT, StudySpec
 from spaces.task import Metric
 from storage.leases import Lease, Leases
@@ -65,75 +71,141 @@ class TargetStages:
     on_stage_run: OnStageRun
 
     def scores(self, job: StageJob) -> dict[str, Score]:
-        """Language -> score of a target stage, trained and scored if nobody has yet."""
-        corpora = self._scored(job)
+        """Language -> score of a target stage, trained and scored if nobody has yet.
+
+        The scores are of the setting that validation chose for the job's seed.
+
+        Args:
+            job: Target stage at its longest setting.
+        """
         if job.position != "reference":  # a study that shares nothing would ask for it once
             self.on_stage_run(asked_run(job))
         with counted_work(job, self.on_stage_run) as work:
             return self.leases.once(
                 job.key,
-                lambda: self._known(job, corpora),
-                lambda lease: self._made(job, corpora, lease, work),
+                lambda: self._known(job),
+                lambda lease: self._made(job, lease, work),
                 tell_waiting(job, self.on_progress),
             )
 
-    def _scored(self, job: StageJob) -> dict[str, Corpus]:
-        """Language -> examples that are scored."""
+    def chosen(self, job: StageJob) -> Stage:
+        """The setting of a target stage that validation chose for the job's seed."""
+        scores = self.scores(job)
+        keys = {score.checkpoint_key for score in scores.values()}
+        (stage,) = (x.stage for x in self._settings(job) if x.key in keys)
+        return stage
+
+    def _settings(self, job: StageJob) -> list[StageJob]:
+        """The job at each of its settings, the shortest first."""
+        stages = settings_of(job.stage, self.spec.target)
+        return [replace(job, stage=stage) for stage in stages]
+
+    def _corpora(self, job: StageJob, split: str) -> dict[str, Corpus]:
+        """Language -> examples of a split that are scored."""
         read = self.corpora.evaluation
-        if self.split != SEARCH_SPLIT:
+        if split != SEARCH_SPLIT:
             read = self.corpora.confirmation
         languages = self.spec.scored_languages(self.catalogue[job.stage.task])
         return {language: read(job.backbone, job.stage, language) for language in languages}
 
-    def _known(self, job: StageJob, corpora: Mapping[str, Corpus]) -> dict[str, Score] | None:
-        """The scores in the ledger; None where one is missing."""
-        known = self.ledger.scores(job.key, self.split)
-        places = {x: (job.stage.task, x, corpus.key) for x, corpus in corpora.items()}
-        if not all(place in known for place in places.values()):
+    def _known(self, job: StageJob) -> dict[str, Score] | None:
+        """The scores in the ledger of the chosen setting; None where one is missing."""
+        validation = [self._recorded(x, SEARCH_SPLIT) for x in self._settings(job)]
+        if not all(validation):
             return None
+        best = max(range(len(validation)), key=lambda place: self._merit(validation[place]))
+        if self.split == SEARCH_SPLIT:
+            return validation[best]
+        return self._recorded(self._settings(job)[best], self.split) or None
+
+    def _recorded(self, job: StageJob, split: str) -> dict[str, Score]:
+        """Language -> score in the ledger of one setting; empty where one is missing."""
+        known = self.ledger.scores(job.key, split)
+        places = {
+            language: (job.stage.task, language, corpus.key)
+            for language, corpus in self._corpora(job, split).items()
+        }
+        if not all(place in known for place in places.values()):
+            return {}
         return {language: known[place] for language, place in places.items()}
 
-    def _made(
-        self, job: StageJob, corpora: Mapping[str, Corpus], lease: Lease, work: Work
-    ) -> dict[str, Score]:
-        """Train and score a stage, and record both."""
-        weights, seconds, losses = job.start.weights(), 0.0, []
-        if job.examples:
-            on_update = tell_updates(job, self.on_progress, lease.progress)
-            model, training = train_stage(job, weights, work, on_update)
-            seconds, losses = training.seconds, training.losses_by_epoch(job.stage.epochs)
-        else:
-            task = self.catalogue[job.stage.task]
-            model = build_model(job.backbone, weights, task, job.seed)
-        scores = self._score(job, model, corpora, work)
+    def _merit(self, scores: Mapping[str, Score]) -> float:
+        """Mean validation score over the languages that the study selects on.
+
+        A task that has none of them (retrieval, where the source language selects) has one
+        setting, as the study's check sees to, and nothing to choose.
+        """
+        selects = self.spec.selection_languages(self.catalogue)
+        return fmean([x.score for x in scores.values() if x.language in selects] or [0.0])
+
+    def _made(self, job: StageJob, lease: Lease, work: Work) -> dict[str, Score]:
+        """Train and score a stage at each of its settings; the scores of the chosen one."""
+        best: _ScoredSetting | None = None
+        for trained in self._trained(job, lease, work):
+            scores = self._score(trained.job, trained.model, SEARCH_SPLIT, work)
+            made = replace(trained.made, scoring_seconds=work.scoring_seconds)
+            self.ledger.record_stage(made, list(scores.values()), lease, trained.losses)
+            merit = self._merit(scores)
+            if best is None or merit > best.merit:
+                model = trained.model
+                if self.split != SEARCH_SPLIT and trained.job.stage.epochs < job.stage.epochs:
+                    model = copy.deepcopy(model)  # the training goes on with it
+                best = _ScoredSetting(replace(trained, model=model, made=made), scores, merit)
+        assert best is not None
+        if self.split == SEARCH_SPLIT:
+            return best.scores
+        # A test split is read at the chosen setting alone.
+        scores = self._score(best.trained.job, best.trained.model, self.split, work)
+        self.ledger.record_stage(best.trained.made, list(scores.values()), lease)
+        return scores
+
+    def _trained(self, job: StageJob, lease: Lease, work: Work) -> Iterator[_TrainedSetting]:
+        """The model at each setting, good until the next, with what is recorded of it."""
+        weights, settings = job.start.weights(), self._settings(job)
         made = TrainedStage(
             checkpoint_key=job.key,
             parent_key=job.start.key,
             task=job.stage.task,
-            updates=job.stage.updates,
-            training_seconds=seconds,
-            scoring_seconds=work.scoring_seconds,
+            updates=0,
+            training_seconds=0.0,
+            scoring_seconds=0.0,
             device=job.hardware.name,
             precision=job.hardware.precision,
             versions=VERSIONS,
         )
-        self.ledger.record_stage(made, list(scores.values()), lease, losses)
-        return scores
+        if not job.examples:
+            model = build_model(job.backbone, weights, self.catalogue[job.stage.task], job.seed)
+            for setting in settings:
+                made = replace(made, checkpoint_key=setting.key)
+                yield _TrainedSetting(setting, model, made, ())
+            return
+        epochs = [setting.stage.epochs for setting in settings]
+        on_update = tell_updates(job, self.on_progress, lease.progress)
+        losses: tuple[float, ...] = ()
+        trainings = train_through(job, epochs, weights, work, on_update)
+        for setting, (model, training) in zip(settings, trainings, strict=True):
+            losses += tuple(training.losses_by_epoch(setting.stage.epochs - len(losses)))
+            made = replace(
+                made,
+                checkpoint_key=setting.key,
+                updates=setting.stage.updates,
+                training_seconds=made.training_seconds + training.seconds,
+            )
+            yield _TrainedSetting(setting, model, made, losses)
 
     def _score(
-        self, job: StageJob, model: PreTrainedModel, corpora: Mapping[str, Corpus], work: Work
+        self, job: StageJob, model: PreTrainedModel, split: str, work: Work
     ) -> dict[str, Score]:
+        """Language -> score of a model on a split."""
         task = self.catalogue[job.stage.task]
         assert task.metric is not None, task.name
 
         def on_batch(done: int, total: int) -> None:
             self.on_progress(StageProgress("scoring", task.name, job.seed, done, total))
 
-        tuning = None
-        if task.metric is Metric.BUCC_F1 and self.split != SEARCH_SPLIT:
-            tuning = _encoded(
-                {x: self.corpora.evaluation(job.backbone, job.stage, x) for x in corpora}
-            )
+        corpora, tuning = self._corpora(job, split), None
+        if task.metric is Metric.BUCC_F1 and split != SEARCH_SPLIT:
+            tuning = _encoded(self._corpora(job, SEARCH_SPLIT))
         encoded = _encoded(corpora)
         runner = Runner(job.hardware, Padding.of(job.backbone.tokenizer), on_batch)
         started = time.perf_counter()
@@ -145,16 +217,43 @@ class TargetStages:
                 corpus_key=corpora[language].key,
                 task=task.name,
                 language=language,
-                split=self.split,
+                split=split,
                 metric=task.metric,
                 score=of_language.score,
                 examples=len(encoded[language]),
                 lost_words=encoded[language].lost_words,
                 unscored_examples=corpora[language].unscored,
+                setting=job.stage.setting,
                 outcomes=packed(of_language.outcomes),
             )
             for language, of_language in scored.items()
         }
+
+
+@dataclass(frozen=True)
+class _TrainedSetting:
+    """A target stage trained up to one of its settings.
+
+    Attributes:
+        job: The stage at the setting.
+        model: Its model; the training may go on with it.
+        made: Record of what it took.
+        losses: Mean loss of each epoch.
+    """
+
+    job: StageJob
+    model: PreTrainedModel
+    made: TrainedStage
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _ScoredSetting:
+    """A setting with its validation scores by language, and their mean that it is chosen by."""
+
+    trained: _TrainedSetting
+    scores: dict[str, Score]
+    merit: float
 
 
 def _encoded(corpora: Mapping[str, Corpus]) -> dict[str, EncodedSplit]:

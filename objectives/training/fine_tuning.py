@@ -26,7 +26,7 @@ from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
 
-TRAINING_VERSION = 3
+TRAINING_VERSION = 4
 
 # Sub-words, padding included, that go through the model at once; a larger batch is accumulated.
 TOKEN_BUDGET = 16_384

@@ -57,6 +57,7 @@ def score_table(study: StoredStudy) -> pd.DataFrame:
                     "seed": pair.seed,
                     "task": pair.score.task,
                     "language": pair.score.language,
+                    "setting": pair.score.setting,
                     "metric": pair.score.metric,
                     "score": pair.score.score,
                     "baseline": pair.baseline.score,

@@ -121,7 +121,8 @@ def _trained(
             f"{Method.SOFT_PROMPT}, which from_pretrained has no place for",
             "name another recipe with --trial",
         )
-    _, model = objective.trained_model(recipe, task, seed)
+    stage, model = objective.trained_model(recipe, task, seed)
+    route = replace(route, target=stage)
     exported = ExportedModel(
         study,
         choice,

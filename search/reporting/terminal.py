@@ -160,10 +160,10 @@ def _leader_lines(standings: Standings) -> Iterator[str]:
             points = in_points(gain.overall_gain(languages))
             known = f"{points}, score {_percent(gain, languages)}, {_seeds(gain)}"
         yield f"best recipe:    {known}, trial {best.first.number}: {best.in_words}"
-    choices = ", ".join(f"{name} {value}" for name, value in tuned.choices.items())
+    choices = "".join(f"{name} {value}, " for name, value in tuned.choices.items())
     yield (
         f"tuned baseline: score {_percent(tuned.gain, languages)}, {_seeds(tuned.gain)}, "
-        f"trial {tuned.first.number}: {choices or 'the only one'}"
+        f"trial {tuned.first.number}: {choices}{tuned.gain.settings_in_words()}"
     )
 
 

@@ -42,8 +42,8 @@ from storage.workers import Workers
 # What a trial's value does not depend on, given its recipe.
 MAY_GROW = (
     r"spec\.(arms|repeat_leaders|stop_behind|sampler|mixtures.*|"
-    r"intermediate\.tasks|(intermediate|target)\.(epochs|learning_rate|batch_size|examples|warmup_ratio|method|"
-    r"frozen_layers|lora_rank|prompt_length|shots|pooled_layer|similarity))"
+    r"intermediate\.(tasks|epochs)|(intermediate|target)\.(learning_rate|batch_size|examples|warmup_ratio|"
+    r"method|frozen_layers|lora_rank|prompt_length|shots))"
 )
 
 

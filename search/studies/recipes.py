@@ -67,13 +67,14 @@ class FinishedRecipe:
 
     @property
     def in_words(self) -> str:
-        """Its choices, as in `pocket_ner_parties, intermediate.epochs 4, ...`."""
+        """Its choices, as in `uner_ewt, intermediate.epochs 4, ..., panx at 2 epochs`."""
         rest = (
             f"{name} {value}"
             for name, value in self.first.params.items()
             if not name.startswith(("intermediate.domain", "intermediate.task"))
         )
-        return ", ".join((self.task or NO_INTERMEDIATE, *rest))
+        settings = self.gain.settings_in_words()
+        return ", ".join((self.task or NO_INTERMEDIATE, *rest, settings))
 
 
 def place_of(pair: PairedScore) -> tuple[int, str, str]:

@@ -167,14 +167,15 @@ def describe(recipe: Recipe) -> str:
     targets = [route.target for route in recipe.routes]
     last = " + ".join(stage.task for stage in targets)
     if trained := [stage for stage in targets if stage.epochs]:
-        last += f" ({_in_words(trained[0])})"
+        last += f" ({_method_in_words(trained[0])})"
     if not recipe.intermediate:
         return f"none -> {last}"
-    return f"{recipe.intermediate} ({_in_words(recipe.routes[0].intermediate[0])}) -> {last}"
+    first = recipe.routes[0].intermediate[0]
+    return f"{recipe.intermediate} ({first.epochs} ep, {_method_in_words(first)}) -> {last}"
 
 
-def _in_words(stage: Stage) -> str:
-    parts = [f"{stage.epochs} ep", f"{stage.learning_rate:.3g}"]
+def _method_in_words(stage: Stage) -> str:
+    parts = [f"{stage.learning_rate:.3g}"]
     if stage.method is not Method.FULL:
         parts.append(stage.method)
     if stage.frozen_layers:

@@ -233,7 +233,10 @@ def test_another_layer_or_similarity_is_scored_anew(
     scored: list[str] = []
     for stage in (RETRIEVAL_STAGE, replace(RETRIEVAL_STAGE, **change), RETRIEVAL_STAGE):
         objective = make_objective(
-            RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
+            RETRIEVAL,
+            f"target.pooled_layer={stage.pooled_layer}",
+            f"target.similarity={stage.similarity}",
+            on_progress=lambda progress: scored.append(progress.position),
         )
         run(objective, replace(recipe, routes=(Route((), stage, stage),)))
     assert scored == ["scoring", "scoring"]

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
 from objectives.stages.stage import StageJob, Start
+from objectives.training.fine_tuning import TRAINING_VERSION
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Part, Recipe, Schedule, Stage
 from storage.fingerprint import fingerprint
@@ -26,6 +27,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     *({"epochs": 2}, {"learning_rate": 2e-3}, {"batch_size": 2}, {"warmup_ratio": 0.5}),
     *({"max_length": 32}, {"schedule": Schedule.LINEAR}),
 )
+VERSIONS_THEN = {"torch": "2", "training_version": 3}
 MIXTURE: dict[str, Any] = {
     "task": "both",
     "parts": (Part("deeds", 8), Part("acts", 4)),
@@ -59,10 +61,11 @@ def make_job(
 def test_the_key_of_a_stage_stays_what_it_was(
     changes: dict[str, Any], key: str, make_job: Callable[[Stage], StageJob]
 ) -> None:
-    """Computed by the version before `StageJob`; only torch's version is left out of it."""
+    """Computed by the version before `StageJob`, but for the versions that are part of it."""
     job = make_job(make_stage(**changes))
     assert job.inputs["torch"] == torch.__version__
-    assert fingerprint({**job.inputs, "torch": "2"}) == key
+    assert job.inputs["training_version"] == TRAINING_VERSION
+    assert fingerprint({**job.inputs, **VERSIONS_THEN}) == key
     assert job.key == fingerprint(job.inputs)
 
 
@@ -71,7 +74,7 @@ def test_the_key_of_a_stage_that_is_not_trained_stays_what_it_was(
 ) -> None:
     job = make_job(RETRIEVAL_STAGE)
     expected = "a9d4b5dd97bebc6293c4d935d91177761f6f3f05b8649ff499b80a3ecaeccefd"
-    assert fingerprint({**job.inputs, "torch": "2"}) == expected
+    assert fingerprint({**job.inputs, **VERSIONS_THEN}) == expected
     assert job.key == replace(job, seed=8).key
 
 
