@@ -44,18 +44,6 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
             raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
     for task in targets:
         _check_target(spec, task, catalogue, where)
-    retrieves = not all(task.kind.is_trained for task in targets)
-    if retrieves and spec.selection is Selection.SOURCE_VALIDATION:
-        for field in ("pooled_layer", "similarity"):
-            values = getattr(spec.target, field)
-            if len(values) > 1:
-                raise SpecError(
-                    f"{where}, field 'target.{field}'",
-                    f"one value beside selection {spec.selection}: retrieval has no split of the "
-                    "source language to choose by",
-                    str(list(map(str, values))),
-                    f"set it with --set target.{field}={values[0]}",
-                )
     for claim in spec.claims:
         if claim.backbone and claim.backbone not in spec.backbone:
             raise SpecError(

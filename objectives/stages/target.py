@@ -130,13 +130,9 @@ class TargetStages:
         return {language: known[place] for language, place in places.items()}
 
     def _merit(self, scores: Mapping[str, Score]) -> float:
-        """Mean validation score over the languages that the study selects on.
-
-        A task that has none of them (retrieval, where the source language selects) has one
-        setting, as the study's check sees to, and nothing to choose.
-        """
+        """Mean validation score over the languages that the study selects on."""
         selects = self.spec.selection_languages(self.catalogue)
-        return fmean([x.score for x in scores.values() if x.language in selects] or [0.0])
+        return fmean(x.score for x in scores.values() if x.language in selects)
 
     def _made(self, job: StageJob, lease: Lease, work: Work) -> dict[str, Score]:
         """Train and score a stage at each of its settings; the scores of the chosen one."""

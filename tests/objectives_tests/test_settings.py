@@ -12,7 +12,6 @@ import pytest
 
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Recipe, Route, Schedule, Similarity
-from storage.ledger import Ledger
 from storage.tables import Score
 from tests.objectives_tests.toys import (
     RETRIEVAL_STAGE,
@@ -33,33 +32,18 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def with_target(recipe: Recipe, **changes: Any) -> Recipe:
     """The recipe with one target, whose rate is constant."""
-    stage = make_stage("names", schedule=Schedule.CONSTANT, learning_rate=1e-2, **changes)
+    stage = make_stage(
+        changes.pop("task", "names"), schedule=Schedule.CONSTANT, learning_rate=1e-2, **changes
+    )
     return replace(recipe, routes=(Route(recipe.routes[0].intermediate, stage, stage),))
-
-
-def scores_of(objective: TransferObjective, split: str = "validation") -> dict[str, list[Score]]:
-    """Setting -> its scores in the ledger, of whatever checkpoint, sorted."""
-    ledger: Ledger = objective.ledger
-    found: dict[str, list[Score]] = {}
-    for key in ledger.trained_stages("toy"):
-        for score in ledger.scores(key, split).values():
-            found.setdefault(score.setting, []).append(score)
-    return found
-
-
-def run_and_keep(objective: TransferObjective, recipe: Recipe) -> Any:
-    """A trial whose stages the ledger is told of, as a worker does."""
-    outcome = run(objective, recipe)
-    for stage_run in outcome.stage_runs:
-        objective.ledger.record_stage_run("toy", 0, stage_run)
-    return outcome
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_one_training_gives_what_a_training_of_each_length_gives(
     method: str, make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    asked = replace(with_target(recipe, epochs=4, **METHODS[method]), intermediate="")
+    target = with_target(recipe, task="news", epochs=4, **METHODS[method])
+    asked = replace(target, intermediate="")
     asked = replace(asked, routes=(replace(asked.routes[0], intermediate=()),))
     whole = make_objective(EPOCHS, place="whole")
     outcome = run(whole, asked)

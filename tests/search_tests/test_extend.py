@@ -76,6 +76,8 @@ _none = optuna.distributions.CategoricalDistribution((0,))
     [
         ((), "expected a larger space, found the one it has"),
         (("--set", "intermediate.epochs=[1]"), "spec.intermediate.epochs: [1, 2] then, [1] now"),
+        # Its trials had no more epochs to choose from.
+        (("--set", "target.epochs=[1, 2]"), "its trials would mean something else"),
         # The reference baseline is the middle of the choices for the target.
         (("--set", "target.learning_rate=[1e-4, 5e-4, 1e-3]"), "what all trials share must stay"),
         (("--set", "target.languages=['qaa']"), "its trials would mean something else"),

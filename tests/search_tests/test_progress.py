@@ -40,7 +40,7 @@ def _show(*, terminal: bool) -> str:
     console = Console(file=written, force_terminal=terminal, width=140, color_system=None)
     progress = RunProgress(console, 8, LANGUAGES)
     with progress.showing():
-        progress.resume(2, (0.5, "wnut17, target.epochs 2"))
+        progress.resume(2, (0.5, "wnut17, target.batch_size 8"))
         progress.on_stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
         progress.on_trial_started(2, RECIPE)
         for position in POSITIONS:
@@ -58,7 +58,7 @@ def test_every_trial_leaves_its_line(terminal: bool) -> None:
     assert "2 of 8 trials are done already" in shown
     assert "pretraining the pocket encoder" in shown
     assert "gain +1.0, paired +1.0, score 40.0 [swa +4.0 yor -2.0]" in shown
-    assert "e_ner (5 ep, 0.0001) -> panx (2 ep, 3e-05)" in shown
+    assert "e_ner (5 ep, 0.0001) -> panx (3e-05)" in shown
     assert "infeasible: diverged: loss nan" in shown
     assert "note: panx swa: 3 words are lost" in shown
 
@@ -67,7 +67,7 @@ def test_a_terminal_shows_the_stage_and_the_best_recipe() -> None:
     shown = _show(terminal=True)
     assert "intermediate panx seed 1" in shown
     assert "3/7" in shown
-    assert "best +1.0: e_ner (5 ep, 0.0001) -> panx (2 ep, 3e-05)" in shown
+    assert "best +1.0: e_ner (5 ep, 0.0001) -> panx (3e-05)" in shown
 
 
 def test_a_resumed_study_keeps_its_best_recipe_in_sight() -> None:
@@ -75,10 +75,10 @@ def test_a_resumed_study_keeps_its_best_recipe_in_sight() -> None:
     console = Console(file=written, force_terminal=True, width=140, color_system=None)
     progress = RunProgress(console, 8, LANGUAGES)
     with progress.showing():
-        progress.resume(2, (6.2, "uner_ewt, target.epochs 4"))
+        progress.resume(2, (6.2, "uner_ewt, target.batch_size 8"))
         progress.on_trial_started(2, RECIPE)
         progress.on_trial_finished(_trial(optuna.trial.TrialState.COMPLETE), _gain(), 3)
-    assert "best +6.2: uner_ewt, target.epochs 4" in written.getvalue()
+    assert "best +6.2: uner_ewt, target.batch_size 8" in written.getvalue()
     assert "best +1.0" not in written.getvalue()
 
 

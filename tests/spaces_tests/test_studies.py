@@ -180,6 +180,7 @@ def test_a_wrong_override_is_an_error(
         ("target.epochs=2.5", "target.epochs.0", "a whole number", "2.5"),
         ("target.epochs=[]", "target.epochs", "at least 1 value", "[]"),
         ("target.epochs=[2, 2]", "target.epochs", "each once", "[2, 2]"),
+        ("target.schedule=linear", "target.epochs", "one number beside schedule linear", "[2, 4]"),
         ("target.tasks=[]", "target.tasks", "at least one", "none"),
         ("target.languages=[]", "target.languages", "at least one", "none"),
         ("target.learning_rate=1", "target.learning_rate.0", "less than 1", "1"),
