@@ -21,9 +21,9 @@ proportions of the stages; the rates themselves are five times higher, since not
 (Trainer's set-up, our checkpoints) weigh more here than in a study of full size. The checkpoints
 of the full run take several gigabytes of the temporary folder.
 
-Ours trains every target stage to the longest of the study's numbers of epochs and takes the best of
-them by validation; the peer trains each number apart, as its objective is asked. So recipes that
-differ in nothing else are one to ours, and its scores are a little higher by that choice.
+Ours trains every target stage to the longest of the study's numbers of epochs and takes the best
+of them by validation; the peer trains each number apart, as its objective is asked. So recipes
+that differ in nothing else are one to ours, and its scores are a little higher by that choice.
 
 The score difference is between the two sides' mean F1 of a recipe, the seed spread between our own
 of two seeds, both mean absolute differences in points.
