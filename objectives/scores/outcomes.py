@@ -11,6 +11,7 @@ import io
 import warnings
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -25,6 +26,19 @@ from spaces.task import AnswerNormalisation, Metric
 Outcomes = NDArray[np.float32]
 """[examples, k]; what the k columns are, `example_outcomes` says."""
 Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LanguageScore:
+    """The score of a model in one language.
+
+    Attributes:
+        score: Value of the task's metric, in [0, 1], or in [-1, 1] for correlations.
+        outcomes: Contribution of each example to the score, [examples, k].
+    """
+
+    score: float
+    outcomes: Outcomes
 
 
 def example_outcomes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -142,7 +143,10 @@ class Echo(nn.Module):
         self.seen: list[int] = []
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
     ) -> TokenClassifierOutput:
         """Predict."""
         self.seen.append(len(input_ids))
@@ -173,6 +177,41 @@ def test_predictions_are_in_the_order_of_the_split_whatever_fits(left: bool, row
         kept = logits[:-1] if number == 2 else logits
         assert kept.argmax(-1).tolist() == (ids % 3)[: len(kept)].tolist()
     assert np.isnan(found[2][-1]).all()
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_equal_rows_go_through_the_model_once_and_have_predictions_of_their_own(
+    segments: bool,
+) -> None:
+    """The second and the last are equal, but for their words; with other segments they are not."""
+    ids = [np.arange(start, start + 3) for start in (0, 1, 2, 1)]
+    positions = [np.arange(3), np.arange(3), np.arange(3), np.array([2, 0])]
+    types = [np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), np.ones(3, int)]
+    split = EncodedSplit(ids, types if segments else None, None, positions, [None] * 4)
+    padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
+    model, told = Echo(), list[tuple[int, int]]()
+    found = predict(model, split, Runner(CPU, padding, lambda *done: told.append(done)))
+    assert model.seen == [4 if segments else 3]
+    assert [logits.argmax(-1).tolist() for logits in found] == [
+        *([0, 1, 2], [1, 2, 0]),
+        *([2, 0, 1], [0, 1]),
+    ]
+    assert told == [(4, 4)]
+
+
+@given(st.permutations(range(6)))
+def test_predictions_do_not_depend_on_the_order_of_the_split(order: list[int]) -> None:
+    split, padding = examples(), Padding(0, 0, False, None, (), 9)
+    assert split.word_positions is not None
+    turned = replace(
+        split,
+        input_ids=[split.input_ids[x] for x in order],
+        word_positions=[split.word_positions[x] for x in order],
+    )
+    found = predict(Echo(), turned, Runner(CPU, padding))
+    expected = predict(Echo(), split, Runner(CPU, padding))
+    for logits, row in zip(found, order, strict=True):
+        np.testing.assert_array_equal(logits, expected[row])
 
 
 def test_predictions_of_texts_are_one_row_each() -> None:
