@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
@@ -19,6 +19,7 @@ from objectives.models.encoders import build_model
 from objectives.runner import Runner
 from objectives.scores.languages import score_languages
 from objectives.scores.outcomes import packed
+from objectives.scores.sentences import RetrievalSetting, score_retrievals
 from objectives.stages.stage import (
     VERSIONS,
     OnProgress,
@@ -71,11 +72,27 @@ class TargetStages:
             self.on_stage_run(asked_run(job))
         with counted_work(job, self.on_stage_run) as work:
             return self.leases.once(
-                job.key,
+                self._scored_at_once(job)[0].key,
                 lambda: self._known(job, corpora),
                 lambda lease: self._made(job, corpora, lease, work),
                 tell_waiting(job, self.on_progress),
             )
+
+    def _scored_at_once(self, job: StageJob) -> list[StageJob]:
+        """The jobs that are scored when this one is, which is among them; any of them gives all.
+
+        Of retrieval, all the layers and similarities that the study searches: another trial that
+        asks for another of them finds its scores. Of a test split only what is asked for.
+        """
+        if job.examples or self.split != SEARCH_SPLIT:
+            return [job]
+        searched = [
+            replace(job.stage, pooled_layer=layer, similarity=similarity)
+            for layer in self.spec.target.pooled_layer
+            for similarity in self.spec.target.similarity
+        ]
+        stages = searched if job.stage in searched else [job.stage, *searched]
+        return [replace(job, stage=stage) for stage in stages]
 
     def _scored(self, job: StageJob) -> dict[str, Corpus]:
         """Language -> examples that are scored."""
@@ -105,24 +122,26 @@ class TargetStages:
         else:
             task = self.catalogue[job.stage.task]
             model = build_model(job.backbone, weights, task, job.seed)
-        scores = self._score(job, model, corpora, work)
-        made = TrainedStage(
-            checkpoint_key=job.key,
-            parent_key=job.start.key,
-            task=job.stage.task,
-            updates=job.stage.updates,
-            training_seconds=seconds,
-            scoring_seconds=work.scoring_seconds,
-            device=job.hardware.name,
-            precision=job.hardware.precision,
-            versions=VERSIONS,
-        )
-        self.ledger.record_stage(made, list(scores.values()), lease, losses)
-        return scores
+        scored = self._score(job, model, corpora, work)
+        for key, scores in scored.items():
+            made = TrainedStage(
+                checkpoint_key=key,
+                parent_key=job.start.key,
+                task=job.stage.task,
+                updates=job.stage.updates,
+                training_seconds=seconds,
+                scoring_seconds=work.scoring_seconds / len(scored),
+                device=job.hardware.name,
+                precision=job.hardware.precision,
+                versions=VERSIONS,
+            )
+            self.ledger.record_stage(made, list(scores.values()), lease, losses)
+        return scored[job.key]
 
     def _score(
         self, job: StageJob, model: PreTrainedModel, corpora: Mapping[str, Corpus], work: Work
-    ) -> dict[str, Score]:
+    ) -> dict[str, dict[str, Score]]:
+        """Key -> language -> score, of all that is scored at once."""
         task = self.catalogue[job.stage.task]
         assert task.metric is not None, task.name
 
@@ -137,23 +156,31 @@ class TargetStages:
         encoded = _encoded(corpora)
         runner = Runner(job.hardware, Padding.of(job.backbone.tokenizer), on_batch)
         started = time.perf_counter()
-        scored = score_languages(model, encoded, task, job.stage, runner, tuning)
+        if job.examples:
+            scored = {job.key: score_languages(model, encoded, task, job.stage, runner, tuning)}
+        else:
+            keys = {RetrievalSetting.of(x.stage): x.key for x in self._scored_at_once(job)}
+            found = score_retrievals(model, encoded, task, list(keys), runner, tuning)
+            scored = {keys[setting]: of_setting for setting, of_setting in found.items()}
         work.scoring_seconds += time.perf_counter() - started
         return {
-            language: Score(
-                checkpoint_key=job.key,
-                corpus_key=corpora[language].key,
-                task=task.name,
-                language=language,
-                split=self.split,
-                metric=task.metric,
-                score=of_language.score,
-                examples=len(encoded[language]),
-                lost_words=encoded[language].lost_words,
-                unscored_examples=corpora[language].unscored,
-                outcomes=packed(of_language.outcomes),
-            )
-            for language, of_language in scored.items()
+            key: {
+                language: Score(
+                    checkpoint_key=key,
+                    corpus_key=corpora[language].key,
+                    task=task.name,
+                    language=language,
+                    split=self.split,
+                    metric=task.metric,
+                    score=of_language.score,
+                    examples=len(encoded[language]),
+                    lost_words=encoded[language].lost_words,
+                    unscored_examples=corpora[language].unscored,
+                    outcomes=packed(of_language.outcomes),
+                )
+                for language, of_language in of_key.items()
+            }
+            for key, of_key in scored.items()
         }
 
 

@@ -12,6 +12,7 @@ import torch
 from objectives.backbone import Backbone
 from objectives.data.batching import mixed_order
 from objectives.models.encoders import ENCODER_FILE, build_model, share_encoder
+from objectives.stages.stage import OnProgress, StageProgress
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
 from storage.ledger import Ledger
@@ -206,6 +207,16 @@ def test_the_order_of_a_row_matters(
 # --- retrieval
 
 
+def note_ends(positions: list[str]) -> OnProgress:
+    """A listener that notes what came to its end."""
+
+    def on_progress(progress: StageProgress) -> None:
+        if progress.done == progress.total:
+            positions.append(progress.position)
+
+    return on_progress
+
+
 def test_a_retrieval_target_is_scored_and_not_trained(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
@@ -232,11 +243,30 @@ def test_another_layer_or_similarity_is_scored_anew(
 ) -> None:
     scored: list[str] = []
     for stage in (RETRIEVAL_STAGE, replace(RETRIEVAL_STAGE, **change), RETRIEVAL_STAGE):
-        objective = make_objective(
-            RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
-        )
+        objective = make_objective(RETRIEVAL, on_progress=note_ends(scored))
         run(objective, replace(recipe, routes=(Route((), stage, stage),)))
     assert scored == ["scoring", "scoring"]
+
+
+WAYS = "target.pooled_layer=[0, -1]", 'target.similarity=["cosine", "margin"]'
+
+
+def test_what_the_study_searches_of_retrieval_is_scored_at_once(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    scored: list[str] = []
+    stages = [
+        replace(RETRIEVAL_STAGE, pooled_layer=layer, similarity=similarity)
+        for layer in (-1, 0)
+        for similarity in Similarity
+    ]
+    for number, stage in enumerate(stages):
+        searched = replace(recipe, routes=(Route(recipe.routes[0].intermediate, stage, stage),))
+        objective = make_objective(RETRIEVAL, *WAYS, on_progress=note_ends(scored))
+        pairs = run(objective, searched).gain.pairs
+        assert scored.count("scoring") == 2, "before and after the intermediate stage"
+        alone = run(make_objective(RETRIEVAL, place=f"alone{number}"), searched).gain.pairs
+        assert pairs == alone
 
 
 def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
@@ -245,9 +275,7 @@ def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
     """Nothing is drawn: it is scored once for all of them."""
     bare = replace(recipe, routes=(Route((), RETRIEVAL_STAGE, RETRIEVAL_STAGE),), seeds=(0, 1))
     scored: list[str] = []
-    objective = make_objective(
-        RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
-    )
+    objective = make_objective(RETRIEVAL, on_progress=note_ends(scored))
     outcome = run(objective, bare)
     assert scored == ["scoring"]
     assert len({pair.score.checkpoint_key for pair in outcome.gain.pairs}) == 1
