@@ -7,7 +7,7 @@ sorting a whole epoch by length makes batches so alike that scores fall.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,17 +102,38 @@ def mixed_order(
     return [batches[i] for i in order]
 
 
-def length_order(lengths: NDArray[np.int64], token_budget: int) -> Iterator[NDArray[np.int64]]:
-    """Batches for scoring: longest first, each within a budget of padded sub-words.
+def length_order(
+    lengths: NDArray[np.int64], token_budget: int, batch_cost: int
+) -> list[NDArray[np.int64]]:
+    """Batches for scoring, longest rows first: those that cost least, padding and all.
 
-    The longest come first so that a lack of memory shows at once.
+    Of rows sorted by length, those of a batch stand next to each other; where one batch ends and
+    the next begins is found by dynamic programming over the sorted rows. A few very long rows
+    would otherwise have many short ones filled up to their length.
+
+    Args:
+        lengths: Sub-words per row, [rows].
+        token_budget: Sub-words of a batch, padding included; a longer row is alone.
+        batch_cost: Cost of a batch beside that of its sub-words, in sub-words.
     """
     order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        rows = max(1, token_budget // max(1, int(lengths[order[start]])))
-        yield order[start : start + rows]
-        start += rows
+    widths = lengths[order]
+    costs = np.full(len(order) + 1, np.iinfo(np.int64).max)
+    costs[0] = 0
+    starts = np.zeros(len(order) + 1, np.int64)  # of the last batch, if one ends there
+    for start, width in enumerate(widths.tolist()):
+        most = min(len(order) - start, max(1, token_budget // max(1, width)))
+        ends = slice(start + 1, start + 1 + most)
+        new = costs[start] + batch_cost + width * np.arange(1, most + 1)
+        is_less = new < costs[ends]
+        costs[ends][is_less] = new[is_less]
+        starts[ends][is_less] = start
+    batches = []
+    end = len(order)
+    while end > 0:
+        batches.append(order[starts[end] : end])
+        end = int(starts[end])
+    return batches[::-1]
 
 
 def collate(

@@ -28,7 +28,7 @@ from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.recipe import Stage
 from spaces.studies import SplitName, StudySpec
-from spaces.task import Task
+from spaces.task import Task, TaskKind
 
 _log = logging.getLogger(__name__)
 
@@ -144,9 +144,12 @@ class StudyCorpora:
         return TrainingCorpus(task, self._corpora[place])
 
     def evaluation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
-        """The examples that a checkpoint of `stage` is scored on in one language."""
+        """The examples that a checkpoint of `stage` is scored on in one language.
+
+        Of a large split those that `target.validation_examples` leaves.
+        """
         name = self.spec.scored_split(self.catalogue[stage.task], language, self.catalogue)
-        return self._evaluation(backbone, stage, name)
+        return self._evaluation(backbone, stage, name, self.spec.target.validation_examples)
 
     def confirmation(self, backbone: Backbone, stage: Stage, language: str) -> Corpus:
         """The examples of the test split, for what was chosen before, and never to choose by.
@@ -167,9 +170,12 @@ class StudyCorpora:
                     f"them hidden in {self.source}",
                     "name a source that has them with --data",
                 )
-        return self._evaluation(backbone, stage, name)
+        return self._evaluation(backbone, stage, name, None)
 
-    def _evaluation(self, backbone: Backbone, stage: Stage, name: SplitName) -> Corpus:
+    def _evaluation(
+        self, backbone: Backbone, stage: Stage, name: SplitName, limit: int | None
+    ) -> Corpus:
+        """The examples of a split that have a known label, at most so many of them."""
         place = (backbone.key, stage.task, *name, stage.max_length)
         if place not in self._corpora:
             task = self.catalogue[stage.task]
@@ -183,6 +189,8 @@ class StudyCorpora:
                     "their label",
                     *(*name, unscored, len(split)),
                 )
+            if limit is not None and task.kind is not TaskKind.RETRIEVAL:
+                chosen = _drawn(chosen, task, limit)
             self._corpora[place] = Corpus(
                 corpus_key(chosen),
                 name,
@@ -199,6 +207,24 @@ class StudyCorpora:
             task, language, split = name
             self._splits[name] = load_split(self.catalogue[task], language, split, self.source)
         return self._splits[name]
+
+
+def _drawn(examples: datasets.Dataset, task: Task, limit: int) -> datasets.Dataset:
+    """At most `limit` examples in their order, by a fixed draw in which fewer are part of more.
+
+    Questions of one passage are drawn together, so that they may be a few less. Of translations
+    with as many examples the same places are drawn.
+    """
+    if len(examples) <= limit:
+        return examples
+    groups = np.arange(len(examples))
+    if task.kind is TaskKind.QA:
+        numbers: dict[str, int] = {}
+        groups = np.array([numbers.setdefault(x, len(numbers)) for x in examples["context"][:]])
+    sizes = np.bincount(groups)
+    order = np.random.default_rng(0).permutation(len(sizes))
+    drawn = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), limit, "right")))]
+    return examples.select(np.flatnonzero(np.isin(groups, drawn)))
 
 
 def _shots(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -23,6 +23,7 @@ from objectives.models.encoders import build_model
 from objectives.runner import Runner
 from objectives.scores.languages import score_languages
 from objectives.scores.outcomes import packed
+from objectives.scores.sentences import RetrievalSetting, score_retrievals
 from objectives.stages.stage import (
     VERSIONS,
     OnProgress,
@@ -138,24 +139,27 @@ class TargetStages:
         """Train and score a stage at each of its settings; the scores of the chosen one."""
         best: _ScoredSetting | None = None
         for trained in self._trained(job, lease, work):
-            scores = self._score(trained.job, trained.model, SEARCH_SPLIT, work)
-            made = replace(trained.made, scoring_seconds=work.scoring_seconds)
-            self.ledger.record_stage(made, list(scores.values()), lease, trained.losses)
-            merit = self._merit(scores)
-            if best is None or merit > best.merit:
-                model = trained.model
-                if self.split != SEARCH_SPLIT and trained.job.stage.epochs < job.stage.epochs:
-                    model = copy.deepcopy(model)  # the training goes on with it
-                best = _ScoredSetting(replace(trained, model=model, made=made), scores, merit)
+            scored = self._score(trained.settings, trained.model, SEARCH_SPLIT, work)
+            for setting, scores in zip(trained.settings, scored, strict=True):
+                made = replace(
+                    trained.made, checkpoint_key=setting.key, scoring_seconds=work.scoring_seconds
+                )
+                self.ledger.record_stage(made, list(scores.values()), lease, trained.losses)
+                merit = self._merit(scores)
+                if best is None or merit > best.merit:
+                    model = trained.model
+                    if self.split != SEARCH_SPLIT and setting.stage.epochs < job.stage.epochs:
+                        model = copy.deepcopy(model)  # the training goes on with it
+                    best = _ScoredSetting(setting, model, made, scores, merit)
         assert best is not None
         if self.split == SEARCH_SPLIT:
             return best.scores
         # A test split is read at the chosen setting alone.
-        scores = self._score(best.trained.job, best.trained.model, self.split, work)
-        self.ledger.record_stage(best.trained.made, list(scores.values()), lease)
+        (scores,) = self._score([best.job], best.model, self.split, work)
+        self.ledger.record_stage(best.made, list(scores.values()), lease)
         return scores
 
-    def _trained(self, job: StageJob, lease: Lease, work: Work) -> Iterator[_TrainedSetting]:
+    def _trained(self, job: StageJob, lease: Lease, work: Work) -> Iterator[_Trained]:
         """The model at each setting, good until the next, with what is recorded of it."""
         weights, settings = job.start.weights(), self._settings(job)
         made = TrainedStage(
@@ -171,9 +175,7 @@ class TargetStages:
         )
         if not job.examples:
             model = build_model(job.backbone, weights, self.catalogue[job.stage.task], job.seed)
-            for setting in settings:
-                made = replace(made, checkpoint_key=setting.key)
-                yield _TrainedSetting(setting, model, made, ())
+            yield _Trained(settings, model, made, ())
             return
         epochs = [setting.stage.epochs for setting in settings]
         on_update = tell_updates(job, self.on_progress, lease.progress)
@@ -183,16 +185,16 @@ class TargetStages:
             losses += tuple(training.losses_by_epoch(setting.stage.epochs - len(losses)))
             made = replace(
                 made,
-                checkpoint_key=setting.key,
                 updates=setting.stage.updates,
                 training_seconds=made.training_seconds + training.seconds,
             )
-            yield _TrainedSetting(setting, model, made, losses)
+            yield _Trained([setting], model, made, losses)
 
     def _score(
-        self, job: StageJob, model: PreTrainedModel, split: str, work: Work
-    ) -> dict[str, Score]:
-        """Language -> score of a model on a split."""
+        self, settings: Sequence[StageJob], model: PreTrainedModel, split: str, work: Work
+    ) -> list[dict[str, Score]]:
+        """Language -> score of a model on a split, at each of the settings."""
+        job = settings[0]
         task = self.catalogue[job.stage.task]
         assert task.metric is not None, task.name
 
@@ -205,39 +207,47 @@ class TargetStages:
         encoded = _encoded(corpora)
         runner = Runner(job.hardware, Padding.of(job.backbone.tokenizer), on_batch)
         started = time.perf_counter()
-        scored = score_languages(model, encoded, task, job.stage, runner, tuning)
+        if job.examples:
+            scored = [score_languages(model, encoded, task, job.stage, runner, tuning)]
+        else:
+            ways = [RetrievalSetting.of(setting.stage) for setting in settings]
+            found = score_retrievals(model, encoded, task, ways, runner, tuning)
+            scored = [found[way] for way in ways]
         work.scoring_seconds += time.perf_counter() - started
-        return {
-            language: Score(
-                checkpoint_key=job.key,
-                corpus_key=corpora[language].key,
-                task=task.name,
-                language=language,
-                split=split,
-                metric=task.metric,
-                score=of_language.score,
-                examples=len(encoded[language]),
-                lost_words=encoded[language].lost_words,
-                unscored_examples=corpora[language].unscored,
-                setting=job.stage.setting,
-                outcomes=packed(of_language.outcomes),
-            )
-            for language, of_language in scored.items()
-        }
+        return [
+            {
+                language: Score(
+                    checkpoint_key=setting.key,
+                    corpus_key=corpora[language].key,
+                    task=task.name,
+                    language=language,
+                    split=split,
+                    metric=task.metric,
+                    score=of_language.score,
+                    examples=len(encoded[language]),
+                    lost_words=encoded[language].lost_words,
+                    unscored_examples=corpora[language].unscored,
+                    setting=setting.stage.setting,
+                    outcomes=packed(of_language.outcomes),
+                )
+                for language, of_language in of_setting.items()
+            }
+            for setting, of_setting in zip(settings, scored, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
-class _TrainedSetting:
-    """A target stage trained up to one of its settings.
+class _Trained:
+    """A model of a target stage, at one of its settings or, of retrieval, at all of them.
 
     Attributes:
-        job: The stage at the setting.
-        model: Its model; the training may go on with it.
-        made: Record of what it took.
+        settings: The stage at each setting that the model is scored at.
+        model: The model; the training may go on with it.
+        made: Record of what it took, without its key and its scoring.
         losses: Mean loss of each epoch.
     """
 
-    job: StageJob
+    settings: Sequence[StageJob]
     model: PreTrainedModel
     made: TrainedStage
     losses: tuple[float, ...]
@@ -247,7 +257,9 @@ class _TrainedSetting:
 class _ScoredSetting:
     """A setting with its validation scores by language, and their mean that it is chosen by."""
 
-    trained: _TrainedSetting
+    job: StageJob
+    model: PreTrainedModel
+    made: TrainedStage
     scores: dict[str, Score]
     merit: float
 

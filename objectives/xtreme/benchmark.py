@@ -23,8 +23,8 @@ from objectives.data.sources import (
     load_test_split,
 )
 from objectives.scores.answers import exact_match_and_f1
-from objectives.scores.languages import gold_neighbours, gold_pairs
 from objectives.scores.metrics import compute_score
+from objectives.scores.sentences import gold_neighbours, gold_pairs
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.languages import XTREME_TASKS
 from spaces.task import Metric, Task, TaskKind

@@ -23,12 +23,8 @@ from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
-from objectives.scores.languages import (
-    above,
-    gold_pairs,
-    mining_threshold,
-    predict_languages,
-)
+from objectives.scores.languages import predict_languages
+from objectives.scores.sentences import above, gold_pairs, mining_threshold
 from spaces.errors import BackboneError, first_line
 from spaces.recipe import Stage
 from spaces.task import Metric, Task, TaskKind

@@ -242,13 +242,18 @@ def _gains(model: ExportedModel) -> str:
 def _limits(model: ExportedModel) -> list[str]:
     study, evidence = model.study, model.choice.evidence
     limits = []
+    most = ""
+    if model.task.kind.is_trained:
+        most = f" (at most {study.spec.target.validation_examples:,} examples a language)"
     if study.spec.selection is Selection.TARGET_VALIDATION:
         limits.append(
-            "The recipe was selected on validation splits of the target languages: transfer is "
-            "not zero-shot, as labels of these languages were used to choose."
+            f"The recipe was selected on validation splits of the target languages{most}: "
+            "transfer is not zero-shot, as labels of these languages were used to choose."
         )
     else:
-        limits.append("The recipe was selected on the validation split of the source language.")
+        limits.append(
+            f"The recipe was selected on the validation split of the source language{most}."
+        )
     if evidence.confirmation is None:
         limits.append(
             "**Not confirmed.** The figures above are those that the recipe was chosen by, so "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -77,14 +79,36 @@ def test_batches_of_like_lengths_pad_less_than_random_ones_but_are_not_sorted() 
     assert abs(np.corrcoef(longest, np.arange(125))[0, 1]) < 0.3, "short and long ones take turns"
 
 
-@given(LENGTHS, st.integers(1, 300))
+@given(LENGTHS, st.integers(1, 300), st.integers(0, 400))
 def test_batches_for_scoring_hold_every_row_once_within_the_budget(
-    lengths: NDArray[np.int64], budget: int
+    lengths: NDArray[np.int64], budget: int, cost: int
 ) -> None:
-    batches = list(length_order(lengths, budget))
+    batches = length_order(lengths, budget, cost)
     assert sorted(np.concatenate(batches)) == list(range(len(lengths)))
     assert all(len(rows) == 1 or padded_tokens(lengths, [rows]) <= budget for rows in batches)
-    assert lengths[batches[0][0]] == lengths.max(), "a lack of memory shows at once"
+    falling = lengths[np.concatenate(batches)].tolist()
+    assert falling == sorted(falling, reverse=True), "a lack of memory shows at once"
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8).map(np.array), st.integers(0, 12))
+def test_batches_for_scoring_cost_least_of_all_cuts(lengths: NDArray[np.int64], cost: int) -> None:
+    def of(batches: list[NDArray[np.int64]]) -> int:
+        return padded_tokens(lengths, batches) + cost * len(batches)
+
+    budget, order = 20, np.argsort(-lengths, kind="stable")
+    places = range(1, len(lengths))
+    cuts = [x for count in range(len(lengths)) for x in combinations(places, count)]
+    every = [np.split(order, cut) for cut in cuts]
+    allowed = [of(x) for x in every if all(padded_tokens(lengths, [rows]) <= budget for rows in x)]
+    assert of(length_order(lengths, budget, cost)) == min(allowed)
+
+
+def test_a_few_long_rows_do_not_fill_up_the_short_ones() -> None:
+    """Within the budget alone, seven of them would be filled up to 128."""
+    lengths = np.array([128, *[8] * 100])
+    assert [len(rows) for rows in length_order(lengths, 1024, 20)] == [1, 100]
+    assert [len(rows) for rows in length_order(lengths[1:], 1024, 20)] == [100]
+    assert [len(rows) for rows in length_order(lengths, 16384, 16384)] == [101]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -12,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score as seqeval_f1
+from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import f1_score
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
@@ -20,6 +24,7 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.runner import Runner
 from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
+from objectives.scores.outcomes import example_outcomes
 from spaces.errors import DataError, DeviceMemoryError
 from spaces.task import Metric, Task
 from tests.objectives_tests.toys import CPU, make_task
@@ -67,12 +72,25 @@ def split_pairs(rows: list[list[tuple[Any, Any]]]) -> tuple[list[Any], list[Any]
     return [[a for a, _ in row] for row in rows], [[b for _, b in row] for row in rows]
 
 
-@settings(max_examples=40)
-@given(rows_of(IOB2))
+# Among them what begins like a tag of a chunk, and what is none at all.
+ANY_TAGS = [*IOB2, *POS, "E-LOC", "S-PER", "B-A-B", "I", "-", "INTJ", "SCONJ", "."]
+
+
+@settings(max_examples=80)
+@given(rows_of(IOB2) | rows_of(POS) | rows_of(ANY_TAGS))
 def test_span_f1_is_seqevals(rows: list[list[tuple[str, str]]]) -> None:
+    """Spans of each example too, to the last bit."""
     gold, predicted = split_pairs(rows)
-    expected = seqeval_f1(gold, predicted, zero_division=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tags that are none
+        expected = seqeval_f1(gold, predicted, zero_division=0)
+        known, guessed = set(get_entities(gold)), set(get_entities(predicted))
     assert compute_score(Metric.SPAN_F1, gold, predicted) == expected
+    outcomes = example_outcomes(Metric.SPAN_F1, gold, predicted)
+    example_of = [row for row, words in enumerate(rows) for _ in range(len(words) + 1)]
+    for column, spans in zip(outcomes.T, (known & guessed, guessed, known), strict=True):
+        ends = Counter(example_of[end] for _, _, end in spans)
+        assert column.tolist() == [ends[row] for row in range(len(rows))]
 
 
 @settings(max_examples=40)
@@ -142,7 +160,10 @@ class Echo(nn.Module):
         self.seen: list[int] = []
 
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
     ) -> TokenClassifierOutput:
         """Predict."""
         self.seen.append(len(input_ids))
@@ -173,6 +194,41 @@ def test_predictions_are_in_the_order_of_the_split_whatever_fits(left: bool, row
         kept = logits[:-1] if number == 2 else logits
         assert kept.argmax(-1).tolist() == (ids % 3)[: len(kept)].tolist()
     assert np.isnan(found[2][-1]).all()
+
+
+@pytest.mark.parametrize("segments", [False, True])
+def test_equal_rows_go_through_the_model_once_and_have_predictions_of_their_own(
+    segments: bool,
+) -> None:
+    """The second and the last are equal, but for their words; with other segments they are not."""
+    ids = [np.arange(start, start + 3) for start in (0, 1, 2, 1)]
+    positions = [np.arange(3), np.arange(3), np.arange(3), np.array([2, 0])]
+    types = [np.zeros(3, np.int64), np.zeros(3, np.int64), np.zeros(3, np.int64), np.ones(3, int)]
+    split = EncodedSplit(ids, types if segments else None, None, positions, [None] * 4)
+    padding = Padding(0, 0, left=False, mask_id=None, special_ids=(), vocabulary=9)
+    model, told = Echo(), list[tuple[int, int]]()
+    found = predict(model, split, Runner(CPU, padding, lambda *done: told.append(done)))
+    assert model.seen == [4 if segments else 3]
+    assert [logits.argmax(-1).tolist() for logits in found] == [
+        *([0, 1, 2], [1, 2, 0]),
+        *([2, 0, 1], [0, 1]),
+    ]
+    assert told == [(4, 4)]
+
+
+@given(st.permutations(range(6)))
+def test_predictions_do_not_depend_on_the_order_of_the_split(order: list[int]) -> None:
+    split, padding = examples(), Padding(0, 0, False, None, (), 9)
+    assert split.word_positions is not None
+    turned = replace(
+        split,
+        input_ids=[split.input_ids[x] for x in order],
+        word_positions=[split.word_positions[x] for x in order],
+    )
+    found = predict(Echo(), turned, Runner(CPU, padding))
+    expected = predict(Echo(), split, Runner(CPU, padding))
+    for logits, row in zip(found, order, strict=True):
+        np.testing.assert_array_equal(logits, expected[row])
 
 
 def test_predictions_of_texts_are_one_row_each() -> None:

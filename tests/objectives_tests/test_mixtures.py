@@ -12,6 +12,7 @@ import torch
 from objectives.backbone import Backbone
 from objectives.data.batching import mixed_order
 from objectives.models.encoders import ENCODER_FILE, build_model, share_encoder
+from objectives.stages.stage import OnProgress, StageProgress
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Similarity, Stage
 from storage.ledger import Ledger
@@ -224,6 +225,16 @@ def test_a_retrieval_target_is_scored_and_not_trained(
         assert (6 * pair.score.score) % 1 == pytest.approx(0)
 
 
+def note_ends(positions: list[str]) -> OnProgress:
+    """A listener that notes what came to its end."""
+
+    def on_progress(progress: StageProgress) -> None:
+        if progress.done == progress.total:
+            positions.append(progress.position)
+
+    return on_progress
+
+
 @pytest.mark.parametrize(
     "change", [{"pooled_layer": 0}, {"similarity": Similarity.MARGIN}, {"max_length": 8}]
 )
@@ -236,7 +247,7 @@ def test_another_layer_or_similarity_is_scored_anew(
             RETRIEVAL,
             f"target.pooled_layer={stage.pooled_layer}",
             f"target.similarity={stage.similarity}",
-            on_progress=lambda progress: scored.append(progress.position),
+            on_progress=note_ends(scored),
         )
         run(objective, replace(recipe, routes=(Route((), stage, stage),)))
     assert scored == ["scoring", "scoring"]
@@ -248,9 +259,7 @@ def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
     """Nothing is drawn: it is scored once for all of them."""
     bare = replace(recipe, routes=(Route((), RETRIEVAL_STAGE, RETRIEVAL_STAGE),), seeds=(0, 1))
     scored: list[str] = []
-    objective = make_objective(
-        RETRIEVAL, on_progress=lambda progress: scored.append(progress.position)
-    )
+    objective = make_objective(RETRIEVAL, on_progress=note_ends(scored))
     outcome = run(objective, bare)
     assert scored == ["scoring"]
     assert len({pair.score.checkpoint_key for pair in outcome.gain.pairs}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,22 +11,26 @@ import pytest
 import torch
 from torch import nn
 
+from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
+from objectives.models.encoders import build_model
 from objectives.runner import Runner
-from objectives.scores.languages import (
+from objectives.scores.languages import predict_languages, score_languages
+from objectives.scores.metrics import embed
+from objectives.scores.outcomes import LanguageScore, score_of
+from objectives.scores.sentences import (
+    RetrievalSetting,
     above,
     gold_neighbours,
     gold_pairs,
     mining_threshold,
-    predict_languages,
-    score_languages,
+    score_retrievals,
 )
-from objectives.scores.outcomes import score_of
 from spaces.errors import DataError, SpecError
 from spaces.recipe import Similarity
 from spaces.task import Task
-from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_task
+from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_task, runner_for, toy_split
 from tests.raising import raises
 
 PADDING = Padding(0, 0, False, None, (), 10)
@@ -37,6 +42,7 @@ class Layers(nn.Module):
 
     def __init__(self, *layers: dict[int, float]) -> None:
         super().__init__()
+        self.passes = 0
         self.states = []
         for angles in layers:
             radians = torch.zeros(10)
@@ -49,6 +55,7 @@ class Layers(nn.Module):
     ) -> SimpleNamespace:
         """What `embed` asks an encoder for."""
         assert output_hidden_states
+        self.passes += 1
         return SimpleNamespace(hidden_states=tuple(layer[input_ids] for layer in self.states))
 
 
@@ -92,6 +99,62 @@ def test_the_layer_and_the_similarity_decide_what_is_retrieved(
     scores = score_languages(MODEL, splits, task, stage, Runner(CPU, PADDING))
     assert scores["swa"].score == score
     assert score_of(task.metric, scores["swa"].outcomes) == score
+
+
+SETTINGS = [RetrievalSetting(x, y) for x in (-1, 0, 1) for y in Similarity]
+
+
+def test_all_layers_and_similarities_are_scored_in_one_pass_as_each_by_itself(task: Task) -> None:
+    model = Layers({1: 10, 2: 57, 3: 0, 4: 25}, {1: 0, 2: 90, 3: 1, 4: 89})
+    other = sentences(("c", "ọkan", "language", "z"), ("z", "one", "english", ""))
+    splits, runner = {"yor": other, "swa": FOUR}, Runner(CPU, PADDING)
+    together = score_retrievals(model, splits, task, SETTINGS, runner)
+    assert model.passes == 1
+    assert list(together) == SETTINGS
+    assert {scores["swa"].score for scores in together.values()} == {0.5, 1.0}
+    for setting, scores in together.items():
+        assert_scores_equal(
+            scores, score_retrievals(model, splits, task, [setting], runner)[setting]
+        )
+        stage = replace(
+            RETRIEVAL_STAGE, pooled_layer=setting.pooled_layer, similarity=setting.similarity
+        )
+        assert_scores_equal(scores, score_languages(model, splits, task, stage, runner))
+
+
+def assert_scores_equal(
+    one: Mapping[str, LanguageScore], other: Mapping[str, LanguageScore]
+) -> None:
+    assert list(one) == list(other)
+    for language, score in one.items():
+        assert score.score == other[language].score
+        np.testing.assert_array_equal(score.outcomes, other[language].outcomes)
+
+
+def test_vectors_of_a_layer_do_not_depend_on_the_other_layers(bert: Backbone, task: Task) -> None:
+    """To the last bit; with as many layers as a batch has sub-words, too."""
+    model, split = build_model(bert, bert.weights, task, 0), toy_split("retrieval", 9, bert)
+    assert {len(ids) for ids in split.input_ids} >= {14, 20}
+    some = [*range(-3, 3)] * 4
+    for layers in ([2, -3, 1], some[:14], some[:20]):
+        together = embed(model, split, layers, runner_for(bert))
+        assert together.shape[:2] == (len(layers), 18)
+        for layer, vectors in zip(layers, together, strict=True):
+            (alone,) = embed(model, split, [layer], runner_for(bert))
+            np.testing.assert_array_equal(vectors, alone)
+
+
+def test_each_setting_of_mining_has_the_threshold_of_its_own(bert: Backbone, mining: Task) -> None:
+    model = build_model(bert, bert.weights, mining, seed=0)
+    encoded = [toy_split("retrieval", 9, bert, seed=seed) for seed in range(4)]
+    splits = dict(zip(("swa", "yor"), encoded[:2], strict=True))
+    tuning = dict(zip(("swa", "yor"), encoded[2:], strict=True))
+    ways = [RetrievalSetting(x, y) for x in range(-2, 3) for y in Similarity]
+    together = score_retrievals(model, splits, mining, ways, runner_for(bert), tuning)
+    for setting, scores in together.items():
+        alone = score_retrievals(model, splits, mining, [setting], runner_for(bert), tuning)
+        assert_scores_equal(scores, alone[setting])
+    assert len({scores["swa"].score for scores in together.values()}) > 1
 
 
 def test_a_layer_that_the_encoder_has_not_is_named(task: Task) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +14,20 @@ from typing import Any
 import pytest
 
 from objectives.backbone import Backbone
-from objectives.data.study_corpora import StudyCorpora
+from objectives.data.study_corpora import Corpus, StudyCorpora
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
 from spaces.recipe import Method, Recipe
-from tests.objectives_tests.toys import EXAMPLES, make_stage, run
+from tests.objectives_tests.toy_encoders import PLACES
+from tests.objectives_tests.toys import (
+    EXAMPLES,
+    RETRIEVAL_STAGE,
+    make_stage,
+    run,
+    toy_columns,
+    toy_record,
+    write_split,
+)
 from tests.raising import raises
 
 
@@ -155,6 +166,110 @@ def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
     (news,) = (pair.score for pair in outcome.gain.pairs if pair.score.task == "news")
     assert (news.examples, news.unscored_examples) == (8, 2)
     assert "news swa validation: 2 of 10 examples are not scored" in caplog.text
+
+
+# --- large validation splits
+
+
+def most(examples: int) -> str:
+    """The override that cuts validation splits."""
+    return f"target.validation_examples={examples}"
+
+
+def rows(corpus: Corpus) -> list[bytes]:
+    """The examples as the encoder reads them."""
+    return [ids.tobytes() for ids in corpus.encoded.input_ids]
+
+
+def test_of_a_large_validation_split_as_many_are_scored_as_the_study_says(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, data: Path
+) -> None:
+    write_split(data / "names/swa/dev.conll", toy_columns("ner", 40, seed=3))
+    stage = make_stage("names")
+    whole = make_corpora().evaluation(bert, stage, "swa")
+    assert len(whole.encoded) == 40
+    order = rows(whole)
+    keys, before = {whole.key}, set[bytes]()
+    for size in (1, 7, 39):
+        drawn = make_corpora(most(size)).evaluation(bert, stage, "swa")
+        assert len(drawn.encoded) == size
+        assert [x for x in order if x in set(rows(drawn))] == rows(drawn), "in their order"
+        assert before <= set(rows(drawn)), "fewer are part of more"
+        before = set(rows(drawn))
+        keys.add(drawn.key)
+    assert len(keys) == 4
+    assert make_corpora(most(40)).evaluation(bert, stage, "swa").key == whole.key
+
+
+def test_all_trials_are_scored_on_the_same_examples(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone
+) -> None:
+    one = make_corpora(most(5), "first_seed=0").evaluation(bert, make_stage("names"), "swa")
+    stage = make_stage("names", learning_rate=9e-4, epochs=7, examples=3, max_length=32)
+    corpora = make_corpora(most(5), "first_seed=8", 'target.tasks=["names"]', "target.epochs=7")
+    assert corpora.evaluation(bert, stage, "swa").key == one.key
+
+
+def test_examples_are_drawn_among_those_whose_label_is_known(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, data: Path
+) -> None:
+    file = data / "news/swa/dev.tsv"
+    file.write_text(file.read_text() + "juma analala\treligion\n" * 30)
+    corpus = make_corpora(most(6)).evaluation(bert, make_stage("news"), "swa")
+    assert (len(corpus.encoded), corpus.unscored) == (6, 30)
+
+
+def test_test_splits_and_retrieval_are_never_cut(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, data: Path
+) -> None:
+    shutil.copy(data / "names/swa/dev.conll", data / "names/swa/test.conll")
+    corpora = make_corpora(most(3))
+    assert len(corpora.evaluation(bert, make_stage("names"), "swa").encoded) == 3
+    assert len(corpora.confirmation(bert, make_stage("names"), "swa").encoded) == 8
+    assert len(corpora.evaluation(bert, RETRIEVAL_STAGE, "swa").encoded) == 12
+
+
+def test_questions_of_one_passage_are_drawn_together(
+    make_corpora: Callable[..., StudyCorpora], bert: Backbone, data: Path
+) -> None:
+    """Passages of 1 to 4 questions: as many whole ones as there is room for, at least one."""
+    sizes = [1, 4, 2, 3, 1, 4]
+    passages = []
+    for number, size in enumerate(sizes):
+        place = PLACES[0]
+        questions = [
+            {
+                "id": f"{number}-{question}",
+                "question": "wapi",
+                "answers": [{"text": place, "answer_start": 2}],
+            }
+            for question in range(size)
+        ]
+        passages.append({"context": f"{number} {place}", "qas": questions})
+    file = data / "answers/swa/dev.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"data": [{"title": "", "paragraphs": passages}]}))
+    record = toy_record("answers", "qa", "general", "eng swa", answers="squad")
+    stage = make_stage("answers", max_length=32)
+    before = set[str]()
+    for limit in range(1, sum(sizes) + 1):
+        corpora = make_corpora(record.replace(" = ", "=", 1), most(limit))
+        corpus = corpora.evaluation(bert, stage, "swa")
+        drawn = Counter(corpus.examples["context"][:])
+        assert all(count == sizes[int(x.split()[0])] for x, count in drawn.items())
+        assert drawn.total() <= limit or len(drawn) == 1
+        assert before <= drawn.keys()
+        before = set(drawn)
+    assert len(before) == len(sizes)
+
+
+def test_the_figures_of_another_cut_are_not_taken_for_those_of_this_one(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
+    for size in (3, 5, 8):
+        pairs = run(make_objective(most(size)), recipe).gain.pairs
+        assert {pair.score.examples for pair in pairs} == {size}
+        assert {pair.baseline.examples for pair in pairs} == {size}
 
 
 def test_words_that_are_cut_off_are_counted_and_told(

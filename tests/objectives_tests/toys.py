@@ -183,7 +183,7 @@ def make_stage(task: str = "toy_ner", **changes: Any) -> Stage:
 # --- a study
 
 
-def _record(name: str, kind: str, domain: str, languages: str, **more: Any) -> str:
+def toy_record(name: str, kind: str, domain: str, languages: str, **more: Any) -> str:
     """A task of the toy study, as a line of TOML."""
     fields = {
         "kind": kind,
@@ -202,7 +202,13 @@ def _record(name: str, kind: str, domain: str, languages: str, **more: Any) -> s
     return f"tasks.{name} = {{{', '.join(f'{key} = {value}' for key, value in known.items())}}}"
 
 
-ENDINGS = {"ner": "conll", "classification": "tsv", "mlm": "txt", "retrieval": "{side}"}
+ENDINGS = {
+    "ner": "conll",
+    "classification": "tsv",
+    "mlm": "txt",
+    "retrieval": "{side}",
+    "qa": "json",
+}
 STUDY = """
 question = "Does a toy help?"
 arms = ["none", "legal"]
@@ -211,12 +217,12 @@ intermediate = {tasks = ["deeds"], epochs = 1, learning_rate = 1e-3}
 target = {tasks = ["names", "news"], languages = ["swa", "yor"], epochs = 1, learning_rate = 1e-3}
 """ + "\n".join(
     [
-        _record("names", "ner", "general", "eng swa yor"),
-        _record("deeds", "ner", "legal", "eng"),
-        _record("news", "classification", "general", "eng swa", unscored_labels=["religion"]),
-        _record("acts", "classification", "legal", "eng"),
-        _record("rulings", "mlm", "legal", "eng"),
-        _record("sentences", "retrieval", "general", "swa yor"),
+        toy_record("names", "ner", "general", "eng swa yor"),
+        toy_record("deeds", "ner", "legal", "eng"),
+        toy_record("news", "classification", "general", "eng swa", unscored_labels=["religion"]),
+        toy_record("acts", "classification", "legal", "eng"),
+        toy_record("rulings", "mlm", "legal", "eng"),
+        toy_record("sentences", "retrieval", "general", "swa yor"),
     ]
 )
 EXAMPLES = 12

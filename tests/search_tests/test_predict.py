@@ -21,14 +21,9 @@ from objectives.data.sources import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
-from objectives.scores.languages import (
-    above,
-    gold_pairs,
-    mining_threshold,
-    predict_languages,
-    score_languages,
-)
+from objectives.scores.languages import predict_languages, score_languages
 from objectives.scores.retrieval import pair_f1
+from objectives.scores.sentences import above, gold_pairs, mining_threshold
 from objectives.xtreme import benchmark
 from objectives.xtreme.benchmark import benchmark_split
 from search import evaluate, predict
