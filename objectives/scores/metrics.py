@@ -6,7 +6,6 @@ Question answering and retrieval, which no library scores as XTREME does, are in
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import scipy.stats
 import torch
 from numpy.typing import NDArray
-from seqeval.metrics import f1_score as seqeval_f1
 from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
@@ -24,6 +22,7 @@ from objectives.data.encoding import EncodedSplit, Windows
 from objectives.runner import Runner
 from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.scores.retrieval import pair_f1, pool
+from objectives.scores.spans import span_counts, span_f1
 from objectives.training.fine_tuning import TOKEN_BUDGET, is_out_of_memory, model_logits
 from spaces.errors import DataError, DeviceMemoryError, SpecError
 from spaces.task import AnswerNormalisation, Metric, Task
@@ -251,11 +250,7 @@ def compute_score(
             if len(tags) != len(guesses):
                 raise DataError(f"scoring: example {row}", f"{len(tags)} tags", str(len(guesses)))
     if metric is Metric.SPAN_F1:
-        with warnings.catch_warnings():
-            # POS tags are no chunk tags, of which seqeval warns once per tag; a split without
-            # any span has F1 0.
-            warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
-            return float(seqeval_f1(gold, predicted, zero_division=0))
+        return span_f1(span_counts(gold, predicted))
     if isinstance(gold[0], list):  # accuracy and macro F1 of tags are over words
         gold, predicted = list(chain(*gold)), list(chain(*predicted))
     if metric is Metric.ACCURACY:

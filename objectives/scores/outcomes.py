@@ -8,7 +8,6 @@ that the score of thousands of resampled splits costs a product of two matrices.
 from __future__ import annotations
 
 import io
-import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +16,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from seqeval.metrics.sequence_labeling import get_entities
 
 from objectives.scores.answers import exact_match_and_f1
+from objectives.scores.spans import span_counts
 from spaces.errors import DataError
 from spaces.task import AnswerNormalisation, Metric
 
@@ -96,7 +95,7 @@ def example_outcomes(
             if len(tags) != len(guesses):
                 raise DataError(f"outcomes: example {row}", f"{len(tags)} tags", str(len(guesses)))
     if metric is Metric.SPAN_F1:
-        return _of_spans(gold, predicted)
+        return span_counts(gold, predicted).astype(np.float32)
     sizes = [len(tags) for tags in gold] if of_words else [1] * len(gold)
     rows = np.repeat(np.arange(len(gold)), sizes)
     if of_words:
@@ -192,20 +191,6 @@ def _of_pairs(
         )
     columns = [[places[name] for name, _ in pairs] for pairs in (known & guessed, guessed, known)]
     return np.array([_counts(rows, len(sentences)) for rows in columns], np.float32).T
-
-
-def _of_spans(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> Outcomes:
-    # seqeval reads a split as one sequence with an O after each example, and what it makes of POS
-    # tags depends on the examples before; so it reads the whole here too.
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*seems not to be NE tag.*")
-        known, guessed = set(get_entities(list(gold))), set(get_entities(list(predicted)))
-    starts = np.cumsum([0, *(len(tags) + 1 for tags in gold)])
-    columns = [
-        np.searchsorted(starts, np.array([end for _, _, end in spans], np.intp), "right") - 1
-        for spans in (known & guessed, guessed, known)
-    ]
-    return np.array([_counts(rows, len(gold)) for rows in columns], np.float32).T
 
 
 def _counts(rows: Sequence[int] | NDArray[np.intp], size: int) -> NDArray[np.intp]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score as seqeval_f1
+from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import f1_score
 from torch import nn
 from transformers.modeling_outputs import TokenClassifierOutput
@@ -21,6 +24,7 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.runner import Runner
 from objectives.scores.metrics import NO_PREDICTION, compute_score, predict, predicted_labels
+from objectives.scores.outcomes import example_outcomes
 from spaces.errors import DataError, DeviceMemoryError
 from spaces.task import Metric, Task
 from tests.objectives_tests.toys import CPU, make_task
@@ -68,12 +72,25 @@ def split_pairs(rows: list[list[tuple[Any, Any]]]) -> tuple[list[Any], list[Any]
     return [[a for a, _ in row] for row in rows], [[b for _, b in row] for row in rows]
 
 
-@settings(max_examples=40)
-@given(rows_of(IOB2))
+# Among them what begins like a tag of a chunk, and what is none at all.
+ANY_TAGS = [*IOB2, *POS, "E-LOC", "S-PER", "B-A-B", "I", "-", "INTJ", "SCONJ", "."]
+
+
+@settings(max_examples=80)
+@given(rows_of(IOB2) | rows_of(POS) | rows_of(ANY_TAGS))
 def test_span_f1_is_seqevals(rows: list[list[tuple[str, str]]]) -> None:
+    """Spans of each example too, to the last bit."""
     gold, predicted = split_pairs(rows)
-    expected = seqeval_f1(gold, predicted, zero_division=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tags that are none
+        expected = seqeval_f1(gold, predicted, zero_division=0)
+        known, guessed = set(get_entities(gold)), set(get_entities(predicted))
     assert compute_score(Metric.SPAN_F1, gold, predicted) == expected
+    outcomes = example_outcomes(Metric.SPAN_F1, gold, predicted)
+    example_of = [row for row, words in enumerate(rows) for _ in range(len(words) + 1)]
+    for column, spans in zip(outcomes.T, (known & guessed, guessed, known), strict=True):
+        ends = Counter(example_of[end] for _, _, end in spans)
+        assert column.tolist() == [ends[row] for row in range(len(rows))]
 
 
 @settings(max_examples=40)
