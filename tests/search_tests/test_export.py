@@ -177,7 +177,7 @@ def test_the_card_says_what_is_known_and_what_is_not(exported: Exported) -> None
     assert card.data.base_model is None
     text = " ".join(card.text.split())
     assert "**Not confirmed.**" in text
-    assert "selected on validation splits of the target languages" in text
+    assert "validation splits of the target languages (at most 1,000 examples a language)" in text
     assert "**Pocket corpora.**" in text
     assert "| pocket_pos | training | Apache-2.0 |" in text
     recipe = json.loads((exported.folder / "recipe.json").read_text())
