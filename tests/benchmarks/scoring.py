@@ -94,6 +94,7 @@ def main() -> None:
     options.add_argument("--data", default="pocket", help="folder of corpora")
     options.add_argument("--backbone", help="folder of an encoder")
     options.add_argument("--examples", type=int, default=200, help="at most, of each language")
+    options.add_argument("--only", nargs="+", default=(), metavar="TASK", help="default: all")
     options.add_argument("--repeats", type=int, default=3)
     options.add_argument("--threads", type=int, default=1)
     chosen = options.parse_args()
@@ -109,6 +110,8 @@ def main() -> None:
         )
         print(f"{source}, {backbone.name}; CPU seconds, padding in percent of all sub-words")
         for name, languages in (POCKET if source.folder is None else REAL).items():
+            if chosen.only and name not in chosen.only:
+                continue
             case = _case(catalogue[name], languages, source, backbone, chosen.examples)
             if case.task.kind.is_trained:
                 results.append(_predicted(case, chosen.repeats, folder))

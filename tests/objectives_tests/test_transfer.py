@@ -226,7 +226,8 @@ def test_progress_is_told_update_by_update(
 ) -> None:
     told: list[StageProgress] = []
     run(make_objective(on_progress=told.append), replace(recipe, routes=recipe.routes[:1]))
-    # Into how many batches the examples go is not what is told here.
+    assert all(0 < progress.done <= progress.total for progress in told)
+    # Of scoring each batch is told; how many they are is not for the user.
     assert [x for x in told if x.position != "scoring" or x.done == x.total] == [
         *(StageProgress("baseline", "names", 0, done, 2) for done in (1, 2)),
         StageProgress("scoring", "names", 0, 16, 16),
