@@ -12,6 +12,7 @@ from search.command_line.next_commands import StudyAddress
 from search.command_line.options import (
     add_cache,
     add_data,
+    add_graphs,
     add_hardware,
     add_overrides,
     add_storage,
@@ -47,6 +48,7 @@ class RunOptions:
         cache_limit: Bytes of checkpoints above which the least recently used are removed.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, float32 or bfloat16.
+        graphs: Whether updates are CUDA graphs: auto, on or off.
         threads: CPU threads of each worker; None for cores divided by workers.
         workers: Number of workers that the run starts, itself included; None for the launcher's
             default.
@@ -77,6 +79,7 @@ class RunOptions:
     cache_limit: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    graphs: str = "auto"
     threads: int | None = None
     workers: int | None = None
     workers_per_gpu: int | None = None
@@ -142,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_cache(options, limit=True)
     add_hardware(options, "auto, float32 or bfloat16")
+    add_graphs(options)
     options.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
     )

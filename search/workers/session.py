@@ -199,6 +199,7 @@ def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]
         "--cache-limit": options.cache_limit,
         "--device": None if options.device == "auto" else options.device,
         "--precision": None if options.precision == "auto" else options.precision,
+        "--graphs": None if options.graphs == "auto" else options.graphs,
         "--threads": options.threads,
         "--workers": options.workers,
         "--workers-per-gpu": options.workers_per_gpu,

@@ -33,6 +33,7 @@ ALL = RunOptions(
     cache_limit=1_500_000_001,
     device="cuda:1",
     precision="bfloat16",
+    graphs="on",
     threads=3,
     workers=4,
     workers_per_gpu=2,
