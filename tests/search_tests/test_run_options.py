@@ -69,6 +69,15 @@ def test_a_further_worker_is_asked_for_the_same_without_the_launcher() -> None:
     assert all(getattr(worker, name) == getattr(ALL, name) for name in kept)
 
 
+def test_workers_per_card_are_a_number_or_chosen_by_memory_but_not_for_ray() -> None:
+    words = ["--study", "s", "--workers-per-gpu"]
+    chosen = read_run_options([*words, "auto"])
+    assert chosen is not None
+    assert chosen.workers_per_gpu == "auto"
+    with raises(SpecError, subject="--workers-per-gpu", found="auto"):
+        read_run_options([*words, "auto", "--launcher", "ray"])
+
+
 def test_nothing_that_is_logged_holds_a_password() -> None:
     assert "s3cret" not in repr(ALL)
     assert "s3cret" not in repr(ALL.study_address("mine", "hub"))
