@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -22,6 +23,7 @@ from objectives.data.batching import MASK_SHARE, collate, mask_tokens, mixed_ord
 from objectives.data.encoding import IGNORED, EncodedSplit
 from objectives.hardware import Hardware
 from objectives.runner import Runner
+from objectives.training.hidden_places import hidden_logits, hidden_places
 from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
@@ -108,8 +110,7 @@ def finetune(
     for each in models:
         each.to(runner.hardware.device).train()
     splits = [split for _, split in parts]
-    padding = runner.padding
-    with trimmed_vocabulary(models[0], splits, padding.token_id) as splits:
+    with trimmed_vocabulary(models[0], splits, runner.padding) as (splits, padding):
         parameters = _parameters(models)
         trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -139,9 +140,12 @@ def finetune(
                     )
                 part = splits[task]
                 batch = collate(part, part.rows_of(examples), padding)
-                if part.labels is None:
+                masked = part.labels is None
+                if masked:
                     mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-                loss, budget = _backward(models[task], batch, runner.hardware, budget)
+                loss, budget = _backward(
+                    models[task], batch, runner.hardware, budget, masked=masked
+                )
                 norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -205,7 +209,12 @@ def model_logits(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.
 
 
 def _backward(
-    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, budget: int
+    model: nn.Module,
+    batch: dict[str, torch.Tensor],
+    hardware: Hardware,
+    budget: int,
+    *,
+    masked: bool,
 ) -> tuple[torch.Tensor, int]:
     """Gradients of the mean loss over the batch's labels, and the budget that memory allowed.
 
@@ -218,6 +227,7 @@ def _backward(
     # IGNORED is no place of a span, nor a score: those count once per row.
     counted = int((labels != IGNORED).sum()) // (1 if spans is None else 2)
     rows, width = batch["input_ids"].shape
+    logits_of: Callable[[nn.Module, Mapping[str, torch.Tensor]], torch.Tensor] = model_logits
     while True:
         size = min(rows, max(1, budget // width))
         try:
@@ -225,10 +235,13 @@ def _backward(
             for start in range(0, rows, size):
                 piece = {k: v[start : start + size] for k, v in batch.items()}
                 inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
-                wanted = _moved(labels[start : start + size], hardware.device)
+                wanted = labels[start : start + size]
+                if masked:
+                    places, wanted = hidden_places(wanted)
+                    logits_of = partial(hidden_logits, places=_moved(places, hardware.device))
                 with hardware.autocast():
-                    logits = model_logits(model, inputs)
-                loss = loss_of(logits, wanted) / max(1, counted)
+                    logits = logits_of(model, inputs)
+                loss = loss_of(logits, _moved(wanted, hardware.device)) / max(1, counted)
                 loss.backward()
                 total += loss.detach()
             return total, budget
