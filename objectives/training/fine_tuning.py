@@ -27,6 +27,7 @@ from objectives.hardware import Hardware, is_out_of_memory
 from objectives.runner import Runner
 from objectives.training.device_path import DevicePath, path_of
 from objectives.training.graphs import RecordedUpdates
+from objectives.training.hidden_places import hidden_logits, hidden_places
 from objectives.training.masters import Masters
 from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
@@ -117,8 +118,10 @@ def finetune(
     for each in models:
         each.to(runner.hardware.device).train()
     splits = [split for _, split in parts]
-    padding = runner.padding
-    with trimmed_vocabulary(models[0], splits, padding.token_id) as splits, ExitStack() as stack:
+    with ExitStack() as stack:
+        splits, padding = stack.enter_context(
+            trimmed_vocabulary(models[0], splits, runner.padding)
+        )
         parameters = _parameters(models)
         trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
@@ -153,10 +156,11 @@ def finetune(
                 )
                 part = splits[task]
                 batch = collate(part, part.rows_of(examples), padding)
-                if part.labels is None:
+                masked = part.labels is None
+                if masked:
                     mask_tokens(batch, padding, mask_share, (seed, epoch, done))
                 batch = widened(batch, path.width(batch, stage.max_length), padding)
-                loss, norm = update(task, batch)
+                loss, norm = update(task, batch, masked=masked)
                 losses.append(loss)
                 norms.append(norm)
                 done += 1
@@ -247,16 +251,26 @@ class _Updates:
                 group["lr"] = rate
 
     def __call__(
-        self, task: int, batch: Mapping[str, torch.Tensor]
+        self, task: int, batch: Mapping[str, torch.Tensor], *, masked: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean loss of a batch before the update, [], and the norm of its gradient, []."""
+        """One update.
+
+        Args:
+            task: Number of the model that the batch is for.
+            batch: Batch from `collate`, with labels.
+            masked: Whether the labels are of masked language modelling.
+
+        Returns:
+            The mean loss before the update, [], and the norm of its gradient, [].
+        """
         batch = {**batch, "counted": torch.tensor(float(max(1, _labels_in(batch))))}
         rows, width = batch["input_ids"].shape
         if self.recorded is not None and rows * width <= self.budget:
-            result = self.recorded.run(task, batch, partial(self._whole, task))
+            whole = _with_places(batch) if masked else batch
+            result = self.recorded.run(task, whole, partial(self._whole, task))
             if result is not None:
                 return result[0], result[1]
-        loss = self._backward(self.models[task], batch)
+        loss = self._backward(self.models[task], batch, masked=masked)
         return loss, self._step()
 
     def _whole(self, task: int, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -277,7 +291,9 @@ class _Updates:
         self.masters.publish()
         return norm
 
-    def _backward(self, model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _backward(
+        self, model: nn.Module, batch: Mapping[str, torch.Tensor], *, masked: bool
+    ) -> torch.Tensor:
         """Gradients of the mean loss over the batch's labels; the loss.
 
         A batch over the budget goes through in pieces. The sum over pieces is divided by the
@@ -293,6 +309,8 @@ class _Updates:
                     piece = {
                         k: v[start : start + size] if v.dim() else v for k, v in batch.items()
                     }
+                    if masked:
+                        piece = _with_places(piece)
                     loss = _mean_loss(model, moved(piece, device), self.hardware)
                     loss.backward()
                     self.masters.collect()
@@ -327,9 +345,19 @@ def _mean_loss(
     inputs = dict(inputs)
     counted, spans = inputs.pop("counted"), inputs.pop("spans", None)
     labels, loss_of = (inputs.pop("labels"), batch_loss) if spans is None else (spans, span_loss)
+    places = inputs.pop("places", None)
     with hardware.autocast():
-        logits = model_logits(model, inputs)
+        if places is None:
+            logits = model_logits(model, inputs)
+        else:
+            logits = hidden_logits(model, inputs, places)
     return loss_of(logits, labels) / counted
+
+
+def _with_places(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of masked language modelling with `places`, [n], and the labels there, [n]."""
+    places, labels = hidden_places(batch["labels"])
+    return {**batch, "labels": labels, "places": places}
 
 
 def _labels_in(batch: Mapping[str, torch.Tensor]) -> int:

@@ -56,7 +56,7 @@ FURTHER: dict[str, PretrainedConfig] = {
     "albert": transformers.AlbertConfig(vocab_size=38, embedding_size=16, **SIZES),
     "electra": transformers.ElectraConfig(vocab_size=38, embedding_size=16, **SIZES),
 }
-ENCODERS = [*FAMILIES, *FURTHER]
+ENCODERS = list(dict.fromkeys((*FAMILIES, *FURTHER)))
 Weights = dict[str, torch.Tensor]
 
 
