@@ -20,6 +20,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 
@@ -66,17 +67,23 @@ class CardRecorder:
             torch.cuda.current_device() if device.index is None else device.index
         ]
         self._device = device
+        self._stream = torch.cuda.Stream(device)
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, compute: Callable[[], torch.Tensor]) -> Recording:
         """Record a graph; after a failure the device is as it was before."""
         graph = torch.cuda.CUDAGraph()
-        before = self._generator.get_state()
+        before, stream = self._generator.get_state(), torch.cuda.current_stream(self._device)
         try:
-            with torch.cuda.graph(graph, pool=self._pool):
+            with (
+                torch.cuda.device(self._device),
+                torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
+            ):
                 result = compute()
         except BaseException:
-            # A recording that broke off leaves the generator waiting for its end.
+            # A recording that broke off leaves its stream current, and the generator waiting for
+            # its end.
+            torch.cuda.set_stream(stream)
             fresh = torch.Generator(self._device)
             self._generator.graphsafe_set_state(fresh.graphsafe_get_state())
             self._generator.set_state(before)
@@ -155,5 +162,11 @@ class RecordedUpdates:
                     "leave it at auto",
                 ) from error
             self._broken = True
-            _log.warning("this encoder is trained without CUDA graphs: %s", reason)
+            say_once(f"this encoder is trained without CUDA graphs: {reason}")
             return None
+
+
+@cache
+def say_once(line: str) -> None:
+    """Log a line, in this process not again: every stage of an encoder would say the same."""
+    _log.warning("%s", line)

@@ -21,6 +21,7 @@ from objectives.models.encoders import build_model
 from objectives.runner import Runner, ignore_batches
 from objectives.training.device_path import path_of
 from objectives.training.fine_tuning import Training, finetune
+from objectives.training.graphs import say_once
 from spaces.recipe import Schedule
 from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_split
 
@@ -113,6 +114,7 @@ def test_an_encoder_that_asks_is_trained_eagerly_as_if_nobody_had_tried(
         model.register_forward_hook(ask)
 
     eager, _ = train(card(graphs="off"), prepare=asks)
+    say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         found, _ = train(card(graphs="auto"), prepare=asks)
     np.testing.assert_allclose(found.losses, eager.losses, rtol=1e-4)
