@@ -16,6 +16,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _FREED_BYTES = 1 << 30
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GRAPHS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,13 @@ class Hardware:
     Attributes:
         device: Device: cpu, cuda or cuda:N.
         precision: Name in `PRECISIONS`; bfloat16 means autocast over float32 weights.
+        graphs: Whether updates are recorded as CUDA graphs: auto (where an encoder allows it), on
+            or off. No part of `kind`, as the same is computed.
     """
 
     device: torch.device
     precision: str
+    graphs: str = "off"
 
     @property
     def kind(self) -> str:
@@ -49,15 +53,18 @@ class Hardware:
         )
 
 
-def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
-    """The hardware for `--device` and `--precision`.
+def choose_hardware(
+    device: str = "auto", precision: str = "auto", graphs: str = "auto"
+) -> Hardware:
+    """The hardware for `--device`, `--precision` and `--graphs`.
 
     Args:
         device: auto (CUDA if there is a card), cpu, cuda or cuda:N.
         precision: auto (bfloat16 where the device computes in it natively), float32, bfloat16.
+        graphs: auto (on a card), on or off.
 
     Raises:
-        SpecError: No such device here, or no such precision.
+        SpecError: No such device here, no such precision, or graphs without a card.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,7 +82,18 @@ def choose_hardware(device: str = "auto", precision: str = "auto") -> Hardware:
         precision = "bfloat16" if _computes_bfloat16(chosen) else "float32"
     if precision not in PRECISIONS:
         raise SpecError("--precision", f"auto, {' or '.join(PRECISIONS)}", f"{precision!r}")
-    return Hardware(chosen, precision)
+    if graphs not in GRAPHS:
+        raise SpecError("--graphs", "auto, on or off", f"{graphs!r}")
+    if chosen.type != "cuda":
+        if graphs == "on":
+            raise SpecError("--graphs on", "a CUDA device", f"{chosen}", "leave it at auto")
+        graphs = "off"
+    return Hardware(chosen, precision, graphs)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory; on a CPU it says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def keep_freed_memory() -> None:

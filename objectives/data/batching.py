@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 from objectives.data.encoding import IGNORED, EncodedSplit
@@ -187,6 +188,34 @@ def mask_tokens(
     hidden = np.where(kind < 0.8, padding.mask_id, np.where(kind < 0.9, noise, ids))
     batch["labels"] = torch.from_numpy(np.where(chosen, ids, IGNORED))
     batch["input_ids"] = torch.from_numpy(np.where(chosen, hidden, ids))
+
+
+def widened(
+    batch: dict[str, torch.Tensor], width: int, padding: Padding
+) -> dict[str, torch.Tensor]:
+    """A batch with more padding.
+
+    Args:
+        batch: Batch from `collate`, but of question answering: its loss is a softmax over all
+            places, those of padding included.
+        width: Width to pad to, at least that of the batch, in sub-words.
+        padding: Padding of the tokenizer.
+    """
+    more = width - batch["input_ids"].shape[1]
+    if more == 0:
+        return batch
+    fills = {
+        "input_ids": padding.token_id,
+        "attention_mask": 0,
+        "token_type_ids": padding.segment_id,
+        "labels": IGNORED,
+    }
+    sides = (more, 0) if padding.left else (0, more)
+    wide = {}
+    for name, tensor in batch.items():
+        pads = tensor.dim() == 2
+        wide[name] = functional.pad(tensor, sides, value=fills[name]) if pads else tensor
+    return wide
 
 
 def _pad(rows: list[NDArray[np.int64]], fill: int, left: bool) -> torch.Tensor:

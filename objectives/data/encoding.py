@@ -14,15 +14,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
 from spaces.task import Task, TaskKind
+
+if TYPE_CHECKING:
+    import datasets
 
 IGNORED = -100
 """The label of a sub-word that has none; `torch.nn.functional.cross_entropy` skips it."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import httpx2
 import huggingface_hub
 import torch
@@ -35,8 +34,10 @@ from objectives.training.fine_tuning import TrainingState
 from spaces.backbones import known_backbones
 from spaces.errors import BackboneError, first_line
 from spaces.task import Task, TaskKind
-from storage.checkpoints import Checkpoint
 from storage.fingerprint import file_sha256, fingerprint
+
+if TYPE_CHECKING:  # a machine that only trains needs no database
+    from storage.checkpoints import Checkpoint
 
 ENCODER_FILE = "encoder.safetensors"
 TRAINING_FILE = "training.safetensors"
@@ -53,6 +54,8 @@ def quiet_libraries() -> None:
     What they would say about weights that are missing or left over, `load_backbone` and
     `build_model` decide on themselves.
     """
+    import datasets  # not where models are only trained
+
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()

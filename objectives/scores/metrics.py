@@ -19,11 +19,12 @@ from torch import nn
 
 from objectives.data.batching import collate, length_order
 from objectives.data.encoding import EncodedSplit, Windows
+from objectives.hardware import is_out_of_memory
 from objectives.runner import Runner
 from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.scores.retrieval import pair_f1, pool
 from objectives.scores.spans import span_counts, span_f1
-from objectives.training.fine_tuning import TOKEN_BUDGET, is_out_of_memory, model_logits
+from objectives.training.fine_tuning import TOKEN_BUDGET, model_logits
 from spaces.errors import DataError, DeviceMemoryError, SpecError
 from spaces.task import AnswerNormalisation, Metric, Task
 

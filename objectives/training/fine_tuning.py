@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -18,10 +20,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from objectives.data.batching import MASK_SHARE, collate, mask_tokens, mixed_order
+from objectives.data.batching import MASK_SHARE, collate, mask_tokens, mixed_order, widened
 from objectives.data.encoding import IGNORED, EncodedSplit
-from objectives.hardware import Hardware
+from objectives.data.packing import moved
+from objectives.hardware import Hardware, is_out_of_memory
 from objectives.runner import Runner
+from objectives.training.device_path import DevicePath, path_of
+from objectives.training.graphs import RecordedUpdates
+from objectives.training.hidden_places import hidden_logits, hidden_places
+from objectives.training.masters import Masters
 from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DeviceMemoryError, DivergedError
 from spaces.recipe import Schedule, Stage
@@ -84,6 +91,7 @@ def finetune(
     runner: Runner,
     mask_share: float = MASK_SHARE,
     state: TrainingState | None = None,
+    path: DevicePath | None = None,
 ) -> Training:
     """Train a model in place, or the models of a mixture together.
 
@@ -98,22 +106,30 @@ def finetune(
         mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
         state: State of a shorter training of the same stage to go on from; the stage must have
             `Schedule.CONSTANT` and more epochs. None trains from the beginning.
+        path: How the device is used; None for what suits the runner's.
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
         DeviceMemoryError: Not even one example fits on the device.
     """
     started = time.perf_counter()
+    path = path or path_of(runner.hardware)
     models = [model for model, _ in parts]
     for each in models:
         each.to(runner.hardware.device).train()
     splits = [split for _, split in parts]
-    padding = runner.padding
-    with trimmed_vocabulary(models[0], splits, padding.token_id) as splits:
+    with ExitStack() as stack:
+        splits, padding = stack.enter_context(
+            trimmed_vocabulary(models[0], splits, runner.padding)
+        )
         parameters = _parameters(models)
         trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            trained, lr=stage.learning_rate, weight_decay=0.0, fused=True
+            trained,
+            lr=path.rate(stage.learning_rate, runner.hardware.device),
+            weight_decay=0.0,
+            fused=True,
+            capturable=path.capturable,
         )
         updates_per_epoch = sum(-(-len(part) // stage.batch_size) for part in splits)
         updates = stage.epochs * updates_per_epoch
@@ -126,25 +142,25 @@ def finetune(
         done = first_epoch * updates_per_epoch
         losses: list[torch.Tensor] = []
         norms: list[torch.Tensor] = []
-        budget = TOKEN_BUDGET
+        masters = stack.enter_context(path.prepared(models))
+        recorded = path.recorded_updates(runner.hardware.device)
+        update = _Updates(models, trained, optimizer, runner.hardware, masters, recorded)
         lengths = [part.lengths for part in splits]
         for epoch in range(first_epoch, stage.epochs):
             # One stream of random numbers per epoch: an epoch does not depend on how many came
             # before it in this process.
             torch.manual_seed(_epoch_seed(seed, epoch))
             for task, examples in mixed_order(lengths, stage.batch_size, seed, epoch):
-                for group in optimizer.param_groups:
-                    group["lr"] = stage.learning_rate * rate_factor(
-                        done, updates, updates_per_epoch, stage
-                    )
+                update.set_rate(
+                    stage.learning_rate * rate_factor(done, updates, updates_per_epoch, stage)
+                )
                 part = splits[task]
                 batch = collate(part, part.rows_of(examples), padding)
-                if part.labels is None:
+                masked = part.labels is None
+                if masked:
                     mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-                loss, budget = _backward(models[task], batch, runner.hardware, budget)
-                norm = torch.nn.utils.clip_grad_norm_(trained, MAX_GRADIENT_NORM)
-                optimizer.step()
-                optimizer.zero_grad()
+                batch = widened(batch, path.width(batch, stage.max_length), padding)
+                loss, norm = update(task, batch, masked=masked)
                 losses.append(loss)
                 norms.append(norm)
                 done += 1
@@ -204,60 +220,152 @@ def model_logits(model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> torch.
     return logits
 
 
-def _backward(
-    model: nn.Module, batch: dict[str, torch.Tensor], hardware: Hardware, budget: int
-) -> tuple[torch.Tensor, int]:
-    """Gradients of the mean loss over the batch's labels, and the budget that memory allowed.
+@dataclass
+class _Updates:
+    """The updates of one stage: gradients of a batch's mean loss, clipped, and a step.
 
-    A batch over the budget goes through in pieces. The sum over pieces is divided by the labels
-    of the whole batch, so that cutting does not change what is computed.
+    Attributes:
+        models: Model of each task.
+        trained: Parameters that the optimizer changes.
+        optimizer: Optimizer of the stage.
+        hardware: Device and precision.
+        masters: Float32 weights beside those that the models compute with.
+        recorded: Updates that were recorded; None where none is to be.
+        budget: Sub-words, padding included, that memory allows at once.
     """
-    batch = dict(batch)
-    spans = batch.pop("spans", None)
-    labels, loss_of = (batch.pop("labels"), batch_loss) if spans is None else (spans, span_loss)
-    # IGNORED is no place of a span, nor a score: those count once per row.
-    counted = int((labels != IGNORED).sum()) // (1 if spans is None else 2)
-    rows, width = batch["input_ids"].shape
-    while True:
-        size = min(rows, max(1, budget // width))
+
+    models: Sequence[nn.Module]
+    trained: Sequence[nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    hardware: Hardware
+    masters: Masters
+    recorded: RecordedUpdates | None
+    budget: int = field(default_factory=lambda: TOKEN_BUDGET)
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate of the updates to come."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)  # in place, where graphs read it
+            else:
+                group["lr"] = rate
+
+    def __call__(
+        self, task: int, batch: Mapping[str, torch.Tensor], *, masked: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One update.
+
+        Args:
+            task: Number of the model that the batch is for.
+            batch: Batch from `collate`, with labels.
+            masked: Whether the labels are of masked language modelling.
+
+        Returns:
+            The mean loss before the update, [], and the norm of its gradient, [].
+        """
+        batch = {**batch, "counted": torch.tensor(float(max(1, _labels_in(batch))))}
+        rows, width = batch["input_ids"].shape
+        if self.recorded is not None and rows * width <= self.budget:
+            whole = _with_places(batch) if masked else batch
+            result = self.recorded.run(task, whole, partial(self._whole, task))
+            if result is not None:
+                return result[0], result[1]
+        loss = self._backward(self.models[task], batch, masked=masked)
+        return loss, self._step()
+
+    def _whole(self, task: int, inputs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """An update on a batch that fits and is on the device: loss and gradient norm, [2]."""
         try:
-            total = torch.zeros((), device=hardware.device)
-            for start in range(0, rows, size):
-                piece = {k: v[start : start + size] for k, v in batch.items()}
-                inputs = {k: _moved(v, hardware.device) for k, v in piece.items()}
-                wanted = _moved(labels[start : start + size], hardware.device)
-                with hardware.autocast():
-                    logits = model_logits(model, inputs)
-                loss = loss_of(logits, wanted) / max(1, counted)
-                loss.backward()
-                total += loss.detach()
-            return total, budget
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            reason = str(error).splitlines()[0]
-        # Outside of the handler, so that its traceback no longer holds the activations.
-        model.zero_grad()
-        if hardware.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if size == 1:
-            raise DeviceMemoryError(
-                f"out of memory on {hardware.device} with one example of {width} sub-words",
-                found=reason,
-                advice="lower max_length or take a larger device",
-            )
-        budget = size // 2 * width
+            loss = _mean_loss(self.models[task], inputs, self.hardware)
+            loss.backward()
+            self.masters.collect()
+            return torch.stack((loss.detach(), self._step()))
+        except RuntimeError:
+            self._forget_gradients()
+            raise
+
+    def _step(self) -> torch.Tensor:
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.masters.publish()
+        return norm
+
+    def _backward(
+        self, model: nn.Module, batch: Mapping[str, torch.Tensor], *, masked: bool
+    ) -> torch.Tensor:
+        """Gradients of the mean loss over the batch's labels; the loss.
+
+        A batch over the budget goes through in pieces. The sum over pieces is divided by the
+        labels of the whole batch, so that cutting does not change what is computed.
+        """
+        device = self.hardware.device
+        rows, width = batch["input_ids"].shape
+        while True:
+            size = min(rows, max(1, self.budget // width))
+            try:
+                total = torch.zeros((), device=device)
+                for start in range(0, rows, size):
+                    piece = {
+                        k: v[start : start + size] if v.dim() else v for k, v in batch.items()
+                    }
+                    if masked:
+                        piece = _with_places(piece)
+                    loss = _mean_loss(model, moved(piece, device), self.hardware)
+                    loss.backward()
+                    self.masters.collect()
+                    total += loss.detach()
+                return total
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            # Outside of the handler, so that its traceback no longer holds the activations.
+            self._forget_gradients()
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            if size == 1:
+                raise DeviceMemoryError(
+                    f"out of memory on {device} with one example of {width} sub-words",
+                    found=reason,
+                    advice="lower max_length or take a larger device",
+                )
+            self.budget = size // 2 * width
+
+    def _forget_gradients(self) -> None:
+        self.optimizer.zero_grad()
+        for model in self.models:
+            model.zero_grad()
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory; on a CPU it says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _mean_loss(
+    model: nn.Module, inputs: Mapping[str, torch.Tensor], hardware: Hardware
+) -> torch.Tensor:
+    """The summed loss of a piece over the labels of its whole batch, []."""
+    inputs = dict(inputs)
+    counted, spans = inputs.pop("counted"), inputs.pop("spans", None)
+    labels, loss_of = (inputs.pop("labels"), batch_loss) if spans is None else (spans, span_loss)
+    places = inputs.pop("places", None)
+    with hardware.autocast():
+        if places is None:
+            logits = model_logits(model, inputs)
+        else:
+            logits = hidden_logits(model, inputs, places)
+    return loss_of(logits, labels) / counted
 
 
-def _moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+def _with_places(batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A batch of masked language modelling with `places`, [n], and the labels there, [n]."""
+    places, labels = hidden_places(batch["labels"])
+    return {**batch, "labels": labels, "places": places}
+
+
+def _labels_in(batch: Mapping[str, torch.Tensor]) -> int:
+    """Labels that a batch's loss is the mean over."""
+    if "spans" in batch:  # a span counts once per row
+        return len(batch["spans"])
+    # IGNORED is no score.
+    return int((batch["labels"] != IGNORED).sum())
 
 
 def _parameters(models: Sequence[nn.Module]) -> dict[str, nn.Parameter]:

@@ -18,44 +18,58 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 
 
 @contextmanager
 def trimmed_vocabulary(
-    model: nn.Module, splits: Sequence[EncodedSplit], padding_id: int
-) -> Iterator[list[EncodedSplit]]:
-    """The splits with ids into a smaller matrix, which `model` has meanwhile.
+    model: nn.Module, splits: Sequence[EncodedSplit], padding: Padding
+) -> Iterator[tuple[list[EncodedSplit], Padding]]:
+    """The splits and the padding with ids into a smaller matrix, which `model` has meanwhile.
 
-    Masked language modelling predicts over the whole vocabulary, and so keeps it.
+    Masked language modelling predicts over the whole vocabulary, by a matrix that most families
+    share with the embeddings, and so keeps it.
 
     Args:
         model: Restored in the end, with the rows as trained; others that share its encoder
             share the smaller matrix too.
         splits: The training examples, of one task or several; not changed.
-        padding_id: Stays what it is.
+        padding: Padding of their batches; not changed.
     """
     if any(split.labels is None for split in splits) or not isinstance(model, PreTrainedModel):
-        yield list(splits)
+        yield list(splits), padding
         return
     whole = model.get_input_embeddings()
     if not isinstance(whole, nn.Embedding) or not whole.weight.requires_grad:
-        yield list(splits)
+        yield list(splits), padding
         return
-    # All ids up to the padding's stay what they are: RoBERTa counts positions by that id.
+    # The embeddings' own padding, which gets no gradient, is the batches', or there is none.
+    own = padding.token_id if whole.padding_idx is None else whole.padding_idx
+    fills = {padding.token_id, own}
+    # RoBERTa counts positions from the padding's id on, so ids up to one that is a position stay
+    # what they are. ModernBERT's, 50,283, is none.
+    places = getattr(model.config, "max_position_embeddings", None) or 0
+    kept = max((fill for fill in fills if fill < places), default=-1)
     ids = [row for split in splits for row in split.input_ids]
-    used = np.union1d(np.concatenate(ids), np.arange(padding_id + 1))
+    used = np.unique(np.concatenate([*ids, np.arange(kept + 1), [*fills]]))
     small = np.full(whole.num_embeddings, -1, np.int64)
     small[used] = np.arange(len(used))
     rows = torch.from_numpy(used).to(whole.weight.device)
     part = nn.Embedding(
-        len(used), whole.embedding_dim, whole.padding_idx, _weight=whole.weight.detach()[rows]
+        *(len(used), whole.embedding_dim),
+        None if whole.padding_idx is None else int(small[whole.padding_idx]),
+        _weight=whole.weight.detach()[rows],
     )
     model.set_input_embeddings(part)
     try:
-        yield [
-            replace(split, input_ids=[small[ids] for ids in split.input_ids]) for split in splits
-        ]
+        yield (
+            [
+                replace(split, input_ids=[small[ids] for ids in split.input_ids])
+                for split in splits
+            ],
+            replace(padding, token_id=int(small[padding.token_id])),
+        )
     finally:
         with torch.no_grad():
             whole.weight[rows] = part.weight

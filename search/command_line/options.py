@@ -111,6 +111,16 @@ def add_hardware(options: argparse.ArgumentParser, precision: str) -> None:
     options.add_argument("--precision", default="auto", help=precision)
 
 
+def add_graphs(options: argparse.ArgumentParser) -> None:
+    """Add `--graphs`."""
+    options.add_argument(
+        "--graphs",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="updates as CUDA graphs: auto (default: where the encoder allows it), on or off",
+    )
+
+
 def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again."""
     options.add_argument(

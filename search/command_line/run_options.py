@@ -12,6 +12,7 @@ from search.command_line.next_commands import StudyAddress
 from search.command_line.options import (
     add_cache,
     add_data,
+    add_graphs,
     add_hardware,
     add_overrides,
     add_storage,
@@ -47,10 +48,12 @@ class RunOptions:
         cache_limit: Bytes of checkpoints above which the least recently used are removed.
         device: auto, cpu, cuda or cuda:N.
         precision: auto, float32 or bfloat16.
+        graphs: Whether updates are CUDA graphs: auto, on or off.
         threads: CPU threads of each worker; None for cores divided by workers.
         workers: Number of workers that the run starts, itself included; None for the launcher's
             default.
-        workers_per_gpu: Number of workers on each CUDA device, where `workers` is None.
+        workers_per_gpu: Number of workers on each CUDA device, where `workers` is None; auto: as
+            many as its memory has room for.
         launcher: Where the workers are: on this machine, or on a Ray cluster.
         ray_address: Address of the Ray cluster; None starts one on this machine.
         end: Whether the study's workers on the Ray cluster are to end.
@@ -59,7 +62,8 @@ class RunOptions:
         quiet: Whether only the result is shown.
 
     Raises:
-        SpecError: An option of Ray's without the launcher "ray".
+        SpecError: An option of Ray's without the launcher "ray", or a number of workers that
+            must be known before there is a card.
     """
 
     study: str
@@ -77,9 +81,10 @@ class RunOptions:
     cache_limit: int | None = None
     device: str = "auto"
     precision: str = "auto"
+    graphs: str = "auto"
     threads: int | None = None
     workers: int | None = None
-    workers_per_gpu: int | None = None
+    workers_per_gpu: int | Literal["auto"] | None = None
     launcher: Literal["local", "ray"] = "local"
     ray_address: str | None = None
     end: bool = False
@@ -91,6 +96,12 @@ class RunOptions:
         for option, value in (("--address", self.ray_address), ("--end", self.end)):
             if value and self.launcher != "ray":
                 raise SpecError(option, expected="--launcher ray with it", found="none")
+        if self.workers_per_gpu == "auto" and self.launcher == "ray":
+            raise SpecError(
+                "--workers-per-gpu",
+                expected="a number with --launcher ray, whose cards are elsewhere",
+                found="auto",
+            )
 
     def study_address(self, name: str, data: str) -> StudyAddress:
         """How commands reach the study of the run."""
@@ -142,6 +153,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_cache(options, limit=True)
     add_hardware(options, "auto, float32 or bfloat16")
+    add_graphs(options)
     options.add_argument(
         "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
     )
@@ -186,9 +198,10 @@ def _add_workers(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--workers-per-gpu",
-        type=count,
+        type=_count_or_auto,
         metavar="K",
-        help="without --workers: K on each CUDA device, for encoders that do not fill one",
+        help="without --workers: K on each CUDA device, for encoders that do not fill one; auto: "
+        "as many as its free memory has room for",
     )
     options.add_argument(
         "--launcher",
@@ -211,6 +224,10 @@ def _add_workers(options: argparse.ArgumentParser) -> None:
     # Of a further worker, which its run starts (`search.command_line.run_options`).
     options.add_argument("--fellow", action="store_true", help=argparse.SUPPRESS)
     options.add_argument("--device-share", type=float, default=1.0, help=argparse.SUPPRESS)
+
+
+def _count_or_auto(text: str) -> int | Literal["auto"]:
+    return "auto" if text == "auto" else count(text)
 
 
 def _positive(text: str) -> float:

@@ -241,7 +241,7 @@ def worker_resources(options: RunOptions, nodes: Sequence[Node]) -> tuple[dict[s
     resources = [node["Resources"] for node in nodes]
     if options.device == "cpu" or not any(have.get("GPU") for have in resources):
         return {"num_cpus": cpus}, sum(int(have.get("CPU", 0) // cpus) for have in resources)
-    per_gpu = options.workers_per_gpu or 1
+    per_gpu = int(options.workers_per_gpu or 1)  # auto is refused with Ray
     room = sum(
         min(int(have.get("GPU", 0)) * per_gpu, int(have.get("CPU", 0) // cpus))
         for have in resources

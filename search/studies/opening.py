@@ -75,6 +75,7 @@ class TrainingSite:
         cache: Folder or URL of checkpoints; None for the place beside the storage.
         device: auto, cpu, cuda or cuda:N.
         precision: auto (that of the study, where it has begun), float32 or bfloat16.
+        graphs: Whether updates are CUDA graphs: auto, on or off.
         cache_limit: Bytes of checkpoints above which the least recently used are removed.
         lease: Seconds for which a lease of a stage holds without renewal.
     """
@@ -83,6 +84,7 @@ class TrainingSite:
     cache: str | None = None
     device: str = "auto"
     precision: str = "auto"
+    graphs: str = "auto"
     cache_limit: int | None = None
     lease: float = LEASE_SECONDS
 
@@ -142,7 +144,7 @@ def build_objective(
         cache,
         leases,
         ledger,
-        choose_hardware(site.device, precision),
+        choose_hardware(site.device, precision, site.graphs),
         on_progress,
     )
 

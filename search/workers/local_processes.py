@@ -14,14 +14,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 
 from search.command_line.options import STORAGE_VARIABLE
 from search.command_line.run_options import RunOptions, further_worker, worker_words
 from search.command_line.stop_signal import StopSignal
+from search.workers.card_sharing import workers_by_memory
 from spaces.errors import SpecError
 
 # Workers that start together wait for each other's first reading of the study.
@@ -31,8 +33,20 @@ RESTARTS = 10
 _log = logging.getLogger(__name__)
 
 
-def count_workers(workers: int | None, per_gpu: int | None) -> int:
+def count_workers(
+    workers: int | None,
+    per_gpu: int | Literal["auto"] | None,
+    backbones: Sequence[str] = (),
+    on_line: Callable[[str], None] = lambda line: None,
+) -> int:
     """How many workers a run has, itself included.
+
+    Args:
+        workers: Number that was asked for.
+        per_gpu: Number for each card, where no number is asked for; auto: as many as its memory
+            has room for.
+        backbones: Encoders of the study.
+        on_line: Listener told, in a line, what auto came to.
 
     Raises:
         SpecError: Workers per GPU, and no GPU.
@@ -47,6 +61,9 @@ def count_workers(workers: int | None, per_gpu: int | None) -> int:
             found="none",
             advice="use --workers on a CPU",
         )
+    if per_gpu == "auto":
+        per_gpu, reason = workers_by_memory(backbones, cards)
+        on_line(f"{per_gpu} workers on each card: {reason}")
     return per_gpu * cards
 
 

@@ -34,6 +34,7 @@ from search.studies.recipes import finished_recipes
 from search.studies.stored_study import StoredStudy
 from search.studies.study_file import StudyFile
 from search.studies.versions import newest_version
+from search.workers.card_sharing import shared_cards
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
@@ -95,7 +96,9 @@ class _Session:
         self._stop, self._console = stop, console
         spec, catalogue = asked.spec, asked.catalogue
         self._trials = options.trials or spec.trials
-        self._workers = count_workers(options.workers, options.workers_per_gpu)
+        self._workers = count_workers(
+            options.workers, options.workers_per_gpu, spec.backbone, self._say
+        )
         self._languages = spec.selection_languages(catalogue)
         self._name = newest_version(options.name or spec.name, storage)
         self._progress = RunProgress(console, self._trials, self._languages)
@@ -110,6 +113,13 @@ class _Session:
 
     def run(self) -> int:
         """Work until the study is done or something ends the work; the exit code."""
+        with shared_cards(self._workers, self._options.device, self._say):
+            return self._run()
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def _run(self) -> int:
         options = self._options
         threads = options.threads or max(1, usable_cores() // self._workers)
         torch.set_num_threads(threads)
@@ -199,6 +209,7 @@ def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]
         "--cache-limit": options.cache_limit,
         "--device": None if options.device == "auto" else options.device,
         "--precision": None if options.precision == "auto" else options.precision,
+        "--graphs": None if options.graphs == "auto" else options.graphs,
         "--threads": options.threads,
         "--workers": options.workers,
         "--workers-per-gpu": options.workers_per_gpu,

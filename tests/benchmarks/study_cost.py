@@ -93,7 +93,8 @@ from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from storage.tables import TrainedStage
 from storage.workers import Workers
-from tests.benchmarks.finetune import train_with_trainer, trainer_rows, untrained_encoder
+from tests.benchmarks.one_training import train_with_trainer, trainer_rows
+from tests.benchmarks.training_ways import untrained_encoder
 
 SHIPPED = "xtreme_legal"
 # The sampler's draws depend on it.

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from objectives.hardware import choose_hardware
+from objectives.hardware import Hardware, choose_hardware
 from spaces.errors import SpecError
 from tests.raising import raises
 
@@ -20,6 +20,16 @@ def test_what_is_asked_for_is_taken_or_what_there_is() -> None:
     assert choose_hardware().device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     with raises(SpecError, expected="auto, float32 or bfloat16", found="'half'"):
         choose_hardware("cpu", "half")
+    with raises(SpecError, expected="auto, on or off", found="'maybe'"):
+        choose_hardware("cpu", graphs="maybe")
+
+
+def test_graphs_are_of_a_card_and_no_part_of_what_is_learnt() -> None:
+    assert choose_hardware("cpu").graphs == choose_hardware("cpu", graphs="off").graphs == "off"
+    with raises(SpecError, subject="--graphs on", expected="a CUDA device", found="cpu"):
+        choose_hardware("cpu", graphs="on")
+    card = torch.device("cuda")
+    assert Hardware(card, "bfloat16", "on").kind == Hardware(card, "bfloat16").kind
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "", "two words"])

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from string import ascii_lowercase
 from typing import Any
 
+import tokenizers
 import torch
 import transformers
+from tokenizers import pre_tokenizers, processors
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -21,7 +23,10 @@ SIZES: dict[str, Any] = {
 # Toy language: what a word is shows in the word, so that a few updates learn it.
 PEOPLE, PLACES = ("juma", "asha", "bola"), ("mombasa", "lagos", "kisumu")
 VERBS, NOUNS = ("anaenda", "anasoma", "analala"), ("mpira", "sheria", "afya")
-FAMILIES = ("bert", "mbert", "roberta", "xlm-roberta", "xlnet", "deberta", "deberta-v2")
+FAMILIES = (
+    *("bert", "mbert", "roberta", "xlm-roberta", "xlnet", "deberta", "deberta-v2"),
+    "modernbert",
+)
 
 
 def _word_pieces(*special: str) -> dict[str, int]:
@@ -40,6 +45,25 @@ def _bytes(*special: str) -> dict[str, int]:
 def _unigrams(*special: str) -> list[tuple[str, float]]:
     pieces = ["▁", *ascii_lowercase, *(f"▁{word}" for word in (*PEOPLE, *NOUNS))]
     return [*((name, 0.0) for name in special), *((piece, -len(piece) / 9) for piece in pieces)]
+
+
+def _modernbert_tokenizer() -> PreTrainedTokenizerBase:
+    """Special tokens behind all others, so that the padding's id is no position's."""
+    special = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
+    vocabulary = {**_bytes(), **{name: 256 + number for number, name in enumerate(special)}}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    names = ("unk", "cls", "sep", "pad", "mask")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        **{f"{name}_token": token for name, token in zip(names, special, strict=True)},
+    )
 
 
 def louder(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -81,6 +105,18 @@ def encoder_parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfi
         tokenizer = transformers.XLNetTokenizer(vocab=_unigrams(*special))
         config = transformers.XLNetConfig(
             vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=48, pad_token_id=5
+        )
+    elif family == "modernbert":
+        tokenizer = _modernbert_tokenizer()
+        config = transformers.ModernBertConfig(
+            vocab_size=len(tokenizer),
+            pad_token_id=tokenizer.pad_token_id,
+            cls_token_id=tokenizer.cls_token_id,
+            bos_token_id=tokenizer.cls_token_id,
+            sep_token_id=tokenizer.sep_token_id,
+            eos_token_id=tokenizer.sep_token_id,
+            local_attention=8,
+            **SIZES,
         )
     elif family == "deberta":
         tokenizer = transformers.DebertaTokenizer(vocab=_bytes(*bert), merges=[])

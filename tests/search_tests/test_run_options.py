@@ -33,6 +33,7 @@ ALL = RunOptions(
     cache_limit=1_500_000_001,
     device="cuda:1",
     precision="bfloat16",
+    graphs="on",
     threads=3,
     workers=4,
     workers_per_gpu=2,
@@ -66,6 +67,15 @@ def test_a_further_worker_is_asked_for_the_same_without_the_launcher() -> None:
     assert (worker.threads, worker.device, worker.device_share) == (2, "auto", 0.5)
     kept = ("study", "name", "overrides", "trials", "data", "backbone", "cache", "lease")
     assert all(getattr(worker, name) == getattr(ALL, name) for name in kept)
+
+
+def test_workers_per_card_are_a_number_or_chosen_by_memory_but_not_for_ray() -> None:
+    words = ["--study", "s", "--workers-per-gpu"]
+    chosen = read_run_options([*words, "auto"])
+    assert chosen is not None
+    assert chosen.workers_per_gpu == "auto"
+    with raises(SpecError, subject="--workers-per-gpu", found="auto"):
+        read_run_options([*words, "auto", "--launcher", "ray"])
 
 
 def test_nothing_that_is_logged_holds_a_password() -> None:
