@@ -32,7 +32,7 @@ POCKET_BACKBONE = "pocket"
 SEED = 0
 # So small an encoder on so little text sees structure late, and the more that is hidden, the
 # sooner; predicting it costs little, as only hidden places go through the head.
-EPOCHS = 3
+EPOCHS = 4
 LEARNING_RATE = 2e-3
 BATCH_SIZE = 32
 MASK_SHARE = 0.5
