@@ -56,7 +56,7 @@ from objectives.pocket.pairs import (
 from objectives.pocket.passages import draw_question, name_asked, noun_asked
 from objectives.pocket.translations import arrange_sides, draw_translation
 
-POCKET_VERSION = 2
+POCKET_VERSION = 3
 """Counts up whenever any corpus, lexicon or the encoder changes; part of provenance."""
 
 SPLITS = ("train", "validation", "test")

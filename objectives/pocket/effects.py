@@ -25,8 +25,8 @@ class PlantedEffect:
         target: Name of the corpus, without the prefix `pocket_`.
         effect: On the mean score over the target languages, against no intermediate stage:
             helps and hurts are five points or more. In "nothing" the labels have no bearing on
-            the target, and what remains is the small effect of any training in between: -4.6 to
-            +3.0 points for ner, where parties brings +7.3 and assay -10.6 (means of three
+            the target, and what remains is the small effect of any training in between: -2.9 to
+            -0.5 points for ner, where parties brings +12.0 and assay -11.0 (means of three
             seeds, `python -m tests.benchmarks.planted --target ner --seeds 3`).
         mechanism: Why.
     """

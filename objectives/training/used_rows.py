@@ -44,9 +44,10 @@ def trimmed_vocabulary(
     if not isinstance(whole, nn.Embedding) or not whole.weight.requires_grad:
         yield list(splits), padding
         return
-    # The embeddings' own padding, which gets no gradient, is the batches', or there is none.
-    own = padding.token_id if whole.padding_idx is None else whole.padding_idx
-    fills = {padding.token_id, own}
+    # The embeddings' own padding, which gets no gradient, nearly always is the batches'.
+    fills = {padding.token_id}
+    if whole.padding_idx is not None:
+        fills.add(whole.padding_idx)
     # RoBERTa counts positions from the padding's id on, so ids up to one that is a position stay
     # what they are. ModernBERT's, 50,283, is none.
     places = getattr(model.config, "max_position_embeddings", None) or 0

@@ -134,7 +134,7 @@ def compare(trainings: Trainings) -> dict[str, dict[str, dict[str, float]]]:
         }
         for way, figures in found[name].items():
             seconds, ratio, peak = figures.values()
-            print(f"{name:<12} {way:<28} {seconds:8.3f} {ratio:6.2f} {peak:8.0f}")
+            print(f"{name:<12} {way:<28} {seconds:8.3f} {ratio:6.2f} {peak:8.0f}", flush=True)
     return found
 
 

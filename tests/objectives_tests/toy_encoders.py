@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
-from tokenizers import pre_tokenizers, processors
+from tokenizers import decoders, pre_tokenizers, processors
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -53,6 +53,7 @@ def _modernbert_tokenizer() -> PreTrainedTokenizerBase:
     vocabulary = {**_bytes(), **{name: 256 + number for number, name in enumerate(special)}}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
