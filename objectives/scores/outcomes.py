@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from seqeval.metrics.sequence_labeling import get_entities
 
 from objectives.scores.answers import exact_match_and_f1
 from spaces.errors import DataError
@@ -181,6 +180,8 @@ def _of_pairs(
 
 
 def _of_spans(gold: Sequence[list[str]], predicted: Sequence[list[str]]) -> Outcomes:
+    from seqeval.metrics.sequence_labeling import get_entities  # loads sklearn
+
     # seqeval reads a split as one sequence with an O after each example, and what it makes of POS
     # tags depends on the examples before; so it reads the whole here too.
     with warnings.catch_warnings():

@@ -43,7 +43,7 @@ from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import Hardware, choose_hardware
 from objectives.models.encoders import build_model, load_backbone, quiet_libraries
-from objectives.pocket import pocket_tokenizer
+from objectives.pocket.encoder import pocket_tokenizer
 from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
 from objectives.training.fine_tuning import finetune

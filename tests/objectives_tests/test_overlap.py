@@ -17,6 +17,7 @@ from objectives.data.overlap import (
     study_overlaps,
 )
 from objectives.data.sources import DataSource, SourceKind
+from objectives.data.study_corpora import StudyCorpora
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
@@ -208,7 +209,7 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
     }.items():
         columns = {"text": texts, "label": ["law"] * len(texts)}
         write_split(tmp_path / f"topics/{place}.txt", columns)
-    found = study_overlaps(study, catalogue, source)
+    found = study_overlaps(StudyCorpora(study, catalogue, source))
     assert len(found) == 2 * 3 + 1
     assert [describe_overlap(x) for x in found if x.examples] == [
         "texts eng train and topics swa test share 2 of 5 inputs (40.0 %)",
@@ -219,4 +220,4 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
     )
     (tmp_path / "texts/train.txt").unlink()
     with raises(DataError, expected="the eng train split of task 'texts'"):
-        study_overlaps(study, catalogue, source)
+        study_overlaps(StudyCorpora(study, catalogue, source))
