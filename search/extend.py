@@ -50,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         file = read_study_file(options.study, options.overrides)
-        quiet_optuna()
         from search.studies.asked_study import as_asked
 
         as_asked(file, options.data, options.backbone)
+        quiet_optuna()
 
         from search.studies.asked_again import check_reopening
 

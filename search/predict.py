@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         request = request_from(vars(options), PredictionRequest, model=_model(options))
-        quiet_optuna()
         _check(request.model)
+        quiet_optuna()
         with loading_torch(options.threads):
             from search.handover.predictions import predict
 

@@ -24,13 +24,12 @@ def _list() -> int:
 
 
 def _run(options: RunOptions) -> int:
-    from storage.urls import parse_url
-
     file = read_study_file(options.study, options.overrides)
-    parse_url(options.storage)
     if options.launcher == "ray":
         from search.launch.on_ray import launch_on_ray
+        from storage.urls import parse_url
 
+        parse_url(options.storage)  # before a cluster is started
         return launch_on_ray(options, file)
     from search.workers.starting import start_run
 

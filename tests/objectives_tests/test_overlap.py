@@ -218,6 +218,9 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
     assert describe_overlap(found[-1]).startswith(
         f"topics eng test was compared with no training split: {tmp_path}: expected the eng test"
     )
+    corpora = StudyCorpora(study, catalogue, source)
+    sizes = corpora.train_sizes()
     (tmp_path / "texts/train.txt").unlink()
+    assert study_overlaps(corpora) == found, f"read again, after {sizes}"
     with raises(DataError, expected="the eng train split of task 'texts'"):
         study_overlaps(StudyCorpora(study, catalogue, source))
