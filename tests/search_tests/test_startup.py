@@ -44,6 +44,7 @@ WITHOUT_STORAGE = {
     (*PREDICT, "--checkpoint", "empty", "--data", "nowhere"): "--data",
     ("evaluate", "--task", "panx", "--predictions", "empty", "--data", "nowhere"): "--data",
     ("extend", "--study", "xtreme_legal", "--data", "nowhere"): "--data",
+    ("tasks", "--data", "nowhere"): "--data",
 }
 WITH_STORAGE = {
     (*LEGAL, "--data", "pocket", "--storage", "redis://x"): "expected sqlite:///FILE",
