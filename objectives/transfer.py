@@ -15,8 +15,9 @@ from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
+from objectives.models.backbone_files import POCKET_BACKBONE
 from objectives.models.encoders import build_model, load_backbone
-from objectives.models.pocket_pretraining import POCKET_BACKBONE, pocket_encoder
+from objectives.models.pocket_pretraining import pocket_encoder
 from objectives.stages.intermediate import IntermediateStages
 from objectives.stages.stage import (
     OnProgress,

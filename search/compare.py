@@ -30,10 +30,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         quiet_optuna()
+        from search.studies.stored_study import check_stored_study
+
+        first, second = options.studies
+        for study in (first, second):
+            check_stored_study(options.storage, study)
         from search.findings.comparison import compare_stored
         from search.reporting.terminal import show_comparison
 
-        first, second = options.studies
         comparison = compare_stored(options.storage, (first, second))
         if options.json:
             print(json.dumps(comparison.as_json(), indent=2, ensure_ascii=False))

@@ -11,8 +11,8 @@ from search.command_line.options import (
     CONFIRMED_SEEDS,
     count,
     fail_in_one_line,
+    loading_torch,
     quiet_optuna,
-    start_torch,
 )
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
@@ -57,20 +57,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        start_torch(options.threads)
         quiet_optuna()
-        import torch
-        from rich.console import Console
+        from search.studies.asked_again import check_reopening
 
-        from objectives.hardware import usable_cores
-        from search.findings.confirming import ConfirmRequest, confirm_study
-        from search.reporting.terminal import show_confirmation
-        from search.workers.progress import RunProgress
-        from spaces.errors import Interrupted
+        reopen = request_from(vars(options), ReopenRequest)
+        check_reopening(reopen)
+        with loading_torch(options.threads):
+            import torch
+            from rich.console import Console
+
+            from objectives.hardware import usable_cores
+            from search.findings.confirming import ConfirmRequest, confirm_study
+            from search.reporting.terminal import show_confirmation
+            from search.workers.progress import RunProgress
+            from spaces.errors import Interrupted
 
         if options.threads is None:
             torch.set_num_threads(usable_cores())
-        reopen = request_from(vars(options), ReopenRequest)
         request = request_from(vars(options), ConfirmRequest, study=reopen)
         stop = StopSignal()
         progress = RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset())

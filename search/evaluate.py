@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from search.command_line.options import add_data, fail_in_one_line, start_torch
+from search.command_line.options import add_data, fail_in_one_line, loading_torch
 from search.command_line.requests import request_from
 from search.handover.requests import EvaluationRequest
 
@@ -47,10 +47,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         request = request_from(vars(options), EvaluationRequest)
-        start_torch(None)
-        from rich.console import Console
+        from objectives.data.sources import check_named
 
-        from search.handover.evaluation import evaluate, scores_table
+        check_named(request.data)
+        with loading_torch(None):
+            from rich.console import Console
+
+            from search.handover.evaluation import evaluate, scores_table
 
         evaluation = evaluate(request)
         if options.json:

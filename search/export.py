@@ -9,9 +9,9 @@ from pathlib import Path
 from search.command_line.options import (
     add_threads,
     fail_in_one_line,
+    loading_torch,
     print_stage,
     quiet_optuna,
-    start_torch,
 )
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import ExportRequest
@@ -56,9 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     with fail_in_one_line():
         study = request_from(vars(options), ReopenRequest)
         request = request_from(vars(options), ExportRequest, study=study)
-        start_torch(options.threads)
         quiet_optuna()
-        from search.handover.exported_model import export_model
+        from search.studies.asked_again import check_reopening
+
+        check_reopening(study)
+        with loading_torch(options.threads):
+            from search.handover.exported_model import export_model
 
         exported = export_model(
             request, lambda reason: print(reason, file=sys.stderr), print_stage

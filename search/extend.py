@@ -13,8 +13,10 @@ from search.command_line.options import (
     add_overrides,
     add_storage,
     fail_in_one_line,
-    start_torch,
+    loading_torch,
+    quiet_optuna,
 )
+from search.command_line.requests import ReopenRequest
 from search.studies.study_file import read_study_file
 
 EPILOG = """\
@@ -47,15 +49,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        # What can be wrong without torch is found before torch is loaded.
         file = read_study_file(options.study, options.overrides)
-        start_torch(None)
+        from search.studies.asked_study import as_asked
 
-        from search.studies.extension import extend_study
-        from search.studies.opening import TrainingSite
+        as_asked(file, options.data, options.backbone)
+        quiet_optuna()
+
+        from search.studies.asked_again import check_reopening
+
+        name = options.name or file.spec.name
+        check_reopening(ReopenRequest(name, options.storage, options.data, options.backbone))
+        with loading_torch(None):
+            from search.studies.extension import extend_study
+            from search.studies.opening import TrainingSite
 
         address = StudyAddress(
-            *(options.study, options.name or file.spec.name, options.storage, options.data),
+            *(options.study, name, options.storage, options.data),
             *(options.backbone, file.overrides, options.cache),
         )
         site = TrainingSite(options.storage, options.cache, options.device, options.precision)

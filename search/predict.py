@@ -9,9 +9,9 @@ from pathlib import Path
 from search.command_line.options import (
     add_threads,
     fail_in_one_line,
+    loading_torch,
     print_stage,
     quiet_optuna,
-    start_torch,
 )
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
@@ -78,9 +78,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         request = request_from(vars(options), PredictionRequest, model=_model(options))
-        start_torch(options.threads)
+        _check(request.model)
         quiet_optuna()
-        from search.handover.predictions import predict
+        with loading_torch(options.threads):
+            from search.handover.predictions import predict
 
         written = predict(request, print_stage)
     if written.note:
@@ -103,6 +104,24 @@ def _model(options: argparse.Namespace) -> TrainedFolder | StudyTrial:
         raise SpecError("--trial", "the number of a trial with --study", "none")
     study = request_from(vars(options), ReopenRequest)
     return request_from(vars(options), StudyTrial, study=study)
+
+
+def _check(model: TrainedFolder | StudyTrial) -> None:
+    """Check what can be wrong without torch.
+
+    Raises:
+        TransferSearchError: The model, or its data, are not there.
+    """
+    from objectives.data.sources import check_named
+    from objectives.models.backbone_files import check_trained_folder
+
+    if isinstance(model, TrainedFolder):
+        check_named(model.data)
+        check_trained_folder(model.folder)
+        return
+    from search.studies.asked_again import check_reopening
+
+    check_reopening(model.study)
 
 
 if __name__ == "__main__":

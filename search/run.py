@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from search.command_line.options import fail_in_one_line, start_torch
+from search.command_line.options import fail_in_one_line
 from search.command_line.run_options import RunOptions, read_run_options
 from search.studies.study_file import read_study_file
 from spaces.studies import load_study, study_files
@@ -24,20 +24,16 @@ def _list() -> int:
 
 
 def _run(options: RunOptions) -> int:
-    # What can be wrong without torch is found before torch is loaded.
-    from storage.urls import parse_url
-
     file = read_study_file(options.study, options.overrides)
-    parse_url(options.storage)
     if options.launcher == "ray":
         from search.launch.on_ray import launch_on_ray
+        from storage.urls import parse_url
 
+        parse_url(options.storage)  # before a cluster is started
         return launch_on_ray(options, file)
-    start_torch(None)
+    from search.workers.starting import start_run
 
-    from search.workers.session import run_study
-
-    return run_study(options, file)
+    return start_run(options, file)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from objectives.data.sources import choose_source
 from search.command_line.catalogue_tables import (
     print_backbones,
     print_grid,
@@ -41,8 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.backbones:
             print_backbones()
         else:
-            from objectives.data.sources import choose_source  # loads torch
-
             print_tasks(catalogue, choose_source(options.data))
     return 0
 

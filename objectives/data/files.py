@@ -162,41 +162,55 @@ def _read_tagged(
     lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
     known = set(task.tags)
-    sentences: list[list[str]] = [[]]
-    tags: list[list[str]] = [[]]
+    # What may stand behind the TAB -> our tag.
+    ours = {tag: template.labels.get(tag, tag) for tag in known} | template.labels
+    has_outside = "O" in known
+    columns: Columns = {"tokens": [], "tags": []}
+    words: list[str] = []
+    tags: list[str] = []
     hidden = False
     for number, line in lines:
-        if not line.strip():
-            if sentences[-1]:
-                sentences.append([])
-                tags.append([])
-            continue
-        token, *rest = line.split("\t")
-        tagged = bool(rest and rest[0])
-        if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
-            raise DataError(f"{file}:{number}", "token TAB tag", f"{line[:60]!r}")
-        sentences[-1].append(token)
-        if not tagged:
-            hidden = True
-            continue
-        tag = rest[0].strip()
-        tag = template.labels.get(tag, tag)
+        token, _, theirs = line.partition("\t")
+        tag = ours.get(theirs)
+        if tag is None or not token.strip():  # not the line that nearly all are
+            if not line.strip():
+                _end_sentence(columns, words, tags)
+                words, tags = [], []
+                continue
+            token, *rest = line.split("\t")
+            tagged = bool(rest and rest[0])
+            if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
+                raise DataError(f"{file}:{number}", "token TAB tag", f"{line[:60]!r}")
+            if not tagged:
+                words.append(token)
+                hidden = True
+                continue
+            theirs = rest[0].strip()
+            tag = ours.get(theirs, theirs)
         if tag not in known:
             raise _unknown_label(tag, task, file, number)
-        before = tags[-1][-1] if tags[-1] else "O"
-        if tag.startswith("I-") and "O" in known and before[2:] != tag[2:]:
-            raise DataError(
-                f"{file}:{number}",
-                f"IOB2, where {tag} follows B-{tag[2:]} or {tag}",
-                f"it after {before}",
-            )
-        tags[-1].append(tag)
-    if not sentences[-1]:
-        sentences.pop()
-        tags.pop()
-    if hidden and any(tags):
+        if has_outside and tag.startswith("I-"):
+            before = tags[-1] if tags else "O"
+            if before[2:] != tag[2:]:
+                raise DataError(
+                    f"{file}:{number}",
+                    f"IOB2, where {tag} follows B-{tag[2:]} or {tag}",
+                    f"it after {before}",
+                )
+        words.append(token)
+        tags.append(tag)
+    _end_sentence(columns, words, tags)
+    if hidden and any(columns["tags"]):
         raise DataError(str(file), "all tags or none", "some words without a tag")
-    return {"tokens": sentences, "tags": [None] * len(sentences) if hidden else tags}
+    if hidden:
+        columns["tags"] = [None] * len(columns["tokens"])
+    return columns
+
+
+def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
+    if words:
+        columns["tokens"].append(words)
+        columns["tags"].append(tags)
 
 
 # --- tables

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -15,6 +14,9 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 from spaces.backbones import known_backbones
 from spaces.errors import DataError
 from spaces.task import HubSource, Task, TaskKind
+
+if TYPE_CHECKING:
+    import datasets
 
 # The Hub is asked once per run; a machine without a route to it should not wait long.
 _TIMEOUT = 5.0
@@ -58,6 +60,8 @@ def in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -
     """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
     if not all(_has_backbone(name) for name in backbones):
         return False
+    import datasets  # takes a second, which whoever uses no Hub does not need
+
     for task, language in needed:
         place = hub_place(task, language)
         if place is None:
@@ -107,6 +111,8 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
     if task.halved and split != "train":
         theirs = hub.splits.get("test", hub.splits.get("validation", "validation"))
     where = f"Hugging Face hub, {place.repository} {place.config} {theirs}".replace("  ", " ")
+    import datasets  # as above
+
     try:
         rows = datasets.load_dataset(
             place.repository, place.config or None, split=theirs, revision=place.revision or None

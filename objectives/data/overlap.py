@@ -16,15 +16,14 @@ parts.
 from __future__ import annotations
 
 import hashlib
-import sys
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import datasets
 
-from objectives.data.sources import DataSource, TestPurpose, load_split, load_test_split
+from objectives.data.sources import TestPurpose, load_test_split
+from objectives.data.study_corpora import StudyCorpora
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
@@ -80,16 +79,14 @@ class Overlap:
         return self.texts / self.all_texts if self.all_texts else 0.0
 
 
-def study_overlaps(spec: StudySpec, catalogue: Catalogue, source: DataSource) -> list[Overlap]:
+def study_overlaps(corpora: StudyCorpora) -> list[Overlap]:
     """The overlap of all training splits of a study with the evaluation splits of its targets.
 
     Evaluation splits are the validation and test splits in the target languages and the source
     language. Those that the source does not have are in the result, with the problem.
 
     Args:
-        spec: Specification of the study.
-        catalogue: Catalogue of the study's tasks.
-        source: Data source that the corpora are read from.
+        corpora: Data of the study; what it has read already is not read again.
 
     Returns:
         As `find_overlap`; the splits that were not compared come last.
@@ -97,11 +94,11 @@ def study_overlaps(spec: StudySpec, catalogue: Catalogue, source: DataSource) ->
     Raises:
         DataError: A training split cannot be read.
     """
-    training = {}
-    for name in sorted(set(spec.training_splits(catalogue).values())):
-        owner, language, split = name
-        task = catalogue[owner]
-        training[name] = hash_inputs(load_split(task, language, split, source), task.kind)
+    spec, catalogue = corpora.spec, corpora.catalogue
+    training = {
+        name: hash_inputs(corpora.read(name), catalogue[name[0]].kind)
+        for name in sorted(set(spec.training_splits(catalogue).values()))
+    }
     evaluation = {}
     problems = []
     for name in _evaluation_splits(spec, catalogue):
@@ -109,9 +106,9 @@ def study_overlaps(spec: StudySpec, catalogue: Catalogue, source: DataSource) ->
         task = catalogue[owner]
         try:
             if split == "test":
-                rows = load_test_split(task, language, source, TestPurpose.OVERLAP)
+                rows = load_test_split(task, language, corpora.source, TestPurpose.OVERLAP)
             else:
-                rows = load_split(task, language, split, source)
+                rows = corpora.read(name)
         except DataError as error:
             problems.append(Overlap(("", "", ""), name, problem=str(error)))
         else:
@@ -201,23 +198,23 @@ def _joined(*hashes: bytes) -> bytes:
 
 
 def _hash(text: str) -> bytes:
-    text = unicodedata.normalize("NFKC", text).casefold().translate(_dropped())
+    text = unicodedata.normalize("NFKC", text).casefold().translate(_KEPT)
     return hashlib.blake2b(text.encode(), digest_size=8).digest()
 
 
-@cache
-def _dropped() -> dict[int, None]:
-    r"""Punctuation, separators, control and format characters, for `str.translate`.
+class _Kept(dict[int, int | None]):
+    r"""What `str.translate` makes of each character: itself, or nothing, as it is met first.
 
     No regular expression: its `\W` would drop the vowel signs of Indic scripts as well.
     """
-    return {
-        code: None
-        for code in range(sys.maxunicode + 1)
-        if unicodedata.category(chr(code)) in _DROPPED
-    }
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) in _DROPPED else code
+        return self[code]
 
 
+_KEPT = _Kept()
+# Punctuation, separators, control and format characters.
 _DROPPED = {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp", "Cc", "Cf"}
 _EMPTY = hashlib.blake2b(b"", digest_size=8).digest()
 

@@ -18,13 +18,12 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import accumulate, pairwise
 from pathlib import Path
-
-import datasets
+from typing import TYPE_CHECKING
 
 from objectives.data.files import Columns, SplitFiles, expected_files, find_files, read_files
 from objectives.data.hub import hub_place, hub_problem, in_hub_cache, read_hub
@@ -32,6 +31,9 @@ from objectives.pocket import POCKET_VERSION, pocket_split
 from spaces.errors import DataError
 from spaces.task import Task, TaskKind
 from storage.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    import datasets
 
 DATA_VARIABLE = "TRANSFER_SEARCH_DATA"
 SEARCH_SPLITS = ("train", "validation")
@@ -126,6 +128,16 @@ def choose_source(
     return DataSource(SourceKind.POCKET, reason=f"{unset} and {problem}")
 
 
+def check_named(option: str) -> None:
+    """Check a value of `--data` as far as that takes neither the Hub nor a study.
+
+    Raises:
+        DataError: It names a folder that does not exist.
+    """
+    if option not in ("auto", *SourceKind):
+        _local(option, "--data")
+
+
 def _local(names: str, option: str) -> DataSource:
     folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
     for folder in folders or [Path(names)]:
@@ -196,6 +208,21 @@ def has_split(task: Task, language: str, split: str, source: DataSource) -> bool
     return True
 
 
+def check_folders(needed: Iterable[tuple[Task, str, str]], source: DataSource) -> None:
+    """Check that folders have a file for each split; nothing is read.
+
+    Args:
+        needed: Task, language and split of each.
+        source: Data source of the study; of the Hub and the pocket corpora nothing is asked.
+
+    Raises:
+        DataError: Of the first split that none of the folders has.
+    """
+    if source.kind is SourceKind.LOCAL:
+        for task, language, split in needed:
+            _find(task, language, split, source)
+
+
 def corpus_key(dataset: datasets.Dataset) -> str:
     """Fingerprint of a split's content.
 
@@ -233,20 +260,19 @@ def _load(
         )
     if not columns[task.kind.columns[0]]:
         raise DataError(where, "examples", "none")
-    return datasets.Dataset.from_dict(columns, features=_FEATURES.get(task.kind))
+    return _table(columns, task.kind)
 
 
-# Without these the column of a split in which all answers are hidden would have no type.
-_FEATURES = {
-    TaskKind.QA: datasets.Features(
-        {
-            **{name: datasets.Value("string") for name in ("id", "question", "context")},
-            "answers": datasets.List(
-                {"text": datasets.Value("string"), "start": datasets.Value("int64")}
-            ),
-        }
-    )
-}
+def _table(columns: Columns, kind: TaskKind) -> datasets.Dataset:
+    import datasets  # takes a second, which whoever asks where a split lies does not need
+
+    features = None
+    if kind is TaskKind.QA:
+        # Without it the column of a split in which all answers are hidden would have no type.
+        answer = {"text": datasets.Value("string"), "start": datasets.Value("int64")}
+        texts = {name: datasets.Value("string") for name in ("id", "question", "context")}
+        features = datasets.Features({**texts, "answers": datasets.List(answer)})
+    return datasets.Dataset.from_dict(columns, features=features)
 
 
 def _pocket_columns(task: Task, language: str, split: str) -> Columns:

@@ -104,6 +104,17 @@ class StudyCorpora:
         splits = self.spec.needed_splits(self.catalogue)
         return {" ".join(name): corpus_key(self._split(name)) for name in splits}
 
+    def read(self, name: SplitName) -> datasets.Dataset:
+        """A training or validation split; it is kept in memory only where the study needs it.
+
+        Raises:
+            DataError: It is missing or broken.
+        """
+        if name in self._splits:
+            return self._splits[name]
+        task, language, split = name
+        return load_split(self.catalogue[task], language, split, self.source)
+
     def train_sizes(self) -> dict[str, int]:
         """Task -> number of examples in the split that it is trained on."""
         splits = self.spec.training_splits(self.catalogue)
@@ -204,8 +215,7 @@ class StudyCorpora:
 
     def _split(self, name: SplitName) -> datasets.Dataset:
         if name not in self._splits:
-            task, language, split = name
-            self._splits[name] = load_split(self.catalogue[task], language, split, self.source)
+            self._splits[name] = self.read(name)
         return self._splits[name]
 
 

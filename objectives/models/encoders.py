@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx2
-import huggingface_hub
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -30,8 +27,8 @@ from transformers import (
 from transformers.initialization import no_init_weights
 
 from objectives.backbone import Backbone, Weights
+from objectives.models.backbone_files import BACKBONE_FILES, find_backbone
 from objectives.training.fine_tuning import TrainingState
-from spaces.backbones import known_backbones
 from spaces.errors import BackboneError, first_line
 from spaces.task import Task, TaskKind
 from storage.fingerprint import file_sha256, fingerprint
@@ -43,9 +40,6 @@ ENCODER_FILE = "encoder.safetensors"
 TRAINING_FILE = "training.safetensors"
 # Between a weight's name and `rows` or `values`, where only some rows of it are written.
 _PART = ":"
-# What makes an encoder: weights, configuration and tokenizer, of the formats without code.
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
-BACKBONE_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 def quiet_libraries() -> None:
@@ -68,30 +62,7 @@ def load_backbone(name: str) -> Backbone:
         BackboneError: There is none, it has no safetensors, needs remote code or has no fast
             tokenizer.
     """
-    folder = Path(name).expanduser()
-    revision = ""
-    if (record := known_backbones().get(name)) is not None:
-        folder = _download(record.repository, record.revision)
-        revision = folder.name
-    elif not folder.is_dir():
-        if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            raise BackboneError(f"backbone {name!r}", "a folder", "none there")
-        folder = _download(name)
-        revision = folder.name
-    if not (folder / "config.json").is_file():
-        raise BackboneError(f"backbone {name!r}", f"config.json in {folder}", "none")
-    if not list(folder.glob("*.safetensors")):
-        raise BackboneError(
-            f"backbone {name!r}",
-            f"weights as .safetensors in {folder}",
-            "none",
-            "convert them first, as other formats can run code when read",
-        )
-    if not any(path for pattern in TOKENIZER_FILES for path in folder.glob(pattern)):
-        # transformers would make a tokenizer that knows its special tokens only.
-        raise BackboneError(
-            f"backbone {name!r}", f"a tokenizer ({', '.join(TOKENIZER_FILES)}) in {folder}", "none"
-        )
+    folder, revision = find_backbone(name)
     files = sorted(path for pattern in BACKBONE_FILES for path in folder.glob(pattern))
     key = fingerprint({path.name: file_sha256(path) for path in files})
     try:
@@ -287,27 +258,3 @@ def _head_options(task: Task) -> dict[str, Any]:
         return {"num_labels": 1}
     names = dict(enumerate(task.tags))
     return {"id2label": names, "label2id": {name: number for number, name in names.items()}}
-
-
-def _download(name: str, revision: str = "") -> Path:
-    try:
-        snapshot = huggingface_hub.snapshot_download(
-            name,
-            revision=revision or None,
-            allow_patterns=list(BACKBONE_FILES),
-            ignore_patterns=["*/*"],
-        )
-    except (httpx2.HTTPError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
-        raise BackboneError(
-            f"backbone {name!r}",
-            "a folder or a model of the Hugging Face hub",
-            f"no folder, and the hub does not answer ({type(error).__name__})",
-            "name a folder with --backbone",
-        ) from error
-    except HFValidationError as error:
-        raise BackboneError(
-            f"backbone {name!r}",
-            "a folder or the name of a model on the Hugging Face hub",
-            "neither",
-        ) from error
-    return Path(snapshot)

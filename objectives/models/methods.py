@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import peft
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -18,6 +17,9 @@ from transformers import PreTrainedModel
 from objectives.backbone import Backbone
 from spaces.errors import SpecError
 from spaces.recipe import Method, Stage
+
+if TYPE_CHECKING:  # most recipes train all weights, and a study's first update waits for no more
+    import peft
 
 # XLNet keeps its attention's weights outside of linear layers, where peft finds nothing.
 _XLNET_LINEAR = ["layer_1", "layer_2"]
@@ -40,6 +42,8 @@ def apply_method(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> nn
         if stage.frozen_layers:
             _freeze(model, backbone, stage.frozen_layers)
         return model
+    import peft
+
     pretrained = {f"{model.base_model_prefix}.{name}" for name in backbone.weights}
     fresh = {p for name, p in model.named_parameters() if name not in pretrained}
     config = _adapter(model, backbone, stage)
@@ -73,12 +77,18 @@ def merged(model: nn.Module, *, goes_on: bool = False) -> PreTrainedModel:
         model: The trained model.
         goes_on: Whether its training goes on, so that adapters are merged into a copy.
     """
+    if isinstance(model, PreTrainedModel):  # nothing is around it
+        return model
+    import peft
+
     if isinstance(model, peft.PeftModel) and not model.active_peft_config.is_prompt_learning:
         model = (copy.deepcopy(model) if goes_on else model).merge_and_unload()
     return cast(PreTrainedModel, model)
 
 
 def _adapter(model: PreTrainedModel, backbone: Backbone, stage: Stage) -> peft.PeftConfig:
+    import peft
+
     if stage.method is Method.LORA:
         xlnet = model.config.model_type == "xlnet"
         return peft.LoraConfig(

@@ -20,7 +20,8 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import encode
 from objectives.data.sources import DataSource, SourceKind, corpus_key, load_split
 from objectives.hardware import Hardware
-from objectives.pocket import POCKET_VERSION, pocket_config, pocket_tokenizer
+from objectives.pocket import POCKET_VERSION
+from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from objectives.runner import OnBatch, Runner
 from objectives.training.fine_tuning import TRAINING_VERSION, finetune
 from spaces.recipe import Schedule, Stage
@@ -28,7 +29,6 @@ from spaces.task import Task
 from storage.checkpoints import Checkpoint, CheckpointCache
 from storage.leases import Lease
 
-POCKET_BACKBONE = "pocket"
 SEED = 0
 # So small an encoder on so little text sees structure late, and the more that is hidden, the
 # sooner; predicting it costs little, as only hidden places go through the head.

@@ -11,10 +11,8 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-import scipy.stats
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score
 from torch import nn
 
 from objectives.data.batching import collate, length_order
@@ -254,12 +252,19 @@ def compute_score(
         return span_f1(span_counts(gold, predicted))
     if isinstance(gold[0], list):  # accuracy and macro F1 of tags are over words
         gold, predicted = list(chain(*gold)), list(chain(*predicted))
+    # Either library takes a good part of a second, and the first update of a study needs none.
     if metric is Metric.ACCURACY:
+        from sklearn.metrics import accuracy_score
+
         return float(accuracy_score(gold, predicted))
     if metric is Metric.MACRO_F1:
+        from sklearn.metrics import f1_score
+
         return float(f1_score(gold, predicted, average="macro", zero_division=0))
     if len(set(predicted)) == 1 or len(set(gold)) == 1:
         return 0.0
+    import scipy.stats
+
     return float(scipy.stats.spearmanr(gold, predicted).statistic)
 
 

@@ -21,6 +21,7 @@ from transformers.utils.generic import ModelOutput
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.hardware import Hardware
+from objectives.models.backbone_files import check_trained_folder
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
 from objectives.scores.languages import predict_languages
@@ -55,8 +56,7 @@ def load_trained(folder: Path, task: Task) -> tuple[PreTrainedModel, PreTrainedT
     Raises:
         BackboneError: There is none, no head for this kind of task, or one with other labels.
     """
-    if not folder.is_dir():
-        raise BackboneError(f"checkpoint {str(folder)!r}", "a folder", "none there")
+    check_trained_folder(folder)
     backbone = load_backbone(str(folder))
     # Which class a head is of, `build_model` knows; its weights are not wanted.
     model = build_model(backbone, backbone.weights, task, seed=0)

@@ -188,7 +188,7 @@ class ForkedWorkers:
 def _save_encoder(folder: Path) -> None:
     # Here, so that only the fork server loads torch.
     from objectives.models.encoders import quiet_libraries
-    from objectives.pocket import save_untrained_encoder
+    from objectives.pocket.encoder import save_untrained_encoder
 
     quiet_libraries()
     save_untrained_encoder(folder)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from objectives.data.sources import DataSource, SourceKind, has_split
 from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
 from spaces.catalogue import Catalogue
 from spaces.task import Domain, Task
-
-if TYPE_CHECKING:
-    from objectives.data.sources import DataSource
 
 # Columns of a table that goes into a file.
 WIDTH = 180
@@ -106,9 +103,6 @@ def _table(title: str, *headers: str) -> Table:
 
 def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:
     """Where the training split would come from, and how many languages could be scored."""
-    # Loads torch, which the other tables do without.
-    from objectives.data.sources import SourceKind, has_split
-
     if task.pocket:
         return "pocket (generated)"
     if source.kind is SourceKind.POCKET:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import re
 import signal
@@ -131,8 +132,27 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     )
 
 
-def start_torch(threads: int | None) -> None:
-    """Load torch as commands that train or score want it; call it before any import of torch."""
+@contextmanager
+def loading_torch(threads: int | None) -> Iterator[None]:
+    """Load torch as commands that train or score want it, and within it what needs torch.
+
+    What can be wrong without torch is found before: loading takes seconds. The hunt for garbage
+    rests meanwhile, as it would walk again and again through the objects of all modules, none of
+    which is garbage; later it leaves them alone.
+    """
+    hunts = gc.isenabled() and "torch" not in sys.modules
+    if hunts:
+        gc.disable()
+    try:
+        _start_torch(threads)
+        yield
+    finally:
+        if hunts:
+            gc.freeze()
+            gc.enable()
+
+
+def _start_torch(threads: int | None) -> None:
     # Read when torch is loaded: threads that spin while they wait take cores from other workers.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from search.command_line.options import STORAGE_VARIABLE, fail_in_one_line, start_torch
+from search.command_line.options import STORAGE_VARIABLE, fail_in_one_line
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.studies.study_file import read_study_file
+from search.workers.starting import start_run
 from spaces.errors import SpecError
 
 VARIABLES = "TRANSFER_SEARCH_"
@@ -74,12 +75,7 @@ class HostedWorker:
             with fail_in_one_line():
                 _enter(folder)
                 file = read_study_file(options.study, options.overrides)
-                start_torch(None)
-
-                # Loads torch, whose settings are made by now.
-                from search.workers.session import run_study
-
-                self._code = run_study(options, file, self._stop)
+                self._code = start_run(options, file, self._stop)
         except SystemExit as ended:
             self._code = ended.code if isinstance(ended.code, int) else 1
 

@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from optuna_dashboard import get_note, save_note
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -46,11 +45,15 @@ def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
     for table in shown.tables():
         console.print(table)
     _say(console, *shown.lines, *next_steps)
+    from optuna_dashboard import save_note  # not before: a study's first update needs none of it
+
     save_note(study.optuna_study, shown.in_markdown())
 
 
 def write_note(study: StoredStudy) -> None:
     """Keep what was found up to now as the study's note in optuna-dashboard."""
+    from optuna_dashboard import get_note, save_note
+
     note = _read(study).in_markdown()
     if note != get_note(study.optuna_study):
         save_note(study.optuna_study, note)

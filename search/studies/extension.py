@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
 from search.command_line.requests import ReopenRequest
+from search.studies.asked_study import as_asked
 from search.studies.definition import StudyDefinition, differences
 from search.studies.opening import (
     TrainingSite,
-    as_asked,
     build_objective,
     define_study,
     kept_definition,

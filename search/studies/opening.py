@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,20 +15,17 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
-from objectives.data.sources import DataSource, SourceKind, choose_source
+from objectives.data.sources import SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
+from search.studies.asked_study import AskedStudy
 from search.studies.definition import StudyDefinition, check_same
-from search.studies.study_file import StudyFile
-from spaces.catalogue import Catalogue
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
-from spaces.pocket_twin import pocket_twin
-from spaces.studies import StudySpec
-from spaces.study_checks import check_layers, check_sizes, check_study
+from spaces.study_checks import check_layers, check_sizes
 from storage.checkpoints import CheckpointCache
 from storage.leases import LEASE_SECONDS, Leases
 from storage.ledger import Ledger
@@ -42,28 +38,6 @@ from storage.workers import Workers
 FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks", "claims"})
 # What of them a study is opened again with, where its file is not at hand.
 KEPT_FIELDS = frozenset({"question", "backbone", "tasks", "claims"})
-
-
-@dataclass(frozen=True)
-class AskedStudy:
-    """A study asked of a source of data.
-
-    Attributes:
-        spec: The study, with the encoder that was asked for; a pocket twin on pocket corpora.
-        catalogue: All known tasks, the study's own among them.
-        source: Where the corpora come from, and why.
-    """
-
-    spec: StudySpec
-    catalogue: Catalogue
-    source: DataSource
-
-    @property
-    def data(self) -> str:
-        """The value of `--data` that names the same source wherever the command is run."""
-        if self.source.kind is SourceKind.LOCAL:
-            return os.pathsep.join(map(str, self.source.folders))
-        return self.source.kind.value
 
 
 @dataclass(frozen=True)
@@ -87,24 +61,6 @@ class TrainingSite:
     graphs: str = "auto"
     cache_limit: int | None = None
     lease: float = LEASE_SECONDS
-
-
-def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
-    """A study with the encoder and the data that were asked for.
-
-    Raises:
-        TransferSearchError: The data are not there.
-    """
-    spec, catalogue = file.spec, file.catalogue
-    backbones = (backbone,) if backbone else spec.backbone
-    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
-    source = choose_source(data, needed, backbones)
-    if source.kind is SourceKind.POCKET:
-        spec = pocket_twin(spec, catalogue, file.overrides)
-        check_study(spec, catalogue)
-    if backbone:
-        spec = spec.model_copy(update={"backbone": (backbone,)})
-    return AskedStudy(spec, catalogue, source)
 
 
 def build_objective(

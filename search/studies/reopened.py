@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from optuna.trial import FixedTrial, TrialState
 
-from objectives.data.sources import SourceKind, choose_source
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.requests import ReopenRequest
-from search.studies.definition import check_same, check_source
-from search.studies.opening import AskedStudy, TrainingSite, build_objective, define_study
+from search.studies.asked_again import asked_again
+from search.studies.definition import check_same
+from search.studies.opening import TrainingSite, build_objective, define_study
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
@@ -63,15 +63,9 @@ def reopen_study(
             now; says what differs.
     """
     stored = open_stored_study(request.storage, request.study, backbone=request.backbone)
-    spec, catalogue, definition = stored.spec, stored.catalogue, stored.definition
-    # Of folders only their content is kept, so they are found as in any other command.
-    is_kept = request.data == "auto" and definition.source != SourceKind.LOCAL
-    needed = [(catalogue[task], language) for task, language, _ in spec.needed_splits(catalogue)]
-    source = choose_source(definition.source if is_kept else request.data, needed, spec.backbone)
-    check_source(stored.name, definition, source.kind, stored.shown_url)
-    asked = AskedStudy(spec, catalogue, source)
+    asked = asked_again(stored, request.data)
     site = TrainingSite(request.storage, request.cache, request.device, request.precision)
     objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
     definition_now, space = define_study(objective)
-    check_same(stored.name, definition, definition_now, stored.shown_url)
+    check_same(stored.name, stored.definition, definition_now, stored.shown_url)
     return ReopenedStudy(stored, objective, space)

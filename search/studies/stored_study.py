@@ -130,3 +130,12 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
     spec = parse(StudySpec, record, f"study {name!r}")
     catalogue = load_catalogue().extended(spec.tasks, f"study {name!r}")
     return StoredStudy(storage, storage_url, opened, ledger, definition, spec, catalogue)
+
+
+def check_stored_study(storage_url: str, study: str) -> None:
+    """Check that a study can be read, before what shows it is loaded.
+
+    Raises:
+        TransferSearchError: As from `open_stored_study`.
+    """
+    open_stored_study(storage_url, study).storage.close()

@@ -1,16 +1,15 @@
-"""One run of a study from its options: what is opened, in which order, and what is shown."""
+"""One run of a study on its open storage: what is opened, in which order, and what is shown."""
 
 from __future__ import annotations
 
 import json
 import logging
-from contextlib import closing
 
-import optuna
 import torch
 from rich.console import Console
 
 from objectives.data.overlap import describe_overlap, study_overlaps
+from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import usable_cores
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
@@ -20,10 +19,9 @@ from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.findings.selection import leaders
 from search.reporting.terminal import show_results
+from search.studies.asked_study import AskedStudy
 from search.studies.opening import (
-    AskedStudy,
     TrainingSite,
-    as_asked,
     build_objective,
     define_study,
     kept_definition,
@@ -32,7 +30,6 @@ from search.studies.opening import (
 )
 from search.studies.recipes import finished_recipes
 from search.studies.stored_study import StoredStudy
-from search.studies.study_file import StudyFile
 from search.studies.versions import newest_version
 from search.workers.card_sharing import shared_cards
 from search.workers.heartbeat import Budget, Pulse
@@ -42,7 +39,6 @@ from search.workers.progress import RunProgress
 from search.workers.trial_attempts import OpenStudy
 from spaces.errors import BudgetSpent, Interrupted
 from spaces.study_checks import unlike_arms
-from storage.opening import open_storage
 from storage.outages import asking
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
@@ -56,33 +52,16 @@ SHOWN_OVERLAPS = 8
 KEPT_OVERLAPS = 200
 
 
-def run_study(options: RunOptions, file: StudyFile, stop: StopSignal | None = None) -> int:
-    """Create, resume or extend a study and run its trials.
+class Session:
+    """A run on its open storage.
 
     Args:
         options: What the run was asked for.
-        file: The study, from `read_study_file`.
-        stop: Whether somebody else asked the run to end; default: signals of its process.
-
-    Returns:
-        0 when the study has all its trials, 128 + the signal's number when one ended the run.
-
-    Raises:
-        TransferSearchError: Something the user gave is wrong.
+        asked: The study and its data.
+        storage: Storage of the study, from `open_storage`.
+        stop: Whether somebody asked the run to end.
+        console: Console for what a person sees.
     """
-    console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
-    asked = as_asked(file, options.data, options.backbone)
-    source = asked.source
-    console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    patient = options.patient or options.fellow  # the run that started it had the database
-    storage = open_storage(options.storage, patient=patient)
-    with closing(storage):  # its process may go on (`search.launch.hosted_worker`)
-        return _Session(options, asked, storage, stop or StopSignal(), console).run()
-
-
-class _Session:
-    """A run on its open storage."""
 
     def __init__(
         self,
@@ -112,7 +91,14 @@ class _Session:
         )
 
     def run(self) -> int:
-        """Work until the study is done or something ends the work; the exit code."""
+        """Work until the study is done or something ends the work.
+
+        Returns:
+            0 when the study has all its trials, 128 + the signal's number when one ended the run.
+
+        Raises:
+            TransferSearchError: Something the user gave is wrong.
+        """
         with shared_cards(self._workers, self._options.device, self._say):
             return self._run()
 
@@ -173,7 +159,7 @@ class _Session:
         address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
         about = provenance(objective) | {"address": json.dumps(address.kept())}
         if ledger.frozen_study(self._name) is None:
-            about |= _noted(self._asked)
+            about |= _noted(objective.corpora)
         study = open_study(
             self._name, self._storage, ledger, definition, about, redacted(options.storage)
         )
@@ -221,10 +207,10 @@ def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]
     ]
 
 
-def _noted(asked: AskedStudy) -> dict[str, str]:
+def _noted(corpora: StudyCorpora) -> dict[str, str]:
     """What a reader of a new study should know of its arms and corpora; the worst is said."""
-    unlike = unlike_arms(asked.spec, asked.catalogue)
-    overlaps = study_overlaps(asked.spec, asked.catalogue, asked.source)
+    unlike = unlike_arms(corpora.spec, corpora.catalogue)
+    overlaps = study_overlaps(corpora)
     shared = [x for x in overlaps if x.problem or x.examples or x.texts]
     overlap = [f"overlap: {describe_overlap(x)}" for x in shared] or [
         f"overlap: none of {len(overlaps)} pairs of a training and an evaluation split share an "

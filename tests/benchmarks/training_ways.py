@@ -23,7 +23,7 @@ from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.sources import DataSource, choose_source, load_split
 from objectives.hardware import choose_hardware
 from objectives.models.encoders import load_backbone
-from objectives.pocket import pocket_tokenizer
+from objectives.pocket.encoder import pocket_tokenizer
 from spaces.catalogue import load_catalogue
 from spaces.task import Task
 from tests.benchmarks.one_training import (

@@ -31,7 +31,7 @@ import optuna
 import torch
 from transformers import BertModel
 
-from objectives.pocket import pocket_config, pocket_tokenizer
+from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage

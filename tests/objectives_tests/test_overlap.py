@@ -17,6 +17,7 @@ from objectives.data.overlap import (
     study_overlaps,
 )
 from objectives.data.sources import DataSource, SourceKind
+from objectives.data.study_corpora import StudyCorpora
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.studies import SplitName, StudySpec
@@ -208,7 +209,7 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
     }.items():
         columns = {"text": texts, "label": ["law"] * len(texts)}
         write_split(tmp_path / f"topics/{place}.txt", columns)
-    found = study_overlaps(study, catalogue, source)
+    found = study_overlaps(StudyCorpora(study, catalogue, source))
     assert len(found) == 2 * 3 + 1
     assert [describe_overlap(x) for x in found if x.examples] == [
         "texts eng train and topics swa test share 2 of 5 inputs (40.0 %)",
@@ -217,6 +218,9 @@ def test_a_study_compares_what_it_trains_on_with_what_its_targets_are_scored_on(
     assert describe_overlap(found[-1]).startswith(
         f"topics eng test was compared with no training split: {tmp_path}: expected the eng test"
     )
+    corpora = StudyCorpora(study, catalogue, source)
+    sizes = corpora.train_sizes()
     (tmp_path / "texts/train.txt").unlink()
+    assert study_overlaps(corpora) == found, f"read again, after {sizes}"
     with raises(DataError, expected="the eng train split of task 'texts'"):
-        study_overlaps(study, catalogue, source)
+        study_overlaps(StudyCorpora(study, catalogue, source))

@@ -14,8 +14,9 @@ from statistics import pstdev
 
 import pytest
 
-from objectives.pocket import PLANTED, pocket_config, pocket_split, pocket_tokenizer
+from objectives.pocket import PLANTED, pocket_split
 from objectives.pocket.corpora import CORPORA, SPLITS
+from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from objectives.pocket.grammar import Word, with_concept
 from objectives.pocket.languages import (
     DOMAINS,
@@ -37,7 +38,8 @@ TARGET_LANGUAGES = tuple(code for code in LANGUAGES if code != SOURCE_LANGUAGE)
 POCKET_TASKS = [task for task in load_catalogue() if task.pocket]
 DIGEST_CODE = """
 import hashlib, json
-from objectives.pocket import pocket_split, pocket_tokenizer
+from objectives.pocket import pocket_split
+from objectives.pocket.encoder import pocket_tokenizer
 splits = [pocket_split("ner", "qaf", "test"), pocket_split("similarity_legal", "qas", "train")]
 vocabulary = sorted(pocket_tokenizer().get_vocab().items())
 print(hashlib.sha256(json.dumps([splits, vocabulary]).encode()).hexdigest())

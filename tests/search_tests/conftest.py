@@ -17,7 +17,7 @@ import torch
 from optuna.trial import FrozenTrial
 from transformers import BertModel
 
-from objectives.pocket import pocket_config, pocket_tokenizer
+from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from search.findings.landscape import Landscape
 from search.run import main
 from storage.opening import open_storage
