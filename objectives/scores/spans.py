@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from seqeval.metrics.sequence_labeling import end_of_chunk, start_of_chunk
 
 _OUTSIDE = "O"
 
@@ -30,6 +29,9 @@ def span_counts(
         gold: Tags of each word, [examples][words].
         predicted: As many tags of each word.
     """
+    # It loads sklearn, which takes a good part of a second: the first update needs neither.
+    from seqeval.metrics.sequence_labeling import end_of_chunk, start_of_chunk
+
     names = sorted({_OUTSIDE, *chain(*gold), *chain(*predicted)})
     parts = [(name[0], name[1:].split("-", maxsplit=1)[-1] or "_") for name in names]
     kinds = sorted({"", *(kind for _, kind in parts)})
