@@ -53,8 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         quiet_optuna()
+        from search.reporting.dashboard_access import credentials_for
         from search.studies.stored_study import check_stored_study
 
+        credentials_for(options.host, options.auth)
         check_stored_study(options.storage, options.study)
         from search.reporting.dashboard_server import DashboardRequest, serve_dashboard
         from search.workers.trial_files import ArtifactFolder

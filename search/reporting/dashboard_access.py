@@ -49,6 +49,28 @@ class Credentials:
         return hmac.compare_digest(decoded, f"{self.user}:{self.password}".encode())
 
 
+def credentials_for(host: str, auth: str | None) -> Credentials | None:
+    """The credentials that visitors of an address need; None where nobody is asked.
+
+    Args:
+        host: Address to listen on.
+        auth: `USER:FILE`, or None.
+
+    Raises:
+        SpecError: Other machines reach the address and no password is asked for, or the file is
+            no file of a password.
+    """
+    credentials = read_credentials(auth) if auth else None
+    if credentials is None and not is_loopback(host):
+        raise SpecError(
+            "--host",
+            found=f"{host} is reached from other machines, and optuna-dashboard asks nobody for "
+            f"a password",
+            advice="add --auth USER:FILE",
+        )
+    return credentials
+
+
 def read_credentials(text: str) -> Credentials:
     """The credentials of `--auth USER:FILE`.
 

@@ -17,7 +17,7 @@ from optuna_dashboard import save_plotly_graph_object, wsgi
 
 from search.findings.confirmation import confirmed_recipes
 from search.findings.landscape import read_landscape
-from search.reporting.dashboard_access import Guard, is_loopback, read_credentials
+from search.reporting.dashboard_access import Guard, credentials_for
 from search.reporting.figures import build_figures
 from search.reporting.terminal import write_note
 from search.studies.stored_study import StoredStudy, open_stored_study
@@ -68,14 +68,7 @@ def serve_dashboard(
         UnknownNameError: The storage has no such study.
         StorageError: The study was not made by this version.
     """
-    credentials = read_credentials(request.auth) if request.auth else None
-    if credentials is None and not is_loopback(request.host):
-        raise SpecError(
-            "--host",
-            found=f"{request.host} is reached from other machines, and optuna-dashboard asks "
-            f"nobody for a password",
-            advice="add --auth USER:FILE",
-        )
+    credentials = credentials_for(request.host, request.auth)
     study = open_stored_study(request.storage, request.study)
     # get_storage adds the cache without which every poll reads every trial again.
     app = wsgi(optuna.storages.get_storage(study.storage), artifacts)

@@ -413,7 +413,7 @@ def _scores(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
 def _predicted(model: nn.Module, split: EncodedSplit, hardware: Hardware) -> Any:
     """Logits of all sub-words, [sub-words, c]."""
     by_row: dict[int, Any] = {}
-    for rows in length_order(split.lengths, 4096):
+    for rows in length_order(split.lengths, 4096, batch_cost=64):
         batch = collate(split, rows, PADDING)
         del batch["labels"]
         inputs = {name: tensor.to(hardware.device) for name, tensor in batch.items()}

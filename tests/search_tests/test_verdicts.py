@@ -50,7 +50,7 @@ def judged(ledger: Ledger, *effects: float) -> Verdicts:
                     key = f"{side} {trial} {seed}"
                     score = Score(
                         *(key, "corpus", "afrisenti", language, "test", "accuracy"),
-                        *(float(right.mean()), EXAMPLES, 0, 0, packed(outcomes)),
+                        *(float(right.mean()), EXAMPLES, 0, 0, "1 epoch", packed(outcomes)),
                     )
                     stage = TrainedStage(key, "", "afrisenti", 5, 1.0, 0.0, "", "", {})
                     ledger.record_stage(stage, [score])
