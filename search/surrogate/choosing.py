@@ -1,0 +1,143 @@
+"""Which recipe to run next, given what a study has seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.surrogate.gaussian import PRIOR, Posterior, Runs, Scales, fit_scales, fitted_runs
+from search.surrogate.recipe_table import Floats, Integers, RecipeTable
+
+ARM_FLOOR = 0.25
+"""Share of the runs that go to the best recipe of an arm drawn among all, so that none is judged
+untried."""
+UNLIKE = 0.3
+"""Likeness of two recipes that differ in a choice of names, as far as failing goes."""
+REACH = 0.3
+"""Distance on a grid, whose ends are 0 and 1, over which recipes fail alike."""
+DOUBT = 0.5
+"""Runs that went well, of a recipe of which nothing is known; fewer make failures reach further."""
+
+Mask = NDArray[np.bool_]
+
+
+def _none() -> Integers:
+    return np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a study has seen at one moment.
+
+    Attributes:
+        runs: Runs with scores.
+        recipe_in_flight: Recipes of the runs that others are at, [k].
+        seed_in_flight: Seeds of these, [k].
+        infeasible: Recipes that diverged or did not fit the device.
+    """
+
+    runs: Runs
+    recipe_in_flight: Integers = field(default_factory=_none)
+    seed_in_flight: Integers = field(default_factory=_none)
+    infeasible: Integers = field(default_factory=_none)
+
+
+class Chooser:
+    """Chooses recipes for runs; one reading of a study serves many proposals.
+
+    Args:
+        table: The recipes.
+        evidence: What is known of them.
+    """
+
+    def __init__(self, table: RecipeTable, evidence: Evidence) -> None:
+        self.table, self.evidence = table, evidence
+
+    @cached_property
+    def scales(self) -> Scales:
+        """Scales of the prior, fitted to the first of the runs."""
+        runs = self.evidence.runs
+        count = fitted_runs(len(runs))
+        if not count:
+            return PRIOR
+        known = runs.first(count)
+        return _fitted(
+            self.table, known.recipe.tobytes(), known.seed.tobytes(), known.score.tobytes()
+        )
+
+    @cached_property
+    def posterior(self) -> Posterior:
+        """What the finished runs say."""
+        return Posterior(self.table, self.evidence.runs, self.scales)
+
+    @cached_property
+    def with_in_flight(self) -> Posterior:
+        """The same, as sure as it will be when the runs in flight have come."""
+        evidence = self.evidence
+        if not len(evidence.recipe_in_flight):
+            return self.posterior
+        runs = evidence.runs.with_believed(
+            evidence.recipe_in_flight, evidence.seed_in_flight, self.posterior.mean
+        )
+        return Posterior(self.table, runs, self.scales)
+
+    @cached_property
+    def feasible(self) -> Mask:
+        """Recipes that probably train: by the share of failures among runs of their like, [r]."""
+        failed = np.unique(self.evidence.infeasible)
+        if not len(failed):
+            return np.ones(len(self.table), dtype=bool)
+        went_well = np.setdiff1d(self.evidence.runs.recipe, failed)
+        bad, good = (self._likeness(x).sum(axis=1) for x in (failed, went_well))
+        found = bad <= good + DOUBT
+        found[failed] = False
+        return found if found.any() else np.ones(len(self.table), dtype=bool)
+
+    def choose(self, rng: np.random.Generator, allowed: Mask | None = None) -> int:
+        """The row of the recipe to run next.
+
+        By Thompson sampling: the recipe that is best in one posterior sample (Russo et al. 2018,
+        https://arxiv.org/abs/1707.02038), or best within an arm, for `ARM_FLOOR` of the runs.
+
+        Args:
+            rng: Source of all that is random.
+            allowed: Recipes to choose among; None: all.
+        """
+        open_to = self.feasible if allowed is None else self.feasible & allowed
+        if not open_to.any():
+            assert allowed is not None
+            open_to = allowed
+        if rng.random() < ARM_FLOOR:
+            arms = np.unique(self.table.arm[open_to])
+            open_to = open_to & (self.table.arm == rng.choice(arms))
+        sample = self.with_in_flight.samples(rng, 1)[:, 0]
+        return int(np.argmax(np.where(open_to, sample, -np.inf)))
+
+    def _likeness(self, recipes: Integers) -> Floats:
+        """How alike recipes are in what makes a training fail, in [0, 1], [r, recipes]."""
+        positions, is_ordered = self.table.likeness
+        alike = np.ones((len(self.table), len(recipes)))
+        for column, ordered in zip(positions.T, is_ordered, strict=True):
+            apart = column[:, None] - column[recipes]
+            if ordered:
+                # What one of them has not (a rank, a stage) is at -1 or less: far from all.
+                alike *= np.exp(-((apart / REACH) ** 2) / 2)
+            else:
+                alike *= np.where(apart == 0, 1.0, UNLIKE)
+        return alike
+
+
+@lru_cache(maxsize=16)
+def _fitted(table: RecipeTable, recipe: bytes, seed: bytes, score: bytes) -> Scales:
+    """As `fit_scales`; a worker asks for the same fit until there are many more runs."""
+    return fit_scales(
+        table,
+        Runs(
+            np.frombuffer(recipe, np.int64),
+            np.frombuffer(seed, np.int64),
+            np.frombuffer(score, np.float64),
+        ),
+    )
