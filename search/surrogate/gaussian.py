@@ -302,8 +302,15 @@ def fit_scales(table: RecipeTable, runs: Runs) -> Scales:
         slopes = [v * np.vdot(part, outer) for v, part in zip(variances, parts, strict=True)]
         return float(value), np.array(slopes) + away / PRIOR_SPREAD
 
+    # Beyond three standard deviations of the prior a covariance may be none to a computer.
+    low, high = prior - 3 * PRIOR_SPREAD, prior + 3 * PRIOR_SPREAD
     found = optimize.minimize(
-        loss, prior, jac=True, method="L-BFGS-B", options={"maxiter": 30, "ftol": 1e-6}
+        loss,
+        prior,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(low, high, strict=True)),
+        options={"maxiter": 30, "ftol": 1e-6},
     )
     return Scales(*map(float, np.exp(found.x)))
 
