@@ -12,8 +12,9 @@ from search.surrogate.recipe_table import Floats
 from spaces.studies import NO_INTERMEDIATE
 
 SAMPLES = 1000
-SURE = 0.95
-"""Posterior probability from which on a gain is claimed."""
+SURE = 0.99
+"""Posterior probability from which on a gain is claimed: an arm's recommended recipe is the best of
+hundreds, and arms are several. With 0.95 a gain is claimed in a fifth of studies without any."""
 
 
 @dataclass(frozen=True)
