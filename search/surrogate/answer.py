@@ -12,9 +12,8 @@ from search.surrogate.recipe_table import Floats
 from spaces.studies import NO_INTERMEDIATE
 
 SAMPLES = 1000
-SURE = 0.99
-"""Posterior probability from which on a gain is claimed: an arm's recommended recipe is the best of
-hundreds, and arms are several. With 0.95 a gain is claimed in a fifth of studies without any."""
+SURE = 0.95
+"""Posterior probability from which on a gain is claimed."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,8 @@ class ArmAnswer:
     Attributes:
         recipe: Row of the recipe that is recommended within the arm.
         mean: Its posterior mean, in the unit of the runs' scores.
-        probability_best: That it is better than what is recommended of any other arm.
+        probability_best: That it is better than what is recommended of any other arm; where no
+            intermediate stage does anything, direct training is.
         probability_gain: That it is better than what is recommended without an intermediate task;
             0 for that itself.
         gain: Points over what is recommended without an intermediate task: posterior mean.
@@ -53,6 +53,7 @@ class Answer:
         arm: Its arm.
         regret: Expected points that it falls short of the best recipe of the space.
         regret_90: Points within which it is of the best with a probability of 90 %.
+        probability_of_effect: That any intermediate stage does anything at all.
         arms: Arm -> what is known of it; arms without a recipe are left out.
     """
 
@@ -60,6 +61,7 @@ class Answer:
     arm: str
     regret: float
     regret_90: float
+    probability_of_effect: float
     arms: Mapping[str, ArmAnswer]
 
 
@@ -93,9 +95,14 @@ def answer(chooser: Chooser, rng: np.random.Generator, samples: int = SAMPLES) -
     }
     of_arms = drawn[list(leaders.values())]
     wins = np.bincount(of_arms.argmax(axis=0), minlength=len(leaders)) / samples
-    direct = drawn[leaders[NO_INTERMEDIATE]]
+    effect = chooser.probability_of_effect
+    wins *= effect
+    wins[list(leaders).index(NO_INTERMEDIATE)] += 1 - effect
+    gains = drawn - drawn[leaders[NO_INTERMEDIATE]]
+    # So large a share of the samples is of a world in which no intermediate stage does anything.
+    gains[:, : round((1 - effect) * samples)] = 0.0
     arms = {
-        name: _arm_answer(row, float(chooser.posterior.mean[row]), float(share), drawn[row] - direct)
+        name: _arm_answer(row, float(chooser.posterior.mean[row]), float(share), gains[row])
         for (name, row), share in zip(leaders.items(), wins, strict=True)
     }
     return Answer(
@@ -103,6 +110,7 @@ def answer(chooser: Chooser, rng: np.random.Generator, samples: int = SAMPLES) -
         arm=table.arms[table.arm[best]],
         regret=float(short.mean()),
         regret_90=float(np.quantile(short, 0.9)),
+        probability_of_effect=effect,
         arms=arms,
     )
 

@@ -55,9 +55,8 @@ class Scales:
 
 
 PRIOR = Scales()
-PRIOR_SPREAD = np.array([0.7, 1.2, 1.0, 0.4])
-"""Standard deviations of the logarithms of the scales about `PRIOR`. In many a study no task does
-anything, so that the intermediate scales may be small; the noise of seeds is known well."""
+PRIOR_SPREAD = np.array([0.7, 0.7, 0.7, 0.4])
+"""Standard deviations of the logarithms of the scales about `PRIOR`."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,13 @@ class Posterior:
     def mean(self) -> Floats:
         """Posterior mean of every recipe, percentage points, [r]."""
         return self._centre + self._carried(self.runs.score[:, None] - self._centre)[:, 0]
+
+    @property
+    def log_evidence(self) -> float:
+        """Logarithm of the density of the runs' scores, but for a constant."""
+        gap = self.runs.score[:, None] - self._centre
+        fit = float(gap[:, 0] @ self._inverse.solve(gap)[:, 0]) if len(gap) else 0.0
+        return -fit / 2 - self._inverse.half_log_determinant
 
     def samples(self, rng: np.random.Generator, count: int) -> Floats:
         """Joint posterior samples of all recipes, percentage points, [r, s].
@@ -200,6 +206,9 @@ class _DenseRuns:
         own: Variance of a recipe's own term.
         recipe: Recipe of each run, [n].
         noise: Noise of the runs.
+
+    Attributes:
+        half_log_determinant: Half the logarithm of the determinant of the covariance.
     """
 
     def __init__(self, seen: Floats, own: float, recipe: Integers, noise: _Noise) -> None:
@@ -209,6 +218,7 @@ class _DenseRuns:
             covariance += deviation**2 * (group[:, None] == group)
         covariance.flat[:: len(recipe) + 1] += noise.own
         self._factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        self.half_log_determinant = float(np.log(np.diag(self._factor)).sum())
 
     def solve(self, right: Floats) -> Floats:
         """The inverse times `right`, [n, s]."""
@@ -220,8 +230,8 @@ class _DenseRuns:
 class _Weights:
     """The same inverse by the features and the shared terms, of which there are fewer than runs.
 
-    By Woodbury's identity: n * f ** 2 operations, and (f + groups) ** 3 / 3. Takes what
-    `_DenseRuns` takes.
+    By Woodbury's identity: n * f ** 2 operations, and (f + groups) ** 3 / 3. Takes and has what
+    `_DenseRuns` does.
     """
 
     def __init__(self, seen: Floats, own: float, recipe: Integers, noise: _Noise) -> None:
@@ -251,6 +261,8 @@ class _Weights:
         )
         inner.flat[:: len(inner) + 1] += 1.0
         self._factor = linalg.cholesky(inner, lower=True, check_finite=False)
+        of_runs = np.log(self._variance).sum() / 2
+        self.half_log_determinant = float(np.log(np.diag(self._factor)).sum() + of_runs)
 
     def solve(self, right: Floats) -> Floats:
         """The inverse times `right`, [n, s]."""
@@ -272,12 +284,13 @@ def fitted_runs(runs: int) -> int:
     return min(int(count), FITTED_RUNS)
 
 
-def fit_scales(table: RecipeTable, runs: Runs) -> Scales:
+def fit_scales(table: RecipeTable, runs: Runs, *, idle: bool = False) -> Scales:
     """The scales of highest posterior density given runs: marginal likelihood and prior.
 
     Args:
         table: The recipes.
         runs: Runs; few hundred are enough.
+        idle: Whether no intermediate stage does anything: the scales of its groups are 0.
     """
     seen = table.features[runs.recipe]
     parts = [
@@ -289,7 +302,9 @@ def fit_scales(table: RecipeTable, runs: Runs) -> Scales:
     of_mean = seen[:, table.group == 0] @ seen[:, table.group == 0].T
     of_mean.flat[:: len(runs) + 1] += JITTER
     score = runs.score - runs.score.mean()
-    prior = np.log([PRIOR.target, PRIOR.intermediate, PRIOR.interactions, PRIOR.noise])
+    free = [0, 3] if idle else [0, 1, 2, 3]
+    parts = [parts[i] for i in free]
+    prior, spread = np.log(_in_order(PRIOR))[free], PRIOR_SPREAD[free]
 
     def loss(logs: Floats) -> tuple[float, Floats]:
         variances = np.exp(2 * logs)
@@ -297,14 +312,14 @@ def fit_scales(table: RecipeTable, runs: Runs) -> Scales:
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
         inverse = linalg.cho_solve((factor, True), np.eye(len(runs)), check_finite=False)
         solved = inverse @ score
-        away = (logs - prior) / PRIOR_SPREAD
+        away = (logs - prior) / spread
         value = score @ solved / 2 + np.log(np.diag(factor)).sum() + away @ away / 2
         outer = inverse - np.outer(solved, solved)
         slopes = [v * np.vdot(part, outer) for v, part in zip(variances, parts, strict=True)]
-        return float(value), np.array(slopes) + away / PRIOR_SPREAD
+        return float(value), np.array(slopes) + away / spread
 
     # Beyond three standard deviations of the prior a covariance may be none to a computer.
-    low, high = prior - 3 * PRIOR_SPREAD, prior + 3 * PRIOR_SPREAD
+    low, high = prior - 3 * spread, prior + 3 * spread
     found = optimize.minimize(
         loss,
         prior,
@@ -313,7 +328,13 @@ def fit_scales(table: RecipeTable, runs: Runs) -> Scales:
         bounds=list(zip(low, high, strict=True)),
         options={"maxiter": 30, "ftol": 1e-6},
     )
-    return Scales(*map(float, np.exp(found.x)))
+    scales = np.zeros(4)
+    scales[free] = np.exp(found.x)
+    return Scales(*map(float, scales))
+
+
+def _in_order(scales: Scales) -> list[float]:
+    return [scales.target, scales.intermediate, scales.interactions, scales.noise]
 
 
 def _noise_shape(runs: Runs, trunk: Integers) -> Floats:
