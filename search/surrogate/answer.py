@@ -1,4 +1,4 @@
-"""What the model answers: the recipe to take, how far it may be from the best, and of which arm."""
+"""What the model answers: which recipe to take, how far from the best it may be, and its arm."""
 
 from __future__ import annotations
 

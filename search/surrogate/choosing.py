@@ -37,7 +37,7 @@ UNLIKE = 0.3
 REACH = 0.3
 """Distance on a grid, whose ends are 0 and 1, over which recipes fail alike."""
 DOUBT = 0.5
-"""Runs that went well, of a recipe of which nothing is known; fewer make failures reach further."""
+"""Good runs that a recipe of which nothing is known counts as; with fewer, failures reach far."""
 
 Mask = NDArray[np.bool_]
 

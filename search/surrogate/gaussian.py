@@ -83,9 +83,9 @@ class Runs:
     def with_believed(self, recipe: Integers, seed: Integers, mean: Floats) -> Runs:
         """These and runs in flight, as if they had come out as the model expects.
 
-        The posterior mean stays as it is, and the model is as sure as it will be: what is in flight
-        is not proposed again for what one would learn from it (Ginsbourger et al. 2010, "kriging
-        believer", section 3.2, https://hal.science/hal-00260579).
+        The posterior mean stays as it is, and the model is as sure as it will be: what is in
+        flight is not proposed again for what one would learn from it (Ginsbourger et al. 2010,
+        "kriging believer", section 3.2, https://hal.science/hal-00260579).
 
         Args:
             recipe: Recipes of the runs in flight.
@@ -145,7 +145,8 @@ class Posterior:
         values += self._own**0.5 * rng.standard_normal((recipes, count))
         noise = self._noise.sample(rng, count)
         gap = (self.runs.score - self._centre)[:, None] - values[self.runs.recipe] - noise
-        return self._centre + values + self._carried(gap)
+        values += self._centre + self._carried(gap)
+        return values
 
     def covariance(self, some: Integers, others: Integers) -> Floats:
         """Posterior covariance between recipes, squared points, [some, others]."""
@@ -224,7 +225,8 @@ class _DenseRuns:
         """The inverse times `right`, [n, s]."""
         if not len(right):
             return right
-        return linalg.cho_solve((self._factor, True), right, check_finite=False)
+        solved: Floats = linalg.cho_solve((self._factor, True), right, check_finite=False)
+        return solved
 
 
 class _Weights:
@@ -270,7 +272,7 @@ class _Weights:
         inner = np.concatenate((self._seen.T @ scaled, self._members.T @ scaled))
         solved = linalg.cho_solve((self._factor, True), inner, check_finite=False)
         features = self._seen.shape[1]
-        back = self._seen @ solved[:features] + self._members @ solved[features:]
+        back: Floats = self._seen @ solved[:features] + self._members @ solved[features:]
         return scaled - back / self._variance
 
 
@@ -340,8 +342,6 @@ def _in_order(scales: Scales) -> list[float]:
 def _noise_shape(runs: Runs, trunk: Integers) -> Floats:
     """Correlation of the noise of runs, [n, n]."""
     same_seed: NDArray[np.bool_] = runs.seed[:, None] == runs.seed
-    shape: Floats = SEED_SHARE * same_seed + TRUNK_SHARE * (
-        same_seed & (trunk[:, None] == trunk)
-    )
+    shape: Floats = SEED_SHARE * same_seed + TRUNK_SHARE * (same_seed & (trunk[:, None] == trunk))
     shape.flat[:: len(runs) + 1] += TARGET_SHARE
     return shape

@@ -1,8 +1,8 @@
 """The recipes of a search space as rows of numbers: the features that the model is linear in.
 
 A choice of names (a task, a method) is a column per name; a choice of numbers (a rate, a size) is
-smooth over its position on the study's own grid. What a recipe does not choose (the rank of LoRA in full
-fine-tuning, a rate of the stage that "none" has not) is zero in all columns of that choice.
+smooth over its position on the study's own grid. Of what a recipe does not choose (the rank of
+LoRA in full fine-tuning, a rate of the stage that "none" has not) all columns are zero.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ CANDIDATES = 4000
 LENGTH_SCALE = 0.6
 """Of the squared exponential over positions on a grid, whose ends are 0 and 1."""
 
-# Standard deviations of the terms, in units of their group's scale, by search_efficiency's landscapes.
+# Standard deviations of the terms, in units of their group's scale. Halving or doubling any of
+# them fits the landscapes of tests/benchmarks/search_landscapes.py no better.
 MEAN_SD = 10.0
 """Of the mean of all recipes about that of the runs, points."""
 MAIN, PAIR = 1.0, 0.4

@@ -74,9 +74,10 @@ class Proposal:
 
     Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
     with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
-    proposed. TPE is multivariate and grouped. `group` is what lets the multivariate sampler see conditional parameters: Falkner et
-    al. 2018 for the former (https://arxiv.org/abs/1807.01774), Optuna's documentation for the
-    latter. `constant_liar` keeps it away from what other workers are at.
+    proposed. TPE is multivariate (Falkner et al. 2018, https://arxiv.org/abs/1807.01774) and
+    grouped, which by Optuna's documentation lets a multivariate sampler see conditional
+    parameters. `constant_liar` keeps it away from what other workers are at; the search model
+    takes that for done (`search.surrogate.gaussian.Runs.with_believed`).
 
     Args:
         history: Reading of the study that the proposal is made against.

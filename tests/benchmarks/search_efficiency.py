@@ -230,7 +230,7 @@ def _mean(values: Iterable[float]) -> float | None:
 def _show(studies: Studies) -> None:
     """Print what each search came to on each kind of landscape."""
     heads = ("60 runs", "120 runs", "50k upd", "100k upd", "half", "3/4", "regret", "studies")
-    print("share of studies within a point of the best; runs until half, three quarters of them are")
+    print("share of studies within a point of the best, and runs until so many of them are")
     print(f"{'':>26}" + "".join(f"{head:>10}" for head in heads))
     for kind in KINDS:
         for name, workers in [(s.name, 1) for s in SEARCHES] + [("transfer", w) for w in WORKERS]:

@@ -5,9 +5,9 @@ epochs together, and sat(D) how much of its task it has learnt:
 
     score = tuned(target rate) (1 - makes_up sat(D)) + gain_of_task sat(D) - damage(D) + own terms
 
-The parabola `tuned` is what a badly chosen rate of the target stage costs; an intermediate stage makes
-up for part of it. The target stage's epochs and layers are no choices of the search: the best of them
-is taken. All in percentage points; a constant that all recipes share is left out.
+The parabola `tuned` is what a badly chosen rate of the target stage costs; an intermediate stage
+makes up for part of it. The target stage's epochs and layers are no choices of the search: the
+best of them is taken. All in percentage points, without a constant that all recipes share.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ CURVATURE = 10.0
 LOSING_SHARE, MEAN_LOSS = 0.3, 4.0
 NONE_AHEAD = 0.5
 
-# Paired gains over three seeds of six NER tasks, MiniLM-L6, PAN-X in six languages, points: a first
-# look at real corpora (tests/benchmarks/README.md); their mean is taken for what they tend to.
+# Paired gains over three seeds of six NER tasks, MiniLM-L6, PAN-X in six languages, points: a
+# first look at real corpora, whose mean is taken for what they tend to.
 OWN_GAINS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "general": {"uner_ewt": (1.7, 2.9, 3.7), "wnut17": (-0.9, -2.1, 3.0)},
     "biomedical": {"bc5cdr": (-2.7, 0.0, 2.3), "bc2gm": (-1.3, -0.5, 3.3)},

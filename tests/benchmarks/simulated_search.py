@@ -185,7 +185,7 @@ class SimulatedStudy:
         self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [mean])
 
     def _repeat(self, budget: int) -> bool:
-        """Repeat the leading recipe that was not yet, with fresh seeds; False where there is none."""
+        """Give the next leading recipe fresh seeds; False where none is left to repeat."""
         tried = self._tried
         left = [recipe for recipe in tried.leaders() if recipe not in tried.repeated]
         if not left or self._search.repeats == len(tried.repeated):
