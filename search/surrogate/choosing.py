@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import linalg, special
 
 from search.surrogate.gaussian import (
     DENSE_RUNS,
@@ -18,7 +18,7 @@ from search.surrogate.gaussian import (
     fit_scales,
     fitted_runs,
 )
-from search.surrogate.recipe_table import Floats, Integers, RecipeTable
+from search.surrogate.recipe_table import Integers, RecipeTable
 
 ARM_FLOOR = 0.25
 """Share of the runs that go to the best recipe of an arm drawn among all, so that none is judged
@@ -32,12 +32,10 @@ CONTENDERS = 200
 SPREAD_SAMPLES = 64
 OUTCOMES = special.ndtri((np.arange(15) + 0.5) / 15)
 """Outcomes of a run, in standard deviations, equally probable."""
-UNLIKE = 0.3
-"""Likeness of two recipes that differ in a choice of names, as far as failing goes."""
-REACH = 0.3
-"""Distance on a grid, whose ends are 0 and 1, over which recipes fail alike."""
-DOUBT = 0.5
-"""Good runs that a recipe of which nothing is known counts as; with fewer, failures reach far."""
+RISK_NOISE = 0.3
+"""Standard deviation of whether a run fails, of runs that are alike in all that decides it."""
+TOO_RISKY = 0.5
+"""Probability of failing from which on a recipe is not run."""
 
 Mask = NDArray[np.bool_]
 
@@ -110,15 +108,21 @@ class Chooser:
 
     @cached_property
     def feasible(self) -> Mask:
-        """Recipes that probably train: by the share of failures among runs of their like, [r]."""
-        failed = np.unique(self.evidence.infeasible)
+        """Recipes that probably train, [r]; all where nothing failed, or all would.
+
+        By a linear model of failing, 0 or 1, on what decides it (`RecipeTable.risk`).
+        """
+        failed, went_well = self.evidence.infeasible, self.evidence.runs.recipe
+        found = np.ones(len(self.table), dtype=bool)
         if not len(failed):
-            return np.ones(len(self.table), dtype=bool)
-        went_well = np.setdiff1d(self.evidence.runs.recipe, failed)
-        bad, good = (self._likeness(x).sum(axis=1) for x in (failed, went_well))
-        found = bad <= good + DOUBT
+            return found
+        seen = self.table.risk[np.concatenate((failed, went_well))]
+        fails = np.repeat([1.0, 0.0], [len(failed), len(went_well)])
+        inner = seen.T @ seen + RISK_NOISE**2 * np.eye(seen.shape[1])
+        weights = linalg.solve(inner, seen.T @ fails, assume_a="pos")
+        found = self.table.risk @ weights < TOO_RISKY
         found[failed] = False
-        return found if found.any() else np.ones(len(self.table), dtype=bool)
+        return found if found.any() else ~found
 
     def choose(self, rng: np.random.Generator, allowed: Mask | None = None) -> int:
         """The row of the recipe to run next.
@@ -178,19 +182,6 @@ class Chooser:
             return replace(PRIOR, intermediate=0.0, interactions=0.0) if idle else PRIOR
         columns = (known.recipe, known.seed, known.score)
         return _fitted(self.table, *(column.tobytes() for column in columns), idle)
-
-    def _likeness(self, recipes: Integers) -> Floats:
-        """How alike recipes are in what makes a training fail, in [0, 1], [r, recipes]."""
-        positions, is_ordered = self.table.likeness
-        alike = np.ones((len(self.table), len(recipes)))
-        for column, ordered in zip(positions.T, is_ordered, strict=True):
-            apart = column[:, None] - column[recipes]
-            if ordered:
-                # What one of them has not (a rank, a stage) is at -1 or less: far from all.
-                alike *= np.exp(-((apart / REACH) ** 2) / 2)
-            else:
-                alike *= np.where(apart == 0, 1.0, UNLIKE)
-        return alike
 
 
 @lru_cache(maxsize=16)

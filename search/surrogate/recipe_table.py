@@ -36,6 +36,8 @@ MEAN_SD = 10.0
 MAIN, PAIR = 1.0, 0.4
 HAS, ARM, TASK, STAGE_MAIN, STAGE_PAIR = 0.5, 0.32, 1.0, 0.5, 0.4
 TASK_BY_STAGE, TASK_BY_TARGET, HAS_BY_TARGET = 0.6, 0.4, 0.6
+RISK_MEAN, RISK_MAIN, RISK_PAIR = 0.2, 0.5, 0.25
+"""Of the probability that a training fails."""
 OWN = 0.3
 """Of a recipe's own term, in units of the interactions' scale."""
 
@@ -70,12 +72,6 @@ class _Choice:
         rows: Floats = np.concatenate((levels, absent))[self.codes]
         return rows
 
-    @cached_property
-    def positions(self) -> Floats:
-        """Position on the grid, in [0, 1]; of names the place among them, [r]."""
-        span = max(1, self.values - 1) if self.is_ordered else 1
-        return self.codes / span
-
 
 @dataclass(frozen=True, eq=False)
 class RecipeTable:
@@ -92,8 +88,7 @@ class RecipeTable:
         updates: Optimizer steps of one run of each recipe, nothing of it cached, [r].
         features: [r, f].
         group: Group of each feature, [f].
-        likeness: Columns in which recipes that fail alike are alike, [r, choices] of positions,
-            and whether each is ordered.
+        risk: Features of what makes a training fail, [r, k].
     """
 
     space: SearchSpace
@@ -105,7 +100,7 @@ class RecipeTable:
     updates: Floats
     features: Floats
     group: Integers
-    likeness: tuple[Floats, NDArray[np.bool_]]
+    risk: Floats
 
     def __len__(self) -> int:
         return len(self.points)
@@ -181,7 +176,7 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
     def add(group: int, deviation: float, *factors: Floats) -> None:
         columns = factors[0]
         for factor in factors[1:]:
-            columns = (columns[:, :, None] * factor[:, None, :]).reshape(len(rows), -1)
+            columns = _product(columns, factor)
         used = columns.any(axis=0)
         blocks.append((group, deviation * columns[:, used]))
 
@@ -200,9 +195,6 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
     for one, other in combinations(stage, 2):
         add(INTERMEDIATE, STAGE_PAIR, one.columns, other.columns)
     trunks: dict[frozenset[tuple[str, Any]], int] = {}
-    # Which task it is decides no divergence; rates, sizes, methods and the encoder do.
-    positions = [x.positions for x in choices.values()] or [np.zeros(len(rows))]
-    ordered = [x.is_ordered for x in choices.values()] or [True]
     return RecipeTable(
         space=space,
         points=tuple(found),
@@ -213,8 +205,23 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
         updates=np.array([_updates(point) for point in found], dtype=float),
         features=np.concatenate([columns for _, columns in blocks], axis=1),
         group=np.repeat([g for g, _ in blocks], [columns.shape[1] for _, columns in blocks]),
-        likeness=(np.stack(positions, axis=1), np.array(ordered)),
+        risk=_risk(list(choices.values()), len(rows)),
     )
+
+
+def _risk(choices: Sequence[_Choice], recipes: int) -> Floats:
+    """Rates, sizes, methods and the encoder, alone and by twos; hardly the task."""
+    alone = [RISK_MAIN * one.columns for one in choices]
+    pairs = [
+        RISK_PAIR * _product(one.columns, other.columns) for one, other in combinations(choices, 2)
+    ]
+    always = np.full((recipes, 1), RISK_MEAN)
+    return np.concatenate([always, *alone, *pairs], axis=1)
+
+
+def _product(one: Floats, other: Floats) -> Floats:
+    """Features of an interaction, [r, a * b]."""
+    return (one[:, :, None] * other[:, None, :]).reshape(len(one), -1)
 
 
 def _choice(values: Iterable[Any]) -> _Choice:
