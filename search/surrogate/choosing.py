@@ -113,16 +113,16 @@ class Chooser:
         By a linear model of failing, 0 or 1, on what decides it (`RecipeTable.risk`).
         """
         failed, went_well = self.evidence.infeasible, self.evidence.runs.recipe
-        found = np.ones(len(self.table), dtype=bool)
+        everything: Mask = np.ones(len(self.table), dtype=bool)
         if not len(failed):
-            return found
+            return everything
         seen = self.table.risk[np.concatenate((failed, went_well))]
         fails = np.repeat([1.0, 0.0], [len(failed), len(went_well)])
         inner = seen.T @ seen + RISK_NOISE**2 * np.eye(seen.shape[1])
         weights = linalg.solve(inner, seen.T @ fails, assume_a="pos")
-        found = self.table.risk @ weights < TOO_RISKY
+        found: Mask = self.table.risk @ weights < TOO_RISKY
         found[failed] = False
-        return found if found.any() else ~found
+        return found if found.any() else everything
 
     def choose(self, rng: np.random.Generator, allowed: Mask | None = None) -> int:
         """The row of the recipe to run next.

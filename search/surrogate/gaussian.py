@@ -153,10 +153,12 @@ class Posterior:
 
         def prior(one: Integers, other: Integers) -> Floats:
             shared = self._own * (one[:, None] == other)
-            return self._features[one] @ self._features[other].T + shared
+            covariance: Floats = self._features[one] @ self._features[other].T + shared
+            return covariance
 
-        known = prior(self.runs.recipe, others)
-        return prior(some, others) - prior(some, self.runs.recipe) @ self._inverse.solve(known)
+        runs = self.runs.recipe
+        known: Floats = prior(some, runs) @ self._inverse.solve(prior(runs, others))
+        return prior(some, others) - known
 
     def _carried(self, gap: Floats) -> Floats:
         """What gaps at the runs, [n, s], mean for all recipes, [r, s]."""
@@ -273,7 +275,8 @@ class _Weights:
         solved = linalg.cho_solve((self._factor, True), inner, check_finite=False)
         features = self._seen.shape[1]
         back: Floats = self._seen @ solved[:features] + self._members @ solved[features:]
-        return scaled - back / self._variance
+        result: Floats = scaled - back / self._variance
+        return result
 
 
 def fitted_runs(runs: int) -> int:

@@ -36,6 +36,7 @@ RUNS, UPDATES = 120, 100_000
 LONG_BUDGET = 300
 WORKERS = (8, 32)
 WORKERS_ON = ("simulated", "published")
+COSTED_RUNS = (1000, 5000)
 QUICK_STUDIES, QUICK_OTHERS = 5, 2
 BARS = {
     "simulated_120": (0.75, "at least"),
@@ -85,7 +86,9 @@ def main() -> None:
     wanted = {job.key for job in _jobs(options)}
     studies = Studies({key: row for key, row in done.items() if key in wanted})
     _show(studies)
-    print(json.dumps(studies.summary()))
+    costs = {f"proposal_{runs}": _proposal_cost(runs) for runs in COSTED_RUNS}
+    print("\nCPU seconds of a proposal, 31 runs in flight, at so many runs: " + _listed(costs))
+    print(json.dumps(studies.summary() | costs))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,6 +141,16 @@ def _run(job: _Job) -> Row:
         "updates": [int(x) for x in found["updates"]],
         **{name: value for name, value in found.items() if name == "answer"},
     }
+
+
+def _proposal_cost(runs: int) -> float:
+    optuna.logging.set_verbosity(logging.ERROR)
+    landscape = draw_landscape("simulated", 0, None)
+    return round(SimulatedStudy(landscape, SEARCHES[0]).proposal_seconds(runs, 31), 3)
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _read(path: Path | None) -> dict[Key, Row]:
