@@ -224,8 +224,10 @@ class Attempts:
             if not is_begun(drawn):
                 slots.begin(slot, None)
             return drawn
-        # At most a fifth of the trials, or a short study would find nothing to repeat.
-        if slot.number >= self.limit - min(spec.repeat_leaders, self.limit // 5):
+        # At most a fifth of the trials, or a short study would find nothing to repeat. The search
+        # model asks for repeats where it needs them.
+        repeats = 0 if spec.sampler is Sampler.TRANSFER else spec.repeat_leaders
+        if slot.number >= self.limit - min(repeats, self.limit // 5):
             study, ledger, languages = self.opened.study, self.opened.ledger, self.opened.languages
             for recipe in repeat_candidates(study, ledger, spec, languages):
                 drawn = draw(0, recipe.first.params, recipe.asked_again(spec))
