@@ -43,6 +43,9 @@ class Selection(StrEnum):
 class Sampler(StrEnum):
     """What proposes the recipes after the first ones, which try each arm once."""
 
+    TRANSFER = "transfer"
+    """A Gaussian model of all recipes, which knows arms, tasks and grids; what it has seen of a
+    task at one rate tells it of the others (`search.surrogate`)."""
     TPE = "tpe"
     """Tree-structured Parzen estimators, which learn from the trials that are there."""
     RANDOM = "random"

@@ -40,6 +40,8 @@ class TrialNotes:
         stopped: Why the trial trained no further seeds, in words.
         repeat_of: Number of the trial whose recipe this one repeats with fresh seeds.
         seeds: Random seeds that the trial was given; empty for those of its study.
+        runs: (seed, gain in percentage points) of each seed that the trial was trained with, whose
+            mean is its value; what the search model learns from.
         draw: How many proposals for the slot were given up before this one, as other workers were
             at them.
         retry_of: Number of the attempt before at the same slot.
@@ -54,6 +56,7 @@ class TrialNotes:
     stopped: str = ""
     repeat_of: int | None = None
     seeds: tuple[int, ...] = ()
+    runs: tuple[tuple[int, float], ...] = ()
     draw: int = 0
     retry_of: int | None = None
     retry_reason: str = ""
@@ -65,7 +68,8 @@ class TrialNotes:
         kept = {name: attributes[name] for name in _SILENT if name in attributes}
         if "failure" in kept:
             kept["failure"] = Failure(kept["failure"])
-        return cls(**kept | {"seeds": tuple(kept.get("seeds", ()))})
+        runs = tuple((seed, gain) for seed, gain in kept.get("runs", ()))
+        return cls(**kept | {"seeds": tuple(kept.get("seeds", ())), "runs": runs})
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -74,6 +78,8 @@ class TrialNotes:
         kept = {name: value for name, value in said.items() if value != _SILENT[name]}
         if self.seeds:
             kept["seeds"] = list(self.seeds)
+        if self.runs:
+            kept["runs"] = [list(run) for run in self.runs]
         if self.retry_of is not None:
             kept["retry_reason"] = self.retry_reason
         return kept

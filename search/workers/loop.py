@@ -123,9 +123,7 @@ class Worker:
         gain = None
         try:
             gain = self._train(slot, trial, recipe)
-            self._attempts.tell(
-                trial, TrialState.COMPLETE, gain.overall_gain(self.opened.languages)
-            )
+            self._attempts.complete(trial, gain)
             self.opened.slots.close(slot)
             self._failed_in_a_row = 0
         except (DivergedError, DeviceMemoryError) as error:

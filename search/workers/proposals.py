@@ -1,4 +1,4 @@
-"""The recipe that a trial tries, drawn at random or by TPE, and seeded by its slot.
+"""The recipe that a trial tries: by the search model, by TPE or at random, seeded by its slot.
 
 A proposal is made against one reading of the study's history and is whole before the trial exists
 in Optuna, so that no other worker ever sees half of one, and one that another worker is at can be
@@ -8,6 +8,7 @@ drawn again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -16,6 +17,9 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.surrogate.choosing import Chooser
+from search.surrogate.recipe_table import RecipeTable
+from search.workers.search_model import choose_parameters, chooser_of
 from spaces.dimensions import SearchSpace, reference_parameters
 from spaces.errors import StorageError
 from spaces.studies import NO_INTERMEDIATE, Sampler
@@ -30,6 +34,7 @@ class History:
     Args:
         storage: Storage of the study.
         study: The study as opened there.
+        table: Recipes of the study's space, which `Sampler.TRANSFER` chooses among.
 
     Attributes:
         study: The study with its trials of that moment; read and not written.
@@ -37,7 +42,10 @@ class History:
         split: The trials of that moment, split by TPE once for all that is drawn from them.
     """
 
-    def __init__(self, storage: SharedStorage, study: Study) -> None:
+    def __init__(
+        self, storage: SharedStorage, study: Study, table: RecipeTable | None = None
+    ) -> None:
+        self._table = table
         snapshot = storage.snapshot(study_id_of(study))
         self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
         # TPE finds its groups from all trials each time; few of them differ in what they have.
@@ -50,19 +58,26 @@ class History:
         self.groups = {x: [y for y in names if where[y] == where[x]] for x in names}
         self.split = SplitHistory(self.study)
 
+    @cached_property
+    def chooser(self) -> Chooser:
+        """The search model of that moment, conditioned once for all that is chosen by it."""
+        assert self._table is not None, "Sampler.TRANSFER chooses among recipes of a table"
+        return chooser_of(self._table, self.study.get_trials(deepcopy=False))
+
     def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What `sampler` may draw together, before its first draw."""
         return sampler.infer_relative_search_space(self._kinds, trial)
 
 
 class Proposal:
-    """Draws the parameters of one trial: at random, or by TPE, multivariate and grouped.
+    """Draws the parameters of one trial: by the search model, at random, or by TPE.
 
     Seeded by study, slot and draw: one seed per worker would make workers propose alike (8 workers
     with one seed: 5 different of 40 proposals), and a resumed worker repeat what its first run
-    proposed. `group` is what lets the multivariate sampler see conditional parameters: Falkner et
-    al. 2018 for the former (https://arxiv.org/abs/1807.01774), Optuna's documentation for the
-    latter. `constant_liar` keeps it away from what other workers are at.
+    proposed. TPE is multivariate (Falkner et al. 2018, https://arxiv.org/abs/1807.01774) and
+    grouped, which by Optuna's documentation lets a multivariate sampler see conditional
+    parameters. `constant_liar` keeps it away from what other workers are at; the search model
+    takes that for done (`search.surrogate.gaussian.Runs.with_believed`).
 
     Args:
         history: Reading of the study that the proposal is made against.
@@ -96,8 +111,12 @@ class Proposal:
         self._sampler = (
             tpe_sampler(seed, history.split) if sampler is Sampler.TPE else RandomSampler(seed)
         )
-        self._space = history.space(self._sampler, self._trial)
+        self._space: Mapping[str, BaseDistribution] = {}
         self._relative: dict[str, Any] = {}
+        if sampler is Sampler.TRANSFER:
+            self._relative |= choose_parameters(history.chooser, seed, self._fixed)
+        else:
+            self._space = history.space(self._sampler, self._trial)
         self._asked: set[str] = set()
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import optuna
@@ -20,11 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.findings.selection import repeat_candidates
 from search.studies.trial_notes import Failure, TrialNotes
+from search.surrogate.recipe_table import RecipeTable, build_table
 from search.workers.proposals import History, Proposal, first_parameters
+from search.workers.search_model import fresh_seeds
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from spaces.studies import SEARCH_SPLIT, StudySpec
+from spaces.studies import SEARCH_SPLIT, Sampler, StudySpec
 from storage.fingerprint import fingerprint
 from storage.ledger import Ledger
 from storage.optuna_internals import set_trial_id, study_id_of, trial_id_of
@@ -76,6 +79,11 @@ class OpenStudy:
     space: SearchSpace
     spec: StudySpec
     languages: frozenset[str]
+
+    @cached_property
+    def table(self) -> RecipeTable | None:
+        """All recipes of the space, where its sampler chooses among them."""
+        return build_table(self.space) if self.spec.sampler is Sampler.TRANSFER else None
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Its trials now, in order; those in `states` where some are given."""
@@ -131,8 +139,7 @@ class Attempts:
         opened, number = self.opened, trial.number
         pairs = opened.ledger.pairs(opened.study.study_name, SEARCH_SPLIT, number).get(number)
         if pairs:
-            gain = TransferGain(tuple(pairs), opened.spec.target.aggregate)
-            self.tell(trial, TrialState.COMPLETE, gain.overall_gain(opened.languages))
+            self.complete(trial, TransferGain(tuple(pairs), opened.spec.target.aggregate))
             return
         killed = is_dead(TrialNotes.of(trial).worker or NOBODY)
         reason = "its worker was killed" if killed else "its worker gave no sign of life"
@@ -152,7 +159,7 @@ class Attempts:
             notes = replace(notes, retry_of=before.number, retry_reason=earlier.reason)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            history = History(self.opened.storage, self.opened.study)
+            history = History(self.opened.storage, self.opened.study, self.opened.table)
         if before is None and (queued := self._queued(slot, history, notes)) is not None:
             return queued
         drawn = self._drawn(slot, history, before)
@@ -217,8 +224,10 @@ class Attempts:
             if not is_begun(drawn):
                 slots.begin(slot, None)
             return drawn
-        # At most a fifth of the trials, or a short study would find nothing to repeat.
-        if slot.number >= self.limit - min(spec.repeat_leaders, self.limit // 5):
+        # At most a fifth of the trials, or a short study would find nothing to repeat. The search
+        # model asks for repeats where it needs them.
+        repeats = 0 if spec.sampler is Sampler.TRANSFER else spec.repeat_leaders
+        if slot.number >= self.limit - min(repeats, self.limit // 5):
             study, ledger, languages = self.opened.study, self.opened.ledger, self.opened.languages
             for recipe in repeat_candidates(study, ledger, spec, languages):
                 drawn = draw(0, recipe.first.params, recipe.asked_again(spec))
@@ -227,11 +236,23 @@ class Attempts:
         fixed = first_parameters(self.opened.space, slot.number)
         for number in range(DRAWS):
             drawn = draw(number, fixed, TrialNotes())
+            if spec.sampler is Sampler.TRANSFER:
+                drawn = _with_fresh_seeds(drawn, history)
             if is_begun(drawn):
                 return drawn
         # A space so small that others are at all of it: stages are shared with them.
         slots.begin(slot, None)
         return drawn
+
+    def complete(self, trial: FrozenTrial, gain: TransferGain) -> None:
+        """Report a trial's value to Optuna, and keep what it is the mean of."""
+        languages = self.opened.languages
+        runs = [(seed, one.overall_gain(languages)) for seed, one in gain.by_seed().items()]
+        try:
+            self.keep(trial, TrialNotes(runs=tuple(runs)))
+        except UpdateFinishedTrialError:
+            _log.info("trial %d was finished before", trial.number)
+        self.tell(trial, TrialState.COMPLETE, gain.overall_gain(languages))
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Report a trial's state and value to Optuna; where it has them, they are the same."""
@@ -274,3 +295,13 @@ class _Drawn:
     proposal: Proposal
     recipe: Recipe
     asked: TrialNotes
+
+
+def _with_fresh_seeds(drawn: _Drawn, history: History) -> _Drawn:
+    """The same recipe with seeds that none of its trials has: a repeat of one brings nothing."""
+    trials = history.study.get_trials(deepcopy=False)
+    seeds = fresh_seeds(trials, drawn.proposal.params, drawn.recipe.seeds)
+    if seeds == drawn.recipe.seeds:
+        return drawn
+    recipe, asked = replace(drawn.recipe, seeds=seeds), replace(drawn.asked, seeds=seeds)
+    return replace(drawn, recipe=recipe, asked=asked)

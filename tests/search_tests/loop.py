@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.command_line.stop_signal import StopSignal
 from search.studies.opening import seed_pruner
+from search.surrogate.recipe_table import RecipeTable
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
 from search.workers.proposals import History, Proposal
@@ -42,11 +43,11 @@ Train = Callable[[Recipe, Any], TransferGain]
 """From a recipe, and what asks whether to go on after a seed."""
 
 
-def gain_of(points: float) -> TransferGain:
-    """What a trial found: so many percentage points in one language."""
+def gain_of(points: float, seed: int = 0) -> TransferGain:
+    """What a trial found with a seed: so many percentage points in one language."""
     base = a_score("t", "swa", 0.5, "base")
     own = a_score("t", "swa", 0.5 + points / 100, f"own{points}")
-    return TransferGain((PairedScore(0, own, base, base),))
+    return TransferGain((PairedScore(seed, own, base, base),))
 
 
 def dead_process() -> str:
@@ -58,11 +59,11 @@ def dead_process() -> str:
     return identity
 
 
-def history_of(study: optuna.Study) -> History:
+def history_of(study: optuna.Study, table: RecipeTable | None = None) -> History:
     """A study of any storage as a worker reads it, for one proposal or several."""
     # A reading uses neither the engine nor the outbox.
     storage = SharedStorage(study._storage, sa.create_engine("sqlite://"), Outbox(Path("nowhere")))
-    return History(storage, study)
+    return History(storage, study, table)
 
 
 class Seen:
@@ -93,16 +94,23 @@ class Loop:
         url: Of the database.
         cache: Beside which trials leave their files.
         lease_seconds: Of all leases.
+        sampler: What proposes.
     """
 
-    def __init__(self, url: str, cache: str, lease_seconds: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        cache: str,
+        lease_seconds: float = 60.0,
+        sampler: Sampler = Sampler.TPE,
+    ) -> None:
         self.storage = open_storage(url)
         self.ledger = Ledger(self.storage.engine, self.storage.outbox)
         self.slots = Slots(self.storage.engine, Leases(self.storage.engine, lease_seconds), "s")
         self.workers = Workers(self.storage.engine, "s")
         self.stop, self.seen = StopSignal(), Seen()
         self.space, self.repeat_leaders = SPACE, 0
-        self.lease_seconds = lease_seconds
+        self.lease_seconds, self._sampler = lease_seconds, sampler
         self._cache = cache
         self.study = optuna.create_study(
             study_name="s",
@@ -220,5 +228,5 @@ class Loop:
             repeat_leaders=self.repeat_leaders,
             first_seed=0,
             seeds=len(self.space.seeds),
-            sampler=Sampler.TPE,
+            sampler=self._sampler,
         )
