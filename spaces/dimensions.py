@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from spaces.catalogue import Catalogue
-from spaces.recipe import Method, Part, Recipe, Route, Schedule, Stage
+from spaces.recipe import Method, Part, Recipe, Route, Schedule, Stage, untrained_stage
 from spaces.studies import (
     NO_INTERMEDIATE,
     IntermediateSpec,
@@ -135,7 +135,9 @@ def search_space(
         target=replace(
             target, shots=spec.target.shots or (), prompt_length=spec.target.prompt_length
         ),
-        retrieval=_retrieval_stage(spec.target),
+        retrieval=untrained_stage(
+            "", spec.target.max_length, spec.target.pooled_layer[0], spec.target.similarity[0]
+        ),
         target_tasks=tuple(targets),
         train_sizes=train_sizes,
         seeds=spec.all_seeds,
@@ -327,21 +329,6 @@ def _suggest_stage(trial: Suggests, position: str, choices: StageChoices) -> Sta
     if stage.method is Method.SOFT_PROMPT:
         return replace(stage, prompt_length=choose("prompt_length", choices.prompt_length))
     return replace(stage, frozen_layers=choose("frozen_layers", choices.frozen_layers))
-
-
-def _retrieval_stage(spec: TargetSpec) -> Stage:
-    return Stage(
-        task="",
-        epochs=0,
-        learning_rate=0.0,
-        batch_size=1,
-        examples=0,
-        warmup_ratio=0.0,
-        max_length=spec.max_length,
-        schedule=Schedule.CONSTANT,
-        pooled_layer=spec.pooled_layer[0],
-        similarity=spec.similarity[0],
-    )
 
 
 def _choose(trial: Suggests, name: str, choices: tuple[C, ...]) -> C:

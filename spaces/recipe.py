@@ -118,6 +118,31 @@ class Stage:
         return self.epochs * self.updates_per_epoch
 
 
+def untrained_stage(
+    task: str, max_length: int, pooled_layer: int = -1, similarity: Similarity = Similarity.COSINE
+) -> Stage:
+    """A stage that trains nothing: of retrieval, or of a model that is scored as it is.
+
+    Args:
+        task: Name in the catalogue.
+        max_length: Longest input, in sub-words.
+        pooled_layer: As of `Stage`.
+        similarity: As of `Stage`.
+    """
+    return Stage(
+        task=task,
+        epochs=0,
+        learning_rate=0.0,
+        batch_size=1,
+        examples=0,
+        warmup_ratio=0.0,
+        max_length=max_length,
+        schedule=Schedule.CONSTANT,
+        pooled_layer=pooled_layer,
+        similarity=similarity,
+    )
+
+
 @dataclass(frozen=True)
 class Route:
     """The stages that lead to one target, each starting from the one before.

@@ -16,7 +16,7 @@ from objectives.data.encoding import EncodedSplit, joined
 from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
 from objectives.scores.outcomes import LanguageScore, example_outcomes
-from objectives.scores.sentences import RetrievalSetting, predict_retrievals, score_retrievals
+from objectives.scores.sentences import predict_retrievals, score_retrievals
 from spaces.recipe import Stage
 from spaces.task import Task
 
@@ -48,8 +48,7 @@ def predict_languages(
         SpecError: The stage asks for a layer that the model has not.
     """
     if not task.kind.is_trained:
-        setting = RetrievalSetting.of(stage)
-        return predict_retrievals(model, splits, task, [setting], runner)[setting]
+        return predict_retrievals(model, splits, task, [stage], runner)[stage]
     together = joined(list(splits.values()))
     logits = predict(model, together, runner)
     labels = iter(predicted_labels(logits, together, task))
@@ -83,8 +82,7 @@ def score_languages(
     """
     assert task.metric is not None, task.name
     if not task.kind.is_trained:
-        setting = RetrievalSetting.of(stage)
-        return score_retrievals(model, splits, task, [setting], runner, tuning)[setting]
+        return score_retrievals(model, splits, task, [stage], runner, tuning)[stage]
     predicted = predict_languages(model, splits, task, stage, runner)
     scores = {}
     for language, split in splits.items():

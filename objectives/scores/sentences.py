@@ -7,7 +7,6 @@ next to nothing beside the pass over the sentences; so all ways that are asked f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,26 +28,6 @@ from spaces.errors import DataError
 from spaces.recipe import Similarity, Stage
 from spaces.task import Metric, Task
 
-
-@dataclass(frozen=True)
-class RetrievalSetting:
-    """One way to retrieve.
-
-    Attributes:
-        pooled_layer: Layer whose states are averaged; 0 is the embeddings, and negative counts
-            from the last.
-        similarity: Measure of nearness of two sentences.
-    """
-
-    pooled_layer: int
-    similarity: Similarity
-
-    @classmethod
-    def of(cls, stage: Stage) -> RetrievalSetting:
-        """The setting of a retrieval stage."""
-        return cls(stage.pooled_layer, stage.similarity)
-
-
 Retrieved = dict[str, list[Any]]
 """Language -> what was found, as `objectives.scores.languages.predict_languages` has it."""
 
@@ -57,35 +36,35 @@ def predict_retrievals(
     model: nn.Module,
     splits: Mapping[str, EncodedSplit],
     task: Task,
-    settings: Sequence[RetrievalSetting],
+    stages: Sequence[Stage],
     runner: Runner,
-) -> dict[RetrievalSetting, Retrieved]:
-    """What a model finds in each setting; the sentences go through it once.
+) -> dict[Stage, Retrieved]:
+    """What a model finds by each stage's layer and similarity; the sentences go through it once.
 
-    Each setting's is what it alone would give, to the last bit: batches do not depend on the
-    settings, and a layer's states are pooled by themselves.
+    Each stage's is what it alone would give, to the last bit: batches do not depend on the
+    stages, and a layer's states are pooled by themselves.
 
     Args:
         model: An encoder without a head.
         splits: Language -> encoded sentences of that language and their English side.
         task: Catalogue record of the task that is predicted.
-        settings: Layers and similarities; at least one.
+        stages: Retrieval stages, at least one; their layers and similarities are used.
         runner: Hardware, padding, and the listener told of each batch.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
-        SpecError: A setting asks for a layer that the model has not.
+        SpecError: A stage asks for a layer that the model has not.
     """
-    layers = list(dict.fromkeys(setting.pooled_layer for setting in settings))
+    layers = list(dict.fromkeys(stage.pooled_layer for stage in stages))
     vectors = embed(model, joined(list(splits.values())), layers, runner)
     device, first = runner.hardware.device, 0
-    found: dict[RetrievalSetting, Retrieved] = {setting: {} for setting in settings}
+    found: dict[Stage, Retrieved] = {stage: {} for stage in stages}
     for language, split in splits.items():
         of_language = vectors[:, first : first + len(split)]
         first += len(split)
-        for setting, retrieved in found.items():
-            of_layer = of_language[layers.index(setting.pooled_layer)]
-            retrieved[language] = _retrieved(of_layer, split, task, setting.similarity, device)
+        for stage, retrieved in found.items():
+            of_layer = of_language[layers.index(stage.pooled_layer)]
+            retrieved[language] = _retrieved(of_layer, split, task, stage.similarity, device)
     return found
 
 
@@ -93,40 +72,40 @@ def score_retrievals(
     model: nn.Module,
     splits: Mapping[str, EncodedSplit],
     task: Task,
-    settings: Sequence[RetrievalSetting],
+    stages: Sequence[Stage],
     runner: Runner,
     tuning: Mapping[str, EncodedSplit] | None = None,
-) -> dict[RetrievalSetting, dict[str, LanguageScore]]:
-    """Setting -> language -> score of a model; the sentences go through it once.
+) -> dict[Stage, dict[str, LanguageScore]]:
+    """Stage -> language -> score of a model; the sentences go through it once.
 
     Args:
         model: An encoder without a head.
         splits: Language -> encoded sentences of that language and their English side, with gold
             pairs.
         task: Catalogue record of the task that is scored.
-        settings: Layers and similarities; at least one.
+        stages: Retrieval stages, at least one; their layers and similarities are used.
         runner: Hardware, padding, and the listener told of each batch.
-        tuning: For mining, the validation splits that each setting's threshold is chosen on, when
+        tuning: For mining, the validation splits that each stage's threshold is chosen on, when
             test splits are scored; None chooses it on the very splits, as XTREME has it for
             validation.
 
     Raises:
         DeviceMemoryError: Not even one row fits on the device.
         DataError: Nothing to score, or gold pairs are hidden.
-        SpecError: A setting asks for a layer that the model has not.
+        SpecError: A stage asks for a layer that the model has not.
     """
-    found = predict_retrievals(model, splits, task, settings, runner)
+    found = predict_retrievals(model, splits, task, stages, runner)
     known, tuned = found, splits
     if tuning is not None and task.metric is Metric.BUCC_F1:
-        known, tuned = predict_retrievals(model, tuning, task, settings, runner), tuning
+        known, tuned = predict_retrievals(model, tuning, task, stages, runner), tuning
     return {
-        setting: {
+        stage: {
             language: _scored(
-                retrieved[language], split, task, language, known[setting][language], tuned
+                retrieved[language], split, task, language, known[stage][language], tuned
             )
             for language, split in splits.items()
         }
-        for setting, retrieved in found.items()
+        for stage, retrieved in found.items()
     }
 
 

@@ -23,7 +23,7 @@ from objectives.models.encoders import build_model
 from objectives.runner import Runner
 from objectives.scores.languages import score_languages
 from objectives.scores.outcomes import packed
-from objectives.scores.sentences import RetrievalSetting, score_retrievals
+from objectives.scores.sentences import score_retrievals
 from objectives.stages.stage import (
     VERSIONS,
     OnProgress,
@@ -111,24 +111,27 @@ class TargetStages:
 
     def _known(self, job: StageJob) -> dict[str, Score] | None:
         """The scores in the ledger of the chosen setting; None where one is missing."""
-        validation = [self._recorded(x, SEARCH_SPLIT) for x in self._settings(job)]
+        settings = self._settings(job)
+        validation = self._recorded(settings, SEARCH_SPLIT)
         if not all(validation):
             return None
-        best = max(range(len(validation)), key=lambda place: self._merit(validation[place]))
+        best = max(range(len(settings)), key=lambda place: self._merit(validation[place]))
         if self.split == SEARCH_SPLIT:
             return validation[best]
-        return self._recorded(self._settings(job)[best], self.split) or None
+        (scores,) = self._recorded([settings[best]], self.split)
+        return scores or None
 
-    def _recorded(self, job: StageJob, split: str) -> dict[str, Score]:
-        """Language -> score in the ledger of one setting; empty where one is missing."""
-        known = self.ledger.scores(job.key, split)
-        places = {
-            language: (job.stage.task, language, corpus.key)
-            for language, corpus in self._corpora(job, split).items()
-        }
-        if not all(place in known for place in places.values()):
-            return {}
-        return {language: known[place] for language, place in places.items()}
+    def _recorded(self, settings: Sequence[StageJob], split: str) -> list[dict[str, Score]]:
+        """Language -> score in the ledger, at each of the settings; empty where one is missing."""
+        task = settings[0].stage.task
+        corpora = self._corpora(settings[0], split)
+        places = {language: (task, language, corpus.key) for language, corpus in corpora.items()}
+        found = []
+        for setting in settings:
+            known = self.ledger.scores(setting.key, split)
+            is_whole = all(place in known for place in places.values())
+            found.append({x: known[place] for x, place in places.items()} if is_whole else {})
+        return found
 
     def _merit(self, scores: Mapping[str, Score]) -> float:
         """Mean validation score over the languages that the study selects on."""
@@ -210,9 +213,9 @@ class TargetStages:
         if job.examples:
             scored = [score_languages(model, encoded, task, job.stage, runner, tuning)]
         else:
-            ways = [RetrievalSetting.of(setting.stage) for setting in settings]
-            found = score_retrievals(model, encoded, task, ways, runner, tuning)
-            scored = [found[way] for way in ways]
+            stages = [setting.stage for setting in settings]
+            found = score_retrievals(model, encoded, task, stages, runner, tuning)
+            scored = [found[stage] for stage in stages]
         work.scoring_seconds += time.perf_counter() - started
         return [
             {

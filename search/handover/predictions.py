@@ -24,7 +24,7 @@ from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.languages import expand_languages
-from spaces.recipe import Schedule, Similarity, Stage
+from spaces.recipe import Similarity, untrained_stage
 from spaces.task import Metric, Task, TaskKind
 
 # XTREME's scripts: scripts/train.sh and scripts/train_qa.sh.
@@ -105,17 +105,11 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
     max_length = min(usual, longest) if trained.max_length is None else trained.max_length
     if not 3 <= max_length <= longest:
         raise SpecError("--max-length", f"3 to {longest} for this encoder", str(max_length))
-    stage = Stage(
-        task=task.name,
-        epochs=0,
-        learning_rate=0.0,
-        batch_size=1,
-        examples=0,
-        warmup_ratio=0.0,
-        max_length=max_length,
-        schedule=Schedule.LINEAR,
-        pooled_layer=-1 if trained.pooled_layer is None else trained.pooled_layer,
-        similarity=Similarity(trained.similarity or "cosine"),
+    stage = untrained_stage(
+        task.name,
+        max_length,
+        -1 if trained.pooled_layer is None else trained.pooled_layer,
+        Similarity(trained.similarity or "cosine"),
     )
     source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"

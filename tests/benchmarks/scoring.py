@@ -48,10 +48,10 @@ from objectives.scores.metrics import (
     predict,
     predicted_labels,
 )
-from objectives.scores.sentences import RetrievalSetting, score_retrievals
-from objectives.training.fine_tuning import model_logits
+from objectives.scores.sentences import score_retrievals
+from objectives.training.updates import model_logits
 from spaces.catalogue import load_catalogue
-from spaces.recipe import Similarity
+from spaces.recipe import Similarity, Stage, untrained_stage
 from spaces.task import Metric, Task, TaskKind
 from tests.benchmarks.finetune import untrained_encoder
 
@@ -183,12 +183,16 @@ def _predicted(case: Case, repeats: int, folder: str) -> dict[str, Any]:
 
 
 def _retrieved(case: Case, repeats: int, layers: int) -> dict[str, Any]:
-    every = [RetrievalSetting(x, y) for x in range(layers + 1) for y in Similarity]
+    every = [
+        untrained_stage(case.task.name, 128, layer, similarity)
+        for layer in range(layers + 1)
+        for similarity in Similarity
+    ]
     runner = Runner(CPU, case.padding)
 
-    def scored(settings: Sequence[RetrievalSetting]) -> dict[RetrievalSetting, list[float]]:
-        found = score_retrievals(case.model, case.splits, case.task, settings, runner)
-        return {setting: [x.score for x in by.values()] for setting, by in found.items()}
+    def scored(stages: Sequence[Stage]) -> dict[Stage, list[float]]:
+        found = score_retrievals(case.model, case.splits, case.task, stages, runner)
+        return {stage: [x.score for x in by.values()] for stage, by in found.items()}
 
     seconds, scores = _least(
         {"one": lambda: scored(every[-1:]), "all at once": lambda: scored(every)}, repeats

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -20,7 +20,6 @@ from objectives.scores.languages import predict_languages, score_languages
 from objectives.scores.metrics import embed
 from objectives.scores.outcomes import LanguageScore, score_of
 from objectives.scores.sentences import (
-    RetrievalSetting,
     above,
     gold_neighbours,
     gold_pairs,
@@ -28,7 +27,7 @@ from objectives.scores.sentences import (
     score_retrievals,
 )
 from spaces.errors import DataError, SpecError
-from spaces.recipe import Similarity
+from spaces.recipe import Similarity, Stage
 from spaces.task import Task
 from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_task, runner_for, toy_split
 from tests.raising import raises
@@ -101,24 +100,27 @@ def test_the_layer_and_the_similarity_decide_what_is_retrieved(
     assert score_of(task.metric, scores["swa"].outcomes) == score
 
 
-SETTINGS = [RetrievalSetting(x, y) for x in (-1, 0, 1) for y in Similarity]
+def stages_of(layers: Iterable[int]) -> list[Stage]:
+    return [
+        replace(RETRIEVAL_STAGE, pooled_layer=layer, similarity=similarity)
+        for layer in layers
+        for similarity in Similarity
+    ]
+
+
+STAGES = stages_of((-1, 0, 1))
 
 
 def test_all_layers_and_similarities_are_scored_in_one_pass_as_each_by_itself(task: Task) -> None:
     model = Layers({1: 10, 2: 57, 3: 0, 4: 25}, {1: 0, 2: 90, 3: 1, 4: 89})
     other = sentences(("c", "ọkan", "language", "z"), ("z", "one", "english", ""))
     splits, runner = {"yor": other, "swa": FOUR}, Runner(CPU, PADDING)
-    together = score_retrievals(model, splits, task, SETTINGS, runner)
+    together = score_retrievals(model, splits, task, STAGES, runner)
     assert model.passes == 1
-    assert list(together) == SETTINGS
+    assert list(together) == STAGES
     assert {scores["swa"].score for scores in together.values()} == {0.5, 1.0}
-    for setting, scores in together.items():
-        assert_scores_equal(
-            scores, score_retrievals(model, splits, task, [setting], runner)[setting]
-        )
-        stage = replace(
-            RETRIEVAL_STAGE, pooled_layer=setting.pooled_layer, similarity=setting.similarity
-        )
+    for stage, scores in together.items():
+        assert_scores_equal(scores, score_retrievals(model, splits, task, [stage], runner)[stage])
         assert_scores_equal(scores, score_languages(model, splits, task, stage, runner))
 
 
@@ -149,11 +151,11 @@ def test_each_setting_of_mining_has_the_threshold_of_its_own(bert: Backbone, min
     encoded = [toy_split("retrieval", 9, bert, seed=seed) for seed in range(4)]
     splits = dict(zip(("swa", "yor"), encoded[:2], strict=True))
     tuning = dict(zip(("swa", "yor"), encoded[2:], strict=True))
-    ways = [RetrievalSetting(x, y) for x in range(-2, 3) for y in Similarity]
-    together = score_retrievals(model, splits, mining, ways, runner_for(bert), tuning)
-    for setting, scores in together.items():
-        alone = score_retrievals(model, splits, mining, [setting], runner_for(bert), tuning)
-        assert_scores_equal(scores, alone[setting])
+    stages = stages_of(range(-2, 3))
+    together = score_retrievals(model, splits, mining, stages, runner_for(bert), tuning)
+    for stage, scores in together.items():
+        alone = score_retrievals(model, splits, mining, [stage], runner_for(bert), tuning)
+        assert_scores_equal(scores, alone[stage])
     assert len({scores["swa"].score for scores in together.values()}) > 1
 
 
