@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from spaces.errors import SpecError
+from spaces.errors import SpecError, first_line
 
 # Of mallopt(3): give memory back above this, and take blocks above that from the system singly.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -72,7 +72,7 @@ def choose_hardware(
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise SpecError(
             "--device",
             "auto, cpu, cuda or cuda:N",

@@ -115,7 +115,7 @@ def unknown_name(what: str, name: str, known: Collection[str], where: str) -> Un
     return UnknownNameError(what, where, name, nearest_name(name, known))
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what a library says of an error; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 

@@ -23,7 +23,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
-from spaces.errors import CacheError
+from spaces.errors import CacheError, first_line
 from storage.checkpoint_folders import Downloads, is_leftover, new_partial
 from storage.checkpoint_manifest import (
     manifest_of,
@@ -127,7 +127,7 @@ class CheckpointCache:
             raise CacheError(
                 f"checkpoint cache {self.location}",
                 expected="a folder or a URL that fsspec opens",
-                found=str(error).splitlines()[0],
+                found=first_line(error),
             ) from error
         self._is_local = isinstance(self._files, LocalFileSystem)
         self._downloads: Downloads | None = None

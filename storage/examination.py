@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import sqlalchemy as sa
 
-from spaces.errors import StorageError
+from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url
 from storage.leases import clock
 from storage.opening import SQLITE_TIMEOUT
@@ -78,7 +78,7 @@ def examine_database(url: str) -> Examination:
             f"storage {shown}", expected=f"the driver {error.name!r} to be installed"
         ) from error
     except sa.exc.DBAPIError as error:
-        reason = str(error.orig or error).strip().splitlines()[0]
+        reason = first_line(error.orig or error)
         raise StorageError(
             f"storage {shown}", expected="a usable database", found=reason
         ) from error

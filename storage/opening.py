@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
 
-from spaces.errors import StorageError
+from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url, start_again
 from storage.journal import journal_engine, journal_studies
 from storage.optuna_internals import database_storage, with_cache
@@ -106,12 +106,12 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Sha
             advice="for PostgreSQL use postgresql+psycopg://",
         ) from error
     except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        reason = first_line(getattr(error, "orig", error))
         raise StorageError(
             f"storage {shown}", expected="a reachable database", found=reason
         ) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
-        raise StorageError(f"storage {shown}", found=str(error).splitlines()[0]) from error
+        raise StorageError(f"storage {shown}", found=first_line(error)) from error
     # It shows a traceback for each connection that an outage has cut; the outage is said once.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     _bound_transactions(database.engine)
@@ -136,7 +136,7 @@ def _open_journal(folder: Path, url: str) -> SharedStorage:
         studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
         make_tables(engine, url)
     except (OSError, sa.exc.OperationalError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"storage {url}", expected="a folder that can be written", found=reason
         ) from error

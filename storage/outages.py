@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import sqlalchemy as sa
 from optuna.exceptions import StorageInternalError
 
-from spaces.errors import StorageError
+from spaces.errors import StorageError, first_line
 
 PATIENCE_SECONDS = 3600.0
 """An outage that lasts longer ends the run; what it has finished waits in the outbox."""
@@ -203,8 +203,7 @@ def reason_of(error: BaseException) -> str:
     """An outage in a line, without what was asked of the database."""
     if isinstance(error, StorageInternalError) and error.__cause__ is not None:
         return reason_of(error.__cause__)
-    text = str(getattr(error, "orig", None) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return first_line(getattr(error, "orig", None) or error)
 
 
 def _rest(seconds: float) -> None:

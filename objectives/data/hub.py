@@ -12,7 +12,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from spaces.backbones import known_backbones
-from spaces.errors import DataError
+from spaces.errors import DataError, first_line
 from spaces.task import HubSource, Task, TaskKind
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         )
     except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
         # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read", found=str(error).splitlines()[0]) from error
+        raise DataError(f"{where}: cannot be read", found=first_line(error)) from error
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:

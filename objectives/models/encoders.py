@@ -118,7 +118,7 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
         with no_init_weights():
             model: PreTrainedModel = _head_class(task).from_config(config, dtype=torch.float32)
     except ValueError as error:  # an architecture that has no such head
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise BackboneError(
             f"backbone {backbone.name!r}", f"an architecture with a head for {task.kind}", reason
         ) from error

@@ -22,8 +22,8 @@ from objectives.runner import Runner
 from objectives.scores.answers import AnswerWindow, best_answer, exact_match_and_f1
 from objectives.scores.retrieval import pair_f1, pool
 from objectives.scores.spans import span_counts, span_f1
-from objectives.training.fine_tuning import TOKEN_BUDGET, model_logits
-from spaces.errors import DataError, DeviceMemoryError, SpecError
+from objectives.training.updates import TOKEN_BUDGET, model_logits
+from spaces.errors import DataError, DeviceMemoryError, SpecError, first_line
 from spaces.task import AnswerNormalisation, Metric, Task
 
 # Sub-words, padding included, that a CPU scores at once. What a batch of the size that suits a
@@ -135,7 +135,7 @@ def _over_rows(
             if len(rows) == 1:
                 raise DeviceMemoryError(
                     f"out of memory on {hardware.device} with one row",
-                    found=str(error).splitlines()[0],
+                    found=first_line(error),
                     advice="lower max_length or take a larger device",
                 ) from error
             half = len(rows) // 2

@@ -80,7 +80,7 @@ class CardRecorder:
                 torch.cuda.graph(graph, pool=self._pool, stream=self._stream),
             ):
                 result = compute()
-        except BaseException:
+        except BaseException:  # whatever it is, the device is put right: passed on
             # A recording that broke off leaves its stream current, and the generator waiting for
             # its end.
             torch.cuda.set_stream(stream)

@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 
 from objectives.hardware import usable_cores
-from spaces.errors import SpecError
+from spaces.errors import SpecError, first_line
 
 # A worker's CUDA context, kernels and libraries.
 FIXED_BYTES = 1 << 30
@@ -151,7 +151,7 @@ def _free_bytes() -> int:
         raise SpecError(
             "--workers-per-gpu auto",
             "nvidia-smi, to say how much memory is free",
-            str(error).splitlines()[0],
+            first_line(error),
             "name a number",
         ) from error
 

@@ -36,13 +36,15 @@ import transformers
 from torch import nn
 from transformers import PreTrainedModel, XLMRobertaConfig, XLMRobertaForTokenClassification
 
-from objectives.data.batching import Padding, collate, length_order
+from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 from objectives.hardware import Hardware, choose_hardware
 from objectives.runner import Runner
+from objectives.scores.metrics import predict
 from objectives.training.device_path import DevicePath, path_of
-from objectives.training.fine_tuning import TOKEN_BUDGET, Training, finetune, model_logits
+from objectives.training.fine_tuning import Training, finetune
 from objectives.training.graphs import Recording
+from objectives.training.updates import TOKEN_BUDGET
 from search.workers.card_sharing import multi_process_service
 from spaces.errors import TransferSearchError
 from spaces.recipe import Schedule, Stage
@@ -399,7 +401,7 @@ def _scores(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
         model = _model(setting, dropout=False)
         training = finetune([(model, split)], _stage(updates), 0, Runner(hardware, PADDING))
         losses[name] = training.losses
-        logits[name] = _predicted(model.eval(), split, hardware)
+        logits[name] = np.concatenate(predict(model, split, Runner(hardware, PADDING)))
     (_, ours), (_, theirs) = logits.items()
     results["largest_loss_difference"] = float(np.abs(np.subtract(*losses.values())).max())
     results["largest_logit_difference"] = float(np.abs(ours - theirs).max())
@@ -408,20 +410,6 @@ def _scores(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
     for name, values in zip(("cpu", "device"), (ours, theirs), strict=True):
         results[f"accuracy_{name}"] = round(float((values.argmax(-1) == gold).mean()), 5)
     return results
-
-
-def _predicted(model: nn.Module, split: EncodedSplit, hardware: Hardware) -> Any:
-    """Logits of all sub-words, [sub-words, c]."""
-    by_row: dict[int, Any] = {}
-    for rows in length_order(split.lengths, 4096, batch_cost=64):
-        batch = collate(split, rows, PADDING)
-        del batch["labels"]
-        inputs = {name: tensor.to(hardware.device) for name, tensor in batch.items()}
-        with torch.inference_mode():
-            values = model_logits(model, inputs).float().cpu().numpy()
-        for row, of_row in zip(rows, values, strict=True):
-            by_row[int(row)] = of_row[: len(split.input_ids[row])]
-    return np.concatenate([by_row[row] for row in range(len(by_row))])
 
 
 SECTIONS: dict[str, Callable[[Setting, dict[str, Any]], dict[str, Any]]] = {

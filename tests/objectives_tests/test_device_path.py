@@ -24,7 +24,7 @@ from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, share_encoder
 from objectives.models.methods import apply_method, merged
 from objectives.runner import Runner
-from objectives.training import fine_tuning, graphs
+from objectives.training import graphs, updates
 from objectives.training.device_path import DevicePath, path_of
 from objectives.training.fine_tuning import Training, finetune
 from objectives.training.graphs import RECORDED_AT, RecordedUpdates, Recording
@@ -68,7 +68,8 @@ def tagger(family: str) -> PreTrainedModel:
     """A tagger on a tiny encoder."""
     torch.manual_seed(0)
     model = transformers.AutoModelForTokenClassification.from_config(config_of(family))
-    return model.train()  # type: ignore[no-any-return]
+    model.train()
+    return model
 
 
 def texts(seed: int = 0, *, padded: bool = True) -> dict[str, torch.Tensor]:
@@ -474,7 +475,7 @@ def test_a_shape_without_memory_for_a_graph_runs_plainly_and_the_others_are_reco
 def test_batches_over_the_budget_are_cut_and_not_recorded(
     bert: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fine_tuning, "TOKEN_BUDGET", 20)
+    monkeypatch.setattr(updates, "TOKEN_BUDGET", 20)
     recorder = Recorder()
     trained("ner", bert, recorded_path(recorder))
     assert recorder.recorded == 0

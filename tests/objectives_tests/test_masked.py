@@ -18,7 +18,7 @@ from objectives.data.encoding import IGNORED, EncodedSplit
 from objectives.models.encoders import build_model, share_encoder
 from objectives.models.methods import apply_method
 from objectives.runner import Runner
-from objectives.training import fine_tuning
+from objectives.training import updates
 from objectives.training.fine_tuning import finetune
 from objectives.training.hidden_places import hidden_places
 from spaces.recipe import Method
@@ -70,8 +70,8 @@ def train_both_ways(train: Callable[[], Trained]) -> tuple[Trained, Trained]:
     """By the logits of the hidden places, and by those of all."""
     found = train()
     with (
-        patch.object(fine_tuning, "hidden_places", all_places),
-        patch.object(fine_tuning, "hidden_logits", logits_of_all),
+        patch.object(updates, "hidden_places", all_places),
+        patch.object(updates, "hidden_logits", logits_of_all),
     ):
         return found, train()
 
@@ -84,13 +84,13 @@ def assert_same(found: Trained, expected: Trained) -> None:
         torch.testing.assert_close(found[0][name], weight, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("budget", "share"), [(fine_tuning.TOKEN_BUDGET, MASK_SHARE), (40, 0.04)])
+@pytest.mark.parametrize(("budget", "share"), [(updates.TOKEN_BUDGET, MASK_SHARE), (40, 0.04)])
 @pytest.mark.parametrize("family", [*NAMES, *OTHERS])
 def test_weights_are_those_of_training_on_the_logits_of_all_places(
     family: str, budget: int, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With dropout; also where a batch is accumulated in pieces, some of which hide nothing."""
-    monkeypatch.setattr(fine_tuning, "TOKEN_BUDGET", budget)
+    monkeypatch.setattr(updates, "TOKEN_BUDGET", budget)
 
     def train() -> Trained:
         model = model_of(family)

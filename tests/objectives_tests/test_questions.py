@@ -17,7 +17,8 @@ from objectives.data.encoding import MAX_QUESTION, SHORTEST_WINDOW, EncodedSplit
 from objectives.models.encoders import build_model
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training import fine_tuning as training
-from objectives.training.fine_tuning import finetune, span_loss
+from objectives.training.fine_tuning import finetune
+from objectives.training.updates import span_loss
 from spaces.errors import SpecError
 from spaces.recipe import Schedule
 from spaces.task import Task

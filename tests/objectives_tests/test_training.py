@@ -30,14 +30,14 @@ from objectives.models.encoders import (
     save_stage,
 )
 from objectives.runner import Runner
-from objectives.training import fine_tuning as training
+from objectives.training import updates
 from objectives.training.fine_tuning import (
     Training,
     TrainingState,
-    batch_loss,
     finetune,
     rate_factor,
 )
+from objectives.training.updates import batch_loss
 from spaces.errors import DeviceMemoryError, DivergedError, Interrupted
 from spaces.recipe import Schedule
 from spaces.task import TaskKind
@@ -282,7 +282,7 @@ def test_batches_beyond_the_token_budget_are_accumulated(
 ) -> None:
     whole, cut = Tagger(), Tagger()
     expected = train_tagger(whole, batch_size=11)
-    monkeypatch.setattr(training, "TOKEN_BUDGET", 20)
+    monkeypatch.setattr(updates, "TOKEN_BUDGET", 20)
     found = train_tagger(cut, batch_size=11)
     assert max(whole.seen) == 11
     assert max(cut.seen) < 8
