@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         file = read_study_file(options.study, options.overrides)
         from search.studies.asked_study import as_asked
 
-        as_asked(file, options.data, options.backbone)
+        asked = as_asked(file, options.data, options.backbone)
         quiet_optuna()
 
         from search.studies.asked_again import check_reopening
@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             *(options.backbone, file.overrides, options.cache),
         )
         site = TrainingSite(options.storage, options.cache, options.device, options.precision)
-        made = extend_study(file, address, site)
+        made = extend_study(asked, address, site)
     trials = max(file.spec.trials, 2 * made.carried)
     print(
         f"{made.name}: {made.carried} trials of {made.extends} and a larger space; go on with\n"

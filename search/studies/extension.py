@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from objectives.transfer import TransferObjective
 from search.command_line.next_commands import StudyAddress
 from search.command_line.requests import ReopenRequest
-from search.studies.asked_study import as_asked
+from search.studies.asked_study import AskedStudy
 from search.studies.definition import StudyDefinition, differences
 from search.studies.opening import (
     TrainingSite,
@@ -29,7 +29,6 @@ from search.studies.opening import (
     provenance,
 )
 from search.studies.reopened import ReopenedStudy, reopen_study
-from search.studies.study_file import StudyFile
 from search.studies.trial_notes import Failure, TrialNotes
 from search.studies.versions import version_name, version_of
 from spaces.dimensions import SearchSpace, only_choice, suggest_recipe
@@ -64,11 +63,11 @@ class Extension:
     address: StudyAddress
 
 
-def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> Extension:
+def extend_study(asked: AskedStudy, address: StudyAddress, site: TrainingSite) -> Extension:
     """Make the next version of a study from its file as it is now.
 
     Args:
-        file: The study with its larger space.
+        asked: The study with its larger space, and its data.
         address: How the study is reached; its data and encoder are those of the new version.
         site: Where the new version is trained.
 
@@ -77,7 +76,6 @@ def extend_study(file: StudyFile, address: StudyAddress, site: TrainingSite) -> 
         TransferSearchError: The storage has no such study, or its data are not there.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    asked = as_asked(file, address.data, address.backbone)
     reopen = ReopenRequest(
         *(address.name, site.storage, address.data, address.backbone),
         *(site.cache, site.device, site.precision),
