@@ -18,12 +18,13 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from statistics import fmean, stdev
 from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import datasets
 import numpy as np
 import torch
 
@@ -39,6 +40,7 @@ from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune, rate_factor
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Schedule, Stage
+from spaces.task import Task
 
 LANGUAGES = ("swa", "yor", "jav", "tgl", "ind", "eus")
 TASKS = ("uner_ewt", "bc5cdr", "e_ner", "ag_news")
@@ -132,47 +134,60 @@ class _Bench:
                             share = weight.detach() / window
                             sums[name][place] = sums[name].get(place, 0) + share
 
-            with _rate_falls_at_the_end(on=way == "decayed branch"):
+            with rate_falls_at_the_end() if way == "decayed branch" else nullcontext():
                 runner = Runner(self.hardware, self._padding, add)
                 finetune([(model, split)], stage, seed, runner)
             found[way] = {k: v.detach().clone() for k, v in encoder.state_dict().items()}
             if way == "constant":
                 found |= {
-                    name: self._whole(found[way], mean, split) for name, mean in sums.items()
+                    name: whole_mean(found[way], mean, split, self._padding)
+                    for name, mean in sums.items()
                 }
         return {way: {**self.backbone.weights, **weights} for way, weights in found.items()}
-
-    def _whole(self, last: Weights, mean: Weights, split: EncodedSplit) -> dict[str, torch.Tensor]:
-        """Mean weights; of the embeddings only the rows in use were trained."""
-        used = np.union1d(np.concatenate(split.input_ids), np.arange(self._padding.token_id + 1))
-        whole = {name: weight.clone() for name, weight in last.items()}
-        for name, weight in mean.items():
-            if whole[name].shape == weight.shape:
-                whole[name] = weight
-            else:
-                whole[name][torch.from_numpy(used)] = weight
-        return whole
 
     def _split(
         self, task_name: str, language: str, split: str, examples: int | None = None
     ) -> EncodedSplit:
-        task = self.catalogue[task_name]
-        rows = load_split(task, language, split, self._source)
-        if examples is not None:
-            drawn = np.random.default_rng(0).permutation(len(rows))[:examples]
-            rows = rows.select(np.sort(drawn))
-        return encode(rows, task, self.backbone.tokenizer, MAX_LENGTH)
+        rows = drawn_split(self.catalogue[task_name], language, split, self._source, examples)
+        return encode(rows, self.catalogue[task_name], self.backbone.tokenizer, MAX_LENGTH)
+
+
+def drawn_split(
+    task: Task, language: str, split: str, source: DataSource, examples: int | None = None
+) -> datasets.Dataset:
+    """A split, or so many of its examples: the same for all trainings."""
+    rows = load_split(task, language, split, source)
+    if examples is None:
+        return rows
+    if len(rows) < examples:
+        sys.exit(f"{task.name} {split}: expected {examples} examples, found {len(rows)}")
+    drawn = np.random.default_rng(0).permutation(len(rows))[:examples]
+    return rows.select(np.sort(drawn))
+
+
+def whole_mean(
+    last: Weights, mean: Weights, split: EncodedSplit, padding: Padding
+) -> dict[str, torch.Tensor]:
+    """Mean weights; of the embeddings only the rows in use were trained."""
+    used = np.union1d(np.concatenate(split.input_ids), np.arange(padding.token_id + 1))
+    whole = {name: weight.clone() for name, weight in last.items()}
+    for name, weight in mean.items():
+        if whole[name].shape == weight.shape:
+            whole[name] = weight
+        else:
+            whole[name][torch.from_numpy(used)] = weight
+    return whole
 
 
 @contextmanager
-def _rate_falls_at_the_end(*, on: bool) -> Iterator[None]:
+def rate_falls_at_the_end() -> Iterator[None]:
     """Let the constant rate fall to zero over the last half epoch."""
 
     def falling(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:
         factor = rate_factor(done, updates, updates_per_epoch, stage)
         return factor * min(1.0, (updates - done) / (updates_per_epoch // 2))
 
-    with patch.object(training, "rate_factor", falling if on else rate_factor):
+    with patch.object(training, "rate_factor", falling):
         yield
 
 

@@ -17,31 +17,28 @@ import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
-from unittest.mock import patch
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import choose_source, load_split
+from objectives.data.sources import choose_source
 from objectives.hardware import choose_hardware
 from objectives.models.encoders import build_model, load_backbone, quiet_libraries
 from objectives.runner import Runner
 from objectives.scores.languages import score_languages
-from objectives.training import fine_tuning as training
-from objectives.training.fine_tuning import finetune, rate_factor
+from objectives.training.fine_tuning import finetune
 from spaces.catalogue import load_catalogue
-from spaces.recipe import Schedule, Stage
+from spaces.recipe import Schedule, Stage, untrained_stage
+from tests.benchmarks.schedules import drawn_split, rate_falls_at_the_end, whole_mean
 
 PEAKS = (1e-4, 2e-4, 3e-4)
 EPOCHS = (1, 2, 4)
@@ -69,7 +66,7 @@ class Target:
 TARGETS = (
     Target("panx", ("eng", "swa", "yor", "tgl", "ind", "eus"), (400, 4000), 128),
     Target("udpos", ("eng", "ind", "eus"), (400, 2000), 128),
-    Target("xnli", ("eng", "swa", "urd"), (400, 2250), 64),
+    Target("sib200", ("eng", "swa", "ind", "tgl", "jav", "eus"), (400, 700), 64),
 )
 
 
@@ -98,18 +95,6 @@ def main() -> None:
                 if target.task in chosen.targets:
                     bench.compare(target, target.sizes[size], seed)
     _show(bench.scores)
-
-
-@contextmanager
-def _rate_falls_at_the_end() -> Iterator[None]:
-    """Let the constant rate fall to zero over the last half epoch."""
-
-    def falling(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:
-        factor = rate_factor(done, updates, updates_per_epoch, stage)
-        return factor * min(1.0, (updates - done) / (updates_per_epoch // 2))
-
-    with patch.object(training, "rate_factor", falling):
-        yield
 
 
 Cell = tuple[str, int, float, str, int, int]
@@ -141,7 +126,7 @@ class _Bench:
             for epochs in lengths:
                 self._train(target, examples, peak, LINEAR, (epochs,), seed)
             if examples != target.sizes[0] and self.branches:
-                with _rate_falls_at_the_end():
+                with rate_falls_at_the_end():
                     self._train(target, examples, peak / 2, BRANCH, EPOCHS[-1:], seed)
 
     def _train(
@@ -192,18 +177,7 @@ class _Bench:
             self._score(cells[epochs], model, validation)
             if averaged:
                 raw = {k: v.clone() for k, v in model.state_dict().items()}
-                used = torch.from_numpy(
-                    np.union1d(
-                        np.concatenate(train.input_ids),
-                        np.arange(self.runner.padding.token_id + 1),
-                    )
-                )
-                with torch.no_grad():
-                    for name, weight in model.named_parameters():
-                        if weight.shape == mean[name].shape:
-                            weight.copy_(mean[name])
-                        else:
-                            weight[used] = mean[name]
+                model.load_state_dict(whole_mean(raw, mean, train, self.runner.padding))
                 self._score((*cells[epochs][:3], MEAN, *cells[epochs][4:]), model, validation)
                 model.load_state_dict(raw)
 
@@ -211,7 +185,7 @@ class _Bench:
         self, cell: Cell, model: PreTrainedModel, validation: Mapping[str, EncodedSplit]
     ) -> None:
         task = self.catalogue[cell[0]]
-        stage = Stage(cell[0], 1, 1e-4, BATCH_SIZE, 1, 0.1, 128, Schedule.CONSTANT)
+        stage = untrained_stage(task.name, 0)  # of a task that is trained nothing of it is used
         scored = score_languages(model, validation, task, stage, self.runner, None)
         # The source language's score scatters less, and is shown apart.
         means = {cell: [x.score for name, x in scored.items() if name != "eng"]}
@@ -233,12 +207,7 @@ class _Bench:
         self, target: Target, task: str, language: str, split: str, examples: int | None = None
     ) -> EncodedSplit:
         record = self.catalogue[task]
-        rows = load_split(record, language, split, self.source)
-        if examples is not None:
-            if len(rows) < examples:
-                sys.exit(f"{task} {split}: expected {examples} examples, found {len(rows)}")
-            drawn = np.random.default_rng(0).permutation(len(rows))[:examples]
-            rows = rows.select(np.sort(drawn))
+        rows = drawn_split(record, language, split, self.source, examples)
         return encode(rows, record, self.backbone.tokenizer, target.max_length)
 
 
