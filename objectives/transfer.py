@@ -1,12 +1,11 @@
-"""One trial: from a recipe to a gain.
+"""One run: from a recipe and a seed to scores.
 
-The loop over seeds and targets. What a stage is, and how it is found or trained, is in
-`objectives.stages`.
+The loop over targets. What a stage is, and how it is found or trained, is in `objectives.stages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from transformers import PreTrainedModel
@@ -39,10 +38,7 @@ from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage.checkpoints import CheckpointCache
 from storage.leases import Leases
 from storage.ledger import Ledger
-from storage.tables import PairedScore
-
-OnSeed = Callable[[int, Sequence[float]], bool]
-"""Listener told of a seed's index and gains; says whether to go on to the next seed."""
+from storage.tables import PairedScore, Score, StageRun
 
 
 @dataclass
@@ -72,18 +68,18 @@ class TransferObjective:
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
     def __call__(
-        self, recipe: Recipe, on_seed: OnSeed, on_stage_run: OnStageRun, *, confirms: bool = False
-    ) -> TransferGain:
-        """Train and score a recipe and its baselines, seed by seed.
+        self, recipe: Recipe, seed: int, on_stage_run: OnStageRun
+    ) -> tuple[PairedScore, ...]:
+        """Train and score a recipe with one seed, on validation splits.
 
         Args:
             recipe: Recipe to train.
-            on_seed: Listener called after each seed with its index and the gains of that seed
-                over the reference baseline, in percentage points, one per task and language that
-                the study selects on; says whether to go on to the next seed.
-            on_stage_run: Listener told of each stage that the trial asks for, and of each one
-                that it trained or began to.
-            confirms: Whether test splits are scored. Nothing may be chosen by what comes out.
+            seed: Random seed of all its stages.
+            on_stage_run: Listener told of each stage that the run asks for, and of each one that
+                it trained or began to.
+
+        Returns:
+            A score for each target task and language, held against nothing yet.
 
         Raises:
             DivergedError: A training left the finite numbers.
@@ -92,41 +88,50 @@ class TransferObjective:
             BackboneError: The encoder cannot be loaded.
             CacheError: A checkpoint cannot be written.
         """
-        backbone = self.backbone(recipe.backbone)
-        reference_backbone = self.backbone(recipe.reference_backbone)
-        intermediate = self._intermediate_stages(on_stage_run)
-        target = self._target_stages("test" if confirms else SEARCH_SPLIT, on_stage_run)
-        for seed in recipe.seeds:
-            for row in {route.intermediate for route in recipe.routes}:
-                for job in self._row(backbone, row, seed, intermediate)[0]:
-                    intermediate.count_as_used(job)
-        languages = self.spec.selection_languages(self.catalogue)
+        starts = self._starts(recipe, seed, on_stage_run)
+        target = self._target_stages(SEARCH_SPLIT, on_stage_run)
+        backbone, scores = self.backbone(recipe.backbone), list[Score]()
+        for route in recipe.routes:
+            start = starts[route.intermediate]
+            job = self._job(backbone, route.target, start, seed, "target")
+            scores += target.scores(job).values()
+        return tuple(PairedScore(seed, score) for score in scores)
+
+    def confirm(
+        self, recipe: Recipe, direct: Mapping[str, Recipe], seeds: Sequence[int]
+    ) -> TransferGain:
+        """Train a recipe and its baselines with fresh seeds, and score all on test splits.
+
+        Nothing may be chosen by what comes out.
+
+        Args:
+            recipe: Recipe to confirm.
+            direct: Target task -> the best direct training of it.
+            seeds: Random seeds, each of a run of the recipe and of either baseline.
+
+        Raises:
+            TransferSearchError: As for a run.
+        """
+
+        def nobody(run: StageRun) -> None:
+            """A confirmation's stages are no part of the search's cost."""
+
+        backbone, target = self.backbone(recipe.backbone), self._target_stages("test", nobody)
         pairs: list[PairedScore] = []
-        for index, seed in enumerate(recipe.seeds):
-            starts: dict[tuple[Stage, ...], Start] = {(): Start.of(backbone)}
+        for seed in seeds:
+            starts = self._starts(recipe, seed, nobody)
             for route in recipe.routes:
-                row = route.intermediate
-                if row not in starts:
-                    jobs, starts[row] = self._row(backbone, row, seed, intermediate)
-                    for job in jobs:
-                        on_stage_run(asked_run(job))
-                direct = self._job(backbone, route.target, starts[()], seed, "baseline")
-                scores = baseline = target.scores(direct)
-                if row:
-                    scores = target.scores(
-                        self._job(backbone, route.target, starts[row], seed, "target")
-                    )
-                root = Start.of(reference_backbone)
-                reference = target.scores(
-                    self._job(reference_backbone, route.reference, root, seed, "reference")
+                task, root = route.target.task, Start.of(backbone)
+                tuned = direct[task]
+                (stage,) = (x.target for x in tuned.routes if x.target.task == task)
+                other = self.backbone(tuned.backbone)
+                jobs = (
+                    self._job(backbone, route.target, starts[route.intermediate], seed, "target"),
+                    self._job(other, stage, Start.of(other), seed, "reference"),
+                    self._job(backbone, route.target, root, seed, "baseline"),
                 )
-                pairs += [
-                    PairedScore(seed, scores[name], baseline[name], reference[name])
-                    for name in scores
-                ]
-            of_seed = [x for x in pairs if x.seed == seed and x.score.language in languages]
-            if not on_seed(index, [x.gain for x in of_seed]):
-                break
+                scores, reference, baseline = map(target.scores, jobs)
+                pairs += [PairedScore(seed, scores[x], reference[x], baseline[x]) for x in scores]
         return TransferGain(tuple(pairs), self.spec.target.aggregate)
 
     def trained_model(self, recipe: Recipe, task: str, seed: int) -> tuple[Stage, PreTrainedModel]:
@@ -185,6 +190,22 @@ class TransferObjective:
             *(self.spec, self.catalogue, self.corpora, self.leases, self.ledger),
             *(split, self.on_progress, on_stage_run),
         )
+
+    def _starts(
+        self, recipe: Recipe, seed: int, on_stage_run: OnStageRun
+    ) -> dict[tuple[Stage, ...], Start]:
+        """Intermediate stages of a route -> the encoder that its target stage starts from."""
+        backbone = self.backbone(recipe.backbone)
+        intermediate = self._intermediate_stages(on_stage_run)
+        starts: dict[tuple[Stage, ...], Start] = {(): Start.of(backbone)}
+        for row in dict.fromkeys(
+            route.intermediate for route in recipe.routes if route.intermediate
+        ):
+            jobs, starts[row] = self._row(backbone, row, seed, intermediate)
+            for job in jobs:
+                intermediate.count_as_used(job)
+                on_stage_run(asked_run(job))
+        return starts
 
     def _row(
         self,

@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             torch.set_num_threads(usable_cores())
         request = request_from(vars(options), ConfirmRequest, study=reopen)
         stop = StopSignal()
-        progress = RunProgress(Console(stderr=True, soft_wrap=True), 0, frozenset())
+        progress = RunProgress(Console(stderr=True, soft_wrap=True), frozenset())
 
         def on_stage(stage: StageProgress) -> None:
             stop.check()

@@ -91,7 +91,6 @@ class SearchSpace:
         retrieval: Stage of targets that retrieve, without its task.
         target_tasks: Target tasks, on all of which every trial is scored.
         train_sizes: Task -> examples in the split it is trained on.
-        seeds: Seeds of every trial.
     """
 
     arms: Mapping[str, tuple[str, ...]]
@@ -102,7 +101,19 @@ class SearchSpace:
     retrieval: Stage
     target_tasks: tuple[TargetTask, ...]
     train_sizes: Mapping[str, int]
-    seeds: tuple[int, ...]
+
+    def direct(self) -> SearchSpace:
+        """The space without any intermediate task: that of direct trainings."""
+        return replace(self, arms={NO_INTERMEDIATE: ()})
+
+    def indirect(self) -> SearchSpace:
+        """The space of recipes with an intermediate task."""
+        others = {arm: tasks for arm, tasks in self.arms.items() if arm != NO_INTERMEDIATE}
+        return replace(self, arms=others)
+
+    def with_target_rates(self, rates: Sequence[float]) -> SearchSpace:
+        """The space with these learning rates of the target stage."""
+        return replace(self, target=replace(self.target, learning_rate=tuple(rates)))
 
 
 def search_space(
@@ -140,7 +151,6 @@ def search_space(
         ),
         target_tasks=tuple(targets),
         train_sizes=train_sizes,
-        seeds=spec.all_seeds,
     )
 
 
@@ -162,33 +172,12 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     last = None
     if any(task.is_trained for task in space.target_tasks):
         last = _suggest_stage(trial, "target", space.target)
-    middle = _Middle()
     routes = []
     for task in space.target_tasks:
-        if task.is_trained:
-            assert last is not None
-            # More examples are another question than a better recipe for as many.
-            shape, reference = last, _suggest_stage(middle, "target", space.target)
-            reference = replace(reference, examples=last.examples, shots=last.shots)
-        else:
-            shape = reference = space.retrieval
+        shape = last if task.is_trained and last is not None else space.retrieval
         row = () if first is None else _row(name, task.name, first, space)
-        target, held_against = (_target_stage(task, x, space.target) for x in (shape, reference))
-        routes.append(Route(row, target, held_against))
-    return Recipe(backbone, name, tuple(routes), space.seeds, space.backbones[0])
-
-
-def reference_parameters(space: SearchSpace) -> dict[str, Any]:
-    """The parameters of the reference baseline, for the first trial of a study.
-
-    It has no intermediate task, the first encoder, and the middle of the choices for the target
-    stage (of names, such as methods, the first). One recipe in the whole study, so that the
-    gains over it can be compared between trials; a trial's own baseline may be badly tuned, which
-    any intermediate task makes up for.
-    """
-    middle = _Middle({"intermediate.domain": NO_INTERMEDIATE})
-    suggest_recipe(middle, space)
-    return middle.chosen
+        routes.append(Route(row, _target_stage(task, shape, space.target)))
+    return Recipe(backbone, name, tuple(routes))
 
 
 def only_choice(space: SearchSpace, name: str) -> Any:
@@ -224,20 +213,6 @@ def settings_of(stage: Stage, target: TargetSpec) -> tuple[Stage, ...]:
         return (stage,)
     shorter = sorted(epochs for epochs in target.epochs if epochs < stage.epochs)
     return (*(replace(stage, epochs=epochs) for epochs in shorter), stage)
-
-
-class _Middle:
-    """Takes the middle of numbers, and the first of names."""
-
-    def __init__(self, fixed: Mapping[str, Any] | None = None) -> None:
-        self._fixed = fixed or {}
-        self.chosen: dict[str, Any] = {}
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
-        place = 0 if isinstance(choices[0], str) else len(choices) // 2
-        self.chosen[name] = self._fixed.get(name, choices[place])
-        return self.chosen[name]
 
 
 def _row(name: str, target: str, shape: Stage, space: SearchSpace) -> tuple[Stage, ...]:

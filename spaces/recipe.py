@@ -151,18 +151,15 @@ class Route:
         intermediate: Intermediate stages in the order of training; empty in the arm "none".
         target: Target stage, which is scored; of its settings (`spaces.dimensions.settings_of`)
             each seed takes the one with the highest validation score.
-        reference: Target stage of the reference baseline, which all trials of a study share and
-            a trial's value is measured from.
     """
 
     intermediate: tuple[Stage, ...]
     target: Stage
-    reference: Stage
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The trainings of one trial: an encoder, perhaps intermediate stages, then each target.
+    """The trainings of a run: an encoder, perhaps intermediate stages, then each target.
 
     Attributes:
         backbone: Name or folder of the pretrained encoder.
@@ -170,12 +167,8 @@ class Recipe:
         routes: Stages on the way to each target task. The target stages are alike but for their
             tasks; each starts from its intermediate checkpoint (or the backbone), never from
             another target's.
-        seeds: Random seeds; the trial is repeated once per seed.
-        reference_backbone: Encoder of the reference baseline.
     """
 
     backbone: str
     intermediate: str
     routes: tuple[Route, ...]
-    seeds: tuple[int, ...]
-    reference_backbone: str

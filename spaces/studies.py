@@ -6,6 +6,7 @@ a log-spaced grid, `{low = 1e-5, high = 1e-4, points = 4}`.
 
 from __future__ import annotations
 
+import logging
 import math
 import tomllib
 from collections.abc import Sequence
@@ -29,6 +30,15 @@ MIXED = "mixed"
 """The arm of mixtures over several domains."""
 ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
 
+RETIRED = {
+    "seeds": "a trial is one seed, and the search repeats a recipe where another seed decides",
+    "stop_behind": "a trial is one seed, so there is none to be stopped before",
+    "repeat_leaders": "the search model repeats a recipe where another seed decides something",
+}
+"""Fields of older study files, and what came in their place."""
+
+_log = logging.getLogger(__name__)
+
 SplitName = tuple[str, str, str]
 """Task, language, split."""
 
@@ -41,7 +51,10 @@ class Selection(StrEnum):
 
 
 class Sampler(StrEnum):
-    """What proposes the recipes after the first ones, which try each arm once."""
+    """What proposes the recipes after the first ones, which try each arm once.
+
+    Direct trainings are planned and not proposed (`search.studies.direct_trainings`).
+    """
 
     TRANSFER = "transfer"
     """A Gaussian model of all recipes, which knows arms, tasks and grids; what it has seen of a
@@ -262,20 +275,20 @@ class StudySpec(StrictRecord):
     """One line, for `--list` and the head of every result."""
     arms: Names
     """Some of none, general, biomedical, legal and mixed; `none` is in every study."""
+    about: str = ""
+    """The arm that the question is about, whose answer comes first; empty: all alike."""
     backbone: Choices[str]
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
-    sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TPE
+    sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TRANSFER
     trials: Count = 40
-    seeds: Count = 1
-    """Repeats of each trial, whose mean goes back to the sampler."""
-    stop_behind: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """p-value (Wilcoxon's signed-rank test) below which a trial that is behind the best one,
-    language by language and seed by seed, has no further seeds; 0 trains all seeds of all."""
-    repeat_leaders: Annotated[int, Field(ge=0)] = 3
-    """Number of the last trials that repeat the leading recipes with fresh seeds; at most a fifth
-    of all are."""
+    """Recipes with an intermediate task that are run, each with one seed; the direct trainings
+    that tune the baseline come before them."""
+    baseline_seeds: Count = 5
+    """Seeds of the best direct training of each target task, whose mean gains are measured from:
+    its standard error is part of every gain (0.7 points with 5 seeds that scatter by 1.5)."""
     first_seed: Annotated[int, Field(ge=0)] = 0
+    """A recipe's first run has this seed, the next one the next."""
     intermediate: IntermediateSpec
     target: TargetSpec
     mixtures: dict[str, MixtureSpec] = Field(default_factory=dict)
@@ -294,12 +307,10 @@ class StudySpec(StrictRecord):
             raise SpecError("arms", expected, str(list(self.arms)))
         if len(set(self.arms)) != len(self.arms):
             raise SpecError("arms", "each once", str(list(self.arms)))
+        others = [arm for arm in self.arms if arm != NO_INTERMEDIATE]
+        if self.about and self.about not in others:
+            raise SpecError("about", f"one of {', '.join(others)}", repr(self.about))
         return self
-
-    @property
-    def all_seeds(self) -> tuple[int, ...]:
-        """The seeds of every trial. They are the same in all trials, so baselines are shared."""
-        return tuple(range(self.first_seed, self.first_seed + self.seeds))
 
     @property
     def intermediate_tasks(self) -> tuple[str, ...]:
@@ -401,6 +412,9 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
     record = {"name": path.stem, **read_toml(path)}
     for override in overrides:
         _override(record, override)
+    for field in RETIRED.keys() & record.keys():
+        del record[field]
+        _log.warning("study %s: %s is left out: %s", path.stem, field, RETIRED[field])
     return parse(StudySpec, record, f"study {str(path.name)!r}")
 
 

@@ -1,8 +1,9 @@
 """The ledger: what Optuna has no place for, in the same database.
 
 Scores belong to a checkpoint (by its key), not to a trial, so that an evaluation is kept once
-however many trials and studies need it; a trial's results point at two checkpoints, its own and
-its baseline's. Trial parameters, states and values stay in Optuna and are not repeated here.
+however many trials and studies need it; a trial's results point at its checkpoints, in a
+confirmation at those of its baselines too. Trial parameters, states and values stay in Optuna and
+are not repeated here.
 """
 
 from __future__ import annotations

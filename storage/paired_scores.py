@@ -1,4 +1,4 @@
-"""Reading the scores of trials beside those of their baselines: one join of four tables."""
+"""Reading the scores of trials beside what they are held against: one join of four tables."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ def read_pairs(
     """
     pairs: dict[int, list[PairedScore]] = {}
     for row in connection.execute(_query(study_name, split, trial_number)).mappings():
-        own, base, reference = (
-            Score(**{column.name: row[f"{prefix}_{column.name}"] for column in SCORE_COLUMNS})
-            for prefix in _PREFIXES
-        )
-        pair = PairedScore(row["seed"], own, base, reference)
+        own, base, reference = (_score(row, prefix) for prefix in _PREFIXES)
+        assert own is not None
+        pair = PairedScore(row["seed"], own, reference, base)
         pairs.setdefault(row["trial_number"], []).append(pair)
     return pairs
+
+
+def _score(row: sa.RowMapping, prefix: str) -> Score | None:
+    fields = {column.name: row[f"{prefix}_{column.name}"] for column in SCORE_COLUMNS}
+    return None if fields["checkpoint_key"] is None else Score(**fields)
 
 
 def _query(study_name: str, split: str, trial_number: int | None) -> sa.Select[Any]:
@@ -41,8 +44,8 @@ def _query(study_name: str, split: str, trial_number: int | None) -> sa.Select[A
     query = (
         sa.select(*columns)
         .join_from(RESULTS, own, _is_score_of(own, RESULTS.c.checkpoint_key))
-        .join(base, _is_score_of(base, RESULTS.c.baseline_key))
-        .join(reference, _is_score_of(reference, RESULTS.c.reference_key))
+        .outerjoin(base, _is_score_of(base, RESULTS.c.baseline_key))
+        .outerjoin(reference, _is_score_of(reference, RESULTS.c.reference_key))
         .where(RESULTS.c.study_name == study_name, RESULTS.c.split == split)
         .order_by(RESULTS.c.trial_number, RESULTS.c.seed, own.c.task, own.c.language)
     )

@@ -48,8 +48,9 @@ RESULTS = sa.Table(
     sa.Column("split", sa.String(10), primary_key=True),
     sa.Column("corpus_key", sa.String(64), nullable=False),
     sa.Column("checkpoint_key", sa.String(64), nullable=False),
-    sa.Column("baseline_key", sa.String(64), nullable=False),
-    sa.Column("reference_key", sa.String(64), nullable=False),
+    # Of a confirmation alone, which trains both anew for each seed.
+    sa.Column("baseline_key", sa.String(64)),
+    sa.Column("reference_key", sa.String(64)),
 )
 CONFIRMATIONS = sa.Table(
     "transfer_confirmations",
@@ -243,7 +244,7 @@ class StageRun:
 
     Attributes:
         seed: Random seed of the training.
-        position: intermediate, target or baseline.
+        position: intermediate or target; in a confirmation baseline and reference too.
         task: Name of the task in the catalogue.
         checkpoint_key: Content address of the stage.
         updates_asked: Optimizer steps from the parent checkpoint to this one.
@@ -266,33 +267,41 @@ class StageRun:
 
 @dataclass(frozen=True)
 class PairedScore:
-    """Scores of a recipe and of its two baselines, in one language with one seed.
+    """A score of a run, in one language, and what it is held against.
 
     Attributes:
-        seed: Random seed shared by all stages of the recipe and of the baselines.
-        score: Score of the recipe.
-        baseline: Score of the same target stage without the intermediate ones.
-        reference: Score of the baseline shared by all trials of the study; in a confirmation, of
-            the tuned baseline.
+        seed: Random seed shared by all stages of the run.
+        score: Score of the run.
+        reference: Score of the best direct training of the study: in a search the mean over its
+            seeds, in a confirmation that of the same seed; None of a direct training that the
+            baseline is still to be chosen from.
+        baseline: Score of the same target stage without the intermediate ones; a confirmation
+            alone has it.
     """
 
     seed: int
     score: Score
-    baseline: Score
-    reference: Score
+    reference: Score | None = None
+    baseline: Score | None = None
 
     @property
     def gain(self) -> float:
         """Percentage points: 100 x (score - reference)."""
+        assert self.reference is not None, "a gain is over something"
         return 100 * (self.score.score - self.reference.score)
 
     @property
     def paired_gain(self) -> float:
         """Percentage points: 100 x (score - baseline)."""
+        assert self.baseline is not None, "only confirmations have the same target stage alone"
         return 100 * (self.score.score - self.baseline.score)
 
     def as_row(self) -> dict[str, Any]:
-        """A row of the results of a trial, without the trial."""
+        """A row of the results of a trial, without the trial.
+
+        The mean over seeds that a search holds scores against is kept with the baseline.
+        """
+        is_confirmed = self.baseline is not None
         return {
             "seed": self.seed,
             "task": self.score.task,
@@ -300,8 +309,10 @@ class PairedScore:
             "split": self.score.split,
             "corpus_key": self.score.corpus_key,
             "checkpoint_key": self.score.checkpoint_key,
-            "baseline_key": self.baseline.checkpoint_key,
-            "reference_key": self.reference.checkpoint_key,
+            "baseline_key": self.baseline.checkpoint_key if self.baseline else None,
+            "reference_key": (
+                self.reference.checkpoint_key if self.reference and is_confirmed else None
+            ),
         }
 
 

@@ -1,8 +1,8 @@
-"""The gain: what a recipe changed, per language and in the mean.
+"""The gain: what a recipe adds to the best direct training, per language and in the mean.
 
-There are two. A trial returns its *gain*, over the reference baseline that all trials share. Its
-*paired gain* is over its own baseline, the same target stage without the intermediate ones; it is
-high where that target stage is badly tuned, so nothing is chosen by it.
+A confirmation also knows the *paired gain*, over the same target stage without the intermediate
+ones: what the intermediate task itself does. It is high where the target stage is badly tuned, so
+nothing is chosen by it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
 
 @dataclass(frozen=True)
 class TransferGain:
-    """Scores of one recipe beside those of its baselines.
+    """Scores of one recipe beside those of the best direct training.
 
-    All of a pair share the seed and the examples scored, so that what these do cancels in the
-    difference; in the paired gain the target stage too.
+    All of a pair share the examples scored, so that what these do cancels in the difference; in a
+    confirmation the seed too, and in the paired gain the target stage.
 
     Attributes:
-        pairs: Scores with those of the baselines, one pair per seed, target task and language.
+        pairs: Scores with what they are held against, one per seed, target task and language.
         aggregate: Rule that makes one figure of the target tasks' means over languages.
     """
 
@@ -45,14 +45,14 @@ class TransferGain:
         """(task, language) -> paired gain in percentage points, the mean over seeds."""
         return _means(((p.score.task, p.score.language), p.paired_gain) for p in self.pairs)
 
-    def of_baseline(self) -> TransferGain:
-        """Scores of the recipe's own baseline (the target stage alone) in place of its own."""
-        return replace(self, pairs=tuple(replace(x, score=x.baseline) for x in self.pairs))
+    def scores(self) -> dict[tuple[str, str], float]:
+        """(task, language) -> score in [0, 1], the mean over seeds."""
+        return _means(((p.score.task, p.score.language), p.score.score) for p in self.pairs)
 
     @property
-    def seeds(self) -> int:
-        """Number of seeds."""
-        return len({pair.seed for pair in self.pairs})
+    def seeds(self) -> tuple[int, ...]:
+        """Its seeds, in order."""
+        return tuple(sorted({pair.seed for pair in self.pairs}))
 
     def settings(self) -> dict[str, list[str]]:
         """Task -> settings of the target stage that validation chose, of most seeds first."""
@@ -97,8 +97,11 @@ class TransferGain:
 
     def overall_score(self, languages: Collection[str]) -> float:
         """Score of the recipe, averaged as in `overall_gain`."""
-        means = _means(((p.score.task, p.score.language), p.score.score) for p in self.pairs)
-        return _AGGREGATES[self.aggregate](by_task(means, languages).values())
+        return _AGGREGATES[self.aggregate](self.scores_by_task(languages).values())
+
+    def scores_by_task(self, languages: Collection[str]) -> dict[str, float]:
+        """Task -> score in [0, 1], the mean over its languages that count."""
+        return by_task(self.scores(), languages)
 
 
 def in_points(gain: float) -> str:

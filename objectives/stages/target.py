@@ -1,7 +1,7 @@
 """Target stages: their scores are found in the ledger, or they are trained, scored and forgotten.
 
-Only scores are kept, under the stage's key, so that a stage or a baseline that any trial has had
-before is not trained again. One training is scored at every setting that the study asks for: after
+Only scores are kept, under the stage's key, so that a stage that any trial has had before is not
+trained again. One training is scored at every setting that the study asks for: after
 each number of epochs, or for retrieval at each layer and by each similarity. Which of them counts
 is chosen seed by seed on validation, with and without an intermediate task alike.
 """
@@ -49,7 +49,7 @@ from storage.tables import Score, TrainedStage
 
 @dataclass(frozen=True)
 class TargetStages:
-    """The target stages of one trial, its baselines included.
+    """The target stages of one run.
 
     Attributes:
         spec: Specification of the study.
@@ -79,8 +79,7 @@ class TargetStages:
         Args:
             job: Target stage at its longest setting.
         """
-        if job.position != "reference":  # a study that shares nothing would ask for it once
-            self.on_stage_run(asked_run(job))
+        self.on_stage_run(asked_run(job))
         with counted_work(job, self.on_stage_run) as work:
             return self.leases.once(
                 job.key,

@@ -16,8 +16,7 @@ backbone = "untrained"
 source_language = "qas"
 sampler = "random"
 trials = 1
-stop_behind = 0
-repeat_leaders = 0
+baseline_seeds = 1
 
 [intermediate]
 tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
@@ -32,9 +31,8 @@ tasks = ["pocket_ner"]
 languages = ["qaa", "qab"]
 epochs = {epochs}
 learning_rate = {{ low = 1e-4, high = 1e-2, points = 500 }}
-warmup_ratio = [0.0, 0.1, 0.2, 0.3]
 examples = 32
-batch_size = [8, 16]
+batch_size = 16
 max_length = 64
 """
 

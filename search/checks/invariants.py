@@ -136,7 +136,7 @@ def _nothing_lost(
         scored = {place_of(pair) for pair in remains.pairs.get(trial.number, ())}
         rows += len(scored)
         if trial.state is TrialState.COMPLETE:
-            absent = _wanted(trial, {place[0] for place in scored}, spec, catalogue) - scored
+            absent = _wanted(trial, spec, catalogue) - scored
             if absent:
                 wrong.append(f"trial {trial.number} lacks the scores of {sorted(absent)[:2]}")
     looked_at = f"{rows} scores in the ledger"
@@ -146,15 +146,11 @@ def _nothing_lost(
 
 
 def _wanted(
-    trial: FrozenTrial, scored: Collection[int], spec: StudySpec, catalogue: Catalogue
-) -> set[tuple[int, str, str]]:
+    trial: FrozenTrial, spec: StudySpec, catalogue: Catalogue
+) -> set[tuple[int | None, str, str]]:
     """The scores that a complete trial must have: seed, task, language."""
-    seeds = list(TrialNotes.of(trial).seeds or spec.all_seeds)
-    if TrialNotes.of(trial).stopped:
-        seeds = [seed for seed in seeds if seed in scored] or seeds[:1]
     return {
-        (seed, task.name, language)
-        for seed in seeds
+        (TrialNotes.of(trial).seed, task.name, language)
         for task in spec.target_tasks(catalogue)
         for language in spec.scored_languages(task)
     }
@@ -196,14 +192,18 @@ def overshoot(remains: Remains, trials: int) -> int:
 
 
 def _agreement(remains: Remains, spec: StudySpec, catalogue: Catalogue) -> Invariant:
-    """Values in Optuna are the gains that the ledger's scores make, to the last bit."""
+    """Values in Optuna are what the ledger's scores make, to the last bit."""
     wrong, compared = [], 0
     languages = spec.selection_languages(catalogue)
     for trial in remains.trials:
         if trial.state is not TrialState.COMPLETE or trial.number not in remains.pairs:
             continue
-        gain = TransferGain(tuple(remains.pairs[trial.number]), spec.target.aggregate)
-        value = gain.overall_gain(languages)
+        pairs, baseline = tuple(remains.pairs[trial.number]), remains.baseline
+        held = pairs if baseline is None else baseline.over(pairs)
+        result = TransferGain(held, spec.target.aggregate)
+        value = 100 * result.overall_score(languages)
+        if baseline is not None:
+            value = result.overall_gain(languages)
         compared += 1
         if trial.value != value:
             wrong.append(f"trial {trial.number}: {trial.value} in Optuna, {value} in the ledger")
@@ -241,10 +241,8 @@ def _row(remains: Remains, slot: int) -> dict[str, Any] | None:
     if len(finished) != 1:
         return None
     trial = finished[0]
-    scores = {
-        place_of(pair): (pair.score.score, pair.baseline.score, pair.reference.score)
-        for pair in remains.pairs.get(trial.number, ())
-    }
+    pairs = remains.pairs.get(trial.number, ())
+    scores = {place_of(pair): pair.score.score for pair in pairs}
     return {
         "params": trial.params,
         "draw": TrialNotes.of(trial).draw,

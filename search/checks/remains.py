@@ -9,6 +9,7 @@ from functools import cached_property
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.studies.baseline import Baseline, kept_baseline
 from search.studies.trial_notes import TrialNotes
 from spaces.studies import SEARCH_SPLIT
 from storage.ledger import Ledger
@@ -28,6 +29,7 @@ class Remains:
         recorded: Numbers of the trials that the ledger has anything of.
         slots_done: How many slots are done.
         slots_open: Numbers of the slots that were begun and are not done.
+        baseline: What gains are over; None of direct trainings, whose values are scores.
     """
 
     trials: Sequence[FrozenTrial]
@@ -35,6 +37,7 @@ class Remains:
     recorded: Collection[int]
     slots_done: int
     slots_open: Sequence[int]
+    baseline: Baseline | None = None
 
     @property
     def slots_begun(self) -> int:
@@ -88,4 +91,6 @@ def read_remains(study: Study, ledger: Ledger, slots: Slots) -> Remains:
     opened = [slot.number for slot in slots.open_slots()]
     trials = study.get_trials(deepcopy=False)
     pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
-    return Remains(trials, pairs, ledger.recorded_trials(study.study_name), done, opened)
+    recorded = ledger.recorded_trials(study.study_name)
+    baseline = kept_baseline(study.study_name, ledger)
+    return Remains(trials, pairs, recorded, done, opened, baseline)

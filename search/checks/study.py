@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from search.checks.invariants import Invariant, check_checkpoints, check_outbox, check_study
 from search.checks.remains import Expected, read_remains
+from search.studies.baseline import baseline_name
 from search.studies.stored_study import StoredStudy
 from search.workers.trial_attempts import RETRIES
 from storage.checkpoints import CheckpointCache
@@ -59,6 +60,12 @@ def check_stored_study(study: StoredStudy, cache: str) -> CheckedStudy:
     )
     stages = set(study.trained_stages)
     invariants = check_study(remains, study.spec, study.catalogue, expected)
+    if study.baseline is not None:
+        directly = Slots(engine, Leases(engine), baseline_name(name))
+        trained = read_remains(study.direct_study, study.ledger, directly)
+        planned = Expected(study.baseline.trials, attempts=RETRIES + 1)
+        found = check_study(trained, study.spec, study.catalogue, planned)
+        invariants += [replace(x, name=f"direct trainings: {x.name}") for x in found]
     if expected.is_over and not alive:
         invariants.append(check_outbox(_undelivered(study, stages)))
     if "://" in cache or Path(cache).is_dir():

@@ -36,9 +36,11 @@ class RunOptions:
         study: Name of a shipped study, or path of a .toml file.
         name: Name of the study in the storage; None for that of its file.
         overrides: Changes to the study file, `KEY=VALUE` each, in order.
-        trials: Number of trials in all; None for the study file's.
+        trials: Number of trials in all, direct trainings not counted; None for the study file's.
         gpu_hours: Limit of device time in hours, over all workers and runs; None for no limit.
         timeout: Limit of the time in which any worker is there, in seconds; None for no limit.
+        until: Expected points between the recommended recipe and the best one below which the
+            search ends; None for no such end.
         data: Source of the corpora, as `--data` names it.
         backbone: Encoder to use instead of the study file's: a folder, or a name on the Hub.
         storage: URL of the storage, which may hold a password; left out of `repr`.
@@ -72,6 +74,7 @@ class RunOptions:
     trials: int | None = None
     gpu_hours: float | None = None
     timeout: float | None = None
+    until: float | None = None
     data: str = "auto"
     backbone: str | None = None
     storage: str = field(default_factory=default_storage, repr=False)
@@ -172,7 +175,11 @@ def _add_study(options: argparse.ArgumentParser) -> None:
 
 def _add_limits(options: argparse.ArgumentParser) -> None:
     options.add_argument(
-        "--trials", type=count, metavar="N", help="trials in all; default: the study file's"
+        "--trials",
+        type=count,
+        metavar="N",
+        help="trials in all, after the direct trainings that they are held against; default: the "
+        "study file's",
     )
     options.add_argument(
         "--gpu-hours",
@@ -185,6 +192,12 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
         type=_duration,
         metavar="TIME",
         help="as in 12h or 30min: the time in which any worker is there, over all runs",
+    )
+    options.add_argument(
+        "--until",
+        type=_positive,
+        metavar="POINTS",
+        help="end when the recommended recipe is expected to be within so many points of the best",
     )
 
 

@@ -2,8 +2,8 @@
 
 A setting is a target task. What counts in it is the best score of a backbone, with an intermediate
 task and without one, over all complete trials: a score is the mean over the task's languages and
-the seeds. Every trial has a baseline, which is a trial without an intermediate task. The more
-trials a side has, the higher its best: read a verdict with the table of arms beside it.
+the seeds. The more trials a side has, the higher its best: read a verdict with the table of arms
+beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from statistics import fmean
 
 from search.studies.recipes import FinishedRecipe
 from spaces.studies import NO_INTERMEDIATE, ClaimKind, ClaimSpec, StudySpec
@@ -56,7 +55,13 @@ _Best = Mapping[tuple[str, str, _Side], float]
 def check_claims(
     spec: StudySpec, recipes: Iterable[FinishedRecipe], languages: frozenset[str]
 ) -> list[ClaimVerdict]:
-    """One verdict per claim of a study, in the order of its file."""
+    """One verdict per claim of a study, in the order of its file.
+
+    Args:
+        spec: The study.
+        recipes: Its finished recipes, direct trainings among them.
+        languages: Languages whose scores count.
+    """
     best = _best_scores(spec, recipes, languages)
     return [ClaimVerdict(claim, *_check(claim, spec, best)) for claim in spec.claims]
 
@@ -77,18 +82,10 @@ def _best_scores(
     best: dict[tuple[str, str, _Side], float] = {}
     for recipe in recipes:
         backbone = str(recipe.first.params.get("backbone", spec.backbone[0]))
-        scores: dict[tuple[str, _Side], list[float]] = {}
-        for pair in recipe.gain.pairs:
-            if pair.score.language not in languages:
-                continue
-            task = pair.score.task
-            scores.setdefault((task, _Side.WITHOUT), []).append(pair.baseline.score)
-            if recipe.arm != NO_INTERMEDIATE:
-                scores.setdefault((task, _Side.WITH), []).append(pair.score.score)
-        for (task, side), values in scores.items():
-            # Every language has every seed, so this is the mean of the languages' means.
+        side = _Side.WITHOUT if recipe.arm == NO_INTERMEDIATE else _Side.WITH
+        for task, score in recipe.gain.scores_by_task(languages).items():
             place = (task, backbone, side)
-            best[place] = max(best.get(place, -1.0), fmean(values))
+            best[place] = max(best.get(place, -1.0), score)
     return best
 
 

@@ -1,20 +1,20 @@
 """Two studies of one storage side by side: what differs, what either found, what either cost.
 
-Gains are percentage points over each study's own tuned baseline, on its own target languages.
+Gains are percentage points over each study's own best direct training, on its own target
+languages.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 from objectives.gains.intervals import Verdict
-from search.findings.arms import summarize_arms
+from search.findings.answer import ArmFinding, answer_of
 from search.findings.judging import JudgedGain
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
-from search.findings.selection import judged_languages, standings_of
+from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
@@ -44,16 +44,20 @@ class ComparedArm:
     """What a study's search found in one arm, on validation splits.
 
     Attributes:
-        recipes: Number of recipes that are finished.
-        tuned_gain: Gain of its leading recipe over the tuned baseline; None while it has none.
-        seeds: Number of seeds of its leading recipe.
+        tried: Number of its intermediate tasks that were tried.
+        tasks: Number of its intermediate tasks.
+        gain: Gain of its recommended recipe; None while it has none.
+        low: Lower end of its 95 % interval.
+        high: Upper end of it.
         trial: Number of that recipe's first trial; None while it has none.
-        best: Intermediate task of that recipe; empty in the arm "none".
+        best: Intermediate task of that recipe; empty while it has none.
     """
 
-    recipes: int
-    tuned_gain: float | None
-    seeds: int
+    tried: int
+    tasks: int
+    gain: float | None
+    low: float | None
+    high: float | None
     trial: int | None
     best: str
 
@@ -265,16 +269,21 @@ def _flat(fields: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _arms(study: StoredStudy) -> dict[str, ComparedArm]:
-    return {
-        arm.arm: ComparedArm(
-            recipes=arm.recipes,
-            tuned_gain=None if math.isnan(arm.tuned_gain) else arm.tuned_gain,
-            seeds=arm.gain.seeds if arm.gain else 0,
-            trial=arm.best.first.number if arm.best else None,
-            best=arm.best.task if arm.best else "",
-        )
-        for arm in summarize_arms(standings_of(study), study.spec.arms)
-    }
+    found = answer_of(study)
+    return {} if found is None else {arm: _arm(x) for arm, x in found.arms.items()}
+
+
+def _arm(finding: ArmFinding) -> ComparedArm:
+    known, recipe = finding.known, finding.recipe
+    return ComparedArm(
+        tried=known.tried if known else 0,
+        tasks=finding.tasks,
+        gain=known.gain if known else None,
+        low=known.interval[0] if known else None,
+        high=known.interval[1] if known else None,
+        trial=recipe.first.number if recipe else None,
+        best=recipe.task if recipe else "",
+    )
 
 
 def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:

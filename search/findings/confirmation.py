@@ -39,17 +39,17 @@ class ConfirmationPlan:
 
     Attributes:
         recipes: Recipes to confirm: the leader of each arm, then the next best.
-        baseline_trial: Number of the trial whose target stage is the tuned baseline.
+        baseline: Target task -> number of its best direct training, among these.
         seeds: Fresh seeds, which neither the search nor an earlier look has used.
         trials_of_the_search: Number of complete trials that the recipes were chosen from.
         aggregate: How the study makes one figure of its target tasks' gains.
     """
 
     recipes: tuple[PlannedRecipe, ...]
-    baseline_trial: int
+    baseline: Mapping[str, int]
     seeds: tuple[int, ...]
     trials_of_the_search: int
-    aggregate: Aggregate = Aggregate.MEAN
+    aggregate: Aggregate
 
     @property
     def names(self) -> dict[int, str]:
@@ -62,9 +62,9 @@ class ConfirmationPlan:
 
     @classmethod
     def from_json(cls, plan: Mapping[str, Any]) -> ConfirmationPlan:
-        """A plan as the ledger keeps it; the oldest ones name no aggregate, which was the mean."""
+        """A plan as the ledger keeps it."""
         recipes = tuple(PlannedRecipe(**recipe) for recipe in plan["recipes"])
-        aggregate = Aggregate(plan.get("aggregate", Aggregate.MEAN))
+        aggregate = Aggregate(plan["aggregate"])
         further = {"recipes": recipes, "seeds": tuple(plan["seeds"]), "aggregate": aggregate}
         return cls(**{**plan, **further})
 
@@ -74,8 +74,8 @@ class ConfirmationResult:
     """What a confirmation found on test splits.
 
     Attributes:
-        verdicts: On gains over the tuned baseline.
-        paired: On gains over each recipe's own baseline.
+        verdicts: On gains over the best direct training.
+        paired: On gains over each recipe's target stage alone.
         seconds: Wall time that training and scoring took.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
@@ -24,7 +24,7 @@ from search.findings.confirmation import (
     looks_of,
 )
 from search.findings.judging import judge_gains
-from search.findings.selection import Standings, judged_languages, standings_of
+from search.findings.selection import judged_languages, standings_of
 from search.studies.recipes import FinishedRecipe
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy
@@ -82,19 +82,16 @@ def confirm_study(
     return reopened.study, look
 
 
-def plan_confirmation(
-    study: str, standings: Standings, recipes: int, seeds: Sequence[int]
-) -> ConfirmationPlan:
+def plan_confirmation(study: StoredStudy, recipes: int, seeds: Sequence[int]) -> ConfirmationPlan:
     """Choose what is to be confirmed: the leader of each arm, then the next best of any.
 
     Raises:
         StorageError: No recipe with an intermediate task is finished.
     """
-    tuned = standings.baseline
-    leading = standings.leaders
-    if tuned is None or not leading:
+    leading = standings_of(study).recipes
+    if study.baseline is None or not leading:
         raise StorageError(
-            f"study {study!r}",
+            f"study {study.name!r}",
             "a complete trial with an intermediate task",
             "none",
             "go on with the search",
@@ -102,10 +99,10 @@ def plan_confirmation(
     chosen = _chosen(leading, recipes)
     return ConfirmationPlan(
         recipes=tuple(PlannedRecipe(x.first.number, x.arm, x.task, x.in_words) for x in chosen),
-        baseline_trial=tuned.first.number,
+        baseline={task: best.trial for task, best in study.baseline.tasks.items()},
         seeds=tuple(seeds),
-        trials_of_the_search=sum(len(recipe.trials) for recipe in standings.recipes),
-        aggregate=tuned.gain.aggregate,
+        trials_of_the_search=sum(len(recipe.trials) for recipe in leading),
+        aggregate=study.spec.target.aggregate,
     )
 
 
@@ -145,11 +142,11 @@ def _plan(reopened: ReopenedStudy, request: ConfirmRequest) -> ConfirmationPlan:
     objective, study = reopened.objective, reopened.study
     spec, catalogue = objective.spec, objective.catalogue
     looks = objective.ledger.pairs(study.name, "test").values()
-    used = [pair.seed for recipe in study.recipes for pair in recipe.gain.pairs]
+    searched = (*study.direct, *study.recipes)
+    used = [seed for recipe in searched for seed in recipe.gain.seeds]
     first = max((*used, *(pair.seed for pairs in looks for pair in pairs)), default=-1) + 1
     plan = plan_confirmation(
-        study.name,
-        standings_of(study),
+        study,
         request.recipes or CONFIRMED_RECIPES,
         range(first, first + (request.seeds or CONFIRMED_SEEDS)),
     )
@@ -172,22 +169,13 @@ def _chosen(leading: Sequence[FinishedRecipe], count: int) -> list[FinishedRecip
 def _finish(reopened: ReopenedStudy, look: Look, on_recipe: Callable[[str], None]) -> Look:
     """Train what is planned, score it on the test splits, and keep the verdicts."""
     objective, name, plan = reopened.objective, reopened.study.name, look.plan
-    tuned = reopened.recipe(plan.baseline_trial)
+    direct = {task: reopened.direct_training(trial) for task, trial in plan.baseline.items()}
     started = time.perf_counter()
     gains = {}
     for place, chosen in enumerate(plan.recipes, start=1):
         recipe = reopened.recipe(chosen.trial)
-        routes = tuple(
-            replace(route, reference=of_tuned.target)
-            for route, of_tuned in zip(recipe.routes, tuned.routes, strict=True)
-        )
-        recipe = replace(
-            recipe, routes=routes, seeds=plan.seeds, reference_backbone=tuned.backbone
-        )
         on_recipe(f"recipe {place} of {len(plan.recipes)}: {chosen.in_words}")
-        gain = objective(
-            recipe, lambda index, gains_of_seed: True, lambda run: None, confirms=True
-        )
+        gain = objective.confirm(recipe, direct, plan.seeds)
         objective.ledger.record_trial(name, chosen.trial, gain.pairs)
         gains[chosen.trial] = gain
     ledger, catalogue = objective.ledger, objective.catalogue

@@ -1,4 +1,4 @@
-"""What is known of one recipe: its gains over the tuned baseline, and which recipe to hand over.
+"""What is known of one recipe: its gains over direct training, and which recipe to hand over.
 
 What a confirmation found on test splits goes before what the search saw: a recipe that leads on
 validation was chosen by those very scores, which are too high for it.
@@ -8,32 +8,45 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import next_command
+from search.findings.answer import answer_of
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
-from search.findings.judging import NO_VERDICTS, RecipeVerdict, Verdicts, judge_gains
-from search.findings.selection import Standings, standings_of
+from search.findings.judging import (
+    NO_VERDICTS,
+    CellVerdict,
+    JudgedGain,
+    RecipeVerdict,
+    Verdicts,
+)
+from search.findings.model import StudyModel
+from search.findings.selection import judged_languages, standings_of
 from search.findings.verdict_words import verdict_line
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
-from spaces.errors import DataError, StorageError, unknown_name
+from search.surrogate.answer import Zero, answer
+from search.surrogate.choosing import Chooser
+from spaces.errors import StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import PairedScore, Score
+
+MODEL_SCOPE = "other seeds on these examples, by the search model"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A recipe and its scores beside those of the tuned baseline.
+    """A recipe and its scores beside those of the best direct training.
 
     Attributes:
-        trial: Number of its first trial; of the tuned baseline, of the trial whose target stage
-            it is.
+        trial: Number of its first trial; of a direct training, among these.
         name: Its intermediate task or mixture, or none.
-        is_baseline: Whether it is the tuned baseline itself: the trial's target stage alone.
-        pairs: Its scores, with the tuned baseline's as references.
-        verdicts: On its gains; empty for the tuned baseline. What they say beyond the gain and
-            its interval counts only where there is a confirmation.
+        is_baseline: Whether it is itself the best direct training, of a target task.
+        pairs: Its scores, with those of the best direct training as references.
+        verdicts: On its gains; empty for direct training. What they say beyond the gain and its
+            interval counts only where there is a confirmation.
         confirmation: The look at the test splits that found this; None where the search did.
     """
 
@@ -56,7 +69,7 @@ class Evidence:
 
     @property
     def verdict(self) -> RecipeVerdict:
-        """The verdict on the recipe as a whole; the tuned baseline has none."""
+        """The verdict on the recipe as a whole; direct training has none."""
         return self.verdicts.recipes[0]
 
     def scores(self, task: str, seed: int) -> list[Score]:
@@ -72,18 +85,18 @@ class Choice:
     reason: str
 
 
-def recommended(study: StoredStudy) -> Choice:
-    """The recipe that a study hands over.
+def recommended(study: StoredStudy, task: str) -> Choice:
+    """The recipe that a study hands over for one of its target tasks.
 
-    A confirmation decides: the recipe that helps most, or the tuned baseline where nothing helps.
-    Before there is one, the leader of the search, or the tuned baseline if that is ahead.
+    A confirmation decides: the recipe that helps most, or direct training where nothing helps.
+    Before there is one, what the search model expects most of in that task.
 
     Raises:
         StorageError: The study has no complete trial, or its confirmation is not finished.
     """
     looks = looks_of(study)
     if not looks:
-        return _recommended_by_search(study)
+        return _recommended_by_search(study, task)
     look, result = looks[-1], looks[-1].result
     if result is None:
         raise StorageError(
@@ -98,9 +111,9 @@ def recommended(study: StoredStudy) -> Choice:
     if best.verdict.gain.verdict is not Verdict.HELPS:
         highest = in_points(max(gain.points for gain in gains))
         return Choice(
-            _confirmed_baseline(study, look),
+            _confirmed_baseline(study, look, task),
             f"the confirmation found no intermediate task that helps ({len(gains)} judged, the "
-            f"highest gain {highest} points), so this is the tuned baseline, without one",
+            f"highest gain {highest} points), so this is direct training",
         )
     reason = f"confirmed: {_verdict(best)}"
     helping = sum(gain.verdict is Verdict.HELPS for gain in gains)
@@ -109,22 +122,24 @@ def recommended(study: StoredStudy) -> Choice:
     return Choice(best, reason)
 
 
-def _recommended_by_search(study: StoredStudy) -> Choice:
-    standings = standings_of(study)
-    tuned = standings.baseline
-    if tuned is None:
+def _recommended_by_search(study: StoredStudy, task: str) -> Choice:
+    if study.baseline is None:
         raise _nothing_finished(study, "a complete trial")
-    if (leader := standings.leader) is not None:
-        evidence = of_search(study, standings, leader)
-        gain = TransferGain(evidence.pairs, study.spec.target.aggregate)
-        # On the languages selected on: those that are judged must not choose. Rounding is no gain.
-        if round(gain.overall_gain(standings.selected_on), 6) > 0:
-            return Choice(evidence, "not confirmed: the leader of the search on validation splits")
-    pairs = tuple(replace(pair, reference=pair.score) for pair in tuned.gain.pairs)
+    model = StudyModel(study)
+    found = answer_of(study, model)
+    findings = found.by_task[task].values() if found else ()
+    best = max(
+        ((x.known.gain, x.recipe) for x in findings if x.known and x.recipe),
+        key=lambda x: x[0],
+        default=None,
+    )
+    if best is not None and best[0] > 0:
+        reason = f"not confirmed: what the search expects most of in {task}"
+        return Choice(of_search(study, best[1], model), reason)
     return Choice(
-        Evidence(tuned.first.number, NO_INTERMEDIATE, True, pairs),
-        "not confirmed: the leading recipe with an intermediate task is not ahead of the tuned "
-        "baseline on validation splits, so this is the tuned baseline, without one",
+        _direct_training(study, task),
+        "not confirmed: nothing with an intermediate task is expected to be better than direct "
+        f"training in {task}, so this is direct training",
     )
 
 
@@ -143,9 +158,8 @@ def of_trial(study: StoredStudy, trial: int) -> Choice:
         if recipe.first.number in look.plan.names:
             evidence = _confirmed(study, look, result, recipe.first.number)
             return Choice(evidence, f"asked for by number; confirmed: {_verdict(evidence)}")
-    return Choice(
-        of_search(study, standings_of(study), recipe), "asked for by number; not confirmed"
-    )
+    evidence = of_search(study, recipe, StudyModel(study))
+    return Choice(evidence, "asked for by number; not confirmed")
 
 
 def best_confirmed(study: StoredStudy) -> Evidence | None:
@@ -162,12 +176,12 @@ def best_of_search(study: StoredStudy) -> Evidence:
 
     Raises:
         StorageError: There is no complete trial with an intermediate task.
-        DataError: It has no seed in common with the tuned baseline.
     """
-    standings = standings_of(study)
-    if standings.leader is None:
+    model = StudyModel(study)
+    leader = standings_of(study, model).leader
+    if leader is None:
         raise _nothing_finished(study, "a complete trial with an intermediate task")
-    return of_search(study, standings, standings.leader)
+    return of_search(study, leader, model)
 
 
 def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
@@ -175,24 +189,59 @@ def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
     return StorageError(f"study {study.name!r}", expected, "none", advice)
 
 
-def of_search(study: StoredStudy, standings: Standings, recipe: FinishedRecipe) -> Evidence:
-    """What the search saw of a recipe, over the seeds that the tuned baseline was trained with.
+def of_search(study: StoredStudy, recipe: FinishedRecipe, model: StudyModel) -> Evidence:
+    """What the search saw of a recipe, as its model has it."""
+    trial, judged_on = recipe.first.number, judged_languages(study.spec, study.catalogue)
+    whole = _expected(recipe, model.of_all(judged_on), model.zero_of_all(judged_on), recipe.gain)
+    cells = []
+    for task, language in recipe.gain.by_language():
+        if language in judged_on:
+            chooser, zero = model.of_cell(task, language), model.zero_of_task(task)
+            gain = _expected(recipe, chooser, zero, _of_cell(recipe.gain, task, language))
+            cells.append(CellVerdict(trial, task, language, gain))
+    verdicts = Verdicts((RecipeVerdict(trial, whole),), tuple(cells))
+    return Evidence(trial, recipe.task, False, recipe.gain.pairs, verdicts)
 
-    Raises:
-        DataError: They have no seed in common.
-    """
-    trial = recipe.first.number
-    gain = standings.against_baseline(recipe)
-    if gain is None:
-        assert standings.baseline is not None
-        raise DataError(
-            f"study {study.name!r}",
-            f"a seed that trial {trial} and the tuned baseline of trial "
-            f"{standings.baseline.first.number} share",
-            "none",
-        )
-    verdicts = judge_gains({trial: gain}, study.ledger, study.catalogue, standings.judged_on)
-    return Evidence(trial, recipe.task or NO_INTERMEDIATE, False, gain.pairs, verdicts)
+
+def _of_cell(gain: TransferGain, task: str, language: str) -> TransferGain:
+    place = task, language
+    pairs = (x for x in gain.pairs if (x.score.task, x.score.language) == place)
+    return replace(gain, pairs=tuple(pairs))
+
+
+def _expected(
+    recipe: FinishedRecipe, chooser: Chooser, zero: Zero, measured: TransferGain
+) -> JudgedGain:
+    """A gain as the search model has it, beside the scores that were measured."""
+    row = chooser.table.place(recipe.first.params)
+    assert row is not None, recipe.first.params
+    found = answer(chooser, zero, np.random.default_rng(0), recommended={recipe.arm: row})
+    known = found.arms[recipe.arm]
+    examples = {(x.score.task, x.score.language): x.score.examples for x in measured.pairs}
+    languages = frozenset(language for _, language in examples)
+    score = 100 * measured.overall_score(languages)
+    return JudgedGain(
+        verdict=Verdict.UNDECIDED,
+        points=known.gain,
+        low=known.interval[0],
+        high=known.interval[1],
+        p_value=None,
+        detectable=None,
+        seeds=len(measured.seeds),
+        examples=sum(examples.values()),
+        score=score,
+        against=score - measured.overall_gain(languages),
+        family=1,
+        scope=MODEL_SCOPE,
+    )
+
+
+def _direct_training(study: StoredStudy, task: str) -> Evidence:
+    """What is known of the best direct training of a target task."""
+    assert study.baseline is not None
+    trial = study.baseline.tasks[task].trial
+    (pairs,) = (x.gain.pairs for x in study.direct if x.first.number == trial)
+    return Evidence(trial, NO_INTERMEDIATE, True, pairs)
 
 
 def _best_of_look(study: StoredStudy, look: Look, result: ConfirmationResult) -> Evidence:
@@ -209,10 +258,13 @@ def _confirmed(study: StoredStudy, look: Look, result: ConfirmationResult, trial
     return Evidence(trial, name, False, pairs, result.verdicts.of_trial(trial), look)
 
 
-def _confirmed_baseline(study: StoredStudy, look: Look) -> Evidence:
-    pairs = _test_pairs(study, look, look.plan.recipes[0].trial)
-    pairs = tuple(replace(x, score=x.reference, baseline=x.reference) for x in pairs)
-    return Evidence(look.plan.baseline_trial, NO_INTERMEDIATE, True, pairs, confirmation=look)
+def _confirmed_baseline(study: StoredStudy, look: Look, task: str) -> Evidence:
+    pairs = []
+    for pair in _test_pairs(study, look, look.plan.recipes[0].trial):
+        assert pair.reference is not None
+        pairs.append(replace(pair, score=pair.reference, baseline=pair.reference))
+    trial = look.plan.baseline[task]
+    return Evidence(trial, NO_INTERMEDIATE, True, tuple(pairs), confirmation=look)
 
 
 def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:

@@ -1,8 +1,8 @@
 """What a study asked for, and how much of it was really trained.
 
-Asked for is what trials would take that share nothing: an intermediate stage, a target stage and
-its baseline each, trained and scored from scratch. The seconds of a stage that was reused are
-those that training it took, on whatever machine that was.
+Asked for is what trials would take that share nothing: intermediate stages and target stages
+each, trained and scored from scratch; of direct trainings target stages. The seconds of a stage
+that was reused are those that training it took, on whatever machine that was.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from search.studies.baseline import baseline_name
 from search.studies.versions import existing_study
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import StageRun, TrainedStage
 
-SHARED, PREFIX, BASELINE, EVALUATION = "shared stages", "prefixes", "baselines", "evaluations"
-SAVINGS = (SHARED, PREFIX, BASELINE, EVALUATION)
+SHARED, PREFIX, EVALUATION = "shared stages", "prefixes", "evaluations"
+SAVINGS = (SHARED, PREFIX, EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,10 @@ class StudyCost:
     """What the trials of a study cost; asked for = saved + trained.
 
     Attributes:
-        trials: Number of complete trials.
+        trials: Number of complete trials, direct trainings among them.
         asked: Work that the complete trials would take if they shared nothing.
-        saved: Kind of saving (`SAVINGS`) -> work that reuse saved: of intermediate and target
-            stages, of shorter stages trained on, of baselines, and of scores.
+        saved: Kind of saving (`SAVINGS`) -> work that reuse saved: of whole stages, of shorter
+            stages trained on, and of scores.
         spent_elsewhere: Work on trials that did not complete, or on stages never finished.
     """
 
@@ -76,16 +77,18 @@ class StudyCost:
 
 
 def study_cost(ledger: Ledger, study_name: str) -> StudyCost:
-    """The cost of a study so far."""
-    complete = ledger.recorded_trials(study_name)
-    stages = ledger.trained_stages(study_name)
-    cost = StudyCost(trials=len(complete))
-    for trial, runs in ledger.stage_runs(study_name).items():
-        for run in runs:
-            if trial not in complete or not run.finished:
-                cost.spent_elsewhere += _trained([run])
-        if trial in complete:
-            _add(cost, [run for run in runs if run.finished], stages)
+    """The cost of a study so far, with the direct trainings that its baseline was chosen from."""
+    cost = StudyCost()
+    for name in (baseline_name(study_name), study_name):
+        complete = ledger.recorded_trials(name)
+        stages = ledger.trained_stages(name)
+        cost.trials += len(complete)
+        for trial, runs in ledger.stage_runs(name).items():
+            for run in runs:
+                if trial not in complete or not run.finished:
+                    cost.spent_elsewhere += _trained([run])
+            if trial in complete:
+                _add(cost, [run for run in runs if run.finished], stages)
     return cost
 
 
@@ -106,10 +109,7 @@ def _add(cost: StudyCost, runs: Iterable[StageRun], stages: Mapping[str, Trained
     groups = defaultdict(list)
     for run in runs:
         groups[run.seed, run.position, run.task].append(run)
-    for (_, position, _), group in groups.items():
-        if position == "reference":  # asked for once, by whoever came first
-            cost.asked += _trained(group)
-            continue
+    for group in groups.values():
         trained = sum(run.updates_trained for run in group)
         for run in group:
             if not run.updates_asked:
@@ -118,8 +118,7 @@ def _add(cost: StudyCost, runs: Iterable[StageRun], stages: Mapping[str, Trained
             training = Cost(run.updates_asked, stage.training_seconds)
             cost.asked += training + Cost(0, stage.scoring_seconds)
             if not trained:
-                kind = BASELINE if position == "baseline" else SHARED
-                cost.saved[kind] += training
+                cost.saved[SHARED] += training
                 cost.saved[EVALUATION] += Cost(0, stage.scoring_seconds)
             elif trained < run.updates_asked:
                 cost.saved[PREFIX] += training - _trained(group)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from search.findings.arms import trial_counts
+from optuna.study import Study
+
+from search.studies.baseline import baseline_name
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from storage.leases import Holder, Leases
@@ -57,6 +59,8 @@ class StudyStatus:
         study: Name of the study in its storage.
         data: Where its corpora come from.
         trials: How far it is.
+        direct: Number of direct trainings that are done; they come before all trials.
+        is_tuned: Whether these have made the baseline, so that trials have begun.
         states: State of Optuna's trials -> number of trials.
         workers: Its workers, dead ones that nobody has replaced among them.
         stages: Stages that its workers train now.
@@ -73,6 +77,8 @@ class StudyStatus:
     study: str
     data: str
     trials: SlotCounts
+    direct: int
+    is_tuned: bool
     states: Mapping[str, int]
     workers: tuple[LiveWorker, ...]
     stages: Mapping[str, Holder]
@@ -101,6 +107,12 @@ class StudyStatus:
         return {**asdict(self), "workers": workers, "stages": stages}
 
 
+def trial_counts(study: Study) -> Mapping[str, int]:
+    """State of a trial in lower case -> number of trials, without zeros."""
+    trials = study.get_trials(deepcopy=False)
+    return dict(Counter(trial.state.name.lower() for trial in trials))
+
+
 def study_status(study: StoredStudy) -> StudyStatus:
     """How a study stands now."""
     storage = study.storage
@@ -127,6 +139,8 @@ def study_status(study: StoredStudy) -> StudyStatus:
         study=study.name,
         data=study.optuna_study.user_attrs["data"],
         trials=SlotCounts(asked, done, running, asked - done - running),
+        direct=Slots(storage.engine, leases, baseline_name(study.name)).count_done(),
+        is_tuned=study.baseline is not None,
         states=trial_counts(study.optuna_study),
         workers=tuple(workers),
         stages={

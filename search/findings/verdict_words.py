@@ -61,7 +61,7 @@ def confirmation_lines(look: Look) -> list[str]:
     number = "" if look.number == 1 else f", look {look.number} at the test splits"
     head = (
         f"confirmed on {when}{number}: test splits, fresh seeds {_range(plan.seeds)}, against "
-        f"the tuned baseline of trial {plan.baseline_trial}"
+        f"the best direct training"
     )
     verdicts = look.result.verdicts
     lines = [head, *(f"  {verdict_line(x, plan.names[x.trial])}" for x in verdicts.recipes)]

@@ -70,7 +70,7 @@ def export_model(
     reopen = request.study
     study = open_stored_study(reopen.storage, reopen.study, backbone=reopen.backbone)
     task = _target_task(request.task, study)
-    choice = recommended(study) if request.trial is None else of_trial(study, request.trial)
+    choice = recommended(study, task) if request.trial is None else of_trial(study, request.trial)
     seed = _seed(request.seed, choice.evidence)
     if request.push_to_hub:
         with _hub() as hub:  # asked before a training that may take long
@@ -137,11 +137,9 @@ def _trained(
 
 
 def _recipe(reopened: ReopenedStudy, evidence: Evidence) -> Recipe:
-    recipe = reopened.recipe(evidence.trial)
-    if not evidence.is_baseline:
-        return recipe
-    routes = tuple(replace(route, intermediate=()) for route in recipe.routes)
-    return replace(recipe, intermediate="", routes=routes)
+    if evidence.is_baseline:
+        return reopened.direct_training(evidence.trial)
+    return reopened.recipe(evidence.trial)
 
 
 def _write(place: Path, exported: ExportedModel, model: PreTrainedModel, device: str) -> None:
@@ -170,7 +168,7 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
         "question": study.spec.question,
         "task": exported.task.name,
         "trial": evidence.trial,
-        "is_tuned_baseline": evidence.is_baseline,
+        "is_direct_training": evidence.is_baseline,
         "reason": exported.choice.reason,
         "seed": exported.seed,
         "intermediate": [asdict(stage) for stage in exported.route.intermediate],
@@ -190,7 +188,7 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
         and {
             "look": look.number,
             "begun_at": look.begun_at,
-            "baseline_trial": look.plan.baseline_trial,
+            "baseline": dict(look.plan.baseline),
         },
         # Encoders are named by their folders there.
         "defined_by": {

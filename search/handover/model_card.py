@@ -184,7 +184,7 @@ def _head(model: ExportedModel) -> list[str]:
         f"{encoder}, trained on {model.steps}, in {study.spec.source_language} only. It "
         f"comes out of the study `{study.name}`, which asked: {study.spec.question}"
     )
-    which = f"{'the baseline of ' * evidence.is_baseline}trial {evidence.trial}"
+    which = f"{'direct training' if evidence.is_baseline else 'trial'} {evidence.trial}"
     return [*parts, f"Why this recipe ({which}): {model.choice.reason}."]
 
 
@@ -203,8 +203,8 @@ def _gains(model: ExportedModel) -> str:
             rows.append([language, *shown, f"{x.examples:,}"])
         header = ["language", "this model", "mean over seeds", "examples"]
         return _table(header, rows) + (
-            f"\n\n{scores}; the mean is over {seeds}. It is the tuned baseline itself, so it has "
-            f"no gain."
+            f"\n\n{scores}; the mean is over {seeds}. It is direct training, which gains "
+            f"are over, so it has none."
         )
     sure = evidence.confirmation is not None
     several = len({cell.task for cell in evidence.verdicts.cells}) > 1
@@ -226,13 +226,13 @@ def _gains(model: ExportedModel) -> str:
         ]
         for language, gain in judged
     ]
-    header = ["language", "this model", "recipe", "tuned baseline", "gain [95 % interval]"]
+    header = ["language", "this model", "recipe", "direct training", "gain [95 % interval]"]
     header += [*(["verdict"] if sure else []), "examples"]
     note = (
-        f"{scores}. Recipe and tuned baseline are means over {seeds} "
+        f"{scores}. The recipe's are means over {seeds} "
         f"({', '.join(map(str, evidence.seeds))}); this model is seed {model.seed}. Gains are "
-        f"percentage points over the best recipe without an intermediate task. Intervals hold for "
-        f"each gain by itself and carry over to {evidence.verdict.gain.scope}"
+        f"percentage points over the best direct training. Intervals hold for each gain by itself "
+        f"and carry over to {evidence.verdict.gain.scope}"
     )
     if sure:
         note += "; verdicts are corrected for all that were judged together"

@@ -121,9 +121,10 @@ def _of_trial(
     request: PredictionRequest, trial: StudyTrial, reopened: ReopenedStudy
 ) -> _Predictions:
     recipe, objective = reopened.recipe(trial.trial), reopened.objective
-    seed = recipe.seeds[0] if trial.seed is None else trial.seed
-    if seed not in recipe.seeds:
-        raise unknown_name("Seed", str(seed), list(map(str, recipe.seeds)), "one of the trial's")
+    seeds = reopened.seeds_of(trial.trial)
+    seed = seeds[0] if trial.seed is None else trial.seed
+    if seed not in seeds:
+        raise unknown_name("Seed", str(seed), list(map(str, seeds)), "one of the trial's recipe")
     stage, model = objective.trained_model(recipe, request.task, seed)
     tokenizer = objective.backbone(recipe.backbone).tokenizer
     return _Predictions(

@@ -63,23 +63,23 @@ def _shown(value: object) -> str:
 
 
 def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
-    columns = ("arm", "study", "recipes", "tuned gain", "seeds", "best recipe's intermediate task")
-    table = new_table("Tuned gains by arm, on validation splits", *columns)
+    columns = ("arm", "study", "tasks tried", "gain", "recommended intermediate task")
+    table = new_table("Gains by arm, on validation splits", *columns)
     for name, both in arms.items():
         for letter, arm in zip("AB", both, strict=True):
             if arm is None:
                 table.add_row(name, letter, "not an arm of it")
                 continue
-            gain = "" if arm.tuned_gain is None else in_points(arm.tuned_gain)
-            seeds = str(arm.seeds or "")
-            table.add_row(name, letter, str(arm.recipes), gain, seeds, arm.best or "-")
-    table.caption = "leaders were chosen by the search's own scores, which are too high for them"
+            gain = "" if arm.gain is None else points_with_interval(arm.gain, arm.low, arm.high)
+            tried = f"{arm.tried} of {arm.tasks}"
+            table.add_row(name, letter, tried, escape(gain), arm.best or "-")
+    table.caption = "what the search model expects; the search's own scores chose these recipes"
     return table
 
 
 def _languages_table(cells: Sequence[ComparedCell]) -> Table:
     columns = ("task", "language", "A examples", "A gain", "B examples", "B gain", "B less A")
-    table = new_table("Gains of the best recipes, each over its own tuned baseline", *columns)
+    table = new_table("Gains of the best recipes, each over its own direct training", *columns)
     for cell in cells:
         shown = []
         for gain in cell.gains:

@@ -14,14 +14,17 @@ from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
 from search.command_line.words import in_hours
-from search.findings.arms import trial_counts
+from search.findings.answer_words import answer_lines, regret_line
+from search.findings.baseline_words import baseline_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.judging import JudgedGain
 from search.findings.landscape import Landscape
 from search.findings.stage_costs import StudyCost
+from search.findings.study_status import trial_counts
 from search.findings.verdict_words import aggregate_note, verdict_line, with_interval
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
+from spaces.studies import NO_INTERMEDIATE
 
 _Finished = tuple[Look, ConfirmationResult]
 INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
@@ -60,26 +63,11 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
 
 
 def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
-    if not study.recipes:
-        return "No answer yet: no trial is complete."
     if done:
         return _confirmed_answer(*done[-1])
-    judged = {x.trial: x.gain for x in landscape.leaders.recipes}
-    leading = (x for x in landscape.standings.leaders if x.first.number in judged)
-    recipe = next(leading, None)
-    if recipe is None:
-        return (
-            "No answer yet: no recipe with an intermediate task is complete on seeds that the "
-            "tuned baseline has too."
-        )
-    best = judged[recipe.first.number]
-    name = f"{recipe.task} ({recipe.arm}, trial {recipe.first.number})"
-    gain = f"{with_interval(best)} points over training directly, well tuned"
-    if best.verdict is Verdict.HELPS:
-        return f"Not confirmed: training on {name} first seems to help, {gain}."
-    if best.points <= 0:
-        return f"Not confirmed: nothing beats training directly; the nearest is {name}, {gain}."
-    return f"Not confirmed: the best is {name}, {gain}, which is no reliable difference."
+    lines = answer_lines(study, landscape.answer)
+    head = "" if landscape.answer is None else "Not confirmed. "
+    return head + " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
 
 
 def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
@@ -111,21 +99,17 @@ def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
 
 
 def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:
-    if not study.recipes:
+    if landscape.answer is None:
         return []
     if not done:
-        count = len(study.recipes)
         lines = [
             f"Exploratory: the recipes were chosen by the same {study.spec.selection} scores "
-            f"that judge them here. The best of {count} flatters; only a confirmation says by how "
-            f"much."
+            f"that judge them here; only a confirmation says what they gain on test splits. Gains "
+            f"are what the search model expects, intervals of 95 %.",
+            f"{regret_line(landscape.answer).capitalize()}.",
         ]
-        smallest = _smallest_detectable(x.gain for x in landscape.leaders.recipes)
-        if smallest is not None:
-            lines.append(
-                f"With the seeds so far, a gain below {smallest:.1f} points would often be "
-                f"missed. {INTERVALS}"
-            )
+        if study.baseline is not None:
+            lines += [f"{line.capitalize()}." for line in baseline_lines(study.baseline)]
         return lines + _aggregate_lines(study)
     look, result = done[-1]
     plan, cells = look.plan, result.verdicts.cells
@@ -136,7 +120,7 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
     lines = [
         f"Confirmed on {look.begun_at[:10]}: {len(plan.recipes)} recipes chosen "
         f"before any test split was read, {len(plan.seeds)} fresh seeds, test splits, "
-        f"against the tuned baseline (trial {plan.baseline_trial}). The verdicts are "
+        f"against the best direct training. The verdicts are "
         f"corrected so that at most 5 % of such studies have a wrong one. {INTERVALS}"
     ]
     lines += [f"{verdict_line(x, plan.names[x.trial])}." for x in result.verdicts.recipes]
@@ -176,7 +160,8 @@ def _asked(study: StoredStudy) -> str:
     states = ", ".join(f"{n} {'failed' if state == 'fail' else state}" for state, n in counts)
     return (
         f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
-        f"{targets}; {len(study.recipes)} recipes in {states or 'no'} trials; selected on "
+        f"{targets}; {len(study.direct)} direct trainings, then {len(study.recipes)} recipes in "
+        f"{states or 'no'} trials; selected on "
         f"{spec.selection}."
     )
 
@@ -204,7 +189,8 @@ def _next_steps(study: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, st
     trials = max(2 * len(study.optuna_study.get_trials(deepcopy=False)), study.spec.trials)
     more = _command(study, "run", "--trials", str(trials))
     tried = {recipe.arm for recipe in study.recipes}
-    if missing := [arm for arm in study.spec.arms if arm not in tried]:
+    arms = (arm for arm in study.spec.arms if arm != NO_INTERMEDIATE)
+    if missing := [arm for arm in arms if arm not in tried]:
         return [(f"Go on searching: {', '.join(missing)} has no recipe yet.", more)]
     return [
         ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
@@ -223,8 +209,8 @@ def _after_confirmation(
         )
         return _exports(study, decided)
     direct = (
-        "As long as nothing helps reliably, the model to use is the tuned baseline, trained "
-        "directly. This writes it"
+        "As long as nothing helps reliably, the model to use is the best direct training. This "
+        "writes it"
     )
     steps = _exports(study, direct)
     smallest = _smallest_detectable(x for x in gains if x.verdict is Verdict.UNDECIDED)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.findings.answer import ArmFinding, StudyAnswer
+from search.findings.answer_words import verdict_word
 from search.reporting.report_content import ReportContent
 
 POCKET = (
@@ -59,28 +61,9 @@ def as_json(report: ReportContent) -> dict[str, Any]:
         "is_pocket": report.is_pocket,
         **asdict(report.first_screen),
         "trials": dict(report.states),
-        "arms": [
-            {
-                "arm": arm.arm,
-                "recipes": arm.recipes,
-                "trial": arm.best.first.number if arm.best else None,
-                "intermediate": arm.best.task if arm.best else None,
-                "tuned_gain": arm.tuned_gain,
-                "mean_paired_gain": arm.mean_paired_gain,
-            }
-            for arm in report.arms
-        ],
-        "leaders": landscape.leaders.as_json(),
+        "answer": landscape.answer and _answer(landscape.answer),
         "confirmations": [asdict(look) for look in report.confirmations],
         "recipes": landscape.recipes,
-        "transfer_matrix": landscape.matrix,
-        "additive": landscape.additive and vars(landscape.additive),
-        "landscape": landscape.surface and vars(landscape.surface),
-        "importance": landscape.importance,
-        "pareto_front": list(landscape.recipes.query("is_on_front")["trial"])
-        if len(landscape.recipes)
-        else [],
-        "epoch_curves": landscape.curves,
         "claims": [
             {"text": x.claim.text, "outcome": x.outcome, "because": x.because}
             for x in report.claims
@@ -96,6 +79,33 @@ def as_json(report: ReportContent) -> dict[str, Any]:
     }
     plain: dict[str, Any] = _plain(content)
     return plain
+
+
+def _answer(answer: StudyAnswer) -> dict[str, Any]:
+    parts = {**answer.by_task, "all": answer.arms}
+    return {
+        "recommended_arm": answer.recommended,
+        "expected_regret": answer.regret,
+        "regret_90": answer.regret_90,
+        "by_target_task": {
+            task: {arm: _finding(finding) for arm, finding in findings.items()}
+            for task, findings in parts.items()
+        },
+    }
+
+
+def _finding(finding: ArmFinding) -> dict[str, Any]:
+    known, recipe = finding.known, finding.recipe
+    if known is None or recipe is None:
+        return {"tasks": finding.tasks, "tried": 0, "verdict": verdict_word(known)}
+    return {
+        **asdict(known),
+        "recipe": recipe.in_words,
+        "intermediate": recipe.task,
+        "trial": recipe.first.number,
+        "tasks": finding.tasks,
+        "verdict": verdict_word(known),
+    }
 
 
 def _plain(value: Any) -> Any:

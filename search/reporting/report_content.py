@@ -6,12 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from search.findings.arms import ArmSummary, summarize_arms, trial_counts
 from search.findings.claims import ClaimVerdict, check_claims
 from search.findings.confirmation import confirmed_recipes
 from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
+from search.findings.selection import judged_languages
 from search.findings.stage_costs import StudyCost, study_cost
+from search.findings.study_status import trial_counts
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.landscape_sections import Section
 from search.reporting.study_sections import report_sections
@@ -30,7 +31,6 @@ class ReportContent:
         first_screen: The answer in words, and what to do next.
         sections: Parts below the first screen, provenance last.
         landscape: The numbers of the search.
-        arms: The best recipe of each arm by the search's scores.
         confirmed: The verdicts of the last finished confirmation; empty before there is one.
         confirmations: All confirmations, in order.
         claims: What the trials say of each claim in the study file.
@@ -45,7 +45,6 @@ class ReportContent:
     first_screen: FirstScreen
     sections: list[Section]
     landscape: Landscape
-    arms: list[ArmSummary]
     confirmed: tuple[RecipeVerdict, ...]
     confirmations: list[Confirmation]
     claims: list[ClaimVerdict]
@@ -62,18 +61,17 @@ class ReportContent:
 def report_content(study: StoredStudy) -> ReportContent:
     """Read a study and put its results into words."""
     spec, landscape = study.spec, read_landscape(study)
-    arms = summarize_arms(landscape.standings, spec.arms)
     cost = study_cost(study.ledger, study.name)
-    claims = check_claims(spec, study.recipes, landscape.standings.judged_on)
+    judged_on = judged_languages(spec, study.catalogue)
+    claims = check_claims(spec, [*study.direct, *study.recipes], judged_on)
     provenance = _provenance(study)
     return ReportContent(
         study=study.name,
         question=spec.question,
         is_pocket=study.is_pocket,
         first_screen=first_screen(study, landscape, cost),
-        sections=report_sections(study, landscape, arms, claims, provenance),
+        sections=report_sections(study, landscape, claims, provenance),
         landscape=landscape,
-        arms=arms,
         confirmed=confirmed_recipes(study),
         confirmations=study.confirmations,
         claims=claims,
@@ -91,7 +89,7 @@ def _provenance(study: StoredStudy) -> dict[str, str]:
     facts = {name.replace("_", " "): str(about[name]) for name in kept if about.get(name)}
     return facts | {
         "precision": definition.precision,
-        "seeds of a trial": str(study.spec.seeds),
+        "seeds of the best direct training": str(study.spec.baseline_seeds),
         "devices": ", ".join(sorted({stage.device for stage in stages})),
         "versions": ", ".join(sorted(versions)),
         "encoders": ", ".join(f"{n} {str(key)[:12]}" for n, key in definition.backbones.items()),

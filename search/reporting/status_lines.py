@@ -17,6 +17,8 @@ def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
     lines = [
         f"{status.study} ({status.data}): {trials.done} of {trials.asked} trials, "
         f"{trials.running} running, {left}",
+        f"direct trainings: {status.direct} done"
+        + ("" if status.is_tuned else "; trials begin when the best is known"),
         f"used: {in_hours(status.active_seconds)} with a worker there, "
         f"{in_hours(status.device_seconds)} of devices",
         *map(_worker_line, status.workers),

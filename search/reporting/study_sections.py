@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from objectives.gains.transfer_gain import in_points
-from search.findings.arms import ArmSummary
+from search.findings.answer import StudyAnswer
+from search.findings.answer_words import gain_words, verdict_word
 from search.findings.claims import ClaimVerdict, claim_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
+from search.findings.selection import judged_languages
 from search.findings.trial_tables import choices
-from search.findings.verdict_words import cell_rows, points_with_interval, with_interval
+from search.findings.verdict_words import cell_rows, points_with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row
 from search.studies.stored_study import StoredStudy
-from spaces.studies import NO_INTERMEDIATE
 
 SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 
@@ -23,14 +24,13 @@ SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
 def report_sections(
     study: StoredStudy,
     landscape: Landscape,
-    arms: Sequence[ArmSummary],
     claims: Sequence[ClaimVerdict],
     provenance: Mapping[str, str],
 ) -> list[Section]:
     """Those that have anything to say, in the order of the report, provenance last."""
     done = finished(looks_of(study))
     sections = [
-        _arms_section(study, landscape, arms),
+        _arms_section(landscape.answer),
         *_confirmed_section(done),
         *landscape_sections(landscape),
         _recipes_section(study, landscape),
@@ -52,42 +52,40 @@ def report_sections(
     return [section for section in sections if section.lines or section.rows]
 
 
-def _arms_section(study: StoredStudy, landscape: Landscape, arms: Sequence[ArmSummary]) -> Section:
-    standings = landscape.standings
-    tuned, languages = standings.baseline, standings.judged_on
-    if tuned is None:
+def _arms_section(answer: StudyAnswer | None) -> Section:
+    """The recommended recipe of each arm, for each target task and over all."""
+    if answer is None:
         return Section("arms", "Arms", [])
-    judged = {x.trial: x.gain for x in landscape.leaders.recipes}
+    parts = dict(answer.by_task)
+    if len(parts) > 1:
+        parts["all"] = answer.arms
     rows = []
-    for arm in arms:
-        if arm.best is None:
-            rows.append([arm.arm, "-", "0", *[""] * 6])
-            continue
-        none, gain = arm.arm == NO_INTERMEDIATE, judged.get(arm.best.first.number)
-        score = seeds = paired = ""
-        if arm.gain is not None:
-            score, seeds = f"{100 * arm.gain.overall_score(languages):.1f}", str(arm.gain.seeds)
-            paired = "" if none else in_points(arm.gain.overall_paired_gain(languages))
-        rows.append(
-            row(
-                *(arm.arm, arm.best.task or "-", arm.recipes, score),
-                "0 by definition" if none else with_interval(gain) if gain else "no common seed",
-                "" if none or gain is None else gain.verdict,
-                *(seeds, paired, arm.best.first.number),
+    for task, findings in parts.items():
+        for arm, finding in findings.items():
+            known, recipe = finding.known, finding.recipe
+            if known is None or recipe is None:
+                cells = ("-", "", "", "", f"0 of {finding.tasks}", 0)
+                rows.append(row(task, arm, *cells, verdict_word(known), ""))
+                continue
+            rows.append(
+                row(
+                    *(task, arm, recipe.task, gain_words(known), f"{known.probability_gain:.2f}"),
+                    points_with_interval(known.itself, *known.itself_interval),
+                    *(f"{known.tried} of {finding.tasks}", known.runs, verdict_word(known)),
+                    recipe.first.number,
+                )
             )
-        )
-    columns = ("arm", "task", "recipes", "score", "gain over tuned baseline", "by search alone")
+    columns = ("target task", "arm", "intermediate task", "gain", "P(gain)", "of itself")
     return Section(
         "arms",
         "The arms",
         [
-            f"The best recipe of each arm against the tuned baseline (trial "
-            f"{tuned.first.number}), on seeds that both have. Gains are percentage points, scores "
-            f"percent; intervals are of 95 %, over other seeds and examples, with one seed over "
-            f"other examples alone. The search's own scores chose these recipes and judge "
-            f"them: open circles flatter."
+            "The recommended recipe of each arm, as the search model has it. Gain: percentage "
+            "points over the best direct training of the same target task, with the 95 % "
+            "interval. Of itself: over the same target stage without the intermediate task. An "
+            "arm is judged when half of its tasks were tried at a competitive target stage."
         ],
-        (*columns, "seeds", "paired gain", "trial"),
+        (*columns, "tasks tried", "runs", "so far", "trial"),
         rows,
     )
 
@@ -101,7 +99,7 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
     gains = [cell.gain for cell in result.verdicts.cells]
     detectable = [gain.detectable for gain in gains if gain.detectable is not None]
     lines = [
-        f"Gains over the tuned baseline on test splits, {len(look.plan.seeds)} fresh seeds. "
+        f"Gains over the best direct training on test splits, {len(look.plan.seeds)} fresh seeds. "
         f"The intervals are of 95 %, each by itself; the verdicts are corrected for all of the "
         f"table (Holm), and where none stands there is no reliable difference."
     ]
@@ -120,24 +118,22 @@ def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:
         return Section("recipes", "Best recipes", [])
     names = [x for x in choices(recipes) if x not in {"arm", "intermediate"}]
     shown = recipes.nlargest(SHOWN_RECIPES, "gain")
-    standings = landscape.standings
-    selected = ", ".join(sorted(standings.selected_on))
-    note = f" Gains and scores are on {selected}, which recipes are selected on."
-    if standings.selected_on == standings.judged_on:
-        note = ""
+    selected = ", ".join(sorted(study.languages))
+    note = ""
+    if study.languages != judged_languages(study.spec, study.catalogue):
+        note = f" Gains and scores are on {selected}, which recipes are selected on."
     return Section(
         "recipes",
         "Best recipes of the search",
         [
-            f"{len(shown)} of {len(recipes)} by gain over the reference baseline; all are in "
-            f"trials.csv. 95 %: other seeds.{note}"
+            f"{len(shown)} of {len(recipes)} by the gain that the search model expects; beside it "
+            f"the mean of its runs, whose best is a lucky one. All are in trials.csv.{note}"
         ],
-        ("trial", "arm", "task", "gain", "seeds", "paired gain", "score", *names),
+        ("trial", "arm", "task", "gain", "measured", "runs", "score", *names),
         [
             row(
-                *(x["trial"], x["arm"], x["intermediate"] or "-"),
-                points_with_interval(x["gain"], x["low"], x["high"]),
-                *(x["seeds"], in_points(x["paired_gain"]), f"{100 * x['score']:.1f}"),
+                *(x["trial"], x["arm"], x["intermediate"], in_points(x["gain"])),
+                *(in_points(x["measured_gain"]), x["runs"], f"{100 * x['score']:.1f}"),
                 *("-" if pd.isna(x[name]) else x[name] for name in names),
             )
             for x in shown.to_dict("records")

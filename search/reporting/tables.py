@@ -2,69 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from rich.markup import escape
 from rich.table import Table
 
-from objectives.gains.transfer_gain import by_task, in_points
 from search.command_line.words import new_table
-from search.findings.arms import ArmSummary
+from search.findings.answer import ArmFinding
+from search.findings.answer_words import gain_words, verdict_word
 from search.findings.judging import Verdicts
 from search.findings.stage_costs import EVALUATION, StudyCost
-from search.findings.verdict_words import cell_rows
-from spaces.studies import NO_INTERMEDIATE
+from search.findings.verdict_words import cell_rows, points_with_interval
 
 
-def arms_table(summaries: Sequence[ArmSummary], languages: frozenset[str], title: str) -> Table:
-    """The arms: gains in percentage points, scores in percent."""
-    numbers = ("recipes", "best score", "tuned gain", "seeds", "paired gain", "mean paired")
-    table = new_table(title, "arm", *numbers, "intermediate task", numbers=numbers)
-    for summary in summaries:
-        if summary.best is None:
-            table.add_row(summary.arm, "0")
-            continue
-        gain, none = summary.gain, summary.arm == NO_INTERMEDIATE
-        if gain is None:
-            cells = ("", "no common seed", "", "", in_points(summary.mean_paired_gain))
-            table.add_row(summary.arm, str(summary.recipes), *cells, summary.best.task)
+def arms_table(findings: Mapping[str, ArmFinding], title: str) -> Table:
+    """What each arm gains over direct training, by its recommended recipe."""
+    numbers = ("gain", "P(gain)", "of itself", "tasks tried", "runs")
+    columns = ("arm", *numbers[:-2], "recommended task", *numbers[-2:], "so far")
+    table = new_table(title, *columns, numbers=numbers)
+    for arm, finding in findings.items():
+        known, recipe = finding.known, finding.recipe
+        if known is None or recipe is None:
+            table.add_row(arm, "", "", "", "", f"0 of {finding.tasks}", "0", verdict_word(known))
             continue
         table.add_row(
-            summary.arm,
-            str(summary.recipes),
-            f"{100 * gain.overall_score(languages):.1f}",
-            in_points(summary.tuned_gain),
-            str(gain.seeds),
-            "-" if none else in_points(gain.overall_paired_gain(languages)),
-            "-" if none else in_points(summary.mean_paired_gain),
-            summary.best.task or "-",
+            arm,
+            escape(gain_words(known)),
+            f"{known.probability_gain:.2f}",
+            escape(points_with_interval(known.itself, *known.itself_interval)),
+            recipe.task,
+            f"{known.tried} of {finding.tasks}",
+            str(known.runs),
+            verdict_word(known),
         )
-    return table
-
-
-def tasks_table(summaries: Sequence[ArmSummary], languages: frozenset[str]) -> Table:
-    """The tuned gains of each arm's best recipe by target task, the mean over its languages."""
-    shown = [summary for summary in summaries if summary.gain]
-    arms = [summary.arm for summary in shown]
-    table = new_table("Tuned gains by target task", "target task", *arms, numbers=arms)
-    gains = [by_task(summary.by_language, languages) for summary in shown]
-    for task in gains[0] if gains else ():
-        table.add_row(task, *(in_points(gain[task]) for gain in gains))
-    return table
-
-
-def languages_table(summaries: Sequence[ArmSummary]) -> Table:
-    """The tuned gains of each arm's best recipe by language, and over how many examples."""
-    shown = [summary for summary in summaries if summary.gain]
-    numbers = ["examples", *(summary.arm for summary in shown)]
-    table = new_table(
-        "Tuned gains by language", "target task", "language", *numbers, numbers=numbers
-    )
-    # A gain over seven sentences must not look like one over seven hundred.
-    pairs = shown[0].gain.pairs if shown and shown[0].gain else ()
-    sizes = {(pair.score.task, pair.score.language): pair.score.examples for pair in pairs}
-    for (task, language), examples in sizes.items():
-        points = (in_points(summary.by_language[task, language]) for summary in shown)
-        table.add_row(task, language, str(examples), *points)
     return table
 
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import next_command
 from search.command_line.words import console_for
-from search.findings.arms import ArmSummary, summarize_arms, trial_counts
+from search.findings.answer import StudyAnswer, answer_of
+from search.findings.answer_words import answer_lines, regret_line
+from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import Look, finished, looks_of
-from search.findings.selection import Standings, standings_of
+from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
+from search.findings.study_status import trial_counts
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.comparison_tables import comparison_parts
-from search.reporting.tables import (
-    arms_table,
-    cells_table,
-    languages_table,
-    tasks_table,
-)
+from search.reporting.tables import arms_table, cells_table
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
@@ -62,7 +59,7 @@ def write_note(study: StoredStudy) -> None:
 def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
     console = console_for(140)
-    title = f"{study.title}: gains over the tuned baseline on test splits"
+    title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
     console.print(cells_table(result.verdicts, look.plan.names, title))
     _say(console, *confirmation_lines(look))
@@ -73,8 +70,7 @@ class _Shown:
     """What is shown of a study, on a terminal and in its note."""
 
     study: StoredStudy
-    standings: Standings
-    summaries: Sequence[ArmSummary]
+    answer: StudyAnswer | None
     lines: Sequence[str]
 
     @property
@@ -83,20 +79,24 @@ class _Shown:
         return f"{self.study.title}: {self.study.spec.question}"
 
     def tables(self) -> list[Table]:
-        """By arm, by target task where there are several, and by language."""
-        study, languages = self.study, self.standings.judged_on
+        """For each target task, and over all where there are several."""
+        if self.answer is None:
+            return []
+        study, tables = self.study, []
+        for task, findings in self.answer.by_task.items():
+            tables.append(arms_table(findings, f"{study.title}, target {task}"))
+        if len(tables) > 1:
+            tables.append(arms_table(self.answer.arms, f"{study.title}, all target tasks"))
         data = "pocket corpora" if study.is_pocket else study.optuna_study.user_attrs["data"]
         counts = trial_counts(study.optuna_study).items()
-        arms = arms_table(self.summaries, languages, self.title)
-        arms.caption = (
-            f"{data}; {', '.join(f'{number} {state}' for state, number in counts)}. Best recipes "
-            f"by {study.spec.selection}; gains are percentage points: tuned, over the best recipe "
-            f"without an intermediate task; paired, over the same target stage without it. Scores "
-            f"are percent."
+        tables[-1].caption = (
+            f"{data}; {len(study.direct)} direct trainings, "
+            f"{', '.join(f'{number} {state}' for state, number in counts)} trials. Selected on "
+            f"{study.spec.selection}. Gain: percentage points over the best direct training, by "
+            f"the search model, with the 95 % interval; of itself: over the same target stage "
+            f"without the intermediate task."
         )
-        several = len(study.spec.target.tasks) > 1
-        by_task = [tasks_table(self.summaries, languages)] if several else []
-        return [arms, *by_task, languages_table(self.summaries)]
+        return tables
 
     def in_markdown(self) -> str:
         """The note: verdicts first, then tables, then how to go on."""
@@ -140,42 +140,18 @@ def show_comparison(comparison: StudyComparison) -> None:
 
 
 def _read(study: StoredStudy) -> _Shown:
-    standings = standings_of(study)
-    claims = check_claims(study.spec, study.recipes, standings.judged_on)
+    answer = answer_of(study)
+    recipes = [*study.direct, *study.recipes]
+    claims = check_claims(study.spec, recipes, judged_languages(study.spec, study.catalogue))
     lines = (
-        *_leader_lines(standings),
+        *(baseline_lines(study.baseline) if study.baseline else ()),
         *study.optuna_study.user_attrs.get("unlike_arms", "").splitlines(),
         study_cost(study.ledger, study.name).in_words(),
         *claim_lines(claims),
+        *([regret_line(answer)] if answer else ()),
+        *answer_lines(study, answer),
     )
-    return _Shown(study, standings, summarize_arms(standings, study.spec.arms), lines)
-
-
-def _leader_lines(standings: Standings) -> Iterator[str]:
-    """The leading recipe of all, and the tuned baseline."""
-    tuned, languages = standings.baseline, standings.judged_on
-    if tuned is None:
-        return
-    if (best := standings.leader) is not None:
-        gain = standings.against_baseline(best)
-        known = "no seed in common with the tuned baseline"
-        if gain is not None:
-            points = in_points(gain.overall_gain(languages))
-            known = f"{points}, score {_percent(gain, languages)}, {_seeds(gain)}"
-        yield f"best recipe:    {known}, trial {best.first.number}: {best.in_words}"
-    choices = "".join(f"{name} {value}, " for name, value in tuned.choices.items())
-    yield (
-        f"tuned baseline: score {_percent(tuned.gain, languages)}, {_seeds(tuned.gain)}, "
-        f"trial {tuned.first.number}: {choices}{tuned.gain.settings_in_words()}"
-    )
-
-
-def _seeds(gain: TransferGain) -> str:
-    return f"{gain.seeds} seed{'s' * (gain.seeds > 1)}"
-
-
-def _percent(gain: TransferGain, languages: frozenset[str]) -> str:
-    return f"{100 * gain.overall_score(languages):.1f}"
+    return _Shown(study, answer, lines)
 
 
 def _say(console: Console, *lines: str) -> None:

@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from objectives.transfer import TransferObjective
-from search.command_line.next_commands import StudyAddress
+from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy
+from search.studies.baseline import baseline_name
 from search.studies.definition import StudyDefinition, differences
 from search.studies.opening import (
     TrainingSite,
     build_objective,
     define_study,
     kept_definition,
-    name_metric,
     provenance,
+    set_metric_names,
 )
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.trial_notes import Failure, TrialNotes
@@ -35,14 +37,16 @@ from spaces.dimensions import SearchSpace, only_choice, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
 from storage.leases import Leases
+from storage.ledger import Ledger
+from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from storage.workers import Workers
 
-# What a trial's value does not depend on, given its recipe.
+# What neither a trial's recipe nor the baseline that its gain is over depends on: direct training
+# was tuned over the choices of the target stage and the encoders.
 MAY_GROW = (
-    r"spec\.(arms|repeat_leaders|stop_behind|sampler|mixtures.*|"
-    r"intermediate\.(tasks|epochs)|(intermediate|target)\.(learning_rate|batch_size|examples|warmup_ratio|"
-    r"method|frozen_layers|lora_rank|prompt_length|shots))"
+    r"spec\.(arms|sampler|mixtures.*|intermediate\.(tasks|epochs|learning_rate|batch_size|examples|"
+    r"warmup_ratio|method|frozen_layers|lora_rank))"
 )
 
 
@@ -84,6 +88,14 @@ def extend_study(asked: AskedStudy, address: StudyAddress, site: TrainingSite) -
     name = old.study.name
     new = build_objective(name, asked, old.study.storage, site, lambda stage: None)
     definition, space = define_study(new)
+    if (baseline := old.study.baseline) is None:
+        raise StorageError(
+            f"study {name!r}",
+            "a baseline, which its next version keeps",
+            "direct trainings that are not done",
+            f"`{next_command('run', old.study.address)}` goes on with them",
+        )
+    space = baseline.space(space)
     address = replace(address, data=asked.data)
     carried = _carried_trials(old, definition, space)
     return _written(old, new, definition, carried, address)
@@ -113,7 +125,7 @@ def _carried_trials(
             advice="change its file, or name what is new with --set",
         )
     for place, text in changed.items():
-        is_new = place.startswith(("data.corpora.", "backbones.")) and " absent then" in text
+        is_new = place.startswith("data.corpora.") and " absent then" in text
         if not (is_new or re.fullmatch(MAY_GROW, place)):
             raise StorageError(
                 f"study {name!r}: its trials would mean something else",
@@ -121,7 +133,8 @@ def _carried_trials(
                 advice="start another study with --name",
             )
     trials = study.get_trials(deepcopy=False)
-    return [_carried(trial, old.space, space, list(changed.values())) for trial in trials]
+    was, becomes = old.space.indirect(), space.indirect()
+    return [_carried(trial, was, becomes, list(changed.values())) for trial in trials]
 
 
 def _written(
@@ -135,22 +148,43 @@ def _written(
     storage, ledger, extends = old.study.storage, old.objective.ledger, old.study.name
     stem, version = version_of(extends)
     name = version_name(stem, version + 1)
+    about = {**old.study.optuna_study.user_attrs, **provenance(new), "extends": extends}
+    about |= {"address": json.dumps(address.kept())}
+    _copy(storage, ledger, old.study.optuna_study, name, trials, about)
+    direct = old.study.direct_study
+    _copy(
+        *(storage, ledger, direct, baseline_name(name)),
+        *(direct.get_trials(deepcopy=False), {**direct.user_attrs, "baseline_of": name}),
+    )
+    Workers(storage.engine, extends).copy_account(name)
+    baseline = ledger.frozen_study(baseline_name(extends))
+    assert baseline is not None, extends
+    ledger.freeze_study(baseline_name(name), baseline)
+    # Last: without it nobody takes the new version for one.
+    ledger.freeze_study(name, definition.as_json())
+    return Extension(name, extends, len(trials), address)
+
+
+def _copy(
+    storage: SharedStorage,
+    ledger: Ledger,
+    old: Study,
+    name: str,
+    trials: Sequence[FrozenTrial],
+    about: Mapping[str, Any],
+) -> None:
+    """Make a study of these trials, with the results and slots that the old one has."""
     if name in optuna.get_all_study_names(storage):  # an extension that was killed half-way
         optuna.delete_study(study_name=name, storage=storage)
     made = optuna.create_study(study_name=name, storage=storage, direction="maximize")
     ledger.forget_study(name)
-    about = {**old.study.optuna_study.user_attrs, **provenance(new), "extends": extends}
-    for key, value in (about | {"address": json.dumps(address.kept())}).items():
+    for key, value in about.items():
         made.set_user_attr(key, value)
-    name_metric(made, definition)
+    set_metric_names(made, old.metric_names or [])
     for trial in trials:
         made.add_trial(trial)
-    ledger.copy_study(extends, name)
-    Workers(storage.engine, extends).copy_account(name)
-    Slots(storage.engine, Leases(storage.engine), extends).copy(name)
-    # Last: without it nobody takes the new version for one.
-    ledger.freeze_study(name, definition.as_json())
-    return Extension(name, extends, len(trials), address)
+    ledger.copy_study(old.study_name, name)
+    Slots(storage.engine, Leases(storage.engine), old.study_name).copy(name)
 
 
 def _carried(

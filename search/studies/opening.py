@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner, NopPruner, WilcoxonPruner
+from optuna.pruners import NopPruner
 from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
@@ -22,6 +22,7 @@ from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
 from search.studies.asked_study import AskedStudy
+from search.studies.baseline import baseline_name
 from search.studies.definition import StudyDefinition, check_same
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
@@ -35,9 +36,9 @@ from storage.slots import Slots
 from storage.workers import Workers
 
 # What may differ between two runs of one study: a longer run is the same experiment.
-FREE_FIELDS = frozenset({"name", "question", "trials", "backbone", "tasks", "claims"})
+FREE_FIELDS = frozenset({"name", "question", "about", "trials", "backbone", "tasks", "claims"})
 # What of them a study is opened again with, where its file is not at hand.
-KEPT_FIELDS = frozenset({"question", "backbone", "tasks", "claims"})
+KEPT_FIELDS = frozenset({"question", "about", "backbone", "tasks", "claims"})
 
 
 @dataclass(frozen=True)
@@ -192,20 +193,7 @@ def open_study(
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
-    pruner = seed_pruner(definition.spec["stop_behind"])
-    try:
-        study = optuna.create_study(
-            study_name=study_name, storage=storage, pruner=pruner, direction="maximize"
-        )
-    except optuna.exceptions.DuplicatedStudyError:
-        study = optuna.load_study(study_name=study_name, storage=storage, pruner=pruner)
-        created = False
-    else:
-        # Of a study of that name which was deleted since.
-        ledger.forget_study(study_name)
-        Slots(storage.engine, Leases(storage.engine), study_name).forget()
-        Workers(storage.engine, study_name).forget()
-        created = True
+    study, created = _created_or_loaded(study_name, storage, ledger)
     is_ours = created or ledger.frozen_study(study_name) is not None
     if not is_ours and study.get_trials(deepcopy=False):
         raise StorageError(
@@ -217,34 +205,59 @@ def open_study(
     kept = StudyDefinition.from_json(ledger.freeze_study(study_name, definition.as_json()))
     check_same(study_name, kept, definition, shown_url)
     if created:
+        _forget_direct_trainings(study_name, storage, ledger)
         for key, value in about.items():
             study.set_user_attr(key, value)
-        name_metric(study, definition)
+        _name_metric(study, "gain over the best direct training, points", definition)
     return study
 
 
-def name_metric(study: Study, definition: StudyDefinition) -> None:
-    """Name a study's value for dashboards; the name says where it is of the pocket corpora."""
+def open_direct_trainings(
+    study_name: str, storage: SharedStorage, ledger: Ledger, definition: StudyDefinition
+) -> Study:
+    """The study of a study's direct trainings, created where it is new."""
+    study, created = _created_or_loaded(baseline_name(study_name), storage, ledger)
+    if created:
+        study.set_user_attr("baseline_of", study_name)
+        _name_metric(study, "score of a direct training, percent", definition)
+    return study
+
+
+def _forget_direct_trainings(study_name: str, storage: SharedStorage, ledger: Ledger) -> None:
+    """Drop those of a study of that name which was deleted since."""
+    name = baseline_name(study_name)
+    ledger.forget_study(name)
+    if name in optuna.get_all_study_names(storage):
+        optuna.delete_study(study_name=name, storage=storage)
+
+
+def set_metric_names(study: Study, names: Sequence[str]) -> None:
+    """Name a study's values for dashboards."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(
-            ["gain on pocket corpora" if definition.source == SourceKind.POCKET else "gain"]
+        study.set_metric_names(list(names))
+
+
+def _name_metric(study: Study, name: str, definition: StudyDefinition) -> None:
+    """The name says where it is of the pocket corpora."""
+    is_pocket = definition.source == SourceKind.POCKET
+    set_metric_names(study, [f"{name} (pocket corpora)" if is_pocket else name])
+
+
+def _created_or_loaded(
+    study_name: str, storage: SharedStorage, ledger: Ledger
+) -> tuple[Study, bool]:
+    try:
+        study = optuna.create_study(
+            study_name=study_name, storage=storage, direction="maximize", pruner=NopPruner()
         )
-
-
-def seed_pruner(p_threshold: float) -> BasePruner:
-    """The pruner that decides after each seed whether a trial is clearly behind the best one.
-
-    Both have the gains of the same languages in the same seeds, which are compared by pairs.
-
-    Args:
-        p_threshold: Level of Wilcoxon's signed-rank test, in [0, 0.5); 0 never stops a trial.
-    """
-    if not p_threshold:
-        return NopPruner()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return WilcoxonPruner(p_threshold=p_threshold)
+    except optuna.exceptions.DuplicatedStudyError:
+        return optuna.load_study(study_name=study_name, storage=storage), False
+    # Of a study of that name which was deleted since.
+    ledger.forget_study(study_name)
+    Slots(storage.engine, Leases(storage.engine), study_name).forget()
+    Workers(storage.engine, study_name).forget()
+    return study, True
 
 
 def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""What a study has finished: trials with their scores, and recipes over all their seeds."""
+"""What a study has finished: trials with their scores, and recipes over all their runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +9,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.trial_notes import TrialNotes
-from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate, StudySpec
+from search.studies.baseline import Baseline
+from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate
 from storage.ledger import Ledger
 from storage.tables import PairedScore
 
@@ -39,21 +38,11 @@ class FinishedRecipe:
         """The trial that tried it first, by whose number it is known."""
         return self.trials[0].trial
 
-    @property
-    def is_repeated(self) -> bool:
-        """Whether it has been tried again with fresh seeds."""
-        return any(TrialNotes.of(x.trial).repeat_of is not None for x in self.trials)
-
     @cached_property
     def gain(self) -> TransferGain:
         """Over all seeds, each counted once."""
-        return gain_of_all(self.trials)
-
-    def asked_again(self, spec: StudySpec) -> TrialNotes:
-        """The task of a trial that repeats it, with seeds that no first trial has."""
-        first = spec.first_seed + spec.seeds
-        seeds = tuple(range(first, first + spec.seeds))
-        return TrialNotes(repeat_of=self.first.number, seeds=seeds)
+        pairs = {place_of(pair): pair for item in self.trials for pair in item.gain.pairs}
+        return TransferGain(tuple(pairs.values()), self.trials[0].gain.aggregate)
 
     @property
     def arm(self) -> str:
@@ -82,19 +71,23 @@ def place_of(pair: PairedScore) -> tuple[int, str, str]:
     return pair.seed, pair.score.task, pair.score.language
 
 
-def gain_of_all(trials: Sequence[FinishedTrial]) -> TransferGain:
-    """The scores of several trials, each seed counted once."""
-    pairs = {place_of(pair): pair for item in trials for pair in item.gain.pairs}
-    return TransferGain(tuple(pairs.values()), trials[0].gain.aggregate)
+def finished_recipes(
+    study: Study, ledger: Ledger, aggregate: Aggregate, baseline: Baseline | None
+) -> list[FinishedRecipe]:
+    """The recipes of a study's complete trials, in the order they were tried first.
 
-
-def finished_recipes(study: Study, ledger: Ledger, aggregate: Aggregate) -> list[FinishedRecipe]:
-    """The recipes of a study's complete trials, in the order they were tried first."""
+    Args:
+        study: The study, or that of its direct trainings.
+        ledger: Ledger in the same database.
+        aggregate: How the study makes one figure of its target tasks' gains.
+        baseline: What scores are held against; None: nothing yet.
+    """
     pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
     groups: dict[frozenset[tuple[str, object]], list[FinishedTrial]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if trial.number in pairs:
-            gain = TransferGain(tuple(pairs[trial.number]), aggregate)
+            scores = tuple(pairs[trial.number])
+            held = scores if baseline is None else baseline.over(scores)
             same = groups.setdefault(frozenset(trial.params.items()), [])
-            same.append(FinishedTrial(trial, gain))
+            same.append(FinishedTrial(trial, TransferGain(held, aggregate)))
     return [FinishedRecipe(tuple(group)) for group in groups.values()]

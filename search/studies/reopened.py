@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from optuna.study import Study
 from optuna.trial import FixedTrial, TrialState
 
 from objectives.stages.stage import StageProgress
@@ -12,6 +13,7 @@ from objectives.transfer import TransferObjective
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_again import asked_again
 from search.studies.definition import check_same
+from search.studies.direct_trainings import tuning_space
 from search.studies.opening import TrainingSite, build_objective, define_study
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.dimensions import SearchSpace, suggest_recipe
@@ -40,16 +42,37 @@ class ReopenedStudy:
         Raises:
             StorageError: There is none of that number.
         """
-        trials = self.study.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return self._recipe(self.study.optuna_study, trial_number, self.space)
+
+    def seeds_of(self, trial_number: int) -> tuple[int, ...]:
+        """The seeds that the recipe of a finished trial was run with, the trial's own first."""
+        (mine,) = (
+            (x.gain.seeds, recipe.gain.seeds)
+            for recipe in self.study.recipes
+            for x in recipe.trials
+            if x.trial.number == trial_number
+        )
+        return tuple(dict.fromkeys(seed for seeds in mine for seed in seeds))
+
+    def direct_training(self, trial_number: int) -> Recipe:
+        """The recipe of a finished direct training.
+
+        Raises:
+            StorageError: There is none of that number.
+        """
+        return self._recipe(self.study.direct_study, trial_number, tuning_space(self.space))
+
+    def _recipe(self, study: Study, trial_number: int, space: SearchSpace) -> Recipe:
+        trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         finished = {trial.number: trial.params for trial in trials}
         if trial_number not in finished:
             known = ", ".join(map(str, finished)) or "none"
             raise StorageError(
-                f"study {self.study.name!r}",
+                f"study {study.study_name!r}",
                 expected=f"the number of a complete trial ({known})",
                 found=str(trial_number),
             )
-        return suggest_recipe(FixedTrial(finished[trial_number]), self.space)
+        return suggest_recipe(FixedTrial(finished[trial_number]), space)
 
 
 def reopen_study(
@@ -68,4 +91,6 @@ def reopen_study(
     objective = build_objective(stored.name, asked, stored.storage, site, on_progress)
     definition_now, space = define_study(objective)
     check_same(stored.name, stored.definition, definition_now, stored.shown_url)
+    if stored.baseline is not None:
+        space = stored.baseline.space(space)
     return ReopenedStudy(stored, objective, space)

@@ -8,12 +8,15 @@ from functools import cached_property
 
 import optuna
 from optuna.study import Study
+from pydantic import TypeAdapter
 
 from search.command_line.next_commands import StudyAddress
+from search.studies.baseline import Baseline, baseline_name, kept_baseline, study_of_baseline
 from search.studies.definition import StudyDefinition
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.versions import existing_study, version_of
 from spaces.catalogue import Catalogue, load_catalogue
+from spaces.dimensions import SearchSpace
 from spaces.errors import StorageError
 from spaces.records import parse
 from spaces.studies import StudySpec
@@ -22,6 +25,8 @@ from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
 from storage.tables import Confirmation, StageRun, TrainedStage
 from storage.urls import redacted
+
+_SPACE = TypeAdapter(SearchSpace)
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,53 @@ class StoredStudy:
         return self.spec.selection_languages(self.catalogue)
 
     @cached_property
+    def baseline(self) -> Baseline | None:
+        """What its gains are over; None while its direct trainings are not done."""
+        return kept_baseline(self.name, self.ledger)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """Its search space, with the learning rates that its baseline was tuned over."""
+        kept = {**self.definition.space, "backbones": self.spec.backbone}
+        space = _SPACE.validate_python(kept)
+        return space if self.baseline is None else self.baseline.space(space)
+
+    @cached_property
+    def direct_study(self) -> Study:
+        """Its direct trainings, as a study in Optuna.
+
+        Raises:
+            StorageError: Somebody deleted it.
+        """
+        name = baseline_name(self.name)
+        try:
+            return optuna.load_study(study_name=name, storage=self.storage)
+        except KeyError as error:
+            raise StorageError(
+                f"storage {self.shown_url}",
+                f"study {name!r}, the direct trainings of {self.name!r}",
+                "none",
+                "it was deleted; run the study under another --name",
+            ) from error
+
+    @cached_property
     def recipes(self) -> list[FinishedRecipe]:
-        """Recipes with a complete trial, in the order they were tried first."""
-        return finished_recipes(self.optuna_study, self.ledger, self.spec.target.aggregate)
+        """Recipes with an intermediate task, in the order they were tried first."""
+        if self.baseline is None:
+            return []
+        return self._finished(self.optuna_study)
+
+    @cached_property
+    def direct(self) -> list[FinishedRecipe]:
+        """Direct trainings, in the order they were tried first.
+
+        While the baseline is not chosen, their scores are held against nothing.
+        """
+        return self._finished(self.direct_study)
+
+    def _finished(self, study: Study) -> list[FinishedRecipe]:
+        aggregate = self.spec.target.aggregate
+        return finished_recipes(study, self.ledger, aggregate, self.baseline)
 
     @cached_property
     def stage_runs(self) -> dict[int, list[StageRun]]:
@@ -90,9 +139,15 @@ class StoredStudy:
         return self.ledger.stage_runs(self.name)
 
     @cached_property
+    def direct_stage_runs(self) -> dict[int, list[StageRun]]:
+        """Direct training -> the same of it."""
+        return self.ledger.stage_runs(baseline_name(self.name))
+
+    @cached_property
     def trained_stages(self) -> dict[str, TrainedStage]:
-        """Checkpoint key -> what it took."""
-        return self.ledger.trained_stages(self.name)
+        """Checkpoint key -> what it took, those of direct trainings among them."""
+        direct = self.ledger.trained_stages(baseline_name(self.name))
+        return direct | self.ledger.trained_stages(self.name)
 
     @property
     def confirmations(self) -> list[Confirmation]:
@@ -112,6 +167,14 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
         UnknownNameError: The storage has no such study.
         StorageError: It was not made by this version of transfer-search.
     """
+    whose = study_of_baseline(study)
+    if whose is not None:
+        raise StorageError(
+            f"--study {study}",
+            "the name of a study",
+            f"that of the direct trainings of {whose!r}",
+            f"name {whose}, whose pages and tables have them",
+        )
     storage = open_storage(storage_url, create=False)
     name, shown_url = existing_study(study, storage, storage_url), redacted(storage_url)
     opened = optuna.load_study(study_name=name, storage=storage)

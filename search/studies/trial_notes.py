@@ -37,11 +37,8 @@ class TrialNotes:
             (`storage.patient_storage.SharedStorage.TOKEN`).
         reason: Why the trial has no value, in words.
         failure: Why it has none, as a kind; None for a trial that has a value or still runs.
-        stopped: Why the trial trained no further seeds, in words.
-        repeat_of: Number of the trial whose recipe this one repeats with fresh seeds.
-        seeds: Random seeds that the trial was given; empty for those of its study.
-        runs: (seed, gain in percentage points) of each seed that the trial was trained with, whose
-            mean is its value; what the search model learns from.
+        seed: Random seed of the trial; a recipe's first trial has the study's first seed, the next
+            one the next.
         draw: How many proposals for the slot were given up before this one, as other workers were
             at them.
         retry_of: Number of the attempt before at the same slot.
@@ -53,10 +50,7 @@ class TrialNotes:
     attempt: str = ""
     reason: str = ""
     failure: Failure | None = None
-    stopped: str = ""
-    repeat_of: int | None = None
-    seeds: tuple[int, ...] = ()
-    runs: tuple[tuple[int, float], ...] = ()
+    seed: int | None = None
     draw: int = 0
     retry_of: int | None = None
     retry_reason: str = ""
@@ -68,18 +62,13 @@ class TrialNotes:
         kept = {name: attributes[name] for name in _SILENT if name in attributes}
         if "failure" in kept:
             kept["failure"] = Failure(kept["failure"])
-        runs = tuple((seed, gain) for seed, gain in kept.get("runs", ()))
-        return cls(**kept | {"seeds": tuple(kept.get("seeds", ())), "runs": runs})
+        return cls(**kept)
 
     @property
     def attributes(self) -> dict[str, Any]:
         """Those that say something, in JSON's types, as Optuna keeps them."""
         said = {name: getattr(self, name) for name in _SILENT}
         kept = {name: value for name, value in said.items() if value != _SILENT[name]}
-        if self.seeds:
-            kept["seeds"] = list(self.seeds)
-        if self.runs:
-            kept["runs"] = [list(run) for run in self.runs]
         if self.retry_of is not None:
             kept["retry_reason"] = self.retry_reason
         return kept
@@ -87,7 +76,7 @@ class TrialNotes:
     @property
     def asked_for(self) -> TrialNotes:
         """What of it is part of the trial's task: another attempt is given the same."""
-        return TrialNotes(repeat_of=self.repeat_of, seeds=self.seeds, draw=self.draw)
+        return TrialNotes(seed=self.seed, draw=self.draw)
 
 
 # What each of them is where it says nothing, in the order in which they are kept.

@@ -11,6 +11,7 @@ from collections.abc import Collection
 import optuna
 
 from search.command_line.next_commands import file_stem
+from search.studies.baseline import study_of_baseline
 from spaces.errors import unknown_name
 from storage.ledger import Ledger
 from storage.patient_storage import SharedStorage
@@ -62,5 +63,6 @@ def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
     whole_name = newest_version(name, storage)
     names = optuna.get_all_study_names(storage)
     if whole_name not in names:
-        raise unknown_name("Study", name, names, f"in {redacted(storage_url)}")
+        known = [x for x in names if study_of_baseline(x) is None]
+        raise unknown_name("Study", name, known, f"in {redacted(storage_url)}")
     return whole_name

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.surrogate.choosing import Chooser
-from search.surrogate.recipe_table import Floats
+from search.surrogate.recipe_table import Floats, RecipeTable
 from spaces.studies import NO_INTERMEDIATE
 
 SAMPLES = 1000
 SURE = 0.95
 """Posterior probability from which on a gain is claimed."""
+COMPETITIVE = 1.0
+"""Points below the best direct training within which a target stage is competitive."""
+
+
+@dataclass(frozen=True)
+class Zero:
+    """What gains are over.
+
+    Attributes:
+        row: Row of the best direct training.
+        offset: Its mean measured gain: 0, unless it is not the best in every target task.
+    """
+
+    row: int
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -22,21 +37,28 @@ class ArmAnswer:
 
     Attributes:
         recipe: Row of the recipe that is recommended within the arm.
-        mean: Its posterior mean, in the unit of the runs' scores.
         probability_best: That it is better than what is recommended of any other arm; where no
             intermediate stage does anything, direct training is.
-        probability_gain: That it is better than what is recommended without an intermediate task;
-            0 for that itself.
-        gain: Points over what is recommended without an intermediate task: posterior mean.
+        probability_gain: That it is better than the best direct training; 0 for that itself.
+        gain: Points over the best direct training: posterior mean.
         interval: 95 % interval of the gain.
+        itself: Points over the same target stage without an intermediate task: posterior mean.
+        itself_interval: 95 % interval of these.
+        tried: Intermediate tasks of the arm that were run.
+        runs: Runs of the arm.
+        is_fair: Whether at least half of its tasks were run at a competitive target stage.
     """
 
     recipe: int
-    mean: float
     probability_best: float
     probability_gain: float
     gain: float
     interval: tuple[float, float]
+    itself: float
+    itself_interval: tuple[float, float]
+    tried: int
+    runs: int
+    is_fair: bool
 
     @property
     def is_gain(self) -> bool:
@@ -73,7 +95,13 @@ def recommend(chooser: Chooser) -> int:
     return int(np.argmax(np.where(chooser.feasible, chooser.posterior.mean, -np.inf)))
 
 
-def answer(chooser: Chooser, rng: np.random.Generator, samples: int = SAMPLES) -> Answer:
+def answer(
+    chooser: Chooser,
+    zero: Zero,
+    rng: np.random.Generator,
+    samples: int = SAMPLES,
+    recommended: Mapping[str, int] | None = None,
+) -> Answer:
     """What is recommended, and how sure that is.
 
     Arms are compared by the recipe that is recommended of each: the maximum over all recipes in a
@@ -81,30 +109,32 @@ def answer(chooser: Chooser, rng: np.random.Generator, samples: int = SAMPLES) -
 
     Args:
         chooser: The model.
+        zero: What gains are over.
         rng: Source of the posterior samples.
         samples: Number of posterior samples.
+        recommended: Arm -> row of the recipe that is recommended of it; None: of each arm the one
+            with the highest posterior mean. Other arms are left out.
     """
     table, mean = chooser.table, np.where(chooser.feasible, chooser.posterior.mean, -np.inf)
     drawn = chooser.posterior.samples(rng, samples)
     best = recommend(chooser)
     short = np.where(chooser.feasible[:, None], drawn, -np.inf).max(axis=0) - drawn[best]
-    leaders = {
-        name: int(np.argmax(np.where(table.arm == place, mean, -np.inf)))
-        for place, name in enumerate(table.arms)
-        if (table.arm == place).any()
-    }
+    leaders = _leaders(table, mean) if recommended is None else dict(recommended)
+    leaders[NO_INTERMEDIATE] = zero.row
     of_arms = drawn[list(leaders.values())]
+    of_arms[list(leaders).index(NO_INTERMEDIATE)] -= zero.offset
     wins = np.bincount(of_arms.argmax(axis=0), minlength=len(leaders)) / samples
     effect = chooser.probability_of_effect
     wins *= effect
     wins[list(leaders).index(NO_INTERMEDIATE)] += 1 - effect
-    gains = drawn - drawn[leaders[NO_INTERMEDIATE]]
     # So large a share of the samples is of a world in which no intermediate stage does anything.
-    gains[:, : round((1 - effect) * samples)] = 0.0
-    arms = {
-        name: _arm_answer(row, float(chooser.posterior.mean[row]), float(share), gains[row])
-        for (name, row), share in zip(leaders.items(), wins, strict=True)
-    }
+    idle = round((1 - effect) * samples)
+    arms = {}
+    for (name, row), share in zip(leaders.items(), wins, strict=True):
+        gains = drawn[row] - drawn[zero.row] + zero.offset
+        itself = drawn[row] - drawn[table.without_intermediate[row]]
+        gains[:idle] = itself[:idle] = 0.0
+        arms[name] = _arm_answer(chooser, zero, row, float(share), gains, itself)
     return Answer(
         recipe=best,
         arm=table.arms[table.arm[best]],
@@ -115,13 +145,37 @@ def answer(chooser: Chooser, rng: np.random.Generator, samples: int = SAMPLES) -
     )
 
 
-def _arm_answer(recipe: int, mean: float, share: float, gains: Floats) -> ArmAnswer:
-    low, high = np.quantile(gains, [0.025, 0.975])
+def _leaders(table: RecipeTable, mean: Floats) -> dict[str, int]:
+    return {
+        name: int(np.argmax(np.where(table.arm == place, mean, -np.inf)))
+        for place, name in enumerate(table.arms)
+        if (table.arm == place).any()
+    }
+
+
+def _arm_answer(
+    chooser: Chooser, zero: Zero, row: int, share: float, gains: Floats, itself: Floats
+) -> ArmAnswer:
+    table, runs = chooser.table, chooser.evidence.runs.recipe
+    mine = runs[table.arm[runs] == table.arm[row]]
+    mean = chooser.posterior.mean
+    fine = mean[table.without_intermediate[mine]] >= mean[zero.row] - COMPETITIVE
+    tasks = np.unique(table.task[table.arm == table.arm[row]])
+    fairly = np.unique(table.task[mine[fine]])
     return ArmAnswer(
-        recipe=recipe,
-        mean=mean,
+        recipe=row,
         probability_best=share,
         probability_gain=float((gains > 0).mean()),
         gain=float(gains.mean()),
-        interval=(float(low), float(high)),
+        interval=_interval(gains),
+        itself=float(itself.mean()),
+        itself_interval=_interval(itself),
+        tried=len(np.unique(table.task[mine])),
+        runs=len(mine),
+        is_fair=2 * len(fairly) >= len(tasks),
     )
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)

@@ -83,6 +83,7 @@ class RecipeTable:
         is_whole: Whether all recipes of the space are here.
         arms: Names of the arms.
         arm: Place of each recipe's arm, [r].
+        task: Place of each recipe's intermediate task, -1 of direct training, [r].
         trunk: Number of what each recipe's target stages start from (encoder and intermediate
             stages); alike where these are alike, [r].
         updates: Optimizer steps of one run of each recipe, nothing of it cached, [r].
@@ -96,6 +97,7 @@ class RecipeTable:
     is_whole: bool
     arms: tuple[str, ...]
     arm: Integers
+    task: Integers
     trunk: Integers
     updates: Floats
     features: Floats
@@ -105,11 +107,6 @@ class RecipeTable:
     def __len__(self) -> int:
         return len(self.points)
 
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Seeds of a trial that was given none of its own."""
-        return self.space.seeds
-
     @cached_property
     def params(self) -> tuple[Mapping[str, Any], ...]:
         """Parameters of each recipe, as a trial has them, [r]."""
@@ -118,6 +115,19 @@ class RecipeTable:
     @cached_property
     def _places(self) -> dict[frozenset[tuple[str, Any]], int]:
         return {frozenset(params.items()): i for i, params in enumerate(self.params)}
+
+    @cached_property
+    def without_intermediate(self) -> Integers:
+        """Row of the direct training with the same encoder and target stage as each recipe, [r].
+
+        Of a sample of a space not all may be there: then the recipe's own row.
+        """
+        rows = []
+        for i, params in enumerate(self.params):
+            direct = {k: v for k, v in params.items() if not k.startswith("intermediate.")}
+            direct = {"intermediate.domain": NO_INTERMEDIATE, **direct}
+            rows.append(self._places.get(frozenset(direct.items()), i))
+        return np.array(rows)
 
     def place(self, params: Mapping[str, Any]) -> int | None:
         """The row of the recipe with these parameters; None where there is none such."""
@@ -201,6 +211,7 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
         is_whole=is_whole,
         arms=arms,
         arm=np.array([arms.index(row["intermediate.domain"]) for row in rows]),
+        task=task.codes,
         trunk=np.array([trunks.setdefault(_trunk(row), len(trunks)) for row in rows]),
         updates=np.array([_updates(point) for point in found], dtype=float),
         features=np.concatenate([columns for _, columns in blocks], axis=1),

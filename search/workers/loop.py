@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,7 +28,6 @@ from spaces.errors import (
 )
 from spaces.recipe import Recipe
 from storage.leases import LeaseLost
-from storage.optuna_internals import trial_id_of
 from storage.slots import Slot
 from storage.tables import StageRun
 
@@ -51,29 +48,29 @@ class Worker:
     """One worker of a study.
 
     Attributes:
-        opened: The study.
+        opened: The study, or its direct trainings.
+        limit: Number of its slots.
         objective: Trains and scores a recipe; it asks `pulse` at every update.
         pulse: Sign of life of this process.
         listener: Listens to what the worker does, and shows it.
+        until: Expected points between the recommendation and the best recipe below which the
+            search ends; None: it goes on to the last slot.
     """
 
     opened: OpenStudy
+    limit: int
     objective: TransferObjective
     pulse: Pulse
     listener: RunListener
+    until: float | None = None
     _failed_in_a_row: int = field(default=0, init=False)
     _attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
-        self._attempts = Attempts(self.opened, self.pulse.budget.trials, self.listener)
+        self._attempts = Attempts(self.opened, self.limit, self.listener)
 
     def run(self) -> None:
         """Work at slots until all of the study's are done, or something ends the work.
-
-        The last of them repeat the leaders with fresh seeds (`StudySpec.repeat_leaders`). A trial
-        that is clearly behind the best one after a seed has no further seeds: it is complete with
-        those that it has, as Optuna advises for values that are means
-        (https://optuna.readthedocs.io/en/stable/reference/generated/optuna.pruners.WilcoxonPruner.html).
 
         A worker with nothing left to take waits for the others, as theirs may fall to it.
 
@@ -83,7 +80,7 @@ class Worker:
             CacheError: This machine's disk stays full; the study goes on elsewhere, or later.
             TransferSearchError: The same error of data came twice.
         """
-        limit = self.pulse.budget.trials
+        limit = self.limit
         is_waiting = False
         while True:
             self.pulse.note("between trials")
@@ -119,11 +116,11 @@ class Worker:
 
     def _attempt(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> None:
         """Train and report to Optuna; what ends it otherwise is kept as the trial's reason."""
-        self.listener.on_trial_started(trial.number, recipe)
-        gain = None
+        self.listener.on_trial_started(trial, recipe)
+        result = None
         try:
-            gain = self._train(slot, trial, recipe)
-            self._attempts.complete(trial, gain)
+            result = self._train(slot, trial, recipe)
+            self._attempts.complete(trial, result)
             self.opened.slots.close(slot)
             self._failed_in_a_row = 0
         except (DivergedError, DeviceMemoryError) as error:
@@ -165,45 +162,25 @@ class Worker:
             self._attempts.fail(trial, Failure.ERROR, reason)
             self._stops_all(trial, reason)
             raise
-        self._finished(trial, gain)
+        self._finished(trial, result)
 
     def _train(self, slot: Slot, trial: FrozenTrial, recipe: Recipe) -> TransferGain:
         name, runs = self.opened.study.study_name, list[StageRun]()
+        seed = TrialNotes.of(trial).seed
+        assert seed is not None, trial.number
 
         def record(run: StageRun) -> None:
             runs.append(run)
             self.opened.ledger.record_stage_run(name, trial.number, run)
 
-        def report(index: int, gains: Sequence[float]) -> bool:
-            return self._go_on(trial, recipe, index, gains)
-
-        gain = self.objective(recipe, report, record)
+        pairs = self.objective(recipe, seed, record)
         self.pulse.check()
-        self.opened.ledger.record_trial(name, trial.number, gain.pairs, slot.lease)
+        self.opened.ledger.record_trial(name, trial.number, pairs, slot.lease)
+        result = self.opened.result(pairs)
         losses = self.opened.ledger.losses({run.checkpoint_key for run in runs})
         folder = ArtifactFolder(self.objective.cache.location)
-        upload_trial(trial, self.opened.storage, gain.pairs, runs, losses, folder)
-        return gain
-
-    def _go_on(
-        self, trial: FrozenTrial, recipe: Recipe, index: int, gains: Sequence[float]
-    ) -> bool:
-        """Whether a trial should train its next seed, after that of `index`."""
-        seed = recipe.seeds[index]
-        for place, gain in enumerate(gains):
-            step = seed * len(gains) + place
-            self.opened.storage.set_trial_intermediate_value(trial_id_of(trial), step, gain)
-            trial.intermediate_values[step] = gain
-        if index + 1 == len(recipe.seeds) or TrialNotes.of(trial).repeat_of is not None:
-            return True
-        with warnings.catch_warnings():
-            # The best trial may have other seeds than this one; those of both are compared.
-            warnings.filterwarnings("ignore", "WilcoxonPruner finds steps existing")
-            if not self.opened.study.pruner.prune(self.opened.study, trial):
-                return True
-        reason = f"clearly behind the best trial after {index + 1} seed(s)"
-        self._attempts.keep(trial, TrialNotes(stopped=reason))
-        return False
+        upload_trial(trial, self.opened.storage, result.pairs, runs, losses, folder)
+        return result
 
     def _stops_all(self, trial: FrozenTrial, reason: str) -> bool:
         """Whether an error came before; if so, the study is stopped for all workers."""
@@ -212,8 +189,8 @@ class Worker:
             self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
         return again
 
-    def _finished(self, trial: FrozenTrial, gain: TransferGain | None) -> None:
-        self.listener.on_trial_finished(trial, gain, self.opened.slots.count_done())
+    def _finished(self, trial: FrozenTrial, result: TransferGain | None) -> None:
+        self.listener.on_trial_finished(trial, result, self.opened.slots.count_done())
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

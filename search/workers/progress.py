@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from statistics import fmean
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -40,16 +39,14 @@ class RunProgress:
 
     Args:
         console: Console to show them on; plain lines unless it is a terminal.
-        total: Number of trials of the study.
         languages: Languages that the study selects on.
     """
 
-    def __init__(self, console: Console, total: int, languages: frozenset[str]) -> None:
+    def __init__(self, console: Console, languages: frozenset[str]) -> None:
         self._console = console
-        self._total = total
         self._languages = languages
+        self._what, self._total = "trial", 0
         self._stage: tuple[object, ...] = ()
-        self._best: tuple[float, str] | None = None
         self._recipe = ""
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -57,15 +54,12 @@ class RunProgress:
             MofNCompleteColumn(),
             SpeedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
             console=console,
             disable=not console.is_terminal,
             transient=True,
         )
-        self._trial_bar = self._bars.add_task("trials", total=total, note="", unit="")
-        self._stage_bar = self._bars.add_task(
-            "", total=None, note="", unit="updates", visible=False
-        )
+        self._trial_bar = self._bars.add_task("", total=None, unit="", visible=False)
+        self._stage_bar = self._bars.add_task("", total=None, unit="updates", visible=False)
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -73,24 +67,28 @@ class RunProgress:
         with self._bars, notices(self._console):
             yield
 
-    def resume(self, done: int, best: tuple[float, str] | None) -> None:
-        """Say how much of the study is there already.
+    def begin(self, what: str, done: int, total: int) -> None:
+        """Say what comes now, and how much of it is there already.
 
         Args:
-            done: Number of trials that are done.
-            best: Highest gain in percentage points, and its recipe in words; None where no trial
-                is complete.
+            what: What is counted: direct training, or trial.
+            done: How many of these are done.
+            total: How many there will be, as far as is known.
         """
-        self._best = best
-        self._bars.update(self._trial_bar, completed=done, note=self._best_note())
-        if done:
-            self.say(f"{done} of {self._total} trials are done already")
+        goes_on = self._what == what and self._total
+        self._what, self._total = what, total
+        self._bars.update(
+            self._trial_bar, description=f"{what}s", completed=done, total=total, visible=True
+        )
+        if done and not goes_on:
+            self.say(f"{done} of {total} {what}s are done already")
 
-    def on_trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """Say what a trial is about to train."""
-        self._recipe = describe(recipe)
+        seed = TrialNotes.of(trial).seed
+        self._recipe = f"{describe(recipe)}, seed {seed}"
         if not self._console.is_terminal:
-            self.say(f"trial {number}: {self._recipe}")
+            self.say(f"{self._what} {trial.number}: {self._recipe}")
 
     def on_stage(self, progress: StageProgress) -> None:
         """Move the bar of the current stage."""
@@ -106,7 +104,6 @@ class RunProgress:
                 description=name,
                 visible=True,
                 unit="texts" if progress.position == "scoring" else "updates",
-                note="",  # reset drops the fields that it is not given
             )
             if progress.position == "waiting":
                 self.say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
@@ -114,52 +111,47 @@ class RunProgress:
                 self.say("pretraining the pocket encoder (once; it is kept in the cache)")
         self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
 
-    def on_trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
-        """Say how a trial ended, and its gain."""
+    def on_trial_finished(
+        self, trial: FrozenTrial, result: TransferGain | None, done: int
+    ) -> None:
+        """Say how a trial ended, and its gain; of a direct training its score."""
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        head = f"trial {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
-        if gain is None:
+        head = f"{self._what} {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
+        if result is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
             self.say(f"{head} {state}: {TrialNotes.of(trial).reason or 'no reason kept'}")
         else:
-            value = gain.overall_gain(self._languages)
-            if self._best is None or value > self._best[0]:
-                self._best = (value, self._recipe)
-            score = 100 * gain.overall_score(self._languages)
-            paired = in_points(gain.overall_paired_gain(self._languages))
-            self.say(
-                f"{head} gain {in_points(value)}, paired {paired}, score {score:.1f} "
-                f"[{_parts(gain)}]" + self._aside(trial)
-            )
+            score = f"score {100 * result.overall_score(self._languages):.1f}"
+            if all(pair.reference is None for pair in result.pairs):
+                self.say(f"{head} {score} [{_scores(result, self._languages)}]")
+            else:
+                value = in_points(result.overall_gain(self._languages))
+                self.say(f"{head} gain {value}, {score} [{_gains(result, self._languages)}]")
             if self._console.is_terminal:
                 self.say(f"  {self._recipe}")
-        self._bars.update(self._trial_bar, completed=done, note=self._best_note())
-
-    def _aside(self, trial: FrozenTrial) -> str:
-        """How this trial differs from others, for the end of its line."""
-        notes = TrialNotes.of(trial)
-        if notes.repeat_of is not None:
-            return f"; repeats trial {notes.repeat_of} with fresh seeds"
-        return f"; {notes.stopped}" if notes.stopped else ""
-
-    def _best_note(self) -> str:
-        return f"best {in_points(self._best[0])}: {self._best[1]}" if self._best else ""
+        self._bars.update(self._trial_bar, completed=done)
 
     def say(self, line: str) -> None:
         """Show a line."""
         self._console.print(line, markup=False, highlight=False)
 
 
-def _parts(gain: TransferGain) -> str:
+def _gains(result: TransferGain, languages: frozenset[str]) -> str:
     """The gains that make up the mean: by language, or by task where there are several."""
-    by_language = gain.by_language()
-    tasks = sorted({task for task, _ in by_language})
-    if len(tasks) == 1:
-        return " ".join(
-            f"{language} {in_points(points)}" for (_, language), points in by_language.items()
-        )
-    means = (fmean(v for (t, _), v in by_language.items() if t == task) for task in tasks)
-    return " ".join(f"{task} {in_points(mean)}" for task, mean in zip(tasks, means, strict=True))
+    by_task = result.by_task(languages)
+    if len(by_task) > 1:
+        return " ".join(f"{task} {in_points(gain)}" for task, gain in by_task.items())
+    by_language = result.by_language().items()
+    return " ".join(f"{language} {in_points(gain)}" for (_, language), gain in by_language)
+
+
+def _scores(result: TransferGain, languages: frozenset[str]) -> str:
+    """The scores that make up the mean, percent, as in `_gains`."""
+    by_task = result.scores_by_task(languages)
+    if len(by_task) > 1:
+        return " ".join(f"{task} {100 * score:.1f}" for task, score in by_task.items())
+    by_language = result.scores().items()
+    return " ".join(f"{language} {100 * score:.1f}" for (_, language), score in by_language)
 
 
 def describe(recipe: Recipe) -> str:

@@ -7,7 +7,7 @@ drawn again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,15 +17,17 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.studies.trial_notes import TrialNotes
 from search.surrogate.choosing import Chooser
-from search.surrogate.recipe_table import RecipeTable
-from search.workers.search_model import choose_parameters, chooser_of
-from spaces.dimensions import SearchSpace, reference_parameters
+from search.workers.search_model import ModelledSpace, choose_parameters
+from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
-from spaces.studies import NO_INTERMEDIATE, Sampler
+from spaces.studies import Sampler
 from storage.fingerprint import fingerprint
 from storage.optuna_internals import SplitHistory, study_id_of, tpe_sampler
 from storage.patient_storage import SharedStorage
+
+_COUNTED = (TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class History:
@@ -34,7 +36,7 @@ class History:
     Args:
         storage: Storage of the study.
         study: The study as opened there.
-        table: Recipes of the study's space, which `Sampler.TRANSFER` chooses among.
+        modelled: What `Sampler.TRANSFER` chooses by.
 
     Attributes:
         study: The study with its trials of that moment; read and not written.
@@ -43,9 +45,9 @@ class History:
     """
 
     def __init__(
-        self, storage: SharedStorage, study: Study, table: RecipeTable | None = None
+        self, storage: SharedStorage, study: Study, modelled: ModelledSpace | None = None
     ) -> None:
-        self._table = table
+        self._modelled = modelled
         snapshot = storage.snapshot(study_id_of(study))
         self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
         # TPE finds its groups from all trials each time; few of them differ in what they have.
@@ -61,8 +63,8 @@ class History:
     @cached_property
     def chooser(self) -> Chooser:
         """The search model of that moment, conditioned once for all that is chosen by it."""
-        assert self._table is not None, "Sampler.TRANSFER chooses among recipes of a table"
-        return chooser_of(self._table, self.study.get_trials(deepcopy=False))
+        assert self._modelled is not None, "Sampler.TRANSFER chooses by a model"
+        return self._modelled.chooser(self.study.get_trials(deepcopy=False))
 
     def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What `sampler` may draw together, before its first draw."""
@@ -98,7 +100,7 @@ class Proposal:
         slot: int,
         draw: int = 0,
         fixed: Mapping[str, Any] | None = None,
-        sampler: Sampler = Sampler.TPE,
+        sampler: Sampler = Sampler.RANDOM,
     ) -> None:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
@@ -160,11 +162,32 @@ class Proposal:
 
 
 def first_parameters(space: SearchSpace, slot: int) -> dict[str, Any]:
-    """Parameters that are given in the first slots of a study: each arm is tried once before TPE.
+    """Parameters that are given in the first slots of a study: each arm is tried once before."""
+    arms = list(space.arms)
+    return {"intermediate.domain": arms[slot]} if slot < len(arms) else {}
 
-    The first of all is the reference baseline, which every trial is held against.
+
+def fresh_seed(trials: Iterable[FrozenTrial], params: Mapping[str, Any], first: int) -> int:
+    """The seed of a recipe's next run: the one after those that it had, or is being run with.
+
+    Args:
+        trials: All trials of the study.
+        params: Parameters of the recipe.
+        first: Seed of a recipe's first run.
     """
-    if slot == 0:
-        return reference_parameters(space)
-    others = [arm for arm in space.arms if arm != NO_INTERMEDIATE]
-    return {"intermediate.domain": others[slot - 1]} if slot <= len(others) else {}
+    mine = [x for x in trials if x.params == params and x.state in _COUNTED]
+    seeds = [TrialNotes.of(trial).seed for trial in mine]
+    return max((seed for seed in seeds if seed is not None), default=first - 1) + 1
+
+
+def seed_by_slot(history: History, space: SearchSpace, slot: int, first: int) -> int:
+    """The seed of what RANDOM draws for a slot, which depends on the slots before it alone."""
+
+    def drawn(number: int) -> Mapping[str, Any]:
+        fixed = first_parameters(space, number)
+        proposal = Proposal(history, number, 0, fixed, Sampler.RANDOM)
+        suggest_recipe(proposal, space)
+        return proposal.params
+
+    mine = drawn(slot)
+    return first + sum(drawn(number) == mine for number in range(slot))

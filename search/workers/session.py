@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import torch
+from optuna.study import Study
 from rich.console import Console
 
 from objectives.data.overlap import describe_overlap, study_overlaps
@@ -17,28 +19,35 @@ from search.command_line.next_commands import next_command
 from search.command_line.requests import request_from
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
-from search.findings.selection import leaders
+from search.findings.baseline_words import baseline_lines
 from search.reporting.terminal import show_results
 from search.studies.asked_study import AskedStudy
+from search.studies.baseline import baseline_name, kept_baseline
+from search.studies.direct_trainings import tuning_space
 from search.studies.opening import (
     TrainingSite,
     build_objective,
     define_study,
     kept_definition,
+    open_direct_trainings,
     open_study,
     provenance,
 )
-from search.studies.recipes import finished_recipes
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version
+from search.surrogate.recipe_table import build_table
+from search.workers.baseline_phase import BaselinePhase, direct_gains
 from search.workers.card_sharing import shared_cards
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
 from search.workers.progress import RunProgress
+from search.workers.search_model import ModelledSpace
 from search.workers.trial_attempts import OpenStudy
 from spaces.errors import BudgetSpent, Interrupted
+from spaces.studies import Sampler
 from spaces.study_checks import unlike_arms
+from storage.ledger import Ledger
 from storage.outages import asking
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
@@ -80,7 +89,7 @@ class Session:
         )
         self._languages = spec.selection_languages(catalogue)
         self._name = newest_version(options.name or spec.name, storage)
-        self._progress = RunProgress(console, self._trials, self._languages)
+        self._progress = RunProgress(console, self._languages)
         hours = options.gpu_hours
         self._pulse = Pulse(
             Workers(storage.engine, self._name),
@@ -111,26 +120,62 @@ class Session:
         torch.set_num_threads(threads)
         objective = self._objective()
         slots = Slots(self._storage.engine, objective.leases, self._name)
-        opened, ended = None, None
+        study, ended = None, None
         with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
             try:
-                opened = self._opened(objective, slots)
-                if not options.fellow:
-                    self._show_what_is_there(opened)
+                study = self._opened(objective)
                 with (
                     self._pulse.beating(objective.hardware.name),
                     fellow_workers(options, self._workers, threads, self._stop),
                 ):
-                    Worker(opened, objective, self._pulse, self._progress).run()
+                    self._work(study, slots, objective)
             except Interrupted as error:
                 ended = error
-        if opened is not None and not options.fellow:
+        if study is not None and not options.fellow:
             steps = [] if options.quiet else next_steps(options, self._asked, self._trials)
-            show_results(self._stored(opened), steps)
+            show_results(self._stored(study, objective.ledger), steps)
         if isinstance(ended, BudgetSpent):
             done = slots.count_done()
             self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
         return 128 + self._stop.number if self._stop.number else 0
+
+    def _work(self, study: Study, slots: Slots, objective: TransferObjective) -> None:
+        """Tune the baseline, then search."""
+        spec, storage, ledger = self._asked.spec, self._storage, objective.ledger
+        definition, space = define_study(objective)
+        baseline = kept_baseline(self._name, ledger)
+        trainings = OpenStudy(
+            open_direct_trainings(self._name, storage, ledger, definition),
+            storage,
+            ledger,
+            Slots(storage.engine, objective.leases, baseline_name(self._name)),
+            tuning_space(space),
+            spec,
+            self._languages,
+        )
+        progress, pulse = self._progress, self._pulse
+        if baseline is None:
+            phase = BaselinePhase(
+                *(self._name, trainings, space, objective, pulse, progress),
+                on_plan=lambda done, total: progress.begin("direct training", done, total),
+            )
+            baseline = phase.run()
+        space = baseline.space(space)
+        modelled = None
+        if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
+            modelled = ModelledSpace(build_table(space), direct_gains(trainings, baseline))
+        opened = replace(
+            trainings,
+            study=study,
+            slots=slots,
+            space=space.indirect(),
+            baseline=baseline,
+            modelled=modelled,
+        )
+        progress.begin("trial", slots.count_done(), self._trials)
+        for line in baseline_lines(baseline):
+            progress.say(line)
+        Worker(opened, self._trials, objective, pulse, progress, self._options.until).run()
 
     def _objective(self) -> TransferObjective:
         options, pulse, progress = self._options, self._pulse, self._progress
@@ -152,40 +197,30 @@ class Session:
         )
         return objective
 
-    def _opened(self, objective: TransferObjective, slots: Slots) -> OpenStudy:
+    def _opened(self, objective: TransferObjective) -> Study:
         """The study, created where it is new."""
         options, ledger = self._options, objective.ledger
-        definition, space = define_study(objective)
+        definition, _ = define_study(objective)
         address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
         about = provenance(objective) | {"address": json.dumps(address.kept())}
         if ledger.frozen_study(self._name) is None:
             about |= _noted(objective.corpora)
-        study = open_study(
+        return open_study(
             self._name, self._storage, ledger, definition, about, redacted(options.storage)
         )
-        return OpenStudy(
-            study, self._storage, ledger, slots, space, self._asked.spec, self._languages
-        )
 
-    def _stored(self, opened: OpenStudy) -> StoredStudy:
-        definition = kept_definition(self._name, opened.ledger)
+    def _stored(self, study: Study, ledger: Ledger) -> StoredStudy:
+        definition = kept_definition(self._name, ledger)
         assert definition is not None, self._name
         return StoredStudy(
             self._storage,
             self._options.storage,
-            opened.study,
-            opened.ledger,
+            study,
+            ledger,
             definition,
-            opened.spec,
+            self._asked.spec,
             self._asked.catalogue,
         )
-
-    def _show_what_is_there(self, opened: OpenStudy) -> None:
-        aggregate, best = opened.spec.target.aggregate, None
-        recipes = finished_recipes(opened.study, opened.ledger, aggregate)
-        if leading := leaders(recipes, opened.languages):
-            best = leading[0].gain.overall_gain(opened.languages), leading[0].in_words
-        self._progress.resume(opened.slots.count_done(), best)
 
 
 def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:

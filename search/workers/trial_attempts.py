@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import optuna
@@ -19,11 +18,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
-from search.findings.selection import repeat_candidates
+from search.studies.baseline import Baseline
+from search.studies.direct_trainings import DirectRun
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.recipe_table import RecipeTable, build_table
-from search.workers.proposals import History, Proposal, first_parameters
-from search.workers.search_model import fresh_seeds
+from search.workers.proposals import (
+    History,
+    Proposal,
+    first_parameters,
+    fresh_seed,
+    seed_by_slot,
+)
+from search.workers.search_model import ModelledSpace
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
@@ -34,6 +39,7 @@ from storage.optuna_internals import set_trial_id, study_id_of, trial_id_of
 from storage.patient_storage import SharedStorage
 from storage.processes import is_dead, process_identity
 from storage.slots import Slot, Slots
+from storage.tables import PairedScore
 
 RETRIES = 3
 """Further attempts at a slot whose worker died or was cut off."""
@@ -48,11 +54,13 @@ _log = logging.getLogger(__name__)
 class RunListener(Protocol):
     """Listens to what a worker does."""
 
-    def on_trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """A trial has its recipe."""
 
-    def on_trial_finished(self, trial: FrozenTrial, gain: TransferGain | None, done: int) -> None:
-        """A trial is finished; `gain` is None unless it is complete."""
+    def on_trial_finished(
+        self, trial: FrozenTrial, result: TransferGain | None, done: int
+    ) -> None:
+        """A trial is finished; `result` is None unless it is complete."""
 
     def say(self, line: str) -> None:
         """Something else that a person wants to know."""
@@ -60,16 +68,19 @@ class RunListener(Protocol):
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """A study as its workers have it open.
+    """A study, or its direct trainings, as workers have it open.
 
     Attributes:
-        study: The study in Optuna, opened by `search.studies.opening.open_study`.
+        study: The study in Optuna, opened by `search.studies.opening`.
         storage: Storage of the study.
         ledger: Ledger in the same database; has a trial's scores before Optuna has its value.
         slots: Slots of the study.
-        space: The search space.
+        space: What its trials choose from.
         spec: The study as it was asked for.
         languages: Languages that the study selects on.
+        baseline: What its gains are over; None of the direct trainings that it is chosen from.
+        modelled: What the search model chooses by, where the study has that sampler.
+        planned: Of direct trainings, the runs of all slots; None where trials are proposed.
     """
 
     study: Study
@@ -79,17 +90,27 @@ class OpenStudy:
     space: SearchSpace
     spec: StudySpec
     languages: frozenset[str]
-
-    @cached_property
-    def table(self) -> RecipeTable | None:
-        """All recipes of the space, where its sampler chooses among them."""
-        return build_table(self.space) if self.spec.sampler is Sampler.TRANSFER else None
+    baseline: Baseline | None = None
+    modelled: ModelledSpace | None = None
+    planned: Sequence[DirectRun] | None = None
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Its trials now, in order; those in `states` where some are given."""
         return self.storage.get_all_trials(
             study_id_of(self.study), deepcopy=False, states=states or None
         )
+
+    def result(self, pairs: Sequence[PairedScore]) -> TransferGain:
+        """The scores of a trial, held against the baseline where there is one."""
+        scores = tuple(pairs)
+        held = scores if self.baseline is None else self.baseline.over(scores)
+        return TransferGain(held, self.spec.target.aggregate)
+
+    def value(self, result: TransferGain) -> float:
+        """A trial's value in Optuna: its gain, points; of a direct training its score, percent."""
+        if self.baseline is None:
+            return 100 * result.overall_score(self.languages)
+        return result.overall_gain(self.languages)
 
 
 @dataclass(frozen=True)
@@ -139,7 +160,7 @@ class Attempts:
         opened, number = self.opened, trial.number
         pairs = opened.ledger.pairs(opened.study.study_name, SEARCH_SPLIT, number).get(number)
         if pairs:
-            self.complete(trial, TransferGain(tuple(pairs), opened.spec.target.aggregate))
+            self.complete(trial, opened.result(pairs))
             return
         killed = is_dead(TrialNotes.of(trial).worker or NOBODY)
         reason = "its worker was killed" if killed else "its worker gave no sign of life"
@@ -159,11 +180,12 @@ class Attempts:
             notes = replace(notes, retry_of=before.number, retry_reason=earlier.reason)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            history = History(self.opened.storage, self.opened.study, self.opened.table)
+            history = History(self.opened.storage, self.opened.study, self.opened.modelled)
         if before is None and (queued := self._queued(slot, history, notes)) is not None:
             return queued
         drawn = self._drawn(slot, history, before)
-        trial = drawn.proposal.as_trial({**notes.attributes, **drawn.asked.attributes})
+        notes = replace(notes, seed=drawn.seed, draw=drawn.draw)
+        trial = drawn.proposal.as_trial(notes.attributes)
         storage = self.opened.storage
         set_trial_id(trial, storage.create_new_trial(study_id_of(self.opened.study), trial))
         trial.number = storage.get_trial_number_from_id(trial_id_of(trial))
@@ -178,7 +200,7 @@ class Attempts:
         The first slots of a study try each arm and take none.
         """
         storage, slots = self.opened.storage, self.opened.slots
-        if first_parameters(self.opened.space, slot.number):
+        if self.opened.planned is not None or first_parameters(self.opened.space, slot.number):
             return None
         for trial in history.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             trial_id = trial_id_of(trial)
@@ -197,6 +219,7 @@ class Attempts:
             for name, distribution in proposal.distributions.items():
                 value = distribution.to_internal_repr(proposal.params[name])
                 storage.set_trial_param(trial_id, name, value, distribution)
+            notes = replace(notes, seed=self._fresh_seed(history, proposal.params))
             for key, content in notes.attributes.items():
                 storage.set_trial_user_attr(trial_id, key, content)
             storage.set_trial_state_values(trial_id, TrialState.RUNNING)
@@ -205,54 +228,50 @@ class Attempts:
 
     def _drawn(self, slot: Slot, history: History, before: FrozenTrial | None) -> _Drawn:
         """What a slot tries, which no other worker tries at this moment if that can be."""
-        slots, spec = self.opened.slots, self.opened.spec
+        opened, sampler = self.opened, self.opened.spec.sampler
 
-        def draw(number: int, fixed: Mapping[str, Any], asked: TrialNotes) -> _Drawn:
-            proposal = Proposal(history, slot.number, number, fixed, spec.sampler)
-            recipe = suggest_recipe(proposal, self.opened.space)
-            if asked.seeds:
-                recipe = replace(recipe, seeds=asked.seeds)
-            # What was drawn again is not what its slot stands for in another run.
-            return _Drawn(proposal, recipe, replace(asked, draw=number) if number else asked)
+        def drawn(number: int, fixed: Mapping[str, Any], seed: int | None) -> _Drawn:
+            # What is given whole needs no model, which direct trainings have none of.
+            drawn_by = sampler if seed is None else Sampler.RANDOM
+            proposal = Proposal(history, slot.number, number, fixed, drawn_by)
+            recipe = suggest_recipe(proposal, opened.space)
+            if seed is None and sampler is Sampler.RANDOM:
+                first = opened.spec.first_seed
+                seed = seed_by_slot(history, opened.space, slot.number, first)
+            if seed is None:
+                seed = self._fresh_seed(history, proposal.params)
+            return _Drawn(proposal, recipe, seed, number)
 
-        def is_begun(drawn: _Drawn) -> bool:
-            key = fingerprint([drawn.proposal.params, list(drawn.recipe.seeds)])
-            return slots.begin(slot, key)
+        def is_begun(one: _Drawn) -> bool:
+            return opened.slots.begin(slot, fingerprint([one.proposal.params, one.seed]))
 
-        if before is not None:
-            drawn = draw(0, before.params, TrialNotes.of(before).asked_for)
-            if not is_begun(drawn):
-                slots.begin(slot, None)
-            return drawn
-        # At most a fifth of the trials, or a short study would find nothing to repeat. The search
-        # model asks for repeats where it needs them.
-        repeats = 0 if spec.sampler is Sampler.TRANSFER else spec.repeat_leaders
-        if slot.number >= self.limit - min(repeats, self.limit // 5):
-            study, ledger, languages = self.opened.study, self.opened.ledger, self.opened.languages
-            for recipe in repeat_candidates(study, ledger, spec, languages):
-                drawn = draw(0, recipe.first.params, recipe.asked_again(spec))
-                if is_begun(drawn):
-                    return drawn
-        fixed = first_parameters(self.opened.space, slot.number)
+        if before is not None or opened.planned is not None:
+            if before is not None:
+                again = drawn(0, before.params, TrialNotes.of(before).seed)
+                again = replace(again, draw=TrialNotes.of(before).draw)
+            else:
+                assert opened.planned is not None
+                run = opened.planned[slot.number]
+                again = drawn(0, run.params, run.seed)
+            if not is_begun(again):
+                opened.slots.begin(slot, None)
+            return again
+        fixed = first_parameters(opened.space, slot.number)
         for number in range(DRAWS):
-            drawn = draw(number, fixed, TrialNotes())
-            if spec.sampler is Sampler.TRANSFER:
-                drawn = _with_fresh_seeds(drawn, history)
-            if is_begun(drawn):
-                return drawn
-        # A space so small that others are at all of it: stages are shared with them.
-        slots.begin(slot, None)
-        return drawn
+            one = drawn(number, fixed, None)
+            if is_begun(one):
+                return one
+        # Others are at all that was drawn, and at the same seeds: what they train is shared.
+        opened.slots.begin(slot, None)
+        return one
 
-    def complete(self, trial: FrozenTrial, gain: TransferGain) -> None:
-        """Report a trial's value to Optuna, and keep what it is the mean of."""
-        languages = self.opened.languages
-        runs = [(seed, one.overall_gain(languages)) for seed, one in gain.by_seed().items()]
-        try:
-            self.keep(trial, TrialNotes(runs=tuple(runs)))
-        except UpdateFinishedTrialError:
-            _log.info("trial %d was finished before", trial.number)
-        self.tell(trial, TrialState.COMPLETE, gain.overall_gain(languages))
+    def _fresh_seed(self, history: History, params: Mapping[str, Any]) -> int:
+        trials = history.study.get_trials(deepcopy=False)
+        return fresh_seed(trials, params, self.opened.spec.first_seed)
+
+    def complete(self, trial: FrozenTrial, result: TransferGain) -> None:
+        """Report a trial's value to Optuna."""
+        self.tell(trial, TrialState.COMPLETE, self.opened.value(result))
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
         """Report a trial's state and value to Optuna; where it has them, they are the same."""
@@ -290,18 +309,9 @@ class Attempts:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A proposal for a slot."""
+    """A proposal for a slot, and how many were given up before it."""
 
     proposal: Proposal
     recipe: Recipe
-    asked: TrialNotes
-
-
-def _with_fresh_seeds(drawn: _Drawn, history: History) -> _Drawn:
-    """The same recipe with seeds that none of its trials has: a repeat of one brings nothing."""
-    trials = history.study.get_trials(deepcopy=False)
-    seeds = fresh_seeds(trials, drawn.proposal.params, drawn.recipe.seeds)
-    if seeds == drawn.recipe.seeds:
-        return drawn
-    recipe, asked = replace(drawn.recipe, seeds=seeds), replace(drawn.asked, seeds=seeds)
-    return replace(drawn, recipe=recipe, asked=asked)
+    seed: int
+    draw: int

@@ -108,14 +108,17 @@ def _scores(pairs: Sequence[PairedScore]) -> list[dict[str, object]]:
             "seed": pair.seed,
             "metric": pair.score.metric,
             "score": f"{pair.score.score:.4f}",
-            "baseline": f"{pair.baseline.score:.4f}",
-            "reference": f"{pair.reference.score:.4f}",
-            "gain": f"{pair.gain:+.2f}",
-            "paired_gain": f"{pair.paired_gain:+.2f}",
+            **_held_against(pair),
             "examples": pair.score.examples,
         }
         for pair in sorted(pairs, key=lambda x: (x.score.task, x.score.language, x.seed))
     ]
+
+
+def _held_against(pair: PairedScore) -> dict[str, object]:
+    if pair.reference is None:
+        return {}
+    return {"baseline": f"{pair.reference.score:.4f}", "gain": f"{pair.gain:+.2f}"}
 
 
 def _training(
