@@ -19,8 +19,9 @@ from objectives.data.batching import Padding
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model
 from objectives.runner import Runner, ignore_batches
+from objectives.scores.metrics import predict
 from objectives.training.device_path import path_of
-from objectives.training.fine_tuning import Training, finetune
+from objectives.training.fine_tuning import Training, finetune, finetune_with_pauses
 from objectives.training.graphs import say_once
 from spaces.recipe import Schedule
 from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_split
@@ -139,6 +140,23 @@ def test_a_training_on_the_card_goes_on_from_its_state(
     encoder = {x.removeprefix("bert."): w for x, w in weights.items() if x.startswith("bert.")}
     rest, _ = train(card(), epochs=3, state=short.state, weights=encoder)
     np.testing.assert_allclose([*short.losses, *rest.losses], whole.losses, rtol=1e-3)
+
+
+def test_graphs_go_on_after_a_pause(
+    train: Callable[..., tuple[Training, Weights]], bert: Backbone
+) -> None:
+    """In which the model computes something else, and draws random numbers."""
+    whole, _ = train(card("bfloat16"), epochs=4)
+    split = toy_split("ner", 14, bert)
+    model = build_model(bert, bert.weights, make_task("ner"), 3)
+    stages = [make_stage(schedule=Schedule.CONSTANT, epochs=x) for x in (2, 3, 4)]
+    runner = Runner(card("bfloat16"), Padding.of(bert.tokenizer))
+    losses: list[float] = []
+    for training in finetune_with_pauses([(model, split)], stages, 3, runner):
+        losses += training.losses
+        predict(model, split, runner)
+        torch.rand(7, device=CARD)
+    np.testing.assert_allclose(losses, whole.losses, rtol=1e-2)
 
 
 def test_cpu_and_card_learn_the_same_but_for_rounding(
