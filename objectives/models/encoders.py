@@ -125,14 +125,15 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
         raise BackboneError(
             f"backbone {backbone.name!r}", f"an architecture with a head for {task.kind}", reason
         ) from error
-    # Drawing what the parent brings anyway takes longer than all the rest.
+    own = {name: tensor.clone() for name, tensor in parent.items()}
+    missing, _ = model.base_model.load_state_dict(own, strict=False, assign=True)
+    # Drawing what the parent brings anyway takes longer than all the rest; of a masked language
+    # model also the output matrix, which is that of the embeddings.
     for name, tensor in model.base_model.state_dict(keep_vars=True).items():
         if name in parent:
             tensor._is_hf_initialized = True
+    model.tie_weights()
     model.init_weights()
-    own = {name: tensor.clone() for name, tensor in parent.items()}
-    missing, _ = model.base_model.load_state_dict(own, strict=False, assign=True)
-    model.tie_weights()  # to the embeddings that were assigned just now
     if lost := set(missing) & backbone.weights.keys():
         raise BackboneError(
             f"backbone {backbone.name!r}",

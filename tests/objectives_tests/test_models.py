@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import huggingface_hub
@@ -184,6 +185,26 @@ def test_a_stage_starts_with_a_copy_where_its_encoder_is_resident(any_backbone: 
         for weight in models[0].parameters():
             weight.add_(1)
     assert all(torch.equal(w, before[name]) for name, w in any_backbone.weights.items())
+
+
+def test_the_output_matrix_of_masked_language_modelling_is_not_drawn(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of the embeddings; at XLM-R's size drawing it took longer than all the rest."""
+    drawn: list[torch.Size] = []
+    normal = torch.Tensor.normal_
+
+    def note(tensor: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        drawn.append(tensor.shape)
+        return normal(tensor, *arguments, **named)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", note)
+    model = build_model(bert, bert.weights, make_task("mlm"), seed=0)
+    matrix = model.get_input_embeddings().weight
+    assert model.get_output_embeddings().weight is matrix
+    assert torch.equal(matrix, bert.weights["embeddings.word_embeddings.weight"])
+    assert drawn, "the rest of the head is"
+    assert matrix.shape not in drawn
 
 
 def test_a_trained_encoder_comes_back_exactly_and_without_its_head(
