@@ -26,7 +26,7 @@ from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DivergedError
 from spaces.recipe import Schedule, Stage
 
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
 
 # Updates between looks at the losses: on a GPU each look waits for all work in flight.
 CHECK_EVERY = 10
