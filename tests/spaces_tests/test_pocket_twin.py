@@ -49,6 +49,7 @@ def intermediate_kinds(spec: StudySpec) -> dict[str, set[str]]:
 def test_every_shipped_study_has_a_pocket_twin(name: str) -> None:
     spec, twin = load_study(name), twin_of(name)
     assert (twin.name, twin.question, twin.arms) == (spec.name, spec.question, spec.arms)
+    assert twin.about == spec.about
     assert twin.backbone == ("pocket",)
     assert all(CATALOGUE[task].pocket for task in twin.task_names)
     asked, ours = (
@@ -124,10 +125,11 @@ def test_layers_are_those_that_the_pocket_encoder_has() -> None:
 def test_overrides_of_sizes_go_before_those_of_the_pocket_corpora() -> None:
     twin = twin_of(
         "xtreme_legal",
-        *("seeds=1", "target.examples=64", "intermediate.epochs=[1]"),
+        *("baseline_seeds=1", "target.examples=64", "intermediate.epochs=[1]"),
         "target.learning_rate={low=1e-4, high=1e-2, points=3}",
     )
-    assert (twin.seeds, twin.target.examples, twin.intermediate.epochs) == (1, (64,), (1,))
+    assert (twin.baseline_seeds, twin.target.examples) == (1, (64,))
+    assert twin.intermediate.epochs == (1,)
     assert twin.target.learning_rate == (1e-4, 1e-3, 1e-2)
     assert twin.intermediate.examples == twin_of("xtreme_legal").intermediate.examples
     assert twin_of("mohapatra_2022", "target.train_share=0.1").target.train_share == 0.1
