@@ -48,7 +48,7 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
 
     scored = [task for task in pocket if task.role is not Role.INTERMEDIATE]
     twins = {task.name: _twin(task, scored, spec) for task in spec.target_tasks(catalogue)}
-    targets = list(dict.fromkeys(twins.values()))
+    targets = list(spec.pocket.target) or list(dict.fromkeys(twins.values()))
     alone = [name for name in spec.intermediate.tasks if name not in spec.mixtures]
     mixtures = {}
     for name in spec.intermediate.tasks:
@@ -65,6 +65,8 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
     _set_sizes(record, overrides)
     # All pocket corpora of a kind and domain, so that an arm has more than one to choose from.
     tasks = [task.name for task in intermediates if (task.kind, task.domain) in wanted]
+    tasks = list(spec.pocket.intermediate) or tasks
+    record.pop("pocket", None)
     record |= {"mixtures": mixtures, "claims": []}
     record["intermediate"]["tasks"] = [*tasks, *mixtures]
     record["target"]["tasks"] = targets

@@ -36,7 +36,9 @@ from storage.slots import Slots
 from storage.workers import Workers
 
 # What may differ between two runs of one study: a longer run is the same experiment.
-FREE_FIELDS = frozenset({"name", "question", "about", "trials", "backbone", "tasks", "claims"})
+FREE_FIELDS = frozenset(
+    {"name", "question", "about", "trials", "backbone", "tasks", "claims", "pocket"}
+)
 # What of them a study is opened again with, where its file is not at hand.
 KEPT_FIELDS = frozenset({"question", "about", "backbone", "tasks", "claims"})
 
