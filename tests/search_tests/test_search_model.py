@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.answer import recommend
+from search.surrogate.answer import Zero, recommend
 from search.surrogate.recipe_table import RecipeTable, build_table
 from search.workers.proposals import History, Proposal
 from search.workers.search_model import DirectGain, ModelledSpace
@@ -157,6 +157,15 @@ def test_trials_become_runs_by_their_state_beside_the_direct_trainings() -> None
     assert list(evidence.recipe_in_flight) == [rows[3]]
     assert list(evidence.seed_in_flight) == [7]
     assert list(evidence.infeasible) == [rows[4]]
+
+
+def test_the_zero_is_the_best_direct_training_over_all_target_tasks() -> None:
+    """Of several, each the best of some target task, and each with a mean over its seeds."""
+    first, second = _known().direct[:2]
+    gains = (replace(first, gain=-2.0), replace(second, gain=-1.5), replace(second, gain=-0.5))
+    best = (first.params, second.params)
+    zero = replace(_known(), direct=gains, best=best).zero(_table())
+    assert zero == Zero(_table().params.index(second.params), -1.0)
 
 
 def test_it_proposes_recipes_with_an_intermediate_task_alone() -> None:

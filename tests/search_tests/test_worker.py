@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -215,6 +216,33 @@ def test_trials_is_a_total_over_runs(loop: Loop) -> None:
         loop.run(well, trials)
         assert len(loop.trials) == trials
     loop.run(unasked, 3)
+
+
+def test_a_search_ends_when_its_recommendation_is_near_enough_and_each_arm_was_tried(
+    tmp_path: Path,
+) -> None:
+    url, cache = f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")
+    loop = Loop(url, cache, sampler=Sampler.TRANSFER)
+    loop.space = small_space(
+        {"none": (), "general": ("a",), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-4,)
+    )
+    loop.run(well, 9, until=1000.0)
+    assert loop.states == ["COMPLETE"] * 2
+    assert loop.seen.lines[-2] == "the recommendation is within 1000 points, as asked for"
+    assert loop.seen.lines[-1].startswith("after 2 trials: ")
+    loop.run(unasked, 9, until=1000.0)
+    loop.run(well, 4, until=1e-9)
+    assert loop.states == ["COMPLETE"] * 4, "the number of trials is a limit all the same"
+    loop.storage.close()
+
+
+def test_a_long_search_says_how_far_it_is_as_it_goes(tmp_path: Path) -> None:
+    url, cache = f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")
+    loop = Loop(url, cache, sampler=Sampler.TRANSFER)
+    loop.run(lambda recipe, seed: 4.0 * (recipe.routes[0].target.epochs == 2), 12)
+    (line,) = (line for line in loop.seen.lines if line.startswith("after 10 trials: "))
+    assert re.search(r"within \d+\.\d points of the best recipe \(with 90 %: \d+\.\d\)", line)
+    loop.storage.close()
 
 
 # --- what a user queued

@@ -52,6 +52,10 @@ def test_every_shipped_study_has_a_pocket_twin(name: str) -> None:
     assert twin.about == spec.about
     assert twin.backbone == ("pocket",)
     assert all(CATALOGUE[task].pocket for task in twin.task_names)
+    if spec.pocket.target:
+        assert twin.target.tasks == spec.pocket.target
+        assert twin.intermediate.tasks == spec.pocket.intermediate
+        return
     asked, ours = (
         {(task.kind, task.kind == "retrieval" and task.metric) for task in targets}
         for targets in (spec.target_tasks(known_to(spec)), twin.target_tasks(CATALOGUE))
@@ -146,6 +150,17 @@ def test_overrides_of_tasks_and_languages_shape_the_study_that_the_twin_is_of() 
     assert twin.target.tasks == ("pocket_nli",)
     assert twin.target.languages == POCKET_LANGUAGES
     assert twin.intermediate.tasks == ("pocket_nli_clauses",)
+
+
+def test_the_pocket_tasks_that_a_study_names_keep_to_the_arms_that_are_asked_for() -> None:
+    assert load_study("xtreme_legal").pocket.target
+    twin = twin_of("xtreme_legal", 'arms=["none", "legal"]', 'intermediate.tasks=["contractnli"]')
+    assert twin.intermediate.tasks == ("pocket_nli_clauses",), "the user's go before them"
+    spec = load_study("xtreme_legal")
+    fewer = spec.model_copy(update={"arms": ("none", "legal")})
+    twin = pocket_twin(fewer, CATALOGUE)
+    assert {CATALOGUE[x].domain for x in twin.intermediate.tasks} == {"legal"}
+    assert twin.target.tasks == spec.pocket.target
 
 
 def test_a_kind_that_the_pocket_corpora_lack_is_an_error() -> None:
