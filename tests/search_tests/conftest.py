@@ -33,6 +33,7 @@ arms = ["none", "general", "legal"]
 backbone = "pocket"
 source_language = "qas"
 trials = 5
+baseline_seeds = 1
 
 [intermediate]
 tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
@@ -168,7 +169,7 @@ def postgresql_url(postgresql: sa.URL) -> str:
 
 @pytest.fixture(scope="session")
 def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the study has run four trials, one of each arm among them."""
+    """A folder in which the study has its direct trainings and four trials, of each arm some."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
     with chdir(folder):
