@@ -145,6 +145,13 @@ def answer(
     )
 
 
+def expected_gains(chooser: Chooser, zero: Zero) -> Floats:
+    """Expected gain of every recipe, percentage points, [r]: the one figure that is shown of it."""
+    mean = chooser.posterior.mean
+    gains: Floats = chooser.probability_of_effect * (mean - mean[zero.row] + zero.offset)
+    return gains
+
+
 def _leaders(table: RecipeTable, mean: Floats) -> dict[str, int]:
     return {
         name: int(np.argmax(np.where(table.arm == place, mean, -np.inf)))
@@ -162,13 +169,14 @@ def _arm_answer(
     fine = mean[table.without_intermediate[mine]] >= mean[zero.row] - COMPETITIVE
     tasks = np.unique(table.task[table.arm == table.arm[row]])
     fairly = np.unique(table.task[mine[fine]])
+    alone = mean[row] - mean[table.without_intermediate[row]]
     return ArmAnswer(
         recipe=row,
         probability_best=share,
         probability_gain=float((gains > 0).mean()),
-        gain=float(gains.mean()),
+        gain=float(expected_gains(chooser, zero)[row]),
         interval=_interval(gains),
-        itself=float(itself.mean()),
+        itself=float(chooser.probability_of_effect * alone),
         itself_interval=_interval(itself),
         tried=len(np.unique(table.task[mine])),
         runs=len(mine),
