@@ -40,6 +40,7 @@ class ArmAnswer:
         probability_best: That it is better than what is recommended of any other arm; where no
             intermediate stage does anything, direct training is.
         probability_gain: That it is better than the best direct training; 0 for that itself.
+        probability_loss: That it is worse: where no intermediate stage does anything, neither is.
         gain: Points over the best direct training: posterior mean.
         interval: 95 % interval of the gain.
         itself: Points over the same target stage without an intermediate task: posterior mean.
@@ -52,6 +53,7 @@ class ArmAnswer:
     recipe: int
     probability_best: float
     probability_gain: float
+    probability_loss: float
     gain: float
     interval: tuple[float, float]
     itself: float
@@ -174,6 +176,7 @@ def _arm_answer(
         recipe=row,
         probability_best=share,
         probability_gain=float((gains > 0).mean()),
+        probability_loss=float((gains < 0).mean()),
         gain=float(expected_gains(chooser, zero)[row]),
         interval=_interval(gains),
         itself=float(chooser.probability_of_effect * alone),
