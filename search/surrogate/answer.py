@@ -40,6 +40,7 @@ class ArmAnswer:
         probability_best: That it is better than what is recommended of any other arm; where no
             intermediate stage does anything, direct training is.
         probability_gain: That it is better than the best direct training; 0 for that itself.
+        probability_loss: That it is worse: where no intermediate stage does anything, neither is.
         gain: Points over the best direct training: posterior mean.
         interval: 95 % interval of the gain.
         itself: Points over the same target stage without an intermediate task: posterior mean.
@@ -52,6 +53,7 @@ class ArmAnswer:
     recipe: int
     probability_best: float
     probability_gain: float
+    probability_loss: float
     gain: float
     interval: tuple[float, float]
     itself: float
@@ -145,6 +147,13 @@ def answer(
     )
 
 
+def expected_gains(chooser: Chooser, zero: Zero) -> Floats:
+    """Expected gain of every recipe, percentage points, [r]: the one figure that is shown of it."""
+    mean = chooser.posterior.mean
+    gains: Floats = chooser.probability_of_effect * (mean - mean[zero.row] + zero.offset)
+    return gains
+
+
 def _leaders(table: RecipeTable, mean: Floats) -> dict[str, int]:
     return {
         name: int(np.argmax(np.where(table.arm == place, mean, -np.inf)))
@@ -162,13 +171,15 @@ def _arm_answer(
     fine = mean[table.without_intermediate[mine]] >= mean[zero.row] - COMPETITIVE
     tasks = np.unique(table.task[table.arm == table.arm[row]])
     fairly = np.unique(table.task[mine[fine]])
+    alone = mean[row] - mean[table.without_intermediate[row]]
     return ArmAnswer(
         recipe=row,
         probability_best=share,
         probability_gain=float((gains > 0).mean()),
-        gain=float(gains.mean()),
+        probability_loss=float((gains < 0).mean()),
+        gain=float(expected_gains(chooser, zero)[row]),
         interval=_interval(gains),
-        itself=float(itself.mean()),
+        itself=float(chooser.probability_of_effect * alone),
         itself_interval=_interval(itself),
         tried=len(np.unique(table.task[mine])),
         runs=len(mine),
