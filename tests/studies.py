@@ -86,7 +86,6 @@ def small_space(
         retrieval=Stage("", 0, 0.0, 1, 0, 0.0, 64, Schedule.CONSTANT, pooled_layer=-1),
         target_tasks=(TargetTask("t", True, 2),),
         train_sizes={},
-        seeds=(0,),
     )
 
 
