@@ -75,6 +75,11 @@ class ArmAnswer:
         return self.total.probability
 
     @property
+    def probability_loss(self) -> float:
+        """That it is worse."""
+        return self.total.probability_loss
+
+    @property
     def itself(self) -> float:
         """Points by the intermediate task itself: posterior mean."""
         return self.alone.points
