@@ -41,12 +41,14 @@ class Gain:
         low: Lower end of its 95 % interval.
         high: Upper end of it.
         probability: That it is above 0.
+        probability_loss: That it is below 0; both fall short of 1 by that of no effect.
     """
 
     points: float
     low: float
     high: float
     probability: float
+    probability_loss: float
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -54,7 +56,7 @@ class Gain:
         return self.low, self.high
 
 
-NO_GAIN = Gain(0.0, 0.0, 0.0, 0.0)
+NO_GAIN = Gain(0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def expected_gains(chooser: Chooser, zero: Zero) -> Floats:
@@ -101,7 +103,8 @@ def _gains(chooser: Chooser, rows: Integers, others: Integers, offset: float) ->
 def _gain(effect: float, mean: float, deviation: float) -> Gain:
     """Of a mixture: a normal variable with the probability of an effect, else exactly 0."""
     if deviation <= 0:
-        return Gain(effect * mean, effect * mean, effect * mean, effect * float(mean > 0))
+        sure, up, down = effect * mean, effect * float(mean > 0), effect * float(mean < 0)
+        return Gain(sure, sure, sure, up, down)
     above = effect * float(special.ndtr(mean / deviation))
     below = effect - above
 
@@ -113,4 +116,4 @@ def _gain(effect: float, mean: float, deviation: float) -> Gain:
         return mean - deviation * float(special.ndtri((1 - share) / effect))
 
     tail = (1 - LEVEL) / 2
-    return Gain(effect * mean, quantile(tail), quantile(1 - tail), above)
+    return Gain(effect * mean, quantile(tail), quantile(1 - tail), above, below)
