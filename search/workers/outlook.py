@@ -8,7 +8,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import in_points
-from search.surrogate.answer import Answer, Zero, answer
+from search.surrogate.answer import Answer, answer
 from search.workers.search_model import ModelledSpace
 from spaces.dimensions import SearchSpace
 from spaces.studies import NO_INTERMEDIATE
@@ -21,13 +21,11 @@ SAMPLES = 400
 def outlook(modelled: ModelledSpace, trials: Sequence[FrozenTrial]) -> Answer:
     """What the search model says after these trials."""
     chooser = modelled.chooser(trials)
-    direct = chooser.table.arm == chooser.table.arms.index(NO_INTERMEDIATE)
-    mean = np.where(direct, chooser.posterior.mean, -np.inf)
-    return answer(chooser, Zero(int(np.argmax(mean))), np.random.default_rng(0), SAMPLES)
+    return answer(chooser, modelled.zero(chooser.table), np.random.default_rng(0), SAMPLES)
 
 
 def outlook_line(modelled: ModelledSpace, trials: Sequence[FrozenTrial], done: int) -> str:
-    """As in `after 20 trials: e_ner (legal) is expected to gain +1.3; within 0.4 points of ...`."""
+    """The recipe to take now, and how far from the best it probably is."""
     found = outlook(modelled, trials)
     best = "direct training"
     if found.arm != NO_INTERMEDIATE:

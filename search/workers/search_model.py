@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.trial_notes import Failure, TrialNotes
+from search.surrogate.answer import Zero
 from search.surrogate.choosing import Chooser, Evidence
 from search.surrogate.gaussian import Runs
 from search.surrogate.recipe_table import RecipeTable, with_tried
@@ -38,10 +40,26 @@ class ModelledSpace:
     Attributes:
         table: All recipes of the study, direct trainings among them.
         direct: The direct trainings that its baseline was chosen from.
+        best: Choices of the best direct training of each target task.
     """
 
     table: RecipeTable
     direct: tuple[DirectGain, ...]
+    best: tuple[Mapping[str, Any], ...]
+
+    def zero(self, table: RecipeTable) -> Zero:
+        """What gains over all target tasks are over: that of the best that is best over all.
+
+        Args:
+            table: The recipes of a chooser.
+        """
+        means = []
+        for params in self.best:
+            row, gains = table.place(params), [x.gain for x in self.direct if x.params == params]
+            assert row is not None, params
+            means.append((fmean(gains), row))
+        offset, row = max(means)
+        return Zero(row, offset)
 
     def chooser(self, trials: Sequence[FrozenTrial]) -> Chooser:
         """The model of what trials have found; it does not depend on the order in which they did.
@@ -53,8 +71,8 @@ class ModelledSpace:
         """
         table = self.table
         if not table.is_whole:
-            direct = [x.params for x in self.direct]
-            table = with_tried(table, [*direct, *(x.params for x in trials)])
+            known = [x.params for x in self.direct]
+            table = with_tried(table, [*known, *(x.params for x in trials)])
         scores: dict[tuple[int, int], float] = {}
         for direct in self.direct:
             if (recipe := table.place(direct.params)) is not None:

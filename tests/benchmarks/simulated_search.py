@@ -203,7 +203,7 @@ class SimulatedStudy:
         direct = (
             DirectGain(table.params[row], seed, score - means[best]) for row, seed, score in known
         )
-        self._modelled = ModelledSpace(table, tuple(direct))
+        self._modelled = ModelledSpace(table, tuple(direct), (table.params[best],))
         self._space = self._space.indirect()
 
     def _history(self) -> History:
