@@ -93,9 +93,9 @@ class _Shown:
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
             f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; "
-            f"selected on {study.spec.selection}. Gain: points over the best direct training that the search "
-            f"model expects of the recommended recipe; itself: over the same target stage "
-            f"without the intermediate task."
+            f"selected on {study.spec.selection}. Gain: points over the best direct training that "
+            f"the search model expects of the recommended recipe; itself: over the same target "
+            f"stage without the intermediate task."
         )
 
     def in_markdown(self) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from search.surrogate.choosing import Chooser, Mask
 from search.surrogate.gains import (
     NO_GAIN,
-    Gain,
     Zero,
     expected_gains,
     gains_of_themselves,
@@ -19,7 +18,7 @@ from search.surrogate.gains import (
 from search.surrogate.recipe_table import Floats
 from spaces.studies import NO_INTERMEDIATE
 
-__all__ = ["Answer", "ArmAnswer", "Zero", "answer", "recommend"]
+__all__ = ["Answer", "ArmAnswer", "Zero", "answer", "expected_gains", "recommend"]
 
 SAMPLES = 1000
 SURE = 0.95
@@ -42,8 +41,12 @@ class ArmAnswer:
         probability_best: That it is better than what is recommended of any other arm, and that
             no other arm with an intermediate task has a better recipe anywhere. What the arms
             have of 1 together is how far the question is decided.
-        total: Its gain over the best direct training.
-        alone: The same over the same target stage without an intermediate task.
+        probability_gain: That it is better than the best direct training; 0 for that itself.
+        probability_loss: That it is worse; both fall short of 1 by the probability of no effect.
+        gain: Points over the best direct training: posterior mean.
+        interval: 95 % interval of the gain.
+        itself: Points over the same target stage without an intermediate task: posterior mean.
+        itself_interval: 95 % interval of these.
         tried: Intermediate tasks of the arm that were run.
         tasks: Intermediate tasks of the arm.
         runs: Runs of the arm.
@@ -52,42 +55,16 @@ class ArmAnswer:
 
     recipe: int
     probability_best: float
-    total: Gain
-    alone: Gain
+    probability_gain: float
+    probability_loss: float
+    gain: float
+    interval: tuple[float, float]
+    itself: float
+    itself_interval: tuple[float, float]
     tried: int
     tasks: int
     runs: int
     is_fair: bool
-
-    @property
-    def gain(self) -> float:
-        """Points over the best direct training: posterior mean."""
-        return self.total.points
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of the gain."""
-        return self.total.interval
-
-    @property
-    def probability_gain(self) -> float:
-        """That it is better than the best direct training; 0 for that itself."""
-        return self.total.probability
-
-    @property
-    def probability_loss(self) -> float:
-        """That it is worse."""
-        return self.total.probability_loss
-
-    @property
-    def itself(self) -> float:
-        """Points by the intermediate task itself: posterior mean."""
-        return self.alone.points
-
-    @property
-    def itself_interval(self) -> tuple[float, float]:
-        """95 % interval of these."""
-        return self.alone.interval
 
     @property
     def is_gain(self) -> bool:
@@ -217,12 +194,19 @@ def _arm_answer(chooser: Chooser, zero: Zero, row: int, share: float) -> ArmAnsw
     fine = mean[table.without_intermediate[mine]] >= mean[zero.row] - COMPETITIVE
     tasks = np.unique(table.task[table.arm == table.arm[row]])
     fairly = np.unique(table.task[mine[fine]])
-    is_direct = row == zero.row
+    if row == zero.row:
+        gain = alone = NO_GAIN
+    else:
+        gain, alone = gains_over(chooser, zero, rows)[0], gains_of_themselves(chooser, rows)[0]
     return ArmAnswer(
         recipe=row,
         probability_best=share,
-        total=NO_GAIN if is_direct else gains_over(chooser, zero, rows)[0],
-        alone=NO_GAIN if is_direct else gains_of_themselves(chooser, rows)[0],
+        probability_gain=gain.probability,
+        probability_loss=gain.probability_loss,
+        gain=gain.points,
+        interval=gain.interval,
+        itself=alone.points,
+        itself_interval=alone.interval,
         tried=len(np.unique(table.task[mine])),
         tasks=len(tasks),
         runs=len(mine),

@@ -106,13 +106,12 @@ def recommended_by_task(chooser: Chooser) -> dict[str, int]:
     Of a task that was run, one of the recipes that were; their means are the surer ones, and the
     recommendation of a study is among them.
     """
-    table, rows = chooser.table, dict[str, int]()
-    mean = np.where(chooser.feasible, chooser.posterior.mean, chooser.posterior.mean.min() - 1)
+    table, mean, rows = chooser.table, chooser.posterior.mean, dict[str, int]()
     was_run = np.zeros(len(table), dtype=bool)
     was_run[chooser.evidence.runs.recipe] = True
     for code in range(table.task.max(initial=-1) + 1):
         mine = table.task == code
-        some = mine & was_run if (mine & was_run).any() else mine
+        some = next(x for x in (mine & was_run, mine & chooser.feasible, mine) if x.any())
         row = int(np.argmax(np.where(some, mean, -np.inf)))
         rows[task_name(table, row)] = row
     return rows

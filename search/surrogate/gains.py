@@ -41,7 +41,7 @@ class Gain:
         low: Lower end of its 95 % interval.
         high: Upper end of it.
         probability: That it is above 0.
-        probability_loss: That it is below 0.
+        probability_loss: That it is below 0; both fall short of 1 by that of no effect.
     """
 
     points: float
@@ -103,8 +103,8 @@ def _gains(chooser: Chooser, rows: Integers, others: Integers, offset: float) ->
 def _gain(effect: float, mean: float, deviation: float) -> Gain:
     """Of a mixture: a normal variable with the probability of an effect, else exactly 0."""
     if deviation <= 0:
-        sure = effect * mean
-        return Gain(sure, sure, sure, effect * float(mean > 0), effect * float(mean < 0))
+        sure, up, down = effect * mean, effect * float(mean > 0), effect * float(mean < 0)
+        return Gain(sure, sure, sure, up, down)
     above = effect * float(special.ndtr(mean / deviation))
     below = effect - above
 

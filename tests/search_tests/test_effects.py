@@ -171,7 +171,7 @@ def test_where_no_effect_is_likely_gains_shrink_and_intervals_hold_0() -> None:
 
 def test_importance_finds_the_choice_that_matters() -> None:
     found = {x.choice: x.share for x in importance(confounded()[0])}
-    assert list(found)[0] == "target.learning_rate"
+    assert next(iter(found)) == "target.learning_rate"
     assert found["target.learning_rate"] > 0.6
     assert found[TASK_CHOICE] > found["intermediate.epochs"]
     assert sum(found.values()) == pytest.approx(1.0)
