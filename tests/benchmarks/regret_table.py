@@ -1,4 +1,4 @@
-"""A table of all recipes of a small study on real corpora, trained once: the truth of a simulation.
+"""All recipes of a small study on real corpora, trained once: the truth of a simulation.
 
 The study is `xtreme_legal` cut to entities, with the sizes of `study_cost`: six intermediate tasks
 at two lengths and two rates, before a target stage of four rates. Every recipe is trained with a
@@ -28,14 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from objectives.data.sources import choose_source
+from search.studies.direct_trainings import RATE
 from search.surrogate.recipe_table import RecipeTable, build_table
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.dimensions import SearchSpace, search_space
+from spaces.errors import DataError
 from spaces.recipe import Recipe
 from spaces.studies import StudySpec, load_study
 from spaces.study_checks import check_study
 from tests.benchmarks.pocket_trainings import objective_of
-from tests.benchmarks.search_landscapes import Landscape
 
 Floats = NDArray[np.float64]
 
@@ -56,7 +57,7 @@ STUDY = (
 TABLE = Path(__file__).with_name("regret_table.jsonl")
 """What was trained with MiniLM-L6, bfloat16, on a CPU."""
 MORE_DIRECT_SEEDS = 3
-"""Of direct trainings beyond those of the others, as each stands for all that is held against it."""
+"""Seeds of direct trainings beyond those of the others, which are all held against these."""
 
 Key = tuple[int, int]
 """Row of a recipe, and seed."""
@@ -145,3 +146,71 @@ def read_table(file: Path) -> dict[Key, float]:
     rows = {recipe_words(table, row): row for row in range(len(table))}
     lines = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     return {(rows[x["recipe"]], x["seed"]): x["score"] for x in lines}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a table says of its recipes; r of them.
+
+    Attributes:
+        table: The recipes.
+        scores: Shrunken means, percent, [r].
+        means: Means over seeds as they were measured, [r].
+        noise: Standard deviation of a run about its recipe, points.
+        own_sd: Of what recipes have of their own beyond their choices, points.
+        runs: Lines of the table.
+    """
+
+    table: RecipeTable
+    scores: Floats
+    means: Floats
+    noise: float
+    own_sd: float
+    runs: int
+
+
+def fit_truth(file: Path) -> Truth:
+    """The truth that a table stands for.
+
+    Raises:
+        DataError: A recipe is missing.
+    """
+    known, table = read_table(file), build_table(regret_space())
+    by_recipe: dict[int, list[float]] = defaultdict(list)
+    for (row, _seed), score in known.items():
+        by_recipe[row].append(score)
+    if len(by_recipe) < len(table):
+        raise DataError(
+            str(file),
+            f"a line of each of {len(table)} recipes",
+            f"of {len(by_recipe)}",
+            "train the rest: --table FILE --data DIR --backbone ENCODER",
+        )
+    counts = np.array([len(by_recipe[row]) for row in range(len(table))])
+    means = np.array([fmean(by_recipe[row]) for row in range(len(table))])
+    squares = sum((x - means[row]) ** 2 for row, scores in by_recipe.items() for x in scores)
+    noise = float(np.sqrt(squares / (counts - 1).sum()))
+    design = _choices(table)
+    fitted = design @ np.linalg.lstsq(design, means, rcond=None)[0]
+    free = len(table) - np.linalg.matrix_rank(design)
+    left = ((means - fitted) ** 2).sum() / free - (noise**2 / counts).mean()
+    own = float(max(0.0, left))
+    kept = own / (own + noise**2 / counts)
+    return Truth(
+        table, fitted + kept * (means - fitted), means, noise, float(np.sqrt(own)), len(known)
+    )
+
+
+def _choices(table: RecipeTable) -> Floats:
+    """A column for each value of each choice, [r, columns]."""
+    values = [
+        {**params, "intermediate.task": table.points[row].recipe.intermediate}
+        for row, params in enumerate(table.params)
+    ]
+    names = ("intermediate.task", "intermediate.epochs", "intermediate.learning_rate", RATE)
+    columns = [
+        [float(of_row.get(name) == value) for of_row in values]
+        for name in names
+        for value in dict.fromkeys(x[name] for x in values if name in x)
+    ]
+    return np.array(columns).T

@@ -39,7 +39,7 @@ SIZES, QUICK_SIZES = (40, 400, 5000), (40, 400)
 
 
 def plans(count: int) -> list[Plan]:
-    """Direct trainings, and so many trials drawn at random; the same recipe again has a new seed."""
+    """Direct trainings, and so many trials at random; the same recipe again has a new seed."""
     rng = np.random.default_rng(0)
 
     def drawn(values: tuple[Any, ...]) -> Any:
