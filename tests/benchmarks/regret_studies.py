@@ -36,7 +36,7 @@ NEAR = 1.0
 SHARES = (0.5, 0.75)
 RUNS = 60
 """Of ours in a study, direct trainings among them."""
-TRIALS, SEEDS = 100, 3
+TRIALS, SEEDS = 60, 3
 """Of the peer."""
 OURS, PEERS = "ours", ("TPE", "TPE, multivariate")
 
