@@ -43,7 +43,10 @@ CUT = (
     "intermediate.examples=48",
     "target.examples=100",
 )
-SMALL = ("seeds=1", "target.examples=16", "target.epochs=1", 'target.tasks=["panx"]')
+SMALL = (
+    *("target.examples=16", "target.epochs=1", "target.learning_rate=1e-3"),
+    'target.tasks=["panx"]',
+)
 ERRORS = {
     "wrong --data": ("--data", "/nowhere"),
     "wrong --storage": ("--data", "pocket", "--storage", "sqlite:////nowhere/study.sqlite"),
