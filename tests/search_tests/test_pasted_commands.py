@@ -236,7 +236,7 @@ def test_a_pasted_command_runs_in_another_folder(
 
 def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Path) -> None:
     """With data, encoder, changed fields, name and cache that are none of the study file's."""
-    changed = ["--set", "seeds=1", "--set", "target.examples=32", "--name", "mine"]
+    changed = ["--set", "first_seed=3", "--set", "target.examples=32", "--name", "mine"]
     cache = ["--cache", str(tmp_path / "a cache")]
     fixed = ["--threads", "1", "--precision", "float32"]
     ran = workplace.search(*changed, *cache, *fixed, "--trials", "3", "--quiet")
