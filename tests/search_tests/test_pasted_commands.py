@@ -67,7 +67,7 @@ def with_verdict(verdict: str, gain: float) -> Callable[[str], None]:
 def begun(url: str) -> None:
     """A confirmation that was interrupted."""
     storage = open_storage(url)
-    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    plan = ConfirmationPlan((), {}, (2, 3), 4, Aggregate.MEAN)
     Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.close()
 
