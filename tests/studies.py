@@ -1,13 +1,14 @@
 """Studies for tests: search spaces, scores worked by hand, and finished studies in a database.
 
-Nothing here is trained. What is written into a database is what a search would have left there.
+Nothing here is trained. What is written into a database is what a search would have left there:
+a study of direct trainings, the baseline that they made, and a study of recipes held against it.
 """
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,30 +17,37 @@ import optuna
 import sqlalchemy as sa
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import TypeAdapter
 
+from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import packed
 from search.findings.landscape import Landscape, read_landscape
-from search.studies.stored_study import open_stored_study
-from spaces.dimensions import SearchSpace, StageChoices, TargetTask
+from search.studies.baseline import Baseline, baseline_name, choose_baseline
+from search.studies.recipes import finished_recipes
+from search.studies.stored_study import StoredStudy, open_stored_study
+from search.studies.trial_notes import TrialNotes
+from spaces.catalogue import load_catalogue
+from spaces.dimensions import SearchSpace, StageChoices, TargetTask, search_space
 from spaces.recipe import Method, Schedule, Stage
 from spaces.records import parse
-from spaces.studies import StudySpec
+from spaces.studies import SEARCH_SPLIT, StudySpec
 from storage import tables as tables
+from storage.fingerprint import fingerprint
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
 
 TASK = "pocket_nli"
 EXAMPLES = 100
-NOT_FROZEN = {"name", "question", "trials", "backbone", "tasks", "claims"}
-KEPT = {"question", "backbone", "tasks", "claims"}
+NOT_FROZEN = {"name", "question", "about", "trials", "backbone", "tasks", "claims"}
+KEPT = {"question", "about", "backbone", "tasks", "claims"}
 RECORD: dict[str, Any] = {
     "name": "synthetic",
     "question": "Does anything help?",
     "arms": ["none", "general", "legal"],
     "backbone": "pocket",
     "source_language": "qas",
-    "seeds": 2,
+    "baseline_seeds": 2,
     "intermediate": {
         "tasks": ["pocket_ner_calendar", "pocket_ner_parties"],
         "epochs": [1, 2],
@@ -51,8 +59,8 @@ NONE = {"intermediate.domain": "none"}
 GENERAL = {"intermediate.domain": "general", "intermediate.task.general": "pocket_ner_calendar"}
 LEGAL = {"intermediate.domain": "legal", "intermediate.task.legal": "pocket_ner_parties"}
 
-Right = Mapping[tuple[int, str], tuple[int, int, int]]
-"""(seed, language) -> examples that were right of 100: of recipe, baseline and reference."""
+Right = Mapping[tuple[str, str], int]
+"""(target task, language) -> examples of 100 that are right."""
 
 
 # --- search spaces
@@ -86,7 +94,6 @@ def small_space(
         retrieval=Stage("", 0, 0.0, 1, 0, 0.0, 64, Schedule.CONSTANT, pooled_layer=-1),
         target_tasks=(TargetTask("t", True, 2),),
         train_sizes={},
-        seeds=(0,),
     )
 
 
@@ -113,22 +120,57 @@ def a_trial(params: Mapping[str, Any]) -> FrozenTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """One trial of a study to be written.
+    """One run of a study to be written: a direct training, or a trial.
 
     Attributes:
-        params: As Optuna keeps them.
-        right: Scores; empty for a trial that did not complete.
-        seconds: (intermediate stage, target stage) of each seed, and of its baseline as much as
-            of its target.
-        attributes: User attributes of the trial.
+        params: As Optuna keeps them: all that the study's space leaves open.
+        right: Scores; empty for a run that did not complete.
+        seed: Random seed.
+        seconds: Of (its intermediate stage, each of its target stages).
+        attributes: User attributes of the trial, besides what every trial has.
         state: State of the trial.
     """
 
     params: Mapping[str, Any]
     right: Right = field(default_factory=dict)
+    seed: int = 0
     seconds: tuple[float, float] = (2.0, 1.0)
     attributes: Mapping[str, Any] = field(default_factory=dict)
     state: TrialState = TrialState.COMPLETE
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it is a direct training."""
+        return bool(self.params["intermediate.domain"] == "none")
+
+    def key(self, position: str, task: str = "") -> str:
+        """Checkpoint of one of its stages; the same of runs that share the stage."""
+        mine = {x: v for x, v in self.params.items() if task or x.startswith("intermediate.")}
+        return fingerprint([position, task, sorted(mine.items()), self.seed])
+
+    @property
+    def pairs(self) -> tuple[PairedScore, ...]:
+        """Its scores, held against nothing."""
+        return tuple(
+            PairedScore(
+                self.seed,
+                Score(
+                    checkpoint_key=self.key("target", task),
+                    corpus_key=language,
+                    task=task,
+                    language=language,
+                    split=SEARCH_SPLIT,
+                    metric="accuracy",
+                    score=right / EXAMPLES,
+                    examples=EXAMPLES,
+                    lost_words=0,
+                    unscored_examples=0,
+                    setting="3 epochs",
+                    outcomes=_OUTCOMES[right],
+                ),
+            )
+            for (task, language), right in self.right.items()
+        )
 
 
 def write_study(
@@ -136,78 +178,85 @@ def write_study(
     plans: Sequence[Plan],
     source: str = "pocket",
     attributes: Mapping[str, Any] | None = None,
+    *,
+    is_tuned: bool = True,
     **changes: Any,
 ) -> str:
-    """Write a study of these trials.
+    """Write a study of these runs, NAME, and that of its direct trainings, NAME.baseline.
 
     Args:
         url: Of a database; made if need be.
-        plans: Its trials.
+        plans: Its direct trainings and its trials, each numbered in order from 0.
         source: Kind of its data source.
         attributes: User attributes of the study, besides what every study has.
+        is_tuned: Whether its direct trainings are done, as far as there are any.
         **changes: Fields of `RECORD` that are to be others.
 
     Returns:
         Its name.
     """
     spec = parse(StudySpec, RECORD | changes, "synthetic study")
+    catalogue = load_catalogue().extended(spec.tasks, "synthetic study")
+    space = search_space(spec, catalogue, dict.fromkeys(spec.task_names, EXAMPLES))
+    languages, aggregate = spec.selection_languages(catalogue), spec.target.aggregate
     storage = open_storage(url)
-    study = optuna.create_study(study_name=spec.name, storage=storage, direction="maximize")
-    kept = {
+    ledger, about = Ledger(storage.engine), dict(attributes or {})
+    about = {
         "question": spec.question,
         "data": "pocket corpora" if source == "pocket" else "a folder",
         "study_file": json.dumps(spec.model_dump(mode="json", include=KEPT)),
-    }
-    for name, value in (kept | dict(attributes or {})).items():
-        study.set_user_attr(name, value)
-    ledger = Ledger(storage.engine)
-    frozen = {
+    } | about
+    in_json = TypeAdapter(SearchSpace).dump_python(space, mode="json")
+    definition = {
         "spec": spec.model_dump(mode="json", exclude=NOT_FROZEN),
-        "space": {},
+        "space": {name: x for name, x in in_json.items() if name != "backbones"},
         "data": {"source": source, "corpora": {}},
         "backbones": {"backbone": "b" * 64},
         "precision": "float32",
     }
-    ledger.freeze_study(spec.name, frozen)
-    choices: dict[str, list[Any]] = {}
-    for plan in plans:
-        for name, value in plan.params.items():
-            if value not in choices.setdefault(name, []):
-                choices[name].append(value)
-    spaces = {name: CategoricalDistribution(values) for name, values in choices.items()}
-    study.add_trials(
-        [
-            create_trial(
-                state=plan.state,
-                value=_gain(plan) if plan.right else None,
-                params=dict(plan.params),
-                distributions={name: spaces[name] for name in plan.params},
-                user_attrs=dict(plan.attributes),
-            )
-            for plan in plans
-        ]
-    )
-    rows = _rows(spec.name, plans)
-    with storage.engine.begin() as connection:
-        for table, found in rows.items():
-            if found:
-                connection.execute(sa.insert(table), found)
+    ledger.freeze_study(spec.name, definition)
+    direct, trials = ([x for x in plans if x.is_direct == kind] for kind in (True, False))
+    trained = _Stages(storage.engine)
+
+    def add(name: str, mine: Sequence[Plan], kept: Mapping[str, Any]) -> optuna.Study:
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+        for key, value in kept.items():
+            study.set_user_attr(key, value)
+        values = [_value(x, baseline, languages) if x.right else None for x in mine]
+        study.add_trials(_trials(mine, values))
+        trained.write(name, mine)
+        return study
+
+    baseline: Baseline | None = None
+    tuning = add(baseline_name(spec.name), direct, {"baseline_of": spec.name})
+    finished = finished_recipes(tuning, ledger, aggregate, None)
+    if finished and is_tuned:
+        trainings = [(x.first.number, x.first.params, x.gain) for x in finished]
+        baseline = choose_baseline(spec, space, trainings, languages, len(direct))
+        ledger.freeze_study(baseline_name(spec.name), baseline.as_json())
+    add(spec.name, trials, about)
     storage.remove_session()
     storage.engine.dispose()
     return spec.name
 
 
-def write_test_scores(ledger: Ledger, study: str, trial: int) -> list[PairedScore]:
-    """Scores of a trial on test splits, the same as it has on validation splits."""
-    stages, pairs = ledger.trained_stages(study), []
-    for pair in ledger.pairs(study, "validation")[trial]:
-        own, baseline, reference = (
-            replace(score, split="test") for score in (pair.score, pair.baseline, pair.reference)
-        )
-        for score in {own, baseline, reference}:
-            ledger.record_stage(stages[score.checkpoint_key], [score])
-        pairs.append(PairedScore(pair.seed, own, baseline, reference))
-    ledger.record_trial(study, trial, pairs)
+def write_test_scores(study: StoredStudy, trial: int) -> list[PairedScore]:
+    """Scores of a trial's recipe on test splits, the same as the trial's on validation splits.
+
+    Both baselines score there what the study's has on validation splits.
+    """
+    ledger, stages, pairs = study.ledger, study.trained_stages, []
+    assert study.baseline is not None
+    for pair in study.baseline.over(ledger.pairs(study.name, SEARCH_SPLIT)[trial]):
+        assert pair.reference is not None
+        own = replace(pair.score, split="test")
+        key = fingerprint(["direct training", own.task, pair.seed])
+        zero = replace(pair.reference, split="test", checkpoint_key=key)
+        stage = stages[own.checkpoint_key]
+        ledger.record_stage(stage, [own])
+        ledger.record_stage(replace(stage, checkpoint_key=key), [zero])
+        pairs.append(PairedScore(pair.seed, own, zero, zero))
+    ledger.record_trial(study.name, trial, pairs)
     return pairs
 
 
@@ -255,7 +304,7 @@ def write_confirmation(
             {"trial": trial, "arm": arm, "name": task, "in_words": f"{task}, ..."}
             for trial, (arm, task) in recipes.items()
         ],
-        "baseline_trial": 0,
+        "baseline": {TASK: 0},
         "seeds": [2, 3, 4, 5, 6],
         "trials_of_the_search": 4,
         "aggregate": "mean",
@@ -265,46 +314,42 @@ def write_confirmation(
     ledger.finish_confirmation(study, look, result)
 
 
-# --- a study whose landscape is worked out by hand, and a larger one with a planted choice
-
-BASELINE = {(0, "qaa"): 50, (0, "qab"): 40, (1, "qaa"): 52, (1, "qab"): 42}
+# --- a study whose gains are worked out by hand, and a larger one with a planted choice
 
 
-def scored(*gains: int) -> Right:
-    """Paired gains by seed, then language; the reference is two points below the baseline."""
-    places = zip(BASELINE.items(), gains, strict=True)
-    return {place: (base + gain, base, base - 2) for (place, base), gain in places}
+def scored(first: int, second: int) -> Right:
+    """Examples that are right in the two languages of `RECORD`; the baseline has 51 and 41."""
+    return {(TASK, "qaa"): first, (TASK, "qab"): second}
 
 
-def choice(arm: dict[str, str], epochs: int) -> dict[str, object]:
+def choice(arm: Mapping[str, str], epochs: int, rate: float = 1e-4) -> dict[str, Any]:
     """The parameters of a recipe with an intermediate stage."""
-    return {**arm, "intermediate.epochs": epochs, "intermediate.learning_rate": 1e-4}
+    return {**arm, "intermediate.epochs": epochs, "intermediate.learning_rate": rate}
 
 
-# Two recipes of each task, alike but for their epochs; one trial failed.
+DIRECT = [Plan(NONE, scored(50, 40)), Plan(NONE, scored(52, 42), seed=1)]
+FAILED = Plan(choice(LEGAL, 2, 1e-3), attributes={"reason": "diverged"}, state=TrialState.FAIL)
 PLANS = [
-    Plan(NONE, scored(0, 0, 0, 0)),
-    Plan(choice(GENERAL, 1), scored(1, 3, 3, 5)),
-    Plan(choice(GENERAL, 2), scored(2, 4, 4, 6)),
-    Plan(choice(LEGAL, 1), scored(-30, -28, -31, -29)),
-    Plan(choice(LEGAL, 2), scored(-32, -30, -33, -31), seconds=(4.0, 1.0)),
-    Plan(choice(LEGAL, 2), attributes={"reason": "diverged"}, state=TrialState.FAIL),
+    *DIRECT,
+    Plan(choice(GENERAL, 1), scored(52, 44)),
+    Plan(choice(GENERAL, 2), scored(54, 44)),
+    Plan(choice(GENERAL, 2), scored(56, 46), seed=1),
+    Plan(choice(LEGAL, 1), scored(41, 31)),
+    Plan(choice(LEGAL, 2), scored(39, 29), seconds=(4.0, 1.0)),
+    FAILED,
 ]
+"""By trial, gains of +2, +3, +5 (the same recipe), -10 and -12; the last one failed."""
 
 
 def many(effect: float, count: int = 48) -> list[Plan]:
     """Recipes whose gain depends on the learning rate alone, and on luck."""
     rng = np.random.default_rng(1)
-    plans = [Plan(NONE, scored(0, 0, 0, 0))]
+    plans = list(DIRECT)
     for number in range(count):
-        params = {
-            **(GENERAL, LEGAL)[number % 2],
-            "intermediate.epochs": (1, 2)[number // 2 % 2],
-            "intermediate.learning_rate": (1e-4, 1e-3)[number // 4 % 2],
-            "intermediate.batch_size": 8 * (number // 8 + 1),
-        }
-        good = effect * (params["intermediate.learning_rate"] == 1e-3)
-        plans.append(Plan(params, scored(*(int(x) for x in rng.normal(good, 2, 4).round()))))
+        rate = (1e-4, 1e-3)[number // 4 % 2]
+        params = choice((GENERAL, LEGAL)[number % 2], (1, 2)[number // 2 % 2], rate)
+        first, second = rng.normal(effect * (rate == 1e-3), 2, 2).round()
+        plans.append(Plan(params, scored(51 + int(first), 41 + int(second)), seed=number // 8))
     return plans
 
 
@@ -316,89 +361,81 @@ def landscape_of(url: str) -> Landscape:
 # --- rows
 
 
-def _gain(plan: Plan) -> float:
-    gains = [own - reference for own, _, reference in plan.right.values()]
-    return sum(gains) / len(gains)
+def _value(plan: Plan, baseline: Baseline | None, languages: Collection[str]) -> float:
+    """A trial's value in Optuna: its gain; of a direct training its score, percent."""
+    if baseline is None or plan.is_direct:
+        return 100 * TransferGain(plan.pairs).overall_score(languages)
+    return TransferGain(baseline.over(plan.pairs)).overall_gain(languages)
 
 
-def _rows(study: str, plans: Sequence[Plan]) -> dict[sa.Table, list[dict[str, Any]]]:
-    scores: dict[tuple[str, str], dict[str, Any]] = {}
-    stages: dict[str, dict[str, Any]] = {}
-    results, runs = [], []
-    packs = [_outcomes(right) for right in range(EXAMPLES + 1)]
-
-    def score(key: str, language: str, right: int) -> None:
-        row = Score(
-            checkpoint_key=key,
-            corpus_key=language,
-            task=TASK,
-            language=language,
-            split="validation",
-            metric="accuracy",
-            score=right / EXAMPLES,
-            examples=EXAMPLES,
-            lost_words=0,
-            unscored_examples=0,
-            outcomes=packs[right],
+def _trials(plans: Sequence[Plan], values: Sequence[float | None]) -> list[FrozenTrial]:
+    choices: dict[str, dict[Any, None]] = {}
+    for plan in plans:
+        for name, value in plan.params.items():
+            choices.setdefault(name, {})[value] = None
+    spaces = {name: CategoricalDistribution(tuple(known)) for name, known in choices.items()}
+    return [
+        create_trial(
+            state=plan.state,
+            value=value,
+            params=dict(plan.params),
+            distributions={name: spaces[name] for name in plan.params},
+            user_attrs=TrialNotes(slot=slot, seed=plan.seed).attributes | dict(plan.attributes),
         )
-        previous = scores.setdefault((key, language), asdict(row))
-        assert previous["score"] == row.score, f"{key} has two scores"
-
-    def stage(number: int, seed: int, position: str, key: str, seconds: float) -> None:
-        fresh = key not in stages
-        if fresh:
-            made = TrainedStage(key, "", TASK, 10, seconds, 0.0, "cpu", "float32", {"torch": "2"})
-            stages[key] = asdict(made)
-        place = (seed, position, TASK, key)
-        asked = StageRun(*place, 10, 0, 0.0, 0.0, finished=True)
-        trained = StageRun(*place, 0, 10, seconds, 0.0, finished=True)
-        for run in (asked, trained) if fresh else (asked,):
-            runs.append({"study_name": study, "trial_number": number, **asdict(run)})
-
-    for number, plan in enumerate(plans):
-        target = "".join(f"{v}/" for n, v in plan.params.items() if n.startswith("target."))
-        for seed, language in plan.right:
-            own, baseline, reference = plan.right[seed, language]
-            names = (f"own {number}", f"baseline {target}", "reference")
-            keys = [f"{study} {name} {seed}" for name in names]
-            if plan.params["intermediate.domain"] == "none":
-                keys[0] = keys[1]
-            else:
-                stage(
-                    number, seed, "intermediate", f"{study} first {number} {seed}", plan.seconds[0]
-                )
-                stage(number, seed, "target", keys[0], plan.seconds[1])
-            stage(number, seed, "baseline", keys[1], plan.seconds[1])
-            for key, right in zip(keys, (own, baseline, reference), strict=True):
-                score(key, language, right)
-            results.append(
-                {
-                    "study_name": study,
-                    "trial_number": number,
-                    "seed": seed,
-                    "task": TASK,
-                    "language": language,
-                    "split": "validation",
-                    "corpus_key": language,
-                    "checkpoint_key": keys[0],
-                    "baseline_key": keys[1],
-                    "reference_key": keys[2],
-                }
-            )
-    return {
-        tables.SCORES: list(scores.values()),
-        tables.STAGES: list(stages.values()),
-        tables.STAGE_RUNS: [run | {"token": uuid.uuid4().hex} for run in _once(runs)],
-        tables.RESULTS: results,
-    }
+        for slot, (plan, value) in enumerate(zip(plans, values, strict=True))
+    ]
 
 
-def _once(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A stage is asked for once per trial and seed, however many languages are scored."""
-    return list({tuple(run.items()): run for run in runs}.values())
+class _Stages:
+    """Writes the stages and scores of runs; who asks for a stage first has trained it."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._trained: set[str] = set()
+        self._scored: set[tuple[str, ...]] = set()
+
+    def write(self, study: str, plans: Sequence[Plan]) -> None:
+        """Write those of the complete runs of a study."""
+        rows: dict[sa.Table, list[dict[str, Any]]] = {}
+        for number, plan in enumerate(plans):
+            of_trial = {"study_name": study, "trial_number": number}
+            for position, task, key, seconds in _stages_of(plan):
+                place = (plan.seed, position, task, key)
+                runs = [StageRun(*place, 10, 0, 0.0, 0.0, finished=True)]
+                if key not in self._trained:
+                    self._trained.add(key)
+                    runs.append(StageRun(*place, 0, 10, seconds, 0.0, finished=True))
+                    made = TrainedStage(
+                        key, "", task, 10, seconds, 0.0, "cpu", "float32", {"torch": "2"}
+                    )
+                    rows.setdefault(tables.STAGES, []).append(asdict(made))
+                for run in runs:
+                    row = {**of_trial, **asdict(run), "token": uuid.uuid4().hex}
+                    rows.setdefault(tables.STAGE_RUNS, []).append(row)
+            for pair in plan.pairs:
+                if pair.score.place not in self._scored:
+                    self._scored.add(pair.score.place)
+                    rows.setdefault(tables.SCORES, []).append(asdict(pair.score))
+                rows.setdefault(tables.RESULTS, []).append(of_trial | pair.as_row())
+        with self._engine.begin() as connection:
+            for table, found in rows.items():
+                connection.execute(sa.insert(table), found)
+
+
+def _stages_of(plan: Plan) -> Iterator[tuple[str, str, str, float]]:
+    """Position, task, checkpoint and seconds of the stages of a complete run."""
+    if plan.right and not plan.is_direct:
+        arm = plan.params["intermediate.domain"]
+        task = plan.params[f"intermediate.task.{arm}"]
+        yield "intermediate", task, plan.key("intermediate"), plan.seconds[0]
+    for task in dict.fromkeys(task for task, _ in plan.right):
+        yield "target", task, plan.key("target", task), plan.seconds[1]
 
 
 def _outcomes(right: int) -> bytes:
     columns = np.ones((EXAMPLES, 2), np.float32)
     columns[right:, 0] = 0
     return packed(columns)
+
+
+_OUTCOMES = [_outcomes(right) for right in range(EXAMPLES + 1)]

@@ -15,7 +15,7 @@ from search.findings.model import StudyModel
 from search.findings.selection import judged_languages
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
-from search.surrogate.answer import ArmAnswer, Zero, answer
+from search.surrogate.answer import Answer, ArmAnswer, Zero, answer
 from search.surrogate.choosing import Chooser
 from search.surrogate.recipe_table import RecipeTable
 from spaces.studies import NO_INTERMEDIATE
@@ -69,15 +69,18 @@ def answer_of(study: StoredStudy, model: StudyModel | None = None) -> StudyAnswe
         return None
     model = model or StudyModel(study)
     judged_on, selected_on = judged_languages(study.spec, study.catalogue), study.languages
-    rng = np.random.default_rng(0)
+
+    def asked(chooser: Chooser, zero: Zero, rows: Mapping[str, int] | None = None) -> Answer:
+        # The same samples for all who ask of a model: no two show another interval.
+        return answer(chooser, zero, np.random.default_rng(0), recommended=rows)
 
     def found(selected: Chooser, judged: Chooser, zero: Zero) -> dict[str, ArmFinding]:
         rows = _recommended(study, selected)
-        arms = answer(judged, zero, rng, recommended=rows).arms
+        arms = asked(judged, zero, rows).arms
         return _findings(study, judged.table, arms)
 
     overall, zero = model.of_all(judged_on), model.zero_of_all(judged_on)
-    search = answer(model.of_all(selected_on), model.zero_of_all(selected_on), rng)
+    search = asked(model.of_all(selected_on), model.zero_of_all(selected_on))
     return StudyAnswer(
         arms=found(model.of_all(selected_on), overall, zero),
         by_task={

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from search.command_line.next_commands import next_command
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.verdict_words import points_with_interval
 from search.studies.stored_study import StoredStudy
@@ -23,7 +24,7 @@ def verdict_word(known: ArmAnswer | None) -> str:
         return NOT_FAIR
     if known.probability_gain >= SURE:
         return "helps"
-    if known.probability_gain <= 1 - SURE:
+    if known.probability_loss >= SURE:
         return "hurts"
     return "no clear difference"
 
@@ -50,7 +51,16 @@ def answer_lines(study: StoredStudy, answer: StudyAnswer | None) -> list[str]:
         lines += [_sentence(arm, "all target tasks together", answer.arms) for arm in arms]
     if study.spec.about and (others := _others(study.spec.about, answer)):
         lines.append(others)
+    if unfair := [arm for arm in arms if _is_unfair(arm, answer)]:
+        trials = max(2 * sum(len(x.trials) for x in study.recipes), study.spec.trials)
+        command = next_command("run", study.address, "--trials", str(trials))
+        lines.append(f"to try {', '.join(unfair)} fairly: {command}")
     return lines
+
+
+def _is_unfair(arm: str, answer: StudyAnswer) -> bool:
+    parts = (*answer.by_task.values(), answer.arms)
+    return any(verdict_word(findings[arm].known) == NOT_FAIR for findings in parts)
 
 
 def regret_line(answer: StudyAnswer) -> str:

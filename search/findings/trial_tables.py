@@ -13,6 +13,7 @@ from search.findings.model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
+from search.surrogate.gains import expected_gains
 from storage.tables import PairedScore, StageRun, TrainedStage
 
 EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
@@ -93,8 +94,7 @@ def recipe_table(study: StoredStudy, model: StudyModel) -> pd.DataFrame:
     languages, runs, stages = study.languages, study.stage_runs, study.trained_stages
     if not study.recipes:
         return pd.DataFrame(columns=["trial", "arm", "intermediate", *sorted(_KNOWN - {"trial"})])
-    expected = model.of_all(languages).posterior.mean
-    zero = model.zero_of_all(languages)
+    expected = expected_gains(model.of_all(languages), model.zero_of_all(languages))
     rows = []
     for recipe in study.recipes:
         place = model.table.place(recipe.first.params)
@@ -105,9 +105,7 @@ def recipe_table(study: StoredStudy, model: StudyModel) -> pd.DataFrame:
                 "intermediate": recipe.task,
                 **_plain(recipe.first.params),
                 "runs": len(recipe.gain.seeds),
-                "gain": math.nan
-                if place is None
-                else expected[place] - expected[zero.row] + zero.offset,
+                "gain": math.nan if place is None else expected[place],
                 "measured_gain": recipe.gain.overall_gain(languages),
                 "score": recipe.gain.overall_score(languages),
                 "seconds": _seconds_asked(recipe, runs, stages),

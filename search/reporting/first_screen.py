@@ -67,7 +67,11 @@ def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished])
         return _confirmed_answer(*done[-1])
     lines = answer_lines(study, landscape.answer)
     head = "" if landscape.answer is None else "Not confirmed. "
-    return head + " ".join(f"{line[0].upper()}{line[1:]}." for line in lines)
+    return head + " ".join(map(_sentence, lines))
+
+
+def _sentence(line: str) -> str:
+    return f"{line[0].upper()}{line[1:]}."
 
 
 def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
@@ -106,10 +110,10 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
             f"Exploratory: the recipes were chosen by the same {study.spec.selection} scores "
             f"that judge them here; only a confirmation says what they gain on test splits. Gains "
             f"are what the search model expects, intervals of 95 %.",
-            f"{regret_line(landscape.answer).capitalize()}.",
+            _sentence(regret_line(landscape.answer)),
         ]
         if study.baseline is not None:
-            lines += [f"{line.capitalize()}." for line in baseline_lines(study.baseline)]
+            lines += map(_sentence, baseline_lines(study.baseline))
         return lines + _aggregate_lines(study)
     look, result = done[-1]
     plan, cells = look.plan, result.verdicts.cells
@@ -142,7 +146,7 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
 def _aggregate_lines(study: StoredStudy) -> list[str]:
     spec = study.spec
     note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(study.catalogue)))
-    return [f"{note[0].upper()}{note[1:]}."] if note else []
+    return [_sentence(note)] if note else []
 
 
 def _smallest_detectable(gains: Iterable[JudgedGain]) -> float | None:
@@ -158,11 +162,11 @@ def _asked(study: StoredStudy) -> str:
     )
     counts = trial_counts(study.optuna_study).items()
     states = ", ".join(f"{n} {'failed' if state == 'fail' else state}" for state, n in counts)
+    direct = sum(len(recipe.trials) for recipe in study.direct)
     return (
         f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
-        f"{targets}; {len(study.direct)} direct trainings, then {len(study.recipes)} recipes in "
-        f"{states or 'no'} trials; selected on "
-        f"{spec.selection}."
+        f"{targets}; {direct} direct trainings, then {len(study.recipes)} recipes in "
+        f"{states or 'no'} trials; selected on {spec.selection}."
     )
 
 

@@ -61,7 +61,8 @@ def as_json(report: ReportContent) -> dict[str, Any]:
         "is_pocket": report.is_pocket,
         **asdict(report.first_screen),
         "trials": dict(report.states),
-        "answer": landscape.answer and _answer(landscape.answer),
+        "baseline": report.baseline and report.baseline.as_json(),
+        "found": landscape.answer and _answer(landscape.answer),
         "confirmations": [asdict(look) for look in report.confirmations],
         "recipes": landscape.recipes,
         "claims": [

@@ -16,6 +16,7 @@ from search.findings.study_status import trial_counts
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.landscape_sections import Section
 from search.reporting.study_sections import report_sections
+from search.studies.baseline import Baseline
 from search.studies.stored_study import StoredStudy
 from storage.tables import Confirmation
 
@@ -30,6 +31,7 @@ class ReportContent:
         is_pocket: Whether the figures are of the pocket corpora.
         first_screen: The answer in words, and what to do next.
         sections: Parts below the first screen, provenance last.
+        baseline: What gains are over; None while its direct trainings are not done.
         landscape: The numbers of the search.
         confirmed: The verdicts of the last finished confirmation; empty before there is one.
         confirmations: All confirmations, in order.
@@ -44,6 +46,7 @@ class ReportContent:
     is_pocket: bool
     first_screen: FirstScreen
     sections: list[Section]
+    baseline: Baseline | None
     landscape: Landscape
     confirmed: tuple[RecipeVerdict, ...]
     confirmations: list[Confirmation]
@@ -71,6 +74,7 @@ def report_content(study: StoredStudy) -> ReportContent:
         is_pocket=study.is_pocket,
         first_screen=first_screen(study, landscape, cost),
         sections=report_sections(study, landscape, claims, provenance),
+        baseline=study.baseline,
         landscape=landscape,
         confirmed=confirmed_recipes(study),
         confirmations=study.confirmations,

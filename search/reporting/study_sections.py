@@ -159,9 +159,9 @@ def _troubles_section(landscape: Landscape) -> Section:
         "troubles",
         "Trials without a result",
         [f"{rest} more are in trials.csv."] if rest > 0 else [],
-        ("trial", "state", "reason", "arm", "task"),
+        ("", "number", "state", "reason", "arm", "task"),
         [
-            row(x.trial, x.state, x.reason, x.arm, x.intermediate)
+            row(x.kind, x.trial, x.state, x.reason, x.arm, x.intermediate)
             for x in troubled.head(SHOWN_TROUBLES).itertuples()
         ],
     )

@@ -4,38 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from objectives.gains.transfer_gain import in_points
 from search.command_line.words import new_table
-from search.findings.answer import ArmFinding
+from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.answer_words import gain_words, verdict_word
 from search.findings.judging import Verdicts
 from search.findings.stage_costs import EVALUATION, StudyCost
-from search.findings.verdict_words import cell_rows, points_with_interval
+from search.findings.verdict_words import cell_rows
+
+WIDE = 100
+"""Columns from which on a terminal has room for all that is known of an arm."""
 
 
-def arms_table(findings: Mapping[str, ArmFinding], title: str) -> Table:
-    """What each arm gains over direct training, by its recommended recipe."""
-    numbers = ("gain", "P(gain)", "of itself", "tasks tried", "runs")
-    columns = ("arm", *numbers[:-2], "recommended task", *numbers[-2:], "so far")
-    table = new_table(title, *columns, numbers=numbers)
-    for arm, finding in findings.items():
-        known, recipe = finding.known, finding.recipe
-        if known is None or recipe is None:
-            table.add_row(arm, "", "", "", "", f"0 of {finding.tasks}", "0", verdict_word(known))
-            continue
-        table.add_row(
-            arm,
-            escape(gain_words(known)),
-            f"{known.probability_gain:.2f}",
-            escape(points_with_interval(known.itself, *known.itself_interval)),
-            recipe.task,
-            f"{known.tried} of {finding.tasks}",
-            str(known.runs),
-            verdict_word(known),
-        )
+def answer_table(answer: StudyAnswer, title: str, width: int) -> Table:
+    """What each arm gains over direct training in each target task, by its recommended recipe.
+
+    Args:
+        answer: What the search found.
+        title: Title of the table.
+        width: Columns of the terminal; where they are few, what the answer's sentences say too is
+            left out.
+    """
+    is_wide = width >= WIDE
+    columns: tuple[str, ...] = ("target task", "arm", "gain [95 %]", "tried", "so far")
+    if is_wide:
+        columns = (*columns[:3], "itself", "recommended task", *columns[3:])
+    table = new_table(title, *columns, numbers=("gain [95 %]", "itself", "tried"))
+    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+    for column in table.columns:
+        # Names and numbers are never broken, words between are.
+        column.no_wrap = column.header != "so far"
+    parts = dict(answer.by_task)
+    if len(parts) > 1:
+        parts["all of them"] = answer.arms
+    for task, findings in parts.items():
+        for finding in findings.values():
+            table.add_row(*_cells(task, finding, is_wide=is_wide))
     return table
+
+
+def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
+    known, recipe = finding.known, finding.recipe
+    found = ["", "", ""]
+    if known is not None and recipe is not None:
+        found = [escape(gain_words(known)), in_points(known.itself), recipe.task]
+    tried = f"{known.tried if known else 0} of {finding.tasks}"
+    return [task, finding.arm, *found[: 3 if is_wide else 1], tried, verdict_word(known)]
 
 
 def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str) -> Table:

@@ -23,7 +23,7 @@ from search.findings.stage_costs import study_cost
 from search.findings.study_status import trial_counts
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.comparison_tables import comparison_parts
-from search.reporting.tables import arms_table, cells_table
+from search.reporting.tables import answer_table, cells_table
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
@@ -35,13 +35,14 @@ def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
 
     Args:
         study: The study.
-        next_steps: Lines that follow, with the commands to go on with.
+        next_steps: Lines with the commands to go on with; the answer is the last that is said.
     """
     shown = _read(study)
     console = console_for(WIDTH)
-    for table in shown.tables():
+    if table := shown.table(console.width):
         console.print(table)
-    _say(console, *shown.lines, *next_steps)
+        console.print(shown.caption(), markup=False, highlight=False)
+    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines)
     from optuna_dashboard import save_note  # not before: a study's first update needs none of it
 
     save_note(study.optuna_study, shown.in_markdown())
@@ -71,32 +72,31 @@ class _Shown:
 
     study: StoredStudy
     answer: StudyAnswer | None
-    lines: Sequence[str]
+    notes: Sequence[str]
+    answer_lines: Sequence[str]
 
     @property
     def title(self) -> str:
         """Study and question; figures of the pocket corpora are named so."""
         return f"{self.study.title}: {self.study.spec.question}"
 
-    def tables(self) -> list[Table]:
-        """For each target task, and over all where there are several."""
+    def table(self, width: int) -> Table | None:
+        """A row for each target task and arm; None before there is an answer."""
         if self.answer is None:
-            return []
-        study, tables = self.study, []
-        for task, findings in self.answer.by_task.items():
-            tables.append(arms_table(findings, f"{study.title}, target {task}"))
-        if len(tables) > 1:
-            tables.append(arms_table(self.answer.arms, f"{study.title}, all target tasks"))
-        data = "pocket corpora" if study.is_pocket else study.optuna_study.user_attrs["data"]
+            return None
+        return answer_table(self.answer, self.title, width)
+
+    def caption(self) -> str:
+        """What the table is of, and what its columns say."""
+        study = self.study
         counts = trial_counts(study.optuna_study).items()
-        tables[-1].caption = (
-            f"{data}; {len(study.direct)} direct trainings, "
-            f"{', '.join(f'{number} {state}' for state, number in counts)} trials. Selected on "
-            f"{study.spec.selection}. Gain: percentage points over the best direct training, by "
-            f"the search model, with the 95 % interval; of itself: over the same target stage "
-            f"without the intermediate task."
+        trials = ", ".join(f"{number} {state}" for state, number in counts)
+        return (
+            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; "
+            f"selected on {study.spec.selection}. Gain: points over the best direct training that "
+            f"the search model expects of the recommended recipe; itself: over the same target "
+            f"stage without the intermediate task."
         )
-        return tables
 
     def in_markdown(self) -> str:
         """The note: verdicts first, then tables, then how to go on."""
@@ -115,13 +115,11 @@ class _Shown:
         if not looks:
             write("**Not confirmed yet.**", "")
         write("**The search**, whose scores also chose what is shown:", "")
-        write(*(f"- {line}" for line in self.lines), "")
-        for table in self.tables():
-            title, caption = table.title, table.caption
-            table.box, table.title, table.caption = box.MARKDOWN, None, None
-            write("" if title == self.title else f"### {title}", "")
+        write(*(f"- {line}" for line in (*self.answer_lines, *self.notes)), "")
+        if table := self.table(console.width):
+            table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
-            write("", str(caption or ""), "")
+            write("", self.caption(), "")
         commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", "```sh", *words, "```", "")
@@ -143,15 +141,14 @@ def _read(study: StoredStudy) -> _Shown:
     answer = answer_of(study)
     recipes = [*study.direct, *study.recipes]
     claims = check_claims(study.spec, recipes, judged_languages(study.spec, study.catalogue))
-    lines = (
+    notes = (
         *(baseline_lines(study.baseline) if study.baseline else ()),
         *study.optuna_study.user_attrs.get("unlike_arms", "").splitlines(),
         study_cost(study.ledger, study.name).in_words(),
         *claim_lines(claims),
         *([regret_line(answer)] if answer else ()),
-        *answer_lines(study, answer),
     )
-    return _Shown(study, answer, lines)
+    return _Shown(study, answer, notes, answer_lines(study, answer))
 
 
 def _say(console: Console, *lines: str) -> None:

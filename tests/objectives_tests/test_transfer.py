@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from objectives.backbone import Backbone
 from objectives.gains.transfer_gain import TransferGain
+from objectives.hardware import Hardware
 from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
@@ -50,6 +53,17 @@ def test_a_run_scores_every_task_and_language_with_its_seed(
         assert found.finished
         assert {found.updates_asked, found.updates_trained} == {0, 2}
         assert (found.training_seconds > 0) == (found.updates_trained > 0)
+
+
+def test_an_encoder_is_kept_once_on_the_device_that_trains(
+    make_objective: Callable[..., TransferObjective], bert: Backbone
+) -> None:
+    there = Hardware(torch.device("meta"), "float32")
+    objective = replace(make_objective(), hardware=there)
+    kept = objective.backbone(bert.name)
+    assert objective.backbone(bert.name) is kept
+    assert kept.weights.keys() == bert.weights.keys()
+    assert all(weight.device == there.device for weight in kept.weights.values())
 
 
 def test_what_each_stage_took_is_kept(

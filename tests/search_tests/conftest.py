@@ -32,8 +32,8 @@ question = "Does anything help?"
 arms = ["none", "general", "legal"]
 backbone = "pocket"
 source_language = "qas"
-trials = 5
 baseline_seeds = 1
+trials = 5
 
 [intermediate]
 tasks = ["pocket_ner_calendar", "pocket_ner_parties"]
@@ -47,7 +47,7 @@ max_length = 64
 tasks = ["pocket_ner"]
 languages = ["qaa", "qab"]
 epochs = 1
-learning_rate = [5e-4, 1e-3]
+learning_rate = 1e-3
 examples = 48
 batch_size = 16
 max_length = 64
@@ -169,7 +169,7 @@ def postgresql_url(postgresql: sa.URL) -> str:
 
 @pytest.fixture(scope="session")
 def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the study has its direct trainings and four trials, of each arm some."""
+    """A folder in which the study has its direct training and four trials, some of each arm."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
     with chdir(folder):
