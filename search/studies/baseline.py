@@ -14,7 +14,7 @@ from objectives.gains.transfer_gain import TransferGain
 from search.command_line.next_commands import BASELINE_SUFFIX
 from search.studies.direct_trainings import MOST_RECIPES, RATE, best_by_task, reachable_rates
 from spaces.dimensions import SearchSpace
-from spaces.errors import DataError
+from spaces.errors import DataError, StorageError
 from spaces.studies import StudySpec
 from storage.ledger import Ledger
 from storage.tables import PairedScore, Score
@@ -28,6 +28,16 @@ def baseline_name(study_name: str) -> str:
 def study_of_baseline(name: str) -> str | None:
     """The study whose direct trainings have this name; None for any other study."""
     return name.removesuffix(BASELINE_SUFFIX) if name.endswith(BASELINE_SUFFIX) else None
+
+
+def deleted_direct_trainings(study_name: str, where: str) -> StorageError:
+    """The error of a study whose direct trainings somebody deleted in Optuna."""
+    return StorageError(
+        where,
+        f"study {baseline_name(study_name)!r}, the direct trainings of {study_name!r}",
+        "none",
+        "it was deleted; run the study under another --name",
+    )
 
 
 @dataclass(frozen=True)
