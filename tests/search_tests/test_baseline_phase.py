@@ -326,6 +326,21 @@ def test_a_study_that_was_deleted_in_optuna_starts_afresh_with_its_direct_traini
     _assert_sound(searched)
 
 
+def test_a_study_whose_direct_trainings_were_deleted_does_not_go_on(searched: Workplace) -> None:
+    """With others, its gains would be over another baseline."""
+    with closing(open_storage(searched.storage)) as storage:
+        optuna.delete_study(study_name="tiny.baseline", storage=storage)
+    for _ in range(2):
+        done = searched.search("--trials", "6")
+        assert done.returncode == 2
+        (line,) = (x for x in done.stderr.splitlines() if x.startswith("error: "))
+        assert "expected study 'tiny.baseline', the direct trainings of 'tiny', found none" in line
+        assert "run the study under another --name" in line
+    with closing(open_storage(searched.storage)) as storage:
+        assert kept_baseline("tiny", Ledger(storage.engine)) is not None
+        assert len(optuna.load_study(study_name="tiny", storage=storage).trials) == 4
+
+
 def test_two_workers_make_one_baseline_and_nothing_twice(workplace: Workplace) -> None:
     words = workplace.command("--trials", "4", "--set", "baseline_seeds=3", "--quiet")
     workers = [workplace.start(*words) for _ in range(2)]

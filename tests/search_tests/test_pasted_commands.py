@@ -26,6 +26,7 @@ from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from search.run import main as run_command
 from search.studies.stored_study import open_stored_study
+from spaces.studies import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.search_tests.conftest import ROOT, Workplace
@@ -72,7 +73,7 @@ def begun(url: str) -> None:
     storage.close()
 
 
-RUNNING = [*PLANS, Plan(dict(PLANS[0].params), state=TrialState.RUNNING)]
+RUNNING = [*PLANS, Plan(dict(PLANS[-1].params), seed=1, state=TrialState.RUNNING)]
 
 
 @pytest.mark.parametrize(
