@@ -59,10 +59,10 @@ def write_note(study: StoredStudy) -> None:
 
 def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
-    console = console_for(140)
+    console = console_for(WIDTH)
     title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
-    console.print(cells_table(result.verdicts, look.plan.names, title))
+    console.print(cells_table(result.verdicts, look.plan.names, title, console.width))
     _say(console, *confirmation_lines(look))
 
 
