@@ -90,12 +90,12 @@ class _Shown:
         """What the table is of, and what its columns say."""
         study = self.study
         counts = trial_counts(study.optuna_study).items()
+        direct = sum(len(recipe.trials) for recipe in study.direct)
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
-            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; selected on "
-            f"{study.spec.selection}. Gain: points over the best direct training that the search "
-            f"model expects of the recommended recipe; itself: over the same target stage "
-            f"without the intermediate task."
+            f"{direct} direct trainings; trials: {trials}; selected on {study.spec.selection}. "
+            f"Gain: points over the best direct training that the search model expects of the "
+            f"recommended recipe; itself: over the same target stage alone."
         )
 
     def in_markdown(self) -> str:

@@ -148,7 +148,7 @@ def answer(
 
 
 def expected_gains(chooser: Chooser, zero: Zero) -> Floats:
-    """Expected gain of every recipe, percentage points, [r]: the one figure that is shown of it."""
+    """Expected gain of every recipe, percentage points, [r]; no other is shown of it."""
     mean = chooser.posterior.mean
     gains: Floats = chooser.probability_of_effect * (mean - mean[zero.row] + zero.offset)
     return gains

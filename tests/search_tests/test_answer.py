@@ -135,7 +135,7 @@ def test_gains_of_each_target_task_are_over_its_own_best_direct_training(tmp_pat
 
 def test_an_arm_is_judged_when_half_of_its_tasks_had_a_fair_try(tmp_path: Path) -> None:
     tasks = ["pocket_ner_calendar", "pocket_nli_reports", "pocket_ner_parties"]
-    more = ["pocket_ner_statutes", "pocket_nli_circulars"]
+    more = ["pocket_ner_statutes", "pocket_topic_circulars"]
     intermediate = {"tasks": [*tasks, *more], "epochs": [1, 2], "learning_rate": RATES}
     study, found = answered(tmp_path, PLANS, intermediate=intermediate)
     general, legal = found.by_task[TASK]["general"], found.by_task[TASK]["legal"]
