@@ -342,7 +342,7 @@ def test_a_confirmation_decides_which_recipe_is_handed_over(
         x.reference.language: x.reference.score for x in pairs if x.seed == plan["seeds"][0]
     }
     card = ModelCard.load(tmp_path / "baseline" / "README.md")
-    assert "It is the best direct training itself, so it has no gain." in card.text
+    assert "It is direct training, which gains are over, so it has none." in card.text
     assert "intermediate-task-training" not in card.data.tags
 
     helps = recommended(with_verdicts(confirmed, "helps"), "pocket_pos")
