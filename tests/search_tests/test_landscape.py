@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,17 @@ def test_the_matrix_stands_as_planted_in_every_language(
         assert mine["pocket_ner_parties"] == pytest.approx(6 + shift, abs=1.2)
     assert set(matrix["transfer"]["pocket_ner_parties"]) == {"positive"}
     assert set(matrix["transfer"]["pocket_pos_layout"]) == {"negative"}
-    sure, faded = figures["matrix"].data
-    assert (sure.opacity, faded.opacity < 1) == (1, True)
-    assert all(gain is None for line in faded.z for gain in line)
+    assert len(figures["matrix"].data) == 1
+
+
+def test_cells_of_one_run_are_faded(found: Landscape) -> None:
+    is_one = (found.matrix["task"] == ORDER[0]) & (found.matrix["language"] == "qab")
+    matrix = found.matrix.assign(runs=np.where(is_one, 1, found.matrix["runs"]))
+    figure = build_figures(replace(found, matrix=matrix), (), pocket=False)["matrix"]
+    gains, veil = figure.data
+    assert gains.text[gains.y.index(ORDER[0])][1].startswith("<b>+")
+    faded = [(veil.y[i], j) for i, line in enumerate(veil.z) for j, x in enumerate(line) if x]
+    assert faded == [(ORDER[0], 1)]
 
 
 def test_what_the_gain_depends_on(found: Landscape) -> None:
