@@ -30,7 +30,7 @@ def answer_table(answer: StudyAnswer, title: str, width: int) -> Table:
             left out.
     """
     is_wide = width >= WIDE
-    columns = ("target task", "arm", "gain [95 %]", "tried", "so far")
+    columns: tuple[str, ...] = ("target task", "arm", "gain [95 %]", "tried", "so far")
     if is_wide:
         columns = (*columns[:3], "itself", "recommended task", *columns[3:])
     table = new_table(title, *columns, numbers=("gain [95 %]", "itself", "tried"))

@@ -92,10 +92,10 @@ class _Shown:
         counts = trial_counts(study.optuna_study).items()
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
-            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; selected on "
-            f"{study.spec.selection}. Gain: points over the best direct training that the search "
-            f"model expects of the recommended recipe; itself: over the same target stage "
-            f"without the intermediate task."
+            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; "
+            f"selected on {study.spec.selection}. Gain: points over the best direct training that "
+            f"the search model expects of the recommended recipe; itself: over the same target "
+            f"stage without the intermediate task."
         )
 
     def in_markdown(self) -> str:

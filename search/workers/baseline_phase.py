@@ -94,7 +94,12 @@ def direct_gains(opened: OpenStudy, baseline: Baseline) -> tuple[DirectGain, ...
     """
     recipes = finished_recipes(opened.study, opened.ledger, opened.spec.target.aggregate, baseline)
     return tuple(
-        DirectGain(recipe.first.params, seed, gain.overall_gain(opened.languages))
+        DirectGain(
+            recipe.first.params,
+            seed,
+            gain.overall_gain(opened.languages),
+            gain.by_task(opened.languages),
+        )
         for recipe in recipes
         for seed, gain in recipe.gain.by_seed().items()
     )
