@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 
 from objectives.gains.transfer_gain import in_points
+from search import report
 from search.findings.landscape import Landscape
 from search.reporting.figures import build_figures
 from search.reporting.landscape_sections import landscape_sections
@@ -156,3 +158,20 @@ def test_before_the_first_recipe_there_is_nothing_to_draw(tmp_path: Path) -> Non
 
 def _said(section: Any) -> bool:
     return bool(section.lines or section.rows)
+
+
+def test_the_report_has_all_of_it_in_words_figures_and_numbers(
+    found: Landscape, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    name, folder = write_confounded(url), tmp_path / "out"
+    words = ["--study", name, "--storage", url, "--to", str(folder), "--no-png"]
+    assert report.main(words) == 0
+    numbers = json.loads((folder / "report.json").read_text())
+    gains = {x["task"]: x["gain"] for x in numbers["tasks"] if not x["target"]}
+    assert gains == pytest.approx(found.tasks_of().set_index("task")["gain"].to_dict())
+    assert {len(x["gain"]) for x in numbers["surfaces"]} == {2}
+    page = (folder / "index.html").read_text()
+    for figure in ("arms", "tasks", "surfaces", "matrix", "importance"):
+        assert f'data-figure="{figure}"' in page
+    assert f"Not tried, so little more than a guess: {UNTRIED}." in page
