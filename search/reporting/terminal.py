@@ -59,10 +59,10 @@ def write_note(study: StoredStudy) -> None:
 
 def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
-    console = console_for(140)
+    console = console_for(WIDTH)
     title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
-    console.print(cells_table(result.verdicts, look.plan.names, title))
+    console.print(cells_table(result.verdicts, look.plan.names, title, console.width))
     _say(console, *confirmation_lines(look))
 
 
@@ -90,12 +90,12 @@ class _Shown:
         """What the table is of, and what its columns say."""
         study = self.study
         counts = trial_counts(study.optuna_study).items()
+        direct = sum(len(recipe.trials) for recipe in study.direct)
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
-            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; "
-            f"selected on {study.spec.selection}. Gain: points over the best direct training that "
-            f"the search model expects of the recommended recipe; itself: over the same target "
-            f"stage without the intermediate task."
+            f"{direct} direct trainings; trials: {trials}; selected on {study.spec.selection}. "
+            f"Gain: points over the best direct training that the search model expects of the "
+            f"recommended recipe; itself: over the same target stage alone."
         )
 
     def in_markdown(self) -> str:
