@@ -67,9 +67,9 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
     assert (len(trials), len(direct)) == (5, 1), done.stderr
     assert max(direct) < best < min(trials)
     for arm in ("general", "legal"):
-        assert re.search(rf"│ {arm} +│ +[+-]\d", done.stdout), done.stdout
-        assert re.search(rf"^{arm} and pocket_ner: ", done.stdout, re.MULTILINE), done.stdout
-    assert "pocket corpora; 1 direct training, 5 complete trials" in done.stdout
+        row = rf"^pocket_ner +{arm} +[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]"
+        assert re.search(row, done.stdout, re.MULTILINE), done.stdout
+    assert "1 direct training; trials: 5 complete; selected on" in done.stdout
     assert "best direct training of pocket_ner: score " in done.stdout
     assert "--trials 10" in done.stdout
     assert "search.dashboard --study tiny" in done.stdout
