@@ -93,7 +93,8 @@ class _Shown:
         direct = sum(len(recipe.trials) for recipe in study.direct)
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
-            f"{direct} direct trainings; trials: {trials}; selected on {study.spec.selection}. "
+            f"{direct} direct training{'s' * (direct != 1)}; trials: {trials}; "
+            f"selected on {study.spec.selection}. "
             f"Gain: points over the best direct training that the search model expects of the "
             f"recommended recipe; itself: over the same target stage alone."
         )

@@ -39,6 +39,17 @@ SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1,), learning_rate=(1
 LANGUAGES = frozenset({"swa", "yor"})
 
 
+@pytest.fixture
+def workplace(workplace: Workplace) -> Workplace:
+    """With a study that has target rates to tune over."""
+    file = workplace.folder / "tiny.toml"
+    one, two = "learning_rate = 1e-3\nexamples = 48", "learning_rate = [5e-4, 1e-3]\nexamples = 48"
+    study = file.read_text(encoding="utf-8")
+    assert one in study
+    file.write_text(study.replace(one, two), encoding="utf-8")
+    return workplace
+
+
 # --- what is chosen
 
 

@@ -187,8 +187,8 @@ def test_a_table_that_differs_is_seen_unless_it_was_drawn_again(remains: Remains
     other = check_table(replace(remains, trials=trials), remains, TRIALS)
     assert "slot 3: value 9.0 and not" in str(other)
     trials[3] = _copy(remains.trials[3])
-    name = "target.learning_rate"
-    rates = {5e-4, 1e-3} - {trials[3].params[name]}
+    name = "intermediate.learning_rate"
+    rates = {3e-4, 1e-3} - {trials[3].params[name]}
     trials[3].params = {**trials[3].params, name: rates.pop()}
     assert not check_table(replace(remains, trials=trials), remains, TRIALS).is_held
     trials[3].user_attrs["draw"] = 1
