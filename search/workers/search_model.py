@@ -53,8 +53,8 @@ class ModelledSpace:
         """
         table = self.table
         if not table.is_whole:
-            direct = [x.params for x in self.direct]
-            table = with_tried(table, [*direct, *(x.params for x in trials)])
+            tried = [*(x.params for x in self.direct), *(x.params for x in trials)]
+            table = with_tried(table, tried)
         scores: dict[tuple[int, int], float] = {}
         for direct in self.direct:
             if (recipe := table.place(direct.params)) is not None:
