@@ -178,7 +178,7 @@ class TransferObjective:
                 backbone = replace(load_backbone(str(made.folder)), name=name, key=made.key)
             else:
                 backbone = load_backbone(name)
-            self._backbones[name] = backbone
+            self._backbones[name] = backbone.on(self.hardware.device)
         return self._backbones[name]
 
     def _intermediate_stages(self, on_stage_run: OnStageRun) -> IntermediateStages:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from spaces.catalogue import Catalogue
 from spaces.errors import SpecError
 from spaces.records import parse, read_toml
-from spaces.studies import MixtureSpec, StudySpec
+from spaces.studies import MixtureSpec, PocketSpec, StudySpec
 from spaces.task import Role, Task
 
 SIZES_FILE = Path(__file__).with_name("pocket.toml")
@@ -48,7 +48,8 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
 
     scored = [task for task in pocket if task.role is not Role.INTERMEDIATE]
     twins = {task.name: _twin(task, scored, spec) for task in spec.target_tasks(catalogue)}
-    targets = list(dict.fromkeys(twins.values()))
+    named = _named_tasks(spec, overrides)
+    targets = list(named.target) or list(dict.fromkeys(twins.values()))
     alone = [name for name in spec.intermediate.tasks if name not in spec.mixtures]
     mixtures = {}
     for name in spec.intermediate.tasks:
@@ -65,6 +66,8 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
     _set_sizes(record, overrides)
     # All pocket corpora of a kind and domain, so that an arm has more than one to choose from.
     tasks = [task.name for task in intermediates if (task.kind, task.domain) in wanted]
+    tasks = [x for x in named.intermediate if catalogue[x].domain in spec.arms] or tasks
+    record.pop("pocket", None)
     record |= {"mixtures": mixtures, "claims": []}
     record["intermediate"]["tasks"] = [*tasks, *mixtures]
     record["target"]["tasks"] = targets
@@ -74,6 +77,16 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
     sizes = {"examples", "train_share"} - {_size_field(spec)}
     record["target"] = {k: v for k, v in record["target"].items() if k not in sizes}
     return parse(StudySpec, record, f"pocket twin of study {spec.name!r}")
+
+
+def _named_tasks(spec: StudySpec, overrides: Sequence[str]) -> PocketSpec:
+    """The pocket tasks that the study names; none where the user named other tasks for it."""
+    others = {"target.tasks", "intermediate.tasks"} & _fields_of(overrides)
+    return PocketSpec() if others else spec.pocket
+
+
+def _fields_of(overrides: Sequence[str]) -> set[str]:
+    return {override.partition("=")[0].strip() for override in overrides}
 
 
 def _size_field(spec: StudySpec) -> str:
@@ -118,8 +131,7 @@ def _fit_layers(record: dict[str, Any]) -> None:
 
 def _set_sizes(record: dict[str, Any], overrides: Sequence[str]) -> None:
     """Put in the values of `pocket.toml`, except where the user set one."""
-    said = {override.partition("=")[0].strip() for override in overrides}
-    said -= {"source_language", "target.languages"}
+    said = _fields_of(overrides) - {"source_language", "target.languages"}
     for place, value in read_toml(SIZES_FILE).items():
         if isinstance(value, dict):
             record[place] |= {k: v for k, v in value.items() if not _is_set(f"{place}.{k}", said)}

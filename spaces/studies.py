@@ -267,6 +267,18 @@ class TargetSpec(StageSpec):
         return self
 
 
+class PocketSpec(StrictRecord):
+    """What a study asks of the pocket corpora, where a twin of each of its tasks says less.
+
+    Of few pocket tasks it is known what they do (`objectives.pocket.effects`).
+    """
+
+    intermediate: Names = ()
+    """Pocket tasks; empty: all of the kinds and domains that the study has."""
+    target: Names = ()
+    """Pocket tasks; empty: a twin of each target task."""
+
+
 class StudySpec(StrictRecord):
     """One study file."""
 
@@ -292,6 +304,7 @@ class StudySpec(StrictRecord):
     intermediate: IntermediateSpec
     target: TargetSpec
     mixtures: dict[str, MixtureSpec] = Field(default_factory=dict)
+    pocket: PocketSpec = PocketSpec()
     claims: Annotated[tuple[ClaimSpec, ...], BeforeValidator(as_tuple)] = ()
     tasks: dict[str, Any] = Field(default_factory=dict)
     """Catalogue records of the study's own."""

@@ -137,12 +137,13 @@ SPACES: list[Row] = [
     ),
     (
         _study("about=medical"),
-        "study 'xtreme_legal.toml', field 'about': expected one of general, biomedical, legal, found "
-        "'medical'",
+        "study 'xtreme_legal.toml', field 'about': expected one of general, biomedical, "
+        "legal, found 'medical'",
     ),
     (
         _study("baseline_seeds=0"),
-        "study 'xtreme_legal.toml', field 'baseline_seeds': expected greater than or equal to 1, found 0",
+        "study 'xtreme_legal.toml', field 'baseline_seeds': expected greater than or equal to 1, "
+        "found 0",
     ),
     (
         _study('intermediate.tasks=["e_nre"]'),

@@ -98,7 +98,10 @@ def load_backbone(name: str) -> Backbone:
 
 
 def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> PreTrainedModel:
-    """The model of one stage, in training mode, on the CPU, float32.
+    """The model of one stage, in training mode, float32, its encoder where the parent is.
+
+    At XLM-R base's size that is a copy of 1.1 GB and 0.01 s for the rest: the modules are made
+    without weights of their own, and nothing is read.
 
     Args:
         backbone: Encoder that fixes the architecture.
@@ -122,12 +125,15 @@ def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> P
         raise BackboneError(
             f"backbone {backbone.name!r}", f"an architecture with a head for {task.kind}", reason
         ) from error
-    # Drawing what the parent brings anyway takes longer than all the rest.
+    own = {name: tensor.clone() for name, tensor in parent.items()}
+    missing, _ = model.base_model.load_state_dict(own, strict=False, assign=True)
+    # Drawing what the parent brings anyway takes longer than all the rest; of a masked language
+    # model also the output matrix, which is that of the embeddings.
     for name, tensor in model.base_model.state_dict(keep_vars=True).items():
         if name in parent:
             tensor._is_hf_initialized = True
+    model.tie_weights()
     model.init_weights()
-    missing, _ = model.base_model.load_state_dict(parent, strict=False)
     if lost := set(missing) & backbone.weights.keys():
         raise BackboneError(
             f"backbone {backbone.name!r}",
@@ -172,23 +178,25 @@ def save_stage(
     Raises:
         SafetensorError: The disk is full, or the like.
     """
-    files = {ENCODER_FILE: _difference({**parent, **model.base_model.state_dict()}, root)}
+    encoder = {name: _plain(w) for name, w in model.base_model.state_dict().items()}
+    files = {ENCODER_FILE: _difference({**parent, **encoder}, root)}
     if state is not None:
         files[TRAINING_FILE] = dict(state.tensors)
     for file, tensors in files.items():
-        here = {name: _plain(tensor) for name, tensor in tensors.items()}
+        here = {name: _plain(tensor).to("cpu") for name, tensor in tensors.items()}
         save_file(here, folder / file)
 
 
 def load_encoder(checkpoint: Checkpoint, root: Weights) -> Weights:
-    """The encoder's weights of a trained stage, on the CPU, float32.
+    """The encoder's weights of a trained stage, where the backbone's are; float32.
 
     Args:
         checkpoint: Checkpoint that `save_stage` wrote.
         root: Weights of the backbone that the checkpoint was written with.
     """
     weights = dict(root)
-    saved = load_file(checkpoint.folder / ENCODER_FILE)
+    device = next(iter(root.values())).device
+    saved = load_file(checkpoint.folder / ENCODER_FILE, str(device))
     for place, tensor in saved.items():
         name, _, part = place.partition(_PART)
         if not part:
@@ -205,7 +213,6 @@ def _difference(weights: Weights, root: Weights) -> dict[str, torch.Tensor]:
         if name not in root:
             changed[name] = tensor
             continue
-        tensor = _plain(tensor)
         rows = (tensor != root[name]).reshape(len(tensor), -1).any(1) if tensor.dim() else None
         if rows is None or rows.sum() * 2 >= len(rows):
             changed[name] = tensor
@@ -217,9 +224,9 @@ def _difference(weights: Weights, root: Weights) -> dict[str, torch.Tensor]:
 
 
 def _plain(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU, contiguous, and float32 unless of integers."""
+    """Contiguous, and float32 unless of integers."""
     dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
-    return tensor.detach().to("cpu", dtype).contiguous()
+    return tensor.detach().to(dtype).contiguous()
 
 
 def has_state(checkpoint: Checkpoint) -> bool:

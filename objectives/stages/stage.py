@@ -26,7 +26,12 @@ from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, share_encoder
 from objectives.models.methods import apply_method, merged
 from objectives.runner import OnBatch, Runner
-from objectives.training.fine_tuning import TRAINING_VERSION, Training, TrainingState, finetune
+from objectives.training.fine_tuning import (
+    TRAINING_VERSION,
+    Training,
+    TrainingState,
+    finetune_with_pauses,
+)
 from spaces.recipe import Method, Schedule, Stage
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, OnWait
@@ -189,31 +194,31 @@ def train_stage(
         DivergedError: A loss is not finite.
         DeviceMemoryError: Not even one example fits on the device.
     """
-    (trained,) = train_through(job, [job.stage.epochs], weights, work, on_update, state)
+    (trained,) = train_through(job, [job.stage], weights, work, on_update, state)
     return trained
 
 
 def train_through(
     job: StageJob,
-    epochs: Sequence[int],
+    stages: Sequence[Stage],
     weights: Weights,
     work: Work,
     on_update: OnBatch,
     state: TrainingState | None = None,
 ) -> Iterator[tuple[PreTrainedModel, Training]]:
-    """Train a stage, and stop on the way after each of some numbers of epochs.
+    """Train a stage, and pause on the way after each of some numbers of epochs.
 
     Args:
         job: The stage.
-        epochs: Numbers of epochs to stop at, rising; the last is the stage's own.
+        stages: The stage at each number of epochs to pause after, rising; the last is the job's.
         weights: Encoder weights to start from; with a `state`, those of the shorter training.
         work: Record of this process's work, added to also where the training fails.
-        on_update: Listener told of each update, of those of the whole stage.
+        on_update: Listener told of each update.
         state: State of a shorter training to go on from.
 
     Yields:
         The model as it is then, adapters merged, good until the next; and what the training since
-        the stop before came to.
+        the pause before came to.
 
     Raises:
         DivergedError: A loss is not finite.
@@ -222,7 +227,7 @@ def train_through(
 
     def count(done: int, total: int) -> None:
         work.updates += 1
-        on_update(done, job.stage.updates)
+        on_update(done, total)
 
     models = [build_model(job.backbone, weights, x.task, job.seed) for x in job.examples]
     owner = share_encoder(models) if len(models) > 1 else models[0]
@@ -232,15 +237,14 @@ def train_through(
         for model, x in zip(models, job.examples, strict=True)
     ]
     runner = Runner(job.hardware, Padding.of(job.backbone.tokenizer), count)
-    for reached in epochs:
-        stage = replace(job.stage, epochs=reached)
+    trainings = finetune_with_pauses(parts, stages, job.seed, runner, state=state)
+    for stage in stages:
         started = time.perf_counter()
         try:
-            training = finetune(parts, stage, job.seed, runner, state=state)
+            training = next(trainings)
         finally:
             work.training_seconds += time.perf_counter() - started
-        state = training.state
-        yield merged(adapted, goes_on=reached < job.stage.epochs), training
+        yield merged(adapted, goes_on=stage is not stages[-1]), training
 
 
 def tell_updates(job: StageJob, on_progress: OnProgress, lease: OnBatch | None = None) -> OnBatch:

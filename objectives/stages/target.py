@@ -179,10 +179,10 @@ class TargetStages:
             model = build_model(job.backbone, weights, self.catalogue[job.stage.task], job.seed)
             yield _Trained(settings, model, made, ())
             return
-        epochs = [setting.stage.epochs for setting in settings]
+        stages = [setting.stage for setting in settings]
         on_update = tell_updates(job, self.on_progress, lease.progress)
         losses: tuple[float, ...] = ()
-        trainings = train_through(job, epochs, weights, work, on_update)
+        trainings = train_through(job, stages, weights, work, on_update)
         for setting, (model, training) in zip(settings, trainings, strict=True):
             losses += tuple(training.losses_by_epoch(setting.stage.epochs - len(losses)))
             made = replace(

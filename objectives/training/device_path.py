@@ -52,17 +52,28 @@ class DevicePath:
             return width
         return max(width, min(longest, -(-width // self.width_multiple) * self.width_multiple))
 
-    def rate(self, rate: float, device: torch.device) -> float | torch.Tensor:
-        """A learning rate as the optimizer is to have it."""
-        return torch.tensor(rate, device=device) if self.capturable else rate
+    def optimizer(
+        self, trained: Sequence[nn.Parameter], rate: float, device: torch.device
+    ) -> torch.optim.Optimizer:
+        """AdamW without weight decay, with a learning rate that can be changed."""
+        return torch.optim.AdamW(
+            trained,
+            lr=torch.tensor(rate, device=device) if self.capturable else rate,
+            weight_decay=0.0,
+            fused=True,
+            capturable=self.capturable,
+        )
+
+    def masters_of(self, models: Sequence[nn.Module]) -> Masters:
+        """What models compute with beside their float32 weights."""
+        return bfloat16_leaves(models) if self.masters else Masters()
 
     @contextmanager
-    def prepared(self, models: Sequence[nn.Module]) -> Iterator[Masters]:
+    def prepared(self, models: Sequence[nn.Module], masters: Masters) -> Iterator[None]:
         """Let models compute this way while the context is entered."""
-        masters = bfloat16_leaves(models) if self.masters else nullcontext(Masters())
         masks = unasked_masks(models) if self.own_mask else nullcontext()
-        with masks, masters as pairs:
-            yield pairs
+        with masks, masters.in_models():
+            yield
 
     def recorded_updates(self, device: torch.device) -> RecordedUpdates | None:
         """What records the updates of a stage; None where none is recorded."""

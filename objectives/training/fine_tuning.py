@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -27,7 +26,7 @@ from objectives.training.used_rows import trimmed_vocabulary
 from spaces.errors import DivergedError
 from spaces.recipe import Schedule, Stage
 
-TRAINING_VERSION = 4
+TRAINING_VERSION = 5
 
 # Updates between looks at the losses: on a GPU each look waits for all work in flight.
 CHECK_EVERY = 10
@@ -84,84 +83,107 @@ def finetune(
     state: TrainingState | None = None,
     path: DevicePath | None = None,
 ) -> Training:
-    """Train a model in place, or the models of a mixture together.
+    """Train models in place on one stage, without a pause; as `finetune_with_pauses` does it."""
+    (training,) = finetune_with_pauses(parts, [stage], seed, runner, mask_share, state, path)
+    return training
+
+
+def finetune_with_pauses(
+    parts: Sequence[tuple[nn.Module, EncodedSplit]],
+    stages: Sequence[Stage],
+    seed: int,
+    runner: Runner,
+    mask_share: float = MASK_SHARE,
+    state: TrainingState | None = None,
+    path: DevicePath | None = None,
+) -> Iterator[Training]:
+    """Train models in place on one stage, and pause after some numbers of epochs.
+
+    It is one training, whose optimizer, graphs and smaller embeddings are made once. What it
+    makes by a pause is what a training that ends there makes, bit for bit on a CPU.
 
     Args:
-        parts: Models from `build_model`, moved to the device, each with the encoded examples
-            that it trains on: one, or for a mixture several that share the first one's encoder.
-            Each batch is of one task. Where the training goes on from `state`, the encoder has
-            the weights that it had then.
-        stage: Epochs, learning rate, batch size, warm-up and schedule of the training.
+        parts: Models, whose parameters that require a gradient are trained, and the examples of
+            each that it trains on: one, or for a mixture several that share the first one's
+            encoder. Each batch is of one task. Where the training goes on from `state`, the
+            encoder has the weights that it had then.
+        stages: The stage at each number of epochs to pause after, rising, and alike in all else:
+            learning rate, batch size, warm-up and schedule. Several need `Schedule.CONSTANT`.
         seed: Random seed of dropout and of the order of the batches.
-        runner: Hardware, padding, and the listener told of each update.
+        runner: Hardware, padding, and the listener told of each update, and of how many there are
+            up to the last pause.
         mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
         state: State of a shorter training of the same stage to go on from; the stage must have
             `Schedule.CONSTANT` and more epochs. None trains from the beginning.
         path: How the device is used; None for what suits the runner's.
+
+    Yields:
+        What the training came to since the pause before; in each pause the models are whole, to
+        be looked at but not to be changed, and the state is good until the next.
 
     Raises:
         DivergedError: A loss is not finite; names the first such update.
         DeviceMemoryError: Not even one example fits on the device.
     """
     started = time.perf_counter()
+    longest, device = stages[-1], runner.hardware.device
+    if longest.schedule is not Schedule.CONSTANT and (state is not None or len(stages) > 1):
+        raise ValueError(f"a stage of schedule {longest.schedule} has no shorter prefix")
     path = path or path_of(runner.hardware)
     models = [model for model, _ in parts]
     for each in models:
-        each.to(runner.hardware.device).train()
-    splits = [split for _, split in parts]
-    with ExitStack() as stack:
-        splits, padding = stack.enter_context(
-            trimmed_vocabulary(models[0], splits, runner.padding)
-        )
+        each.to(device)
+    vocabulary = trimmed_vocabulary(models[0], [split for _, split in parts], runner.padding)
+    with vocabulary.in_model():
         parameters = _parameters(models)
-        trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(
-            trained,
-            lr=path.rate(stage.learning_rate, runner.hardware.device),
-            weight_decay=0.0,
-            fused=True,
-            capturable=path.capturable,
-        )
-        updates_per_epoch = sum(-(-len(part) // stage.batch_size) for part in splits)
-        updates = stage.epochs * updates_per_epoch
-        first_epoch = 0
-        if state is not None:
-            if stage.schedule is not Schedule.CONSTANT:
-                raise ValueError(f"a stage of schedule {stage.schedule} has no shorter prefix")
-            first_epoch = state.epochs
-            _restore(state, parameters, optimizer)
-        done = first_epoch * updates_per_epoch
+    trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+    optimizer = path.optimizer(trained, longest.learning_rate, device)
+    first_epoch = 0
+    if state is not None:
+        first_epoch = state.epochs
+        _restore(state, parameters, optimizer)
+    masters = path.masters_of(models)
+    update = Updates(
+        models, trained, optimizer, runner.hardware, masters, path.recorded_updates(device)
+    )
+    splits, padding = vocabulary.splits, vocabulary.padding
+    lengths = [part.lengths for part in splits]
+    updates_per_epoch = sum(-(-len(part) // longest.batch_size) for part in splits)
+    updates = longest.epochs * updates_per_epoch
+    done = first_epoch * updates_per_epoch
+    for stage in stages:
         losses: list[torch.Tensor] = []
         norms: list[torch.Tensor] = []
-        masters = stack.enter_context(path.prepared(models))
-        recorded = path.recorded_updates(runner.hardware.device)
-        update = Updates(models, trained, optimizer, runner.hardware, masters, recorded)
-        lengths = [part.lengths for part in splits]
-        for epoch in range(first_epoch, stage.epochs):
-            # One stream of random numbers per epoch: an epoch does not depend on how many came
-            # before it in this process.
-            torch.manual_seed(_epoch_seed(seed, epoch))
-            for task, examples in mixed_order(lengths, stage.batch_size, seed, epoch):
-                update.set_rate(
-                    stage.learning_rate * rate_factor(done, updates, updates_per_epoch, stage)
-                )
-                part = splits[task]
-                batch = collate(part, part.rows_of(examples), padding)
-                masked = part.labels is None
-                if masked:
-                    mask_tokens(batch, padding, mask_share, (seed, epoch, done))
-                batch = widened(batch, path.width(batch, stage.max_length), padding)
-                loss, norm = update(task, batch, masked=masked)
-                losses.append(loss)
-                norms.append(norm)
-                done += 1
-                if done % CHECK_EVERY == 0 or done == updates:
-                    _check_finite(losses, norms, done)
-                runner.on_batch(done, updates)
+        with vocabulary.in_model(), path.prepared(models, masters):
+            for each in models:
+                each.train()
+            for epoch in range(first_epoch, stage.epochs):
+                # One stream of random numbers per epoch: an epoch does not depend on how many
+                # came before it in this process.
+                torch.manual_seed(_epoch_seed(seed, epoch))
+                for task, examples in mixed_order(lengths, stage.batch_size, seed, epoch):
+                    update.set_rate(
+                        stage.learning_rate * rate_factor(done, updates, updates_per_epoch, stage)
+                    )
+                    part = splits[task]
+                    batch = collate(part, part.rows_of(examples), padding)
+                    masked = part.labels is None
+                    if masked:
+                        mask_tokens(batch, padding, mask_share, (seed, epoch, done))
+                    batch = widened(batch, path.width(batch, stage.max_length), padding)
+                    loss, norm = update(task, batch, masked=masked)
+                    losses.append(loss)
+                    norms.append(norm)
+                    done += 1
+                    if done % CHECK_EVERY == 0 or done == stage.epochs * updates_per_epoch:
+                        _check_finite(losses, norms, done)
+                    runner.on_batch(done, updates)
+        first_epoch = stage.epochs
         encoder = f"{getattr(models[0], 'base_model_prefix', '')}."
         state = TrainingState(stage.epochs, _tensors(parameters, encoder, optimizer))
-    seconds = time.perf_counter() - started
-    return Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
+        seconds = time.perf_counter() - started
+        yield Training(len(losses), seconds, tuple(torch.stack(losses).tolist()), state)
+        started = time.perf_counter()
 
 
 def rate_factor(done: int, updates: int, updates_per_epoch: int, stage: Stage) -> float:

@@ -12,8 +12,8 @@ masked language modelling.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -27,10 +27,14 @@ class Masters:
     Attributes:
         weights: Trained weights, float32, out of the model meanwhile.
         leaves: Trained weights as the model has them, bfloat16, in the same order.
+        in_models: A context in which the linear layers have their bfloat16 weights, trained or
+            not, to be entered as often as the training goes on. Outside of it they have their
+            float32 ones, as trained so far.
     """
 
     weights: tuple[nn.Parameter, ...] = ()
     leaves: tuple[nn.Parameter, ...] = ()
+    in_models: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def collect(self) -> None:
         """Add the leaves' gradients to those of the float32 weights; to be called per backward.
@@ -61,12 +65,8 @@ class Masters:
             torch._foreach_copy_(self.leaves, self.weights)
 
 
-@contextmanager
-def bfloat16_leaves(models: Sequence[nn.Module]) -> Iterator[Masters]:
-    """Let linear layers have bfloat16 weights while the context is entered.
-
-    Their own float32 parameters, which the optimizer was made with, stand aside meanwhile and
-    are put back with what they were trained to.
+def bfloat16_leaves(models: Sequence[nn.Module]) -> Masters:
+    """Bfloat16 weights for linear layers, whose own parameters stand aside while they are in.
 
     Args:
         models: Models that are computed under autocast to bfloat16; they may share modules.
@@ -78,13 +78,18 @@ def bfloat16_leaves(models: Sequence[nn.Module]) -> Iterator[Masters]:
             rounded = weight.detach().to(torch.bfloat16)
             leaves[id(weight)] = nn.Parameter(rounded, weight.requires_grad)
     trained = {id(weight): weight for _, _, weight in places if weight.requires_grad}
-    try:
-        for module, name, weight in places:
-            setattr(module, name, leaves[id(weight)])
-        yield Masters(tuple(trained.values()), tuple(leaves[key] for key in trained))
-    finally:
-        for module, name, weight in places:
-            setattr(module, name, weight)
+
+    @contextmanager
+    def in_models() -> Iterator[None]:
+        try:
+            for module, name, weight in places:
+                setattr(module, name, leaves[id(weight)])
+            yield
+        finally:
+            for module, name, weight in places:
+                setattr(module, name, weight)
+
+    return Masters(tuple(trained.values()), tuple(leaves[key] for key in trained), in_models)
 
 
 def _linear_places(models: Sequence[nn.Module]) -> list[tuple[nn.Module, str, nn.Parameter]]:

@@ -9,9 +9,9 @@ zeroing, measuring, clipping and updating the rest at every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,28 +22,42 @@ from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit
 
 
-@contextmanager
+@dataclass(frozen=True)
+class Vocabulary:
+    """The sub-words that a training knows.
+
+    Attributes:
+        splits: The training examples, in the training's ids.
+        padding: Padding of their batches, in the training's ids.
+        in_model: A context in which the model has these sub-words and no others, to be entered as
+            often as the training goes on. Outside of it the model is whole, with its rows as
+            trained so far.
+    """
+
+    splits: Sequence[EncodedSplit]
+    padding: Padding
+    in_model: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
 def trimmed_vocabulary(
     model: nn.Module, splits: Sequence[EncodedSplit], padding: Padding
-) -> Iterator[tuple[list[EncodedSplit], Padding]]:
-    """The splits and the padding with ids into a smaller matrix, which `model` has meanwhile.
+) -> Vocabulary:
+    """The vocabulary that the examples use, with ids into a smaller matrix.
 
     Masked language modelling predicts over the whole vocabulary, by a matrix that most families
     share with the embeddings, and so keeps it.
 
     Args:
-        model: Restored in the end, with the rows as trained; others that share its encoder
-            share the smaller matrix too.
+        model: Changed within the context only; others that share its encoder share the smaller
+            matrix too.
         splits: The training examples, of one task or several; not changed.
         padding: Padding of their batches; not changed.
     """
     if any(split.labels is None for split in splits) or not isinstance(model, PreTrainedModel):
-        yield list(splits), padding
-        return
+        return Vocabulary(splits, padding)
     whole = model.get_input_embeddings()
     if not isinstance(whole, nn.Embedding) or not whole.weight.requires_grad:
-        yield list(splits), padding
-        return
+        return Vocabulary(splits, padding)
     # The embeddings' own padding, which gets no gradient, nearly always is the batches'.
     fills = {padding.token_id}
     if whole.padding_idx is not None:
@@ -62,16 +76,19 @@ def trimmed_vocabulary(
         None if whole.padding_idx is None else int(small[whole.padding_idx]),
         _weight=whole.weight.detach()[rows],
     )
-    model.set_input_embeddings(part)
-    try:
-        yield (
-            [
-                replace(split, input_ids=[small[ids] for ids in split.input_ids])
-                for split in splits
-            ],
-            replace(padding, token_id=int(small[padding.token_id])),
-        )
-    finally:
-        with torch.no_grad():
-            whole.weight[rows] = part.weight
-        model.set_input_embeddings(whole)
+
+    @contextmanager
+    def in_model() -> Iterator[None]:
+        model.set_input_embeddings(part)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                whole.weight[rows] = part.weight
+            model.set_input_embeddings(whole)
+
+    return Vocabulary(
+        [replace(split, input_ids=[small[ids] for ids in split.input_ids]) for split in splits],
+        replace(padding, token_id=int(small[padding.token_id])),
+        in_model,
+    )

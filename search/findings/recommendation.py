@@ -27,8 +27,8 @@ from search.findings.selection import judged_languages, standings_of
 from search.findings.verdict_words import verdict_line
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
-from search.surrogate.answer import Zero, answer, expected_gains
 from search.surrogate.choosing import Chooser
+from search.surrogate.gains import Zero, expected_gains, gains_over
 from spaces.errors import StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import PairedScore, Score
@@ -217,16 +217,15 @@ def _expected(
     """A gain as the search model has it, beside the scores that were measured."""
     row = chooser.table.place(recipe.first.params)
     assert row is not None, recipe.first.params
-    found = answer(chooser, zero, np.random.default_rng(0), recommended={recipe.arm: row})
-    known = found.arms[recipe.arm]
+    known = gains_over(chooser, zero, np.array([row]))[0]
     examples = {(x.score.task, x.score.language): x.score.examples for x in measured.pairs}
     languages = frozenset(language for _, language in examples)
     score = 100 * measured.overall_score(languages)
     return JudgedGain(
         verdict=Verdict.UNDECIDED,
-        points=known.gain,
-        low=known.interval[0],
-        high=known.interval[1],
+        points=known.points,
+        low=known.low,
+        high=known.high,
         p_value=None,
         detectable=None,
         seeds=len(measured.seeds),

@@ -13,7 +13,7 @@ from search.findings.model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
-from search.surrogate.answer import expected_gains
+from search.surrogate.gains import expected_gains
 from storage.tables import PairedScore, StageRun, TrainedStage
 
 EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from objectives.gains.transfer_gain import in_points
-from search.findings.choice_effects import FEWEST_FOR_FOREST, FEWEST_FOR_IMPORTANCE
-from search.findings.landscape import Landscape
-from search.findings.trial_tables import EPOCHS
+from search.findings.landscape import ALL_TARGETS, Landscape
 from search.findings.verdict_words import points_with_interval
-from search.reporting.figures import SHOWN_CURVES
+from search.surrogate.effects import INTERACTIONS
+from spaces.studies import NO_INTERMEDIATE
 
 
 @dataclass(frozen=True)
@@ -47,185 +47,124 @@ def row(*cells: object) -> list[str]:
 def landscape_sections(landscape: Landscape) -> list[Section]:
     """All of them, in the order of the report; those with nothing to say are empty."""
     return [
-        _matrix_section(landscape),
-        _additive_section(landscape),
-        _surface_section(landscape),
+        _tasks_section(landscape.tasks),
+        _surfaces_section(landscape),
+        _matrix_section(landscape.matrix),
         _importance_section(landscape),
-        _pareto_section(landscape),
-        _epochs_section(landscape),
     ]
 
 
-def _matrix_section(landscape: Landscape) -> Section:
-    matrix = landscape.matrix
-    if not len(matrix):
-        return Section("matrix", "Transfer matrix", [])
-    flagged = matrix["transfer"].value_counts()
-    harmful = matrix[matrix["transfer"] == "negative"]
-    judged = len(matrix) - int(matrix["low"].isna().sum())
+def _tasks_section(tasks: pd.DataFrame) -> Section:
+    title = "Every intermediate task"
+    if not len(tasks):
+        return Section("tasks", title, [])
+    indirect = tasks[tasks["arm"] != NO_INTERMEDIATE]
+    overall = indirect[indirect["target"] == ALL_TARGETS]
+    untried = overall[overall["runs"] == 0]["task"]
     lines = [
-        "Mean paired gain (against the same target stage without the intermediate task) of each "
-        "intermediate task's recipes."
+        "What the search model expects of the best recipe with each task: percentage points over "
+        "the best direct training, which is 0, and the 95 % interval. All tasks are held against "
+        "each other at their best settings, whatever settings they happened to be run with.",
+        _clear(overall),
     ]
-    if judged:
-        lines.append(
-            f"{judged} of {len(matrix)} cells have the two recipes and two seeds that an interval "
-            f"takes: {flagged.get('negative', 0)} show negative transfer, "
-            f"{flagged.get('positive', 0)} positive. Each is tested by itself, so chance alone "
-            f"would show some {max(1, round(0.05 * judged))}."
-        )
-    else:
-        lines.append("None has the two recipes and two seeds that an interval takes.")
-    if len(harmful):
-        worst = harmful.nsmallest(5, "paired_gain")
-        lines.append(
-            "Negative transfer: "
-            + "; ".join(
-                f"{x.intermediate} to {x.task} {x.language} "
-                f"{points_with_interval(x.paired_gain, x.low, x.high)}"
-                for x in worst.itertuples()
+    if len(untried):
+        lines.append(f"Not tried, so little more than a guess: {', '.join(untried)}.")
+    targets = list(dict.fromkeys(tasks["target"]))
+    if len(targets) == 2:  # one target task, which is all of them
+        targets = targets[:1]
+    rows = [
+        row(target or "all", x.arm, x.task, gain, x.runs, x.recipes, x.settings)
+        for target in targets
+        for x in indirect[indirect["target"] == target].itertuples()
+        for gain in [points_with_interval(x.gain, x.low, x.high)]
+    ]
+    columns = ("target task", "arm", "intermediate task", "gain", "runs", "recipes", "best with")
+    return Section("tasks", title, lines, columns, rows)
+
+
+def _clear(tasks: pd.DataFrame) -> str:
+    """Which tasks have an interval without 0."""
+    words = []
+    for word, mine in (("above", tasks["low"] > 0), ("below", tasks["high"] < 0)):
+        found = tasks[mine].sort_values("gain", ascending=word == "below")
+        named = (f"{x.task} ({in_points(x.gain)})" for x in found.itertuples())
+        words.append(f"{word} 0: {', '.join(named) or 'none'}")
+    return f"Of {len(tasks)} tasks these have an interval that is {'; '.join(words)}."
+
+
+def _surfaces_section(landscape: Landscape) -> Section:
+    title, rows = "Rate and epochs of the intermediate stage", []
+    for surface in landscape.surfaces:
+        if not surface.runs.any():
+            continue
+        for i, j in np.ndindex(surface.gain.shape):
+            gain = surface.gain[i, j]
+            rows.append(
+                row(
+                    *(surface.arm, surface.task),
+                    *(_known(surface.rates[i]), _known(surface.epochs[j])),
+                    "-" if np.isnan(gain) else in_points(float(gain)),
+                    int(surface.runs[i, j]),
+                )
             )
-            + ("; ..." if len(harmful) > len(worst) else ".")
+    if not rows:
+        return Section("surfaces", title, [])
+    never = sum(cells[-1] == "0" for cells in rows)
+    lines = [
+        "The gain that the search model expects at each rate and number of epochs, with the best "
+        "of all other choices, the same for all tasks. That need not have been run, so it may be "
+        "above what is recommended with a task, which was. A dash stands where training probably "
+        "diverges or does not fit the device.",
+        f"At {never} of {len(rows)} places nothing was ever run: there it is a guess from the "
+        "places beside them and from other tasks.",
+    ]
+    columns = ("arm", "intermediate task", "learning rate", "epochs", "gain", "runs")
+    return Section("surfaces", title, lines, columns, rows)
+
+
+def _known(value: Any) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _matrix_section(matrix: pd.DataFrame) -> Section:
+    title = "Transfer matrix"
+    if not len(matrix):
+        return Section("matrix", title, [])
+    counts = matrix["transfer"].value_counts()
+    lines = [
+        "Gain of each intermediate task's best recipe in every target task and language, by a "
+        "search model of that cell's own scores.",
+        f"{counts.get('negative', 0)} of {len(matrix)} cells show negative transfer, "
+        f"{counts.get('positive', 0)} positive: their 95 % interval excludes 0. Each is tested by "
+        f"itself, so chance alone would show some {max(1, round(0.05 * len(matrix)))}.",
+    ]
+    harmful = matrix[matrix["transfer"] == "negative"]
+    if len(harmful):
+        worst = harmful.nsmallest(5, "gain")
+        named = (
+            f"{x.task} to {x.target} {x.language} {points_with_interval(x.gain, x.low, x.high)}"
+            for x in worst.itertuples()
         )
-    return Section(
-        "matrix",
-        "Transfer matrix",
-        lines,
-        ("intermediate", "target task", "language", "paired gain", "recipes", "seeds", "transfer"),
-        [
-            row(x.intermediate, x.task, x.language, gain, x.recipes, x.seeds, x.transfer)
-            for x in matrix.itertuples()
-            for gain in [points_with_interval(x.paired_gain, x.low, x.high)]
-        ],
-    )
-
-
-def _additive_section(landscape: Landscape) -> Section:
-    additive = landscape.additive
-    if additive is None:
-        return Section("additive", "Task plus language", [])
-    named = [
-        ("intermediate task", x.intermediate, x.recipes, x)
-        for x in additive.tasks.sort_values("coefficient", ascending=False).itertuples()
-    ]
-    named += [
-        ("target", f"{x.task} {x.language}", additive.recipes, x)
-        for x in additive.cells.itertuples()
-    ]
-    share = additive.explained_adjusted
-    adjusted = "unknown" if math.isnan(share) else f"{share:.0%}"
+        more = "; ..." if len(harmful) > len(worst) else "."
+        lines.append(f"Negative transfer: {'; '.join(named)}{more}")
     rows = [
-        row(kind, name, points_with_interval(x.coefficient, x.low, x.high), recipes)
-        for kind, name, recipes, x in named
+        row(x.arm, x.task, x.target, x.language, gain, x.runs, x.transfer)
+        for x in matrix.itertuples()
+        for gain in [points_with_interval(x.gain, x.low, x.high)]
     ]
-    return Section(
-        "additive",
-        "Task plus language",
-        [
-            f"Were the paired gain a(intermediate task) + b(target), that would explain "
-            f"{additive.explained:.0%} of its variance over {additive.recipes} recipes and all "
-            f"targets (adjusted for the number of coefficients: {adjusted}), and "
-            f"{additive.explained_of_means:.0%} of the matrix. The rest is the match of task and "
-            f"target, other choices, and noise.",
-            "Points; a target's are beside the mean. 95 %: other recipes.",
-        ],
-        ("of", "name", "coefficient", "recipes"),
-        rows,
-    )
-
-
-def _surface_section(landscape: Landscape) -> Section:
-    surface = landscape.surface
-    if surface is None:
-        count = len(landscape.recipes)
-        line = f"A forest takes {FEWEST_FOR_FOREST} recipes, found {count}."
-        return Section("landscape", "The gain over all choices", [line] if count else [])
-    verdict = (
-        "It is better than the mean beyond chance"
-        if surface.is_better
-        else "It is NO better than predicting the mean, so do not read the map"
-    )
-    choices = surface.grid.columns[1:-3]
-    rows = [
-        row(
-            x["arm"],
-            *("-" if pd.isna(x[name]) else f"{x[name]:.3g}" for name in choices),
-            f"{in_points(x['mean'])} ± {x['sd']:.1f}",
-            x["recipes"],
-        )
-        for x in surface.grid.to_dict("records")
-    ]
-    return Section(
-        "landscape",
-        "The gain over all choices",
-        [
-            f"A random forest of {surface.recipes} recipes. In cross-validation it is off by "
-            f"{surface.error:.1f} points, predicting the mean by {surface.error_of_mean:.1f}. "
-            f"{verdict}. Gains over the reference baseline; ± is the standard deviation between "
-            f"trees."
-        ],
-        ("arm", *choices, "predicted gain", "recipes tried"),
-        rows,
-    )
+    columns = ("arm", "intermediate task", "target task", "language", "gain", "runs", "transfer")
+    return Section("matrix", title, lines, columns, rows)
 
 
 def _importance_section(landscape: Landscape) -> Section:
-    importance, count = landscape.importance, len(landscape.recipes)
-    if not len(importance):
-        line = f"PED-ANOVA takes {FEWEST_FOR_IMPORTANCE} recipes, found {count}."
-        return Section("importance", "Importance of each choice", [line] if count else [])
-    above = importance[importance["importance"] > importance["chance"]]["choice"]
-    return Section(
-        "importance",
-        "Importance of each choice",
-        [
-            f"PED-ANOVA: what sets the best tenth of recipes apart from all. Beyond what 95 % of "
-            f"shuffled studies show: {', '.join(above) or 'nothing'}."
-        ],
-        ("choice", "importance", "95 % of chance", "recipes"),
-        [
-            row(x.choice, f"{x.importance:.4f}", f"{x.chance:.4f}", x.recipes)
-            for x in importance.itertuples()
-        ],
-    )
-
-
-def _pareto_section(landscape: Landscape) -> Section:
-    recipes = landscape.recipes
-    if not len(recipes):
-        return Section("pareto", "Gain against time", [])
-    front = recipes[recipes["is_on_front"]].sort_values("seconds")
-    return Section(
-        "pareto",
-        "Gain against time",
-        [
-            "What a recipe's training asks for, per seed, were nothing shared. The front has the "
-            "most gain for the time, and flatters as every best does. Seconds of different "
-            "machines are not alike."
-        ],
-        ("trial", "arm", "task", "gain", "seeds", "seconds"),
-        [
-            row(x.trial, x.arm, x.intermediate or "-", gain, x.seeds, f"{x.seconds:.1f}")
-            for x in front.itertuples()
-            for gain in [points_with_interval(x.gain, x.low, x.high)]
-        ],
-    )
-
-
-def _epochs_section(landscape: Landscape) -> Section:
-    curves = landscape.curves
-    if not len(curves):
-        return Section("epochs", "Along the epochs", [])
-    best = curves.groupby("curve")["gain"].max().nlargest(SHOWN_CURVES).index
-    shown = curves[curves["curve"].isin(best)]
-    return Section(
-        "epochs",
-        "Along the epochs",
-        ["Recipes alike but for the epochs of the intermediate stage. 95 %: other seeds."],
-        ("arm", "task", "epochs", "gain", "seeds", "trial"),
-        [
-            row(x["arm"], x["intermediate"], x[EPOCHS], gain, x["seeds"], x["trial"])
-            for x in shown.to_dict("records")
-            for gain in [points_with_interval(x["gain"], x["low"], x["high"])]
-        ],
-    )
+    title, shares = "What the gain depends on", landscape.importance
+    if not shares:
+        return Section("importance", title, [])
+    first = shares[0]
+    lines = [
+        f"Share of the variance of the expected gain, over all recipes with an intermediate task, "
+        f"that each choice accounts for by itself; {INTERACTIONS} are what only several choices "
+        f"together do. Most depends on {first.choice} ({first.share:.0%}).",
+    ]
+    rows = [row(x.choice, f"{x.share:.1%}") for x in shares]
+    return Section("importance", title, lines, ("choice", "share of variance"), rows)

@@ -30,8 +30,9 @@ def answer_table(answer: StudyAnswer, title: str, width: int) -> Table:
             left out.
     """
     is_wide = width >= WIDE
-    more = ("itself", "recommended task") if is_wide else ()
-    columns = ("target task", "arm", "gain [95 %]", *more, "tried", "so far")
+    columns: tuple[str, ...] = ("target task", "arm", "gain [95 %]", "tried", "so far")
+    if is_wide:
+        columns = (*columns[:3], "itself", "recommended task", *columns[3:])
     table = new_table(title, *columns, numbers=("gain [95 %]", "itself", "tried"))
     _without_lines(table)
     for column in table.columns:

@@ -24,8 +24,8 @@ from spaces.errors import SpecError, first_line
 
 # A worker's CUDA context, kernels and libraries.
 FIXED_BYTES = 1 << 30
-# Of a parameter: float32 weight, gradient and two moments of Adam, the bfloat16 leaf, and as much
-# again for activations.
+# Of a parameter: float32 weight, the one that it began with and the pretrained one, gradient and
+# two moments of Adam, the bfloat16 leaf, and 14 for activations.
 BYTES_PER_PARAMETER = 40
 # An encoder whose files are not here yet counts as XLM-R large.
 UNKNOWN_PARAMETERS = 560_000_000

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.heartbeat import TAKEN_OVER, Pulse
+from search.workers.outlook import EVERY, is_near, outlook_line
 from search.workers.trial_attempts import Attempts, OpenStudy, RunListener
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
@@ -74,6 +75,8 @@ class Worker:
 
         A worker with nothing left to take waits for the others, as theirs may fall to it.
 
+        It ends before that where the recommendation is near enough to the best (`until`).
+
         Raises:
             Interrupted: The run was asked to end, or a budget is spent.
             StudyStopped: Another worker stopped the study.
@@ -86,6 +89,8 @@ class Worker:
             self.pulse.note("between trials")
             self.pulse.check()
             self.opened.ledger.deliver()
+            if self._is_near_enough():
+                return
             slot = self.opened.slots.take(limit)
             if slot is not None:
                 is_waiting = False
@@ -99,6 +104,18 @@ class Worker:
                 is_waiting = True
                 self.listener.say("nothing left to take; waiting for the trials of other workers")
             time.sleep(IDLE_SECONDS)
+
+    def _is_near_enough(self) -> bool:
+        """Whether `until` is reached; then it is said."""
+        modelled, opened = self.opened.modelled, self.opened
+        if self.until is None or modelled is None:
+            return False
+        if not is_near(modelled, opened.trials(), opened.space, self.until):
+            return False
+        done = opened.slots.count_done()
+        self.listener.say(f"the recommendation is within {self.until:g} points, as asked for")
+        self.listener.say(outlook_line(modelled, opened.trials(), done))
+        return True
 
     def _work_at(self, slot: Slot) -> None:
         """Make one attempt at a slot, if there is one to make."""
@@ -190,7 +207,10 @@ class Worker:
         return again
 
     def _finished(self, trial: FrozenTrial, result: TransferGain | None) -> None:
-        self.listener.on_trial_finished(trial, result, self.opened.slots.count_done())
+        done, modelled = self.opened.slots.count_done(), self.opened.modelled
+        self.listener.on_trial_finished(trial, result, done)
+        if modelled is not None and result is not None and done % EVERY == 0 and done < self.limit:
+            self.listener.say(outlook_line(modelled, self.opened.trials(), done))
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

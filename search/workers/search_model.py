@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.trial_notes import Failure, TrialNotes
+from search.surrogate.answer import Zero
 from search.surrogate.choosing import Chooser, Evidence
 from search.surrogate.gaussian import Runs
 from search.surrogate.recipe_table import RecipeTable, with_tried
@@ -23,12 +25,14 @@ class DirectGain:
     Attributes:
         params: Its choices.
         seed: Random seed.
-        gain: Percentage points; those of the baseline itself have a mean of about 0.
+        gain: Percentage points over all target tasks.
+        by_task: Target task -> gain in it; the best direct training of a task has 0 in the mean.
     """
 
     params: Mapping[str, Any]
     seed: int
     gain: float
+    by_task: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,27 +42,52 @@ class ModelledSpace:
     Attributes:
         table: All recipes of the study, direct trainings among them.
         direct: The direct trainings that its baseline was chosen from.
+        best: Choices of the best direct training of each target task.
     """
 
     table: RecipeTable
     direct: tuple[DirectGain, ...]
+    best: tuple[Mapping[str, Any], ...]
 
-    def chooser(self, trials: Sequence[FrozenTrial]) -> Chooser:
+    def zero(self, table: RecipeTable) -> Zero:
+        """What gains over all target tasks are over: that of the best that is best over all.
+
+        Args:
+            table: The recipes of a chooser.
+        """
+        means = []
+        for params in self.best:
+            row, gains = table.place(params), [x.gain for x in self.direct if x.params == params]
+            assert row is not None, params
+            means.append((fmean(gains), row))
+        offset, row = max(means)
+        return Zero(row, offset)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Target tasks, where there are several: each is searched for as well as all together."""
+        tasks = tuple(self.direct[0].by_task)
+        return tasks if len(tasks) > 1 else ()
+
+    def chooser(self, trials: Sequence[FrozenTrial], task: str | None = None) -> Chooser:
         """The model of what trials have found; it does not depend on the order in which they did.
 
-        A complete trial without a seed (one that was added by hand) counts as the first seed's.
+        A trial that was added by hand has no seed and counts as the first seed's; without its
+        gains by task it is left out of the models of these.
 
         Args:
             trials: All trials of the study, in order.
+            task: Target task whose gains are modelled; None: the gains over all.
         """
         table = self.table
         if not table.is_whole:
-            tried = [*(x.params for x in self.direct), *(x.params for x in trials)]
-            table = with_tried(table, tried)
+            known = [x.params for x in self.direct]
+            table = with_tried(table, [*known, *(x.params for x in trials)])
         scores: dict[tuple[int, int], float] = {}
         for direct in self.direct:
             if (recipe := table.place(direct.params)) is not None:
-                scores[recipe, direct.seed] = direct.gain
+                gain = direct.gain if task is None else direct.by_task[task]
+                scores[recipe, direct.seed] = gain
         in_flight: list[tuple[int, int]] = []
         infeasible: list[int] = []
         for trial in trials:
@@ -67,7 +96,10 @@ class ModelledSpace:
                 continue
             run = recipe, notes.seed or 0
             if trial.state is TrialState.COMPLETE:
-                scores[run] = trial.values[0]
+                if task is None:
+                    scores[run] = trial.values[0]
+                elif task in notes.gains:
+                    scores[run] = notes.gains[task]
             elif trial.state is TrialState.RUNNING:
                 in_flight.append(run)
             elif notes.failure is Failure.INFEASIBLE:
@@ -84,12 +116,14 @@ class ModelledSpace:
         )
 
 
-def choose_parameters(chooser: Chooser, seed: int, fixed: Mapping[str, Any]) -> dict[str, Any]:
+def choose_parameters(
+    chooser: Chooser, rng: np.random.Generator, fixed: Mapping[str, Any]
+) -> dict[str, Any]:
     """The parameters of the recipe to run next, one with an intermediate task.
 
     Args:
         chooser: The model.
-        seed: Random seed of the choice.
+        rng: Source of all that is random.
         fixed: Parameters that are given, by name; where no recipe has them, they are left for
             whoever gave them to be told.
     """
@@ -98,7 +132,7 @@ def choose_parameters(chooser: Chooser, seed: int, fixed: Mapping[str, Any]) -> 
     allowed = table.matching(fixed) & indirect if fixed else indirect
     if not allowed.any():
         allowed = indirect
-    return dict(table.params[chooser.choose(np.random.default_rng(seed), allowed)])
+    return dict(table.params[chooser.choose(rng, allowed)])
 
 
 def _columns(runs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

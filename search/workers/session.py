@@ -163,7 +163,8 @@ class Session:
         space = baseline.space(space)
         modelled = None
         if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
-            modelled = ModelledSpace(build_table(space), direct_gains(trainings, baseline))
+            best = tuple(training.params for training in baseline.tasks.values())
+            modelled = ModelledSpace(build_table(space), direct_gains(trainings, baseline), best)
         opened = replace(
             trainings,
             study=study,

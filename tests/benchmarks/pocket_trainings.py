@@ -71,15 +71,12 @@ def objective_of(
         storage.engine.dispose()
 
 
-def pocket_recipe(
-    intermediate: str | None, target: str, seeds: Iterable[int], examples: int
-) -> Recipe:
+def pocket_recipe(intermediate: str | None, target: str, examples: int) -> Recipe:
     """One intermediate corpus, or none, before a target, as in a pocket study.
 
     Args:
         intermediate: A corpus, without the prefix `pocket_`.
         target: Likewise.
-        seeds: Of its trainings.
         examples: Of the target stage.
     """
     stage = Stage(f"pocket_{target}", 6, 1e-3, 16, examples, 0.1, 64, Schedule.LINEAR)
@@ -88,7 +85,7 @@ def pocket_recipe(
         name, epochs = f"pocket_{intermediate}", INTERMEDIATE_EPOCHS
         row = (Stage(name, epochs, 1e-3, 16, 600, 0.1, 64, Schedule.CONSTANT),)
     name = row[0].task if row else ""
-    return Recipe("pocket", name, (Route(row, stage, stage),), tuple(seeds), "pocket")
+    return Recipe("pocket", name, (Route(row, stage),))
 
 
 def _study(intermediates: list[str], target: str, catalogue: Catalogue) -> StudySpec:

@@ -163,5 +163,5 @@ def recipe(bert: Backbone) -> Recipe:
     """Deeds, then names and news."""
     row = (make_stage("deeds", schedule=Schedule.CONSTANT),)
     stages = [make_stage(name) for name in ("names", "news")]
-    routes = tuple(Route(row, stage, stage) for stage in stages)
-    return Recipe(bert.name, "deeds", routes, (0,), bert.name)
+    routes = tuple(Route(row, stage) for stage in stages)
+    return Recipe(bert.name, "deeds", routes)

@@ -182,8 +182,9 @@ def train_under_autocast(
     parameters = [x for x in model.parameters() if x.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0, fused=True)
     losses = []
-    with bfloat16_leaves([model] if leaves else []) as masters:
-        assert bool(masters.leaves) == leaves
+    masters = bfloat16_leaves([model] if leaves else [])
+    assert bool(masters.leaves) == leaves
+    with masters.in_models():
         for update in range(14):
             for piece in range(pieces):
                 rows = {name: x[piece::pieces] for name, x in texts(update).items()}
@@ -215,7 +216,8 @@ def test_masters_are_what_autocast_trains_to_the_last_bit(family: str, pieces: i
 def test_weights_that_embeddings_share_are_not_kept_twice(bert: Backbone) -> None:
     model = build_model(bert, bert.weights, make_task("mlm"), 0)
     shared = model.get_input_embeddings().weight
-    with bfloat16_leaves([model]) as masters:
+    masters = bfloat16_leaves([model])
+    with masters.in_models():
         assert all(x is not shared for x in masters.weights)
         assert model.get_output_embeddings().weight is shared
         kinds = {

@@ -120,11 +120,7 @@ def test_a_mixture_trains_the_encoder_on_all_its_tasks(
     tasks = f'intermediate.tasks=["{names[0]}", "{names[1]}", "both"]'
     objective = make_objective(mixture, tasks)
     outcome = run(objective, one_target(recipe, stage))
-    assert trained(outcome) == [
-        ("baseline", "names"),
-        ("intermediate", "both"),
-        ("target", "names"),
-    ]
+    assert trained(outcome) == [("intermediate", "both"), ("target", "names")]
     assert intermediate_updates(outcome) == [3] == [stage.updates]
     for part in stage.parts:
         alone = replace(stage, task=part.task, examples=part.examples, parts=())
@@ -152,7 +148,7 @@ def test_a_longer_mixture_goes_on_from_a_shorter_one_to_the_same_bits(
     scratch = run(afresh, longer)
     assert intermediate_updates(scratch) == [9]
     assert encoders(objective)[3] == encoders(afresh)[3]
-    assert outcome.gain == scratch.gain
+    assert outcome.pairs == scratch.pairs
 
 
 def test_other_shares_or_another_order_of_the_parts_are_another_stage(
@@ -211,16 +207,15 @@ def test_a_retrieval_target_is_scored_and_not_trained(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     row = recipe.routes[0].intermediate
-    searched = replace(recipe, routes=(Route(row, RETRIEVAL_STAGE, RETRIEVAL_STAGE),))
+    searched = replace(recipe, routes=(Route(row, RETRIEVAL_STAGE),))
     bare = run(make_objective(RETRIEVAL), with_row(searched))
     assert not trained(bare)
     outcome = run(make_objective(RETRIEVAL), searched)
     assert trained(outcome) == [("intermediate", "deeds")]
-    places = [(pair.score.task, pair.score.language) for pair in outcome.gain.pairs]
+    places = [(pair.score.task, pair.score.language) for pair in outcome.pairs]
     assert places == [("sentences", "swa"), ("sentences", "yor")]
-    for pair, alone in zip(outcome.gain.pairs, bare.gain.pairs, strict=True):
-        assert pair.baseline == alone.score == alone.baseline
-        assert pair.score.checkpoint_key != pair.baseline.checkpoint_key
+    for pair, alone in zip(outcome.pairs, bare.pairs, strict=True):
+        assert pair.score.checkpoint_key != alone.score.checkpoint_key
         assert pair.score.examples == 12
         assert (6 * pair.score.score) % 1 == pytest.approx(0)
 
@@ -249,7 +244,7 @@ def test_another_layer_or_similarity_is_scored_anew(
             f"target.similarity={stage.similarity}",
             on_progress=note_ends(scored),
         )
-        run(objective, replace(recipe, routes=(Route((), stage, stage),)))
+        run(objective, replace(recipe, routes=(Route((), stage),)))
     assert scored == ["scoring", "scoring"]
 
 
@@ -257,9 +252,10 @@ def test_without_an_intermediate_stage_all_seeds_retrieve_the_same(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     """Nothing is drawn: it is scored once for all of them."""
-    bare = replace(recipe, routes=(Route((), RETRIEVAL_STAGE, RETRIEVAL_STAGE),), seeds=(0, 1))
+    bare = replace(recipe, routes=(Route((), RETRIEVAL_STAGE),))
     scored: list[str] = []
     objective = make_objective(RETRIEVAL, on_progress=note_ends(scored))
-    outcome = run(objective, bare)
+    pairs = [pair for seed in (0, 1) for pair in run(objective, bare, seed).pairs]
     assert scored == ["scoring"]
-    assert len({pair.score.checkpoint_key for pair in outcome.gain.pairs}) == 1
+    assert {pair.seed for pair in pairs} == {0, 1}
+    assert len({pair.score.checkpoint_key for pair in pairs}) == 1

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import datasets
 import huggingface_hub
@@ -30,7 +31,14 @@ from objectives.training.fine_tuning import TrainingState, finetune
 from spaces.errors import BackboneError
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
-from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns, toy_split
+from tests.objectives_tests.toys import (
+    CPU,
+    make_stage,
+    make_task,
+    runner_for,
+    toy_columns,
+    toy_split,
+)
 from tests.raising import raises
 
 KINDS = ("ner", "classification", "similarity")
@@ -157,6 +165,46 @@ def test_the_encoder_is_the_parents_and_the_head_is_the_seeds(
     assert heads[0], "there is a head"
     assert all(torch.equal(w, heads[1][name]) for name, w in heads[0].items())
     assert any(not torch.equal(w, heads[2][name]) for name, w in heads[0].items())
+
+
+def test_a_stage_starts_with_a_copy_where_its_encoder_is_resident(any_backbone: Backbone) -> None:
+    """The head is drawn on the CPU, so that it is the same one wherever the encoder is."""
+    meta = torch.device("meta")
+    here = any_backbone.on(CPU.device)
+    assert all(here.weights[name] is w for name, w in any_backbone.weights.items()), "for nothing"
+    there = any_backbone.on(meta)
+    task = make_task("ner")
+    models = [build_model(x, x.weights, task, seed=3) for x in (here, there)]
+    for name, weight in models[1].base_model.state_dict().items():
+        assert weight.device == meta or name not in any_backbone.weights
+    first, second = map(head_weights, models)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+    before = {name: w.clone() for name, w in any_backbone.weights.items()}
+    with torch.no_grad():
+        for weight in models[0].parameters():
+            weight.add_(1)
+    assert all(torch.equal(w, before[name]) for name, w in any_backbone.weights.items())
+
+
+def test_the_output_matrix_of_masked_language_modelling_is_not_drawn(
+    bert: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is that of the embeddings; at XLM-R's size drawing it took longer than all the rest."""
+    drawn: list[torch.Size] = []
+    normal = torch.Tensor.normal_
+
+    def note(tensor: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor:
+        drawn.append(tensor.shape)
+        return normal(tensor, *arguments, **named)
+
+    monkeypatch.setattr(torch.Tensor, "normal_", note)
+    model = build_model(bert, bert.weights, make_task("mlm"), seed=0)
+    matrix = model.get_input_embeddings().weight
+    assert model.get_output_embeddings().weight is matrix
+    assert torch.equal(matrix, bert.weights["embeddings.word_embeddings.weight"])
+    assert drawn, "the rest of the head is"
+    assert matrix.shape not in drawn
 
 
 def test_a_trained_encoder_comes_back_exactly_and_without_its_head(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ import torch
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.hardware import Hardware
-from objectives.models.encoders import build_model
+from objectives.models.encoders import ENCODER_FILE, build_model, load_encoder, save_stage
 from objectives.runner import Runner, ignore_batches
+from objectives.scores.metrics import predict
 from objectives.training.device_path import path_of
-from objectives.training.fine_tuning import Training, finetune
+from objectives.training.fine_tuning import Training, finetune, finetune_with_pauses
 from objectives.training.graphs import say_once
 from spaces.recipe import Schedule
+from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toys import CPU, make_stage, make_task, toy_split
 
 pytestmark = [
@@ -139,6 +142,45 @@ def test_a_training_on_the_card_goes_on_from_its_state(
     encoder = {x.removeprefix("bert."): w for x, w in weights.items() if x.startswith("bert.")}
     rest, _ = train(card(), epochs=3, state=short.state, weights=encoder)
     np.testing.assert_allclose([*short.losses, *rest.losses], whole.losses, rtol=1e-3)
+
+
+def test_a_stage_starts_and_is_saved_on_the_card_as_on_the_cpu(
+    bert: Backbone, tmp_path: Path
+) -> None:
+    """From the pretrained encoder, then from the stage's."""
+    files = []
+    for device in (CPU.device, CARD):
+        backbone, folder = bert.on(device), tmp_path / device.type
+        model = build_model(backbone, backbone.weights, make_task("ner"), 3)
+        with torch.no_grad():
+            model.get_input_embeddings().weight[[3, 7]] += 1
+            model.base_model.encoder.layer[1].output.dense.weight.mul_(2)
+        folder.mkdir()
+        save_stage(model, backbone.weights, backbone.weights, None, folder)
+        files.append((folder / ENCODER_FILE).read_bytes())
+        weights = load_encoder(Checkpoint("", folder, {}, {}, reused=True), backbone.weights)
+        assert {weight.device.type for weight in weights.values()} == {device.type}
+        after = build_model(backbone, weights, make_task("ner"), 3)
+        for name, weight in model.state_dict().items():
+            assert torch.equal(after.state_dict()[name], weight), name
+    assert files[0] == files[1]
+
+
+def test_graphs_go_on_after_a_pause(
+    train: Callable[..., tuple[Training, Weights]], bert: Backbone
+) -> None:
+    """In which the model computes something else, and draws random numbers."""
+    whole, _ = train(card("bfloat16"), epochs=4)
+    split = toy_split("ner", 14, bert)
+    model = build_model(bert, bert.weights, make_task("ner"), 3)
+    stages = [make_stage(schedule=Schedule.CONSTANT, epochs=x) for x in (2, 3, 4)]
+    runner = Runner(card("bfloat16"), Padding.of(bert.tokenizer))
+    losses: list[float] = []
+    for training in finetune_with_pauses([(model, split)], stages, 3, runner):
+        losses += training.losses
+        predict(model, split, runner)
+        torch.rand(7, device=CARD)
+    np.testing.assert_allclose(losses, whole.losses, rtol=1e-2)
 
 
 def test_cpu_and_card_learn_the_same_but_for_rounding(

@@ -12,13 +12,13 @@ import pytest
 
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Recipe, Route, Schedule, Similarity
-from storage.tables import Score
 from tests.objectives_tests.toys import (
     RETRIEVAL_STAGE,
     make_stage,
     run,
     toy_columns,
     trained,
+    with_row,
     write_split,
 )
 
@@ -35,7 +35,7 @@ def with_target(recipe: Recipe, **changes: Any) -> Recipe:
     stage = make_stage(
         changes.pop("task", "names"), schedule=Schedule.CONSTANT, learning_rate=1e-2, **changes
     )
-    return replace(recipe, routes=(Route(recipe.routes[0].intermediate, stage, stage),))
+    return replace(recipe, routes=(Route(recipe.routes[0].intermediate, stage),))
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -52,8 +52,8 @@ def test_one_training_gives_what_a_training_of_each_length_gives(
     for epochs in (1, 2, 4):
         alone = make_objective(f"target.epochs={epochs}", place=f"alone{epochs}")
         stage = replace(route.target, epochs=epochs)
-        short = run(alone, replace(asked, routes=(Route((), stage, stage),)))
-        for pair in short.gain.pairs:
+        short = run(alone, replace(asked, routes=(Route((), stage),)))
+        for pair in short.pairs:
             assert pair.score.setting == stage.setting
             known = whole.ledger.scores(pair.score.checkpoint_key, "validation")
             place = (pair.score.task, pair.score.language, pair.score.corpus_key)
@@ -68,25 +68,18 @@ def test_each_training_takes_the_setting_with_the_highest_validation_score(
     asked = with_target(recipe, epochs=4)
     chosen: set[str] = set()
     for seed in range(4):
-        outcome = run(objective, replace(asked, seeds=(seed,)))
-        for side in ("score", "baseline"):
-            scores = [getattr(pair, side) for pair in outcome.gain.pairs]
-            (setting,) = {score.setting for score in scores}
+        for tried in (asked, with_row(asked)):
+            (setting,) = {pair.score.setting for pair in run(objective, tried, seed).pairs}
             chosen.add(setting)
             means = {}
             for epochs in (1, 2, 4):
                 alone = make_objective(f"target.epochs={epochs}")
-                routes = (
-                    replace(
-                        asked.routes[0],
-                        target=replace(asked.routes[0].target, epochs=epochs),
-                        reference=replace(asked.routes[0].target, epochs=epochs),
-                    ),
-                )
-                of_one = run(alone, replace(asked, routes=routes, seeds=(seed,)))
+                (route,) = tried.routes
+                one = replace(route, target=replace(route.target, epochs=epochs))
+                of_one = run(alone, replace(tried, routes=(one,)), seed)
                 assert not trained(of_one), "each is known by its own key"
                 means[f"{epochs} epoch{'s' * (epochs > 1)}"] = fmean(
-                    getattr(pair, side).score for pair in of_one.gain.pairs
+                    pair.score.score for pair in of_one.pairs
                 )
             best = max(means.values())
             assert setting == next(name for name, mean in means.items() if mean == best)
@@ -99,29 +92,30 @@ def test_a_confirmation_reads_the_test_split_at_the_chosen_setting_alone(
     for number, language in enumerate(("swa", "yor")):
         write_split(data / f"names/{language}/test.conll", toy_columns("ner", 8, 70 + number))
     asked = with_target(recipe, epochs=4)
-    for seed in range(3):
-        objective = make_objective(EPOCHS)
-        fresh = replace(asked, seeds=(seed,))
-        confirmed = objective(fresh, lambda index, gains: True, lambda run: None, confirms=True)
-        searched = run(objective, fresh)
-        assert not trained(searched), "validation was scored on the way"
-        for on_test, on_validation in zip(confirmed.pairs, searched.gain.pairs, strict=True):
-            for side in ("score", "baseline"):
-                chosen: Score = getattr(on_validation, side)
-                scored: Score = getattr(on_test, side)
-                assert scored.checkpoint_key == chosen.checkpoint_key
-                assert (scored.split, scored.setting) == ("test", chosen.setting)
-        again = objective(fresh, lambda index, gains: True, lambda run: None, confirms=True)
-        assert again == confirmed
+    tuned = with_row(with_target(recipe, epochs=4, warmup_ratio=0.5))
+    sides = {"score": asked, "reference": tuned, "baseline": with_row(asked)}
+    seeds = range(3)
+    confirmed = make_objective(EPOCHS).confirm(asked, {"names": tuned}, seeds)
+    assert confirmed.seeds == tuple(seeds)
+    for side, tried in sides.items():
+        for seed in seeds:
+            objective = make_objective(EPOCHS)
+            searched = run(objective, tried, seed)
+            assert not trained(searched), "validation was scored on the way"
+            on_test = [getattr(x, side) for x in confirmed.pairs if x.seed == seed]
+            for scored, pair in zip(on_test, searched.pairs, strict=True):
+                assert scored.checkpoint_key == pair.score.checkpoint_key
+                assert (scored.split, scored.setting) == ("test", pair.score.setting)
+    assert make_objective(EPOCHS).confirm(asked, {"names": tuned}, seeds) == confirmed
     # What goes on training after it was chosen must not be what is scored.
     early = next(x for x in confirmed.pairs if x.score.setting != "4 epochs")
     epochs = int(early.score.setting.split()[0])
     stage = replace(asked.routes[0].target, epochs=epochs)
     alone = make_objective(f"target.epochs={epochs}", place="alone")
-    route = replace(asked.routes[0], target=stage, reference=stage)
-    short = replace(asked, seeds=(early.seed,), routes=(route,))
-    gain = alone(short, lambda index, gains: True, lambda run: None, confirms=True)
-    assert [x.score for x in gain.pairs] == [x.score for x in confirmed.pairs]
+    short = replace(asked, routes=(replace(asked.routes[0], target=stage),))
+    gain = alone.confirm(short, {"names": with_row(short)}, [early.seed])
+    of_seed = [x.score for x in confirmed.pairs if x.seed == early.seed]
+    assert [x.score for x in gain.pairs] == of_seed
 
 
 def test_the_trained_model_is_at_the_chosen_setting(
@@ -131,7 +125,7 @@ def test_the_trained_model_is_at_the_chosen_setting(
     asked = with_target(recipe, epochs=4)
     outcome = run(objective, asked)
     stage, _ = objective.trained_model(asked, "names", 0)
-    assert stage.setting == outcome.gain.pairs[0].score.setting
+    assert stage.setting == outcome.pairs[0].score.setting
     assert stage == replace(asked.routes[0].target, epochs=stage.epochs)
 
 
@@ -144,7 +138,7 @@ def test_retrieval_takes_the_best_of_its_layers_and_similarities(
         'target.similarity=["cosine", "margin"]',
     )
     stage = replace(RETRIEVAL_STAGE, pooled_layer=0)
-    bare = replace(recipe, intermediate="", routes=(Route((), stage, stage),))
+    bare = replace(recipe, intermediate="", routes=(Route((), stage),))
     outcome = run(make_objective(*study), bare)
     scores: dict[str, float] = {}
     for layer in (0, 1, -1):
@@ -157,8 +151,8 @@ def test_retrieval_takes_the_best_of_its_layers_and_similarities(
                 f"target.similarity={similarity}",
                 on_progress=told.append,
             )
-            found = run(alone, replace(bare, routes=(Route((), one, one),)))
+            found = run(alone, replace(bare, routes=(Route((), one),)))
             assert not told, "all were scored at once"
-            scores[one.setting] = fmean(pair.score.score for pair in found.gain.pairs)
-    (setting,) = {pair.score.setting for pair in outcome.gain.pairs}
+            scores[one.setting] = fmean(pair.score.score for pair in found.pairs)
+    (setting,) = {pair.score.setting for pair in outcome.pairs}
     assert scores[setting] == max(scores.values())

@@ -14,12 +14,13 @@ from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
 from objectives.data.study_corpora import StudyCorpora
-from objectives.stages.stage import StageJob, Start
+from objectives.stages.stage import StageJob, StageProgress, Start
 from objectives.training.fine_tuning import TRAINING_VERSION
 from objectives.transfer import TransferObjective
 from spaces.recipe import Method, Part, Recipe, Schedule, Stage
 from storage.fingerprint import fingerprint
-from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, Outcome, make_stage, run, trained
+from storage.tables import PairedScore
+from tests.objectives_tests.toys import CPU, RETRIEVAL_STAGE, make_stage, run, with_row
 
 CONSTANT: dict[str, Any] = {"task": "deeds", "epochs": 3, "schedule": Schedule.CONSTANT}
 LORA: dict[str, Any] = {"task": "news", "method": Method.LORA, "lora_rank": 4}
@@ -133,20 +134,20 @@ def test_a_recipe_that_is_wholly_known_tokenises_nothing(
     for file in data.rglob("dev.*"):
         shutil.copy(file, file.with_stem("test"))
 
-    def confirm(objective: TransferObjective) -> Outcome:
-        outcome = Outcome()
-        outcome.gain = objective(
-            recipe, lambda index, gains: True, outcome.stage_runs.append, confirms=confirms
-        )
-        return outcome
+    def found(objective: TransferObjective) -> tuple[PairedScore, ...]:
+        if confirms:
+            direct = {route.target.task: with_row(recipe) for route in recipe.routes}
+            return objective.confirm(recipe, direct, [0]).pairs
+        return run(objective, recipe).pairs
 
-    first = confirm(make_objective())
+    first = found(make_objective())
     assert tokenised
     tokenised.clear()
-    again = confirm(make_objective())
+    told: list[StageProgress] = []
+    again = found(make_objective(on_progress=told.append))
     assert not tokenised
-    assert not trained(again)
-    assert again.gain == first.gain
+    assert not told, "nothing is trained nor scored"
+    assert again == first
 
 
 def test_a_stage_that_is_trained_tokenises_only_its_own_examples_and_those_it_is_scored_on(

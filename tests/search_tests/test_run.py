@@ -35,15 +35,23 @@ def _rows(workplace: Workplace, query: str) -> list[tuple[Any, ...]]:
 
 def _assert_whole(workplace: Workplace, trials: int) -> None:
     """Exactly `trials` results, each complete trial with its ledger rows, none running."""
-    study = _study(workplace)
-    complete = {trial.number for trial in study.get_trials(states=COMPLETE)}
-    assert len(complete) == trials
-    assert not study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
-    counted = _rows(
-        workplace,
-        "SELECT trial_number, COUNT(*) FROM transfer_results GROUP BY trial_number",
-    )
-    assert dict(counted) == dict.fromkeys(complete, 2)  # two languages, one seed
+    study, direct = _study(workplace), _study(workplace, "tiny.baseline")
+    assert len(study.get_trials(states=COMPLETE)) == trials
+    for one in (study, direct):
+        complete = {trial.number for trial in one.get_trials(states=COMPLETE)}
+        assert not one.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+        counted = _rows(
+            workplace,
+            "SELECT trial_number, COUNT(*) FROM transfer_results "
+            f"WHERE study_name = '{one.study_name}' GROUP BY trial_number",
+        )
+        assert dict(counted) == dict.fromkeys(complete, 2)  # two languages, one seed
+    runs = [
+        (one.study_name, *sorted(x.params.items()), x.user_attrs["seed"])
+        for one in (study, direct)
+        for x in one.get_trials(states=COMPLETE)
+    ]
+    assert len(set(runs)) == len(runs), "no run is repeated"
 
 
 def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> None:
@@ -52,26 +60,32 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
     first, *_ = done.stderr.splitlines()
     assert first.startswith("data: pocket corpora (generated, version")
     assert "asked for with --data pocket" in first
-    for arm in ("none", "general", "legal"):
-        assert re.search(rf"│ {arm} +│ +[1-9]", done.stdout), done.stdout
-    for language in ("qaa", "qab"):
-        gains = r"│ +\+0\.0 │ +[+-]\d+\.\d │ +[+-]\d+\.\d │"
-        assert re.search(rf"│ pocket_ner +│ {language} +│ +200 {gains}", done.stdout), done.stdout
-    assert max(map(len, done.stdout.partition("best recipe:")[0].splitlines())) <= 110
-    assert "pocket corpora" in done.stdout
-    assert re.search(
-        r"best recipe: +[+-]\d+\.\d, score \d+\.\d, \d seeds, trial \d: (pocket_ner_|none)",
-        done.stdout,
-    )
+    said = done.stderr.splitlines()
+    direct = [i for i, line in enumerate(said) if re.match(r"direct training \d.* score \d", line)]
+    (best,) = (i for i, x in enumerate(said) if x.startswith("best direct training of pocket_ner"))
+    trials = [i for i, line in enumerate(said) if re.match(r"trial \d.* gain [+-]\d", line)]
+    assert (len(trials), len(direct) >= 2) == (5, True), done.stderr
+    assert max(direct) < best < min(trials)
+    for arm in ("general", "legal"):
+        assert re.search(rf"│ {arm} +│ +[+-]\d", done.stdout), done.stdout
+        assert re.search(rf"^{arm} and pocket_ner: ", done.stdout, re.MULTILINE), done.stdout
+    assert f"pocket corpora; {len(direct)} direct trainings, 5 complete trials" in done.stdout
+    assert "best direct training of pocket_ner: score " in done.stdout
     assert "--trials 10" in done.stdout
     assert "search.dashboard --study tiny" in done.stdout
     _assert_whole(workplace, 5)
-    study = _study(workplace)
+    study, baseline = _study(workplace), _study(workplace, "tiny.baseline")
     for trial in study.get_trials(states=COMPLETE):
-        if trial.params["intermediate.domain"] != "none":
-            assert any(name.startswith("intermediate.task.") for name in trial.params)
-    reference = study.trials[0]
-    assert (reference.params["intermediate.domain"], reference.value) == ("none", 0)
+        assert trial.params["intermediate.domain"] in {"general", "legal"}
+        assert any(name.startswith("intermediate.task.") for name in trial.params)
+    assert {x.params["intermediate.domain"] for x in baseline.trials} == {"none"}
+    assert max(x.datetime_complete for x in baseline.trials if x.datetime_complete) < min(
+        x.datetime_start for x in study.trials if x.datetime_start
+    )
+    assert [study.metric_names, baseline.metric_names] == [
+        ["gain over the best direct training, points (pocket corpora)"],
+        ["score of a direct training, percent (pocket corpora)"],
+    ]
     assert "pocket corpora" in get_note(study)
 
 
@@ -92,11 +106,12 @@ def test_the_same_study_run_twice_proposes_and_scores_the_same(
     other = replace(searched, folder=tmp_path_factory.mktemp("other"))
     (other.folder / "tiny.toml").write_text((searched.folder / "tiny.toml").read_text())
     assert other.search("--quiet", "--trials", "4").returncode == 0
-    first, second = (
-        [(trial.params, trial.value) for trial in _study(place).trials]
-        for place in (searched, other)
-    )
-    assert first == second
+    for name in ("tiny", "tiny.baseline"):
+        first, second = (
+            [(trial.params, trial.value) for trial in _study(place, name).trials]
+            for place in (searched, other)
+        )
+        assert first == second
 
 
 @pytest.mark.parametrize(
@@ -131,9 +146,10 @@ def _wait_for_running_trial(
     """Until `finished` trials are complete and another one has its recipe."""
     database = workplace.folder / "transfer-search.sqlite"
     query = (
-        "SELECT COUNT(*) FROM trials WHERE state = 'COMPLETE' UNION ALL "
-        "SELECT COUNT(DISTINCT trials.trial_id) FROM trials JOIN trial_params USING (trial_id) "
-        "WHERE state = 'RUNNING'"
+        "SELECT COUNT(*) FROM trials JOIN studies USING (study_id) "
+        "WHERE study_name = 'tiny' AND state = 'COMPLETE' UNION ALL "
+        "SELECT COUNT(DISTINCT trials.trial_id) FROM trials JOIN studies USING (study_id) "
+        "JOIN trial_params USING (trial_id) WHERE study_name = 'tiny' AND state = 'RUNNING'"
     )
 
     def is_running() -> bool:
@@ -185,6 +201,15 @@ def test_wrong_input_is_answered_in_one_line(
     assert message in errors[0]
     assert "Traceback" not in done.stderr
     assert "pa55" not in done.stderr + done.stdout
+
+
+def test_it_ends_when_the_recommendation_is_expected_to_be_near_enough(
+    searched: Workplace,
+) -> None:
+    done = searched.search("--trials", "9", "--until", "1000")
+    assert done.returncode == 0, done.stderr
+    _assert_whole(searched, 4)
+    assert "within" in done.stderr
 
 
 def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -> None:

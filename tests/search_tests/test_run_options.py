@@ -24,6 +24,7 @@ ALL = RunOptions(
     trials=40,
     gpu_hours=1.25,
     timeout=5400.0,
+    until=0.5,
     data="/data:/more data",
     backbone="-odd",
     storage=URL,
@@ -65,7 +66,7 @@ def test_a_further_worker_is_asked_for_the_same_without_the_launcher() -> None:
     assert (worker.workers, worker.workers_per_gpu, worker.launcher) == (1, None, "local")
     assert (worker.ray_address, worker.end, worker.fellow) == (None, False, True)
     assert (worker.threads, worker.device, worker.device_share) == (2, "auto", 0.5)
-    kept = ("study", "name", "overrides", "trials", "data", "backbone", "cache", "lease")
+    kept = ("study", "name", "overrides", "trials", "until", "data", "backbone", "cache", "lease")
     assert all(getattr(worker, name) == getattr(ALL, name) for name in kept)
 
 
@@ -90,6 +91,16 @@ def test_the_storage_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert RunOptions("s").storage == URL
     asked = read_run_options(["--study", "s"])
     assert asked == RunOptions("s", storage=URL), "a notebook and a command line ask alike"
+
+
+@pytest.mark.parametrize("points", ["0", "-1", "soon"])
+def test_the_regret_to_end_at_is_a_number_of_points(
+    points: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        read_run_options(["--study", "s", "--until", points])
+    assert ended.value.code == 2
+    assert "--until" in capsys.readouterr().err
 
 
 def test_a_list_is_no_run() -> None:

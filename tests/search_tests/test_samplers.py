@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from objectives.gains.transfer_gain import TransferGain
-from search.workers.proposals import Proposal, first_parameters
+from search.studies.trial_notes import TrialNotes
+from search.workers.proposals import History, Proposal, first_parameters, fresh_seed, seed_by_slot
 from spaces.dimensions import suggest_recipe
+from spaces.enumeration import points
 from spaces.errors import SpecError, StorageError
 from spaces.recipe import Recipe
 from spaces.studies import Sampler, load_study
 from storage import optuna_internals
 from tests.raising import raises
-from tests.search_tests.loop import Loop, gain_of, history_of
+from tests.search_tests.loop import Loop, history_of
 from tests.studies import small_space
 
 SPACE = small_space(
@@ -27,6 +29,12 @@ SPACE = small_space(
 )
 
 
+def _by_tpe(
+    history: History, slot: int, draw: int = 0, fixed: Mapping[str, Any] | None = None
+) -> Proposal:
+    return Proposal(history, slot, draw, fixed, Sampler.TPE)
+
+
 def _study(name: str = "s") -> optuna.Study:
     return optuna.create_study(study_name=name, direction="maximize")
 
@@ -34,7 +42,7 @@ def _study(name: str = "s") -> optuna.Study:
 def _proposals(study: optuna.Study, trials: int) -> list[Recipe]:
     recipes = []
     for slot in range(trials):
-        proposal = Proposal(history_of(study), slot)
+        proposal = _by_tpe(history_of(study), slot)
         recipe = suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(
@@ -56,7 +64,7 @@ def test_another_study_name_another_slot_and_another_draw_propose_otherwise() ->
     assert first != _proposals(_study("t"), 10)
     assert len(set(first)) > 5
     assert (
-        len({suggest_recipe(Proposal(history_of(_study()), 0, draw), SPACE) for draw in range(8)})
+        len({suggest_recipe(_by_tpe(history_of(_study()), 0, draw), SPACE) for draw in range(8)})
         > 4
     )
 
@@ -64,7 +72,7 @@ def test_another_study_name_another_slot_and_another_draw_propose_otherwise() ->
 def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
     study = _study()
     history = history_of(study)
-    recipes = [suggest_recipe(Proposal(history, slot), SPACE) for slot in range(8)]
+    recipes = [suggest_recipe(_by_tpe(history, slot), SPACE) for slot in range(8)]
     assert len(set(recipes)) >= 6
 
 
@@ -76,7 +84,7 @@ def test_it_proposes_what_optunas_own_sampler_proposes(
     study = _study()
     _proposals(study, 40)
     for number, state in enumerate([TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL] * 3):
-        proposal = Proposal(history_of(study), 90 + number)
+        proposal = _by_tpe(history_of(study), 90 + number)
         suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(state=state, params=proposal.params, distributions=proposal.distributions)
@@ -84,7 +92,7 @@ def test_it_proposes_what_optunas_own_sampler_proposes(
 
     def drawn() -> list[Recipe]:
         history = history_of(study)
-        return [suggest_recipe(Proposal(history, slot, draw), SPACE) for draw in range(6)]
+        return [suggest_recipe(_by_tpe(history, slot, draw), SPACE) for draw in range(6)]
 
     ours = drawn()
     request.getfixturevalue("untested_optuna")
@@ -103,7 +111,7 @@ def test_a_reading_is_split_once_for_all_that_is_drawn_from_it(
     )
     history = history_of(study)
     for draw in range(5):
-        suggest_recipe(Proposal(history, 30, draw), SPACE)
+        suggest_recipe(_by_tpe(history, 30, draw), SPACE)
     assert len(splits) == 1
 
 
@@ -115,12 +123,12 @@ def test_what_others_are_at_is_avoided() -> None:
 
     def share_of_best() -> int:
         history = history_of(study)
-        proposals = [suggest_recipe(Proposal(history, slot), SPACE) for slot in range(40, 80)]
+        proposals = [suggest_recipe(_by_tpe(history, slot), SPACE) for slot in range(40, 80)]
         return sum(recipe.intermediate == "c" for recipe in proposals)
 
     before = share_of_best()
     for slot in range(100, 112):
-        proposal = Proposal(history_of(study), slot, 0, best)
+        proposal = _by_tpe(history_of(study), slot, 0, best)
         suggest_recipe(proposal, SPACE)
         study.add_trial(proposal.as_trial({}))
     assert share_of_best() < before
@@ -131,24 +139,47 @@ def test_the_sampler_learns_what_pays() -> None:
     assert sum(recipe.intermediate == "c" for recipe in late) > 15
 
 
-def test_every_arm_is_tried_first_and_the_reference_before_all() -> None:
-    study = _study()
-    history = history_of(study)
-    proposals = [Proposal(history, slot, 0, first_parameters(SPACE, slot)) for slot in range(3)]
+def test_every_arm_is_tried_first() -> None:
+    history, space = history_of(_study()), SPACE.indirect()
+    proposals = [_by_tpe(history, slot, 0, first_parameters(space, slot)) for slot in range(2)]
     for proposal in proposals:
-        suggest_recipe(proposal, SPACE)
+        suggest_recipe(proposal, space)
     domains = [proposal.params["intermediate.domain"] for proposal in proposals]
-    assert domains == ["none", "general", "legal"]
-    reference = proposals[0].params
-    assert {k: v for k, v in reference.items() if k.startswith("target.")} == {
-        "target.epochs": 2,
-        "target.learning_rate": 3e-5,
-    }
-    assert first_parameters(SPACE, 3) == {}
+    assert domains == ["general", "legal"]
+    assert first_parameters(space, 2) == {}
+
+
+def test_a_recipe_that_is_tried_again_has_a_seed_of_its_own() -> None:
+    study = _study()
+    params = dict(points(SPACE, 1000)[0][0].params)
+    other = {**params, "target.epochs": 4}
+
+    def add(seed: int, state: TrialState) -> None:
+        proposal = Proposal(history_of(study), 0, 0, params)
+        suggest_recipe(proposal, SPACE)
+        study.add_trial(
+            create_trial(
+                state=state,
+                value=1.0 if state is TrialState.COMPLETE else None,
+                params=proposal.params,
+                distributions=proposal.distributions,
+                user_attrs=TrialNotes(seed=seed).attributes,
+            )
+        )
+
+    assert fresh_seed(study.trials, params, 3) == 3
+    for seed, state in enumerate(
+        (TrialState.COMPLETE, TrialState.RUNNING, TrialState.PRUNED), start=3
+    ):
+        add(seed, state)
+        assert fresh_seed(study.trials, params, 3) == seed + 1
+    add(6, TrialState.FAIL)
+    assert fresh_seed(study.trials, params, 3) == 6, "a failed attempt has used up none"
+    assert fresh_seed(study.trials, other, 3) == 3
 
 
 def test_a_given_value_that_the_space_has_not_is_named() -> None:
-    proposal = Proposal(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
+    proposal = _by_tpe(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
     with raises(
         StorageError,
         subject="study 's'",
@@ -193,19 +224,35 @@ def test_every_choice_is_drawn_about_as_often() -> None:
 
 
 def test_a_study_file_asks_for_it_by_name() -> None:
-    assert load_study("xtreme_legal").sampler is Sampler.TPE
+    assert load_study("xtreme_legal").sampler is Sampler.TRANSFER
+    assert load_study("xtreme_legal", ['sampler="tpe"']).sampler is Sampler.TPE
     assert load_study("xtreme_legal", ['sampler="random"']).sampler is Sampler.RANDOM
     with raises(SpecError, subject="field 'sampler'", found="'grid'"):
         load_study("xtreme_legal", ['sampler="grid"'])
 
 
+def test_a_slot_s_recipe_and_seed_depend_on_the_slots_before_it_alone() -> None:
+    space = small_space({"none": (), "legal": ("c",)}, (1, 2), (1e-4,)).indirect()
+    empty, full = history_of(_study()), _study()
+    drawn = []
+    for slot in range(12):
+        proposal = Proposal(empty, slot, 0, first_parameters(space, slot))
+        recipe = suggest_recipe(proposal, space)
+        seed = seed_by_slot(empty, space, slot, 5)
+        assert seed == 5 + sum(recipe == before for before, _ in drawn)
+        assert seed == seed_by_slot(history_of(full), space, slot, 5)
+        drawn.append((recipe, seed))
+        full.add_trial(proposal.as_trial({}))
+    assert len(set(drawn)) == 12 > len({recipe for recipe, _ in drawn})
+
+
 # --- a study without Optuna's private names
 
 
-def points_of(recipe: Recipe, go_on: Any) -> TransferGain:
+def points_of(recipe: Recipe, seed: int) -> float:
     """In the place of a training: one task pays, and more epochs pay."""
-    task = {"": 0.0, "c": 8.0}.get(recipe.intermediate, 2.0)
-    return gain_of(task + recipe.routes[0].target.epochs / 7)
+    task = {"c": 8.0}.get(recipe.intermediate, 2.0)
+    return task + recipe.routes[0].target.epochs / 7
 
 
 def trials_of(loop: Loop, trials: int) -> list[tuple[Any, ...]]:

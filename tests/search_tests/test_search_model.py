@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,17 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.answer import recommend
+from search.surrogate.answer import Zero, recommend
 from search.surrogate.recipe_table import RecipeTable, build_table
 from search.workers.proposals import History, Proposal
-from search.workers.search_model import fresh_seeds
+from search.workers.search_model import DirectGain, ModelledSpace
 from spaces.dimensions import suggest_recipe
 from spaces.errors import DivergedError, StorageError
 from spaces.recipe import Recipe
 from spaces.studies import Sampler, load_study
 from tests.raising import raises
-from tests.search_tests.loop import Loop, gain_of, history_of
+from tests.search_tests.loop import Loop, history_of, modelled
 from tests.studies import small_space
 
 SPACE = small_space(
@@ -30,9 +30,16 @@ SPACE = small_space(
 )
 
 
+INDIRECT = SPACE.indirect()
+
+
 @cache
+def _known() -> ModelledSpace:
+    return modelled(SPACE)
+
+
 def _table() -> RecipeTable:
-    return build_table(SPACE)
+    return _known().table
 
 
 def _study(name: str = "s") -> optuna.Study:
@@ -40,12 +47,12 @@ def _study(name: str = "s") -> optuna.Study:
 
 
 def _history(study: optuna.Study) -> History:
-    return history_of(study, _table())
+    return history_of(study, _known())
 
 
 def _proposal(study: optuna.Study, slot: int, draw: int = 0, **fixed: Any) -> Proposal:
     proposal = Proposal(_history(study), slot, draw, fixed, Sampler.TRANSFER)
-    suggest_recipe(proposal, SPACE)
+    suggest_recipe(proposal, INDIRECT)
     return proposal
 
 
@@ -54,12 +61,11 @@ def _points(params: dict[str, Any]) -> float:
 
 
 def _finished(proposal: Proposal, slot: int) -> FrozenTrial:
-    points = _points(proposal.params)
     return create_trial(
-        value=points,
+        value=_points(proposal.params),
         params=proposal.params,
         distributions=proposal.distributions,
-        user_attrs=TrialNotes(seeds=(slot,), runs=((slot, points),)).attributes,
+        user_attrs=TrialNotes(seed=slot).attributes,
     )
 
 
@@ -70,7 +76,8 @@ def _searched(trials: int) -> optuna.Study:
     return study
 
 
-def test_a_study_file_asks_for_it_by_name() -> None:
+def test_a_study_is_searched_by_it_unless_its_file_says_otherwise() -> None:
+    assert load_study("xtreme_legal").sampler is Sampler.TRANSFER, "the default"
     assert load_study("xtreme_legal", ['sampler="transfer"']).sampler is Sampler.TRANSFER
 
 
@@ -94,7 +101,7 @@ def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
     for slot in range(12, 44):
         proposal = _proposal(study, slot)
         proposed.append(frozenset(proposal.params.items()))
-        study.add_trial(proposal.as_trial(TrialNotes(seeds=(slot,)).attributes))
+        study.add_trial(proposal.as_trial(TrialNotes(seed=slot).attributes))
     assert len(set(proposed)) >= 16
 
 
@@ -106,67 +113,89 @@ def test_what_is_given_is_kept_and_what_is_not_in_the_space_is_named() -> None:
     with raises(
         StorageError,
         subject="study 's'",
-        expected="intermediate.domain in none, general, legal",
+        expected="intermediate.domain in general, legal",
         found="'medical' in a trial that was queued",
     ):
         _proposal(study, 9, **{"intermediate.domain": "medical"})
 
 
-def test_trials_become_runs_by_their_state() -> None:
-    study = _study()
-    params = [_table().params[i] for i in (0, 40, 80, 120, 160)]
+def test_trials_become_runs_by_their_state_beside_the_direct_trainings() -> None:
+    study, table = _study(), _table()
+    indirect = [i for i, x in enumerate(table.params) if x["intermediate.domain"] != "none"]
+    rows = [indirect[place] for place in (0, 0, 40, 80, 100, 120)]
     notes = [
-        TrialNotes(runs=((0, 1.0), (1, 3.0))),
-        TrialNotes(),
-        TrialNotes(seeds=(7, 8)),
-        TrialNotes(failure=Failure.INFEASIBLE),
-        TrialNotes(failure=Failure.LOST),
+        TrialNotes(seed=0),
+        TrialNotes(seed=1),
+        TrialNotes(),  # one that was added by hand
+        TrialNotes(seed=7),
+        TrialNotes(seed=0, failure=Failure.INFEASIBLE),
+        TrialNotes(seed=0, failure=Failure.LOST),
     ]
-    states = ("COMPLETE", "COMPLETE", "RUNNING", "PRUNED", "FAIL")
-    for one, note, state in zip(params, notes, states, strict=True):
-        proposal = Proposal(_history(study), 0, 0, one, Sampler.TRANSFER)
-        suggest_recipe(proposal, SPACE)
+    states = ("COMPLETE", "COMPLETE", "COMPLETE", "RUNNING", "PRUNED", "FAIL")
+    for value, (row, note, state) in enumerate(zip(rows, notes, states, strict=True)):
+        proposal = Proposal(_history(study), 0, 0, table.params[row], Sampler.TRANSFER)
+        suggest_recipe(proposal, INDIRECT)
         study.add_trial(
             create_trial(
                 state=TrialState[state],
-                value=2.0 if state == "COMPLETE" else None,
+                value=float(value) if state == "COMPLETE" else None,
                 params=proposal.params,
                 distributions=proposal.distributions,
                 user_attrs=note.attributes,
             )
         )
-    evidence = _history(study).chooser.evidence
+    direct = [i for i, x in enumerate(table.params) if x["intermediate.domain"] == "none"][:2]
+    gains = tuple(DirectGain(table.params[row], 3, -0.5) for row in direct)
+    evidence = replace(_known(), direct=gains).chooser(study.trials).evidence
     runs = evidence.runs
     assert list(zip(runs.recipe, runs.seed, runs.score, strict=True)) == [
-        (0, 0, 1.0),
-        (0, 1, 3.0),
-        (40, 0, 2.0),
+        *((row, 3, -0.5) for row in direct),
+        (rows[0], 0, 0.0),
+        (rows[1], 1, 1.0),
+        (rows[2], 0, 2.0),
     ]
-    assert list(evidence.recipe_in_flight) == [80, 80]
-    assert list(evidence.seed_in_flight) == [7, 8]
-    assert list(evidence.infeasible) == [120]
+    assert list(evidence.recipe_in_flight) == [rows[3]]
+    assert list(evidence.seed_in_flight) == [7]
+    assert list(evidence.infeasible) == [rows[4]]
 
 
-def test_a_recipe_that_is_tried_again_has_seeds_of_its_own() -> None:
+def test_the_zero_is_the_best_direct_training_over_all_target_tasks() -> None:
+    """Of several, each the best of some target task, and each with a mean over its seeds."""
+    first, second = _known().direct[:2]
+    gains = (replace(first, gain=-2.0), replace(second, gain=-1.5), replace(second, gain=-0.5))
+    best = (first.params, second.params)
+    zero = replace(_known(), direct=gains, best=best).zero(_table())
+    assert zero == Zero(_table().params.index(second.params), -1.0)
+
+
+def test_it_proposes_recipes_with_an_intermediate_task_alone() -> None:
+    """Also where direct training is by far the best of what is known."""
     study = _study()
-    params = dict(_table().params[0])
-    assert fresh_seeds(study.trials, params, (0, 1)) == (0, 1)
-    study.add_trial(_proposal(study, 0, **params).as_trial({}))
-    assert fresh_seeds(study.trials, params, (0, 1)) == (2, 3)
-    again = TrialNotes(seeds=(2, 3)).attributes
-    study.add_trial(_proposal(study, 1, **params).as_trial(again))
-    assert fresh_seeds(study.trials, params, (0, 1)) == (4, 5)
-    assert fresh_seeds(study.trials, dict(_table().params[1]), (0, 1)) == (0, 1)
+    best = tuple(replace(x, gain=20.0) for x in _known().direct)
+    history = history_of(study, replace(_known(), direct=best))
+    for slot in range(6):
+        proposal = Proposal(history, slot, 0, {}, Sampler.TRANSFER)
+        assert suggest_recipe(proposal, INDIRECT).intermediate
+
+
+def test_of_a_table_that_is_a_sample_what_was_tried_is_known_all_the_same() -> None:
+    study, table = _study(), _table()
+    small = replace(_known(), table=build_table(SPACE, 12))
+    assert not small.table.is_whole
+    proposal = _proposal(study, 0)
+    study.add_trial(_finished(proposal, 0))
+    chooser = small.chooser(study.trials)
+    assert len(chooser.evidence.runs.recipe) == len(small.direct) + 1
+    assert len(table.params) > len(chooser.table.params)
 
 
 def test_a_worker_searches_by_it_and_keeps_clear_of_what_diverges(tmp_path: Path) -> None:
     """Through slots, ledger and Optuna on a database, resumed once."""
 
-    def train(recipe: Recipe, go_on: Any) -> TransferGain:
-        stages = recipe.routes[0].intermediate
-        if stages and stages[0].learning_rate == 1e-4:
+    def train(recipe: Recipe, seed: int) -> float:
+        if recipe.routes[0].intermediate[0].learning_rate == 1e-4:
             raise DivergedError("intermediate stage", "a finite loss", "nan")
-        return gain_of({"c": 6.0, "": 0.0}.get(recipe.intermediate, 1.0), recipe.seeds[0])
+        return {"c": 6.0}.get(recipe.intermediate, 1.0)
 
     url = f"sqlite:///{tmp_path / 'study.db'}"
     for trials in (20, 40):
@@ -176,10 +205,8 @@ def test_a_worker_searches_by_it_and_keeps_clear_of_what_diverges(tmp_path: Path
         found = loop.trials
         loop.storage.close()
     assert len(found) == 40
-    tried = [(tuple(x.params.items()), tuple(x.user_attrs.get("seeds", (0,)))) for x in found]
-    assert len(set(tried)) == 40
-    complete = [x for x in found if x.state is TrialState.COMPLETE]
-    assert all(TrialNotes.of(x).runs[0][1] == x.value for x in complete)
+    tried = {(tuple(x.params.items()), TrialNotes.of(x).seed) for x in found}
+    assert len(tried) == 40
     assert sum(x.params.get("intermediate.task.legal") == "c" for x in found[20:]) > 8
     diverged = [x.state is TrialState.PRUNED for x in found]
     assert sum(diverged[20:]) <= sum(diverged[:20])

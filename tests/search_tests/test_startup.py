@@ -135,7 +135,7 @@ def test_the_first_update_waits_for_no_library_that_only_scores_or_shows(
     )
     assert done.stdout, done.stderr
     stage, loaded, hunts, spared = json.loads(done.stdout.splitlines()[-1])
-    assert (stage, loaded) == ("baseline pocket_ner", ["torch"])
+    assert (stage, loaded) == ("target pocket_ner", ["torch"])
     # Garbage is hunted for again by then, but not among what libraries made as they were loaded.
     assert hunts
     assert spared > 100_000

@@ -13,9 +13,7 @@ ALL = TrialNotes(
     attempt="0/1",
     reason="its worker was killed",
     failure=Failure.LOST,
-    stopped="clearly behind",
-    repeat_of=0,
-    seeds=(1, 2),
+    seed=0,
     draw=3,
     retry_of=0,
     retry_reason="interrupted",
@@ -29,9 +27,7 @@ def test_they_are_kept_under_the_names_of_stored_studies_in_jsons_types() -> Non
         SharedStorage.TOKEN: "0/1",
         "reason": "its worker was killed",
         "failure": "lost",
-        "stopped": "clearly behind",
-        "repeat_of": 0,
-        "seeds": [1, 2],
+        "seed": 0,
         "draw": 3,
         "retry_of": 0,
         "retry_reason": "interrupted",
@@ -51,4 +47,4 @@ def test_a_trial_gives_them_back_and_those_of_others_are_passed_over() -> None:
 
 
 def test_another_attempt_is_asked_for_the_same() -> None:
-    assert ALL.asked_for == TrialNotes(repeat_of=0, seeds=(1, 2), draw=3)
+    assert ALL.asked_for == TrialNotes(seed=0, draw=3)

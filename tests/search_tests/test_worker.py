@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
-from objectives.gains.transfer_gain import TransferGain
-from search.findings.selection import leaders
-from search.studies.recipes import finished_recipes
 from search.studies.trial_notes import Failure
 from search.workers.heartbeat import TAKEN_OVER, Pulse
 from search.workers.trial_attempts import RETRIES
@@ -29,13 +25,14 @@ from spaces.errors import (
     StudyStopped,
 )
 from spaces.recipe import Recipe
-from spaces.studies import Aggregate
+from spaces.studies import Sampler
 from storage.processes import is_dead, process_identity
 from storage.slots import Slot, Slots
 from tests.raising import raises
-from tests.search_tests.loop import ELSEWHERE, LANGUAGES, SPACE, Loop, dead_process, gain_of
+from tests.search_tests.loop import ELSEWHERE, Loop, Train, dead_process
+from tests.studies import small_space
 
-ARMS = 2
+ARMS = 1
 """Slots at the start of a study that try each arm."""
 
 
@@ -51,24 +48,24 @@ def dead() -> str:
     return dead_process()
 
 
-def well(recipe: Recipe, report: Any) -> TransferGain:
+def well(recipe: Recipe, seed: int) -> float:
     """A training that goes well."""
-    return gain_of(1.0)
+    return 1.0
 
 
-def unasked(recipe: Recipe, report: Any) -> TransferGain:
+def unasked(recipe: Recipe, seed: int) -> float:
     """A training that is not to be."""
     raise AssertionError("trained")
 
 
-def at_first(error: BaseException) -> Callable[[Recipe, Any], TransferGain]:
+def at_first(error: BaseException) -> Train:
     """A training that goes wrong once."""
     errors = iter([error])
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         for problem in errors:
             raise problem
-        return gain_of(1.0)
+        return 1.0
 
     return train
 
@@ -94,7 +91,7 @@ def test_an_infeasible_recipe_is_pruned_with_its_reason_and_the_study_goes_on(
 
 
 def test_the_same_broken_data_twice_stops_the_study_with_the_reason(loop: Loop) -> None:
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         raise DataError("panx-sw.tsv:3: expected IOB2")
 
     with raises(DataError, subject="panx-sw"):
@@ -113,10 +110,10 @@ def test_the_same_broken_data_twice_stops_the_study_with_the_reason(loop: Loop) 
 def test_two_unlike_errors_do_not_stop_the_study(loop: Loop) -> None:
     errors = iter([DataError("line 3"), DataError("line 4")])
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         for error in errors:
             raise error
-        return gain_of(1.0)
+        return 1.0
 
     loop.run(train, 1)
     assert loop.states == ["FAIL", "FAIL", "COMPLETE"]
@@ -130,7 +127,7 @@ def test_a_stop_of_the_study_ends_the_work_of_its_other_workers(tmp_path: Path) 
     ]
     trains, pulses, ended = threading.Event(), list[Pulse](), list[BaseException]()
 
-    def patient(recipe: Recipe, report: Any) -> TransferGain:
+    def patient(recipe: Recipe, seed: int) -> float:
         trains.set()
         while True:
             pulses[0].check()
@@ -142,7 +139,7 @@ def test_a_stop_of_the_study_ends_the_work_of_its_other_workers(tmp_path: Path) 
         except StudyStopped as error:
             ended.append(error)
 
-    def broken(recipe: Recipe, report: Any) -> TransferGain:
+    def broken(recipe: Recipe, seed: int) -> float:
         raise DataError("broken")
 
     other = threading.Thread(target=work, daemon=True)
@@ -159,7 +156,7 @@ def test_a_stop_of_the_study_ends_the_work_of_its_other_workers(tmp_path: Path) 
 
 
 def test_a_bug_shows_its_traceback_and_stops_the_study_when_it_comes_again(loop: Loop) -> None:
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         raise ZeroDivisionError("a bug")
 
     for stops in (0, 1):
@@ -172,7 +169,7 @@ def test_a_bug_shows_its_traceback_and_stops_the_study_when_it_comes_again(loop:
 def test_a_stopped_trial_is_tried_again_with_its_parameters_and_does_not_count(
     loop: Loop,
 ) -> None:
-    def stopped(recipe: Recipe, report: Any) -> TransferGain:
+    def stopped(recipe: Recipe, seed: int) -> float:
         loop.stop.number = signal.SIGTERM
         loop.stop.check()
         raise AssertionError("unreachable")
@@ -195,7 +192,7 @@ def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path: Path) ->
     loop = Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache"), 1.0)
     pulses: list[Pulse] = []
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         while True:
             pulses[-1].check()
             threading.Event().wait(0.02)
@@ -221,29 +218,65 @@ def test_trials_is_a_total_over_runs(loop: Loop) -> None:
     loop.run(unasked, 3)
 
 
+def test_a_search_ends_when_its_recommendation_is_near_enough_and_each_arm_was_tried(
+    tmp_path: Path,
+) -> None:
+    url, cache = f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")
+    loop = Loop(url, cache, sampler=Sampler.TRANSFER)
+    loop.space = small_space(
+        {"none": (), "general": ("a",), "legal": ("c",)}, epochs=(1, 2), learning_rate=(1e-4,)
+    )
+    loop.run(well, 9, until=1000.0)
+    assert loop.states == ["COMPLETE"] * 2
+    assert loop.seen.lines[-2] == "the recommendation is within 1000 points, as asked for"
+    assert loop.seen.lines[-1].startswith("after 2 trials: ")
+    loop.run(unasked, 9, until=1000.0)
+    loop.run(well, 4, until=1e-9)
+    assert loop.states == ["COMPLETE"] * 4, "the number of trials is a limit all the same"
+    loop.storage.close()
+
+
+def test_a_long_search_says_how_far_it_is_as_it_goes(tmp_path: Path) -> None:
+    url, cache = f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache")
+    loop = Loop(url, cache, sampler=Sampler.TRANSFER)
+    loop.run(lambda recipe, seed: 4.0 * (recipe.routes[0].target.epochs == 2), 12)
+    (line,) = (line for line in loop.seen.lines if line.startswith("after 10 trials: "))
+    assert re.search(r"within \d+\.\d points of the best recipe \(with 90 %: \d+\.\d\)", line)
+    loop.storage.close()
+
+
 # --- what a user queued
 
 
 def test_a_queued_trial_is_run_with_what_was_given_and_the_rest_drawn(loop: Loop) -> None:
     loop.study.enqueue_trial({"intermediate.domain": "legal", "target.learning_rate": 1e-4})
-    loop.study.enqueue_trial({"intermediate.domain": "none"})
+    loop.study.enqueue_trial({"target.learning_rate": 1e-5})
     seen: list[Recipe] = []
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         seen.append(recipe)
-        return gain_of(1.0)
+        return 1.0
 
     loop.run(train, ARMS + 3)
     assert loop.states == ["COMPLETE"] * (ARMS + 3)
-    assert loop.attributes("slot") == [2, 3, 0, 1, 4]
+    assert loop.attributes("slot") == [1, 2, 0, 3]
+    assert None not in loop.attributes("seed")
     first, second = loop.trials[:2]
-    assert first.params["intermediate.domain"] == "legal"
     assert first.params["target.learning_rate"] == 1e-4
-    assert first.params.keys() == loop.trials[3].params.keys(), "all that the arm has is drawn"
-    assert second.params["intermediate.domain"] == "none"
-    assert seen[ARMS].intermediate == "c"
-    assert seen[ARMS + 1].intermediate == ""
+    assert first.params.keys() == loop.trials[2].params.keys(), "all that the arm has is drawn"
+    assert second.params["target.learning_rate"] == 1e-5
+    assert [x.routes[0].target.learning_rate for x in seen[ARMS : ARMS + 2]] == [1e-4, 1e-5]
     assert loop.ledger.recorded_trials("s") == set(range(ARMS + 3))
+
+
+def test_a_queued_trial_without_an_intermediate_task_fails_as_these_came_before(
+    loop: Loop,
+) -> None:
+    loop.study.enqueue_trial({"intermediate.domain": "none"})
+    loop.run(well, ARMS + 1)
+    assert loop.states == ["FAIL"] + ["COMPLETE"] * (ARMS + 1)
+    reason = loop.trials[0].user_attrs["reason"]
+    assert "expected intermediate.domain in legal, found 'none'" in reason
 
 
 def test_a_queued_trial_with_a_value_of_no_space_fails_with_the_reason(loop: Loop) -> None:
@@ -347,12 +380,12 @@ def test_a_worker_that_was_held_up_past_its_lease_publishes_nothing(tmp_path: Pa
     )
     turns = iter(range(9))
 
-    def held_up(recipe: Recipe, report: Any) -> TransferGain:
+    def held_up(recipe: Recipe, seed: int) -> float:
         if next(turns) == 0:
             with loop.storage.engine.begin() as connection:
                 connection.exec_driver_sql("UPDATE transfer_leases SET expires_at = 1")
             other.run(well, 1)
-        return gain_of(9.0)
+        return 9.0
 
     loop.run(held_up, 2)
     assert loop.states == ["FAIL", "COMPLETE", "COMPLETE"]
@@ -394,10 +427,10 @@ def test_a_disk_that_is_full_for_a_while_costs_no_slot(
     monkeypatch.setattr("search.workers.loop.LONGEST_PAUSE", 0.01)
     full = iter(range(RETRIES + 2))
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
+    def train(recipe: Recipe, seed: int) -> float:
         for _ in full:
             raise CacheError("checkpoint cache x", "", "No space left on device")
-        return gain_of(1.0)
+        return 1.0
 
     loop.run(train, 2)
     assert loop.states == ["FAIL"] * (RETRIES + 2) + ["COMPLETE"] * 2
@@ -413,72 +446,48 @@ def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one(dead: str) 
     assert os.getpid() == int(pid)
 
 
-# --- seeds and repeats
+# --- seeds
 
 
-def test_a_trial_clearly_behind_the_best_has_no_further_seeds(loop: Loop) -> None:
-    """Six languages in one seed are enough to see it; what it has is kept and it is complete."""
-    loop.space = replace(SPACE, seeds=(0, 1, 2))
-    levels = iter([5.0, 1.0, 6.0])
-    went_on = []
+@pytest.mark.parametrize("sampler", Sampler)
+def test_a_recipe_s_next_run_has_the_next_seed_whatever_proposes(
+    sampler: Sampler, tmp_path: Path
+) -> None:
+    loop = Loop(f"sqlite:///{tmp_path / 's.db'}", str(tmp_path / "s.cache"), sampler=sampler)
+    loop.space = small_space({"none": (), "legal": ("c",)}, (1, 2), (1e-4,))
+    trained: list[tuple[Recipe, int]] = []
 
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        level = next(levels)
-        for index in range(3):
-            if not report(index, [level + place / 10 for place in range(6)]):
-                break
-        went_on.append(index)
-        return gain_of(level)
-
-    loop.run(train, 3)
-    assert went_on == [2, 0, 2]
-    assert loop.states == ["COMPLETE"] * 3
-    assert loop.attributes("stopped") == [
-        None,
-        "clearly behind the best trial after 1 seed(s)",
-        None,
-    ]
-
-
-def test_the_last_trials_repeat_the_leaders_with_fresh_seeds(loop: Loop) -> None:
-    loop.repeat_leaders = 2
-    seen: list[Recipe] = []
-
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        seen.append(recipe)
-        return gain_of(float(len(set(seen))))
-
-    loop.run(train, 10)
-    trials = loop.trials
-    assert len(trials) == 10
-    repeats = [trial for trial in trials if "repeat_of" in trial.user_attrs]
-    assert [trial.number for trial in repeats] == [8, 9]
-    for trial in repeats:
-        assert trial.params == trials[trial.user_attrs["repeat_of"]].params
-        assert seen[trial.number].seeds == (1,)
-    best = max(trials[:8], key=lambda trial: trial.value or 0.0)
-    assert trials[repeats[0].user_attrs["repeat_of"]].params == best.params
-    recipes = finished_recipes(loop.study, loop.ledger, Aggregate.MEAN)
-    assert [x.is_repeated for x in leaders(recipes, LANGUAGES)][:2] == [True, True]
-
-
-def test_a_repeat_whose_worker_died_repeats_the_same_with_the_same_seeds(loop: Loop) -> None:
-    loop.repeat_leaders = 1
-    seen: list[Recipe] = []
-
-    def train(recipe: Recipe, report: Any) -> TransferGain:
-        seen.append(recipe)
-        if len(seen) == 5:
-            raise DataError("once")
-        return gain_of(float(len(seen)))
+    def train(recipe: Recipe, seed: int) -> float:
+        trained.append((recipe, seed))
+        return float(recipe.routes[0].target.epochs)
 
     loop.run(train, 5)
-    assert seen[4] == seen[5]
-    assert seen[4].seeds == (1,)
-    assert loop.attributes("repeat_of")[4] == loop.attributes("repeat_of")[5] is not None
+    loop.run(train, 10)  # resumed
+    for recipe in {recipe for recipe, _ in trained}:
+        seeds = [seed for mine, seed in trained if mine == recipe]
+        assert seeds == list(range(len(seeds)))
+    assert len(set(trained)) == 10 > len({recipe for recipe, _ in trained})
+    assert loop.attributes("seed") == [seed for _, seed in trained]
+    loop.storage.close()
 
 
-def test_a_short_study_repeats_nothing(loop: Loop) -> None:
-    loop.repeat_leaders = 3
-    loop.run(well, 4)
-    assert not any("repeat_of" in trial.user_attrs for trial in loop.trials)
+def test_another_attempt_has_the_seed_of_the_one_before(loop: Loop) -> None:
+    loop.space = small_space({"none": (), "legal": ("c",)}, (1,), (1e-4,))
+    loop.run(well, 2)
+    loop.run(at_first(DataError("once")), 3)
+    assert loop.states == ["COMPLETE", "COMPLETE", "FAIL", "COMPLETE"]
+    assert loop.attributes("seed") == [0, 1, 2, 2]
+
+
+def test_what_diverged_with_a_seed_is_not_tried_with_it_again(loop: Loop) -> None:
+    loop.space = small_space({"none": (), "legal": ("c",)}, (1,), (1e-4,))
+    loop.run(at_first(DivergedError("diverged")), 2)
+    assert loop.states == ["PRUNED", "COMPLETE"]
+    assert loop.attributes("seed") == [0, 1]
+
+
+def test_a_trial_s_value_is_its_gain_over_the_baseline(loop: Loop) -> None:
+    points = iter([0.0, 3.5, -2.0])
+    loop.run(lambda recipe, seed: next(points), 3)
+    assert [trial.value for trial in loop.trials] == pytest.approx([0.0, 3.5, -2.0])
+    assert {trial.params["intermediate.domain"] for trial in loop.trials} == {"legal"}

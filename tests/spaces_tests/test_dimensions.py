@@ -42,6 +42,24 @@ def test_the_arm_none_asks_for_nothing_of_an_intermediate_stage() -> None:
     ]
 
 
+def test_a_space_without_an_intermediate_task_and_one_of_those_with_one() -> None:
+    space = _space()
+    assert space.direct().arms == {"none": ()}
+    assert space.indirect().arms == {x: y for x, y in space.arms.items() if x != "none"}
+    direct = Chosen()
+    assert suggest_recipe(direct, space.direct()).intermediate == ""
+    assert direct.asked["intermediate.domain"] == ("none",)
+    assert suggest_recipe(Chosen(), space.indirect()).intermediate in space.arms["general"]
+
+
+def test_a_space_takes_other_rates_of_the_target_stage_alone() -> None:
+    trial = Chosen(intermediate__domain="legal")
+    space = _space().with_target_rates((1e-5, 2e-4))
+    suggest_recipe(trial, space)
+    assert trial.asked["target.learning_rate"] == (1e-5, 2e-4)
+    assert trial.asked["intermediate.learning_rate"] == _space().intermediate.learning_rate
+
+
 def test_an_arm_asks_for_its_own_tasks_only() -> None:
     trial = Chosen(intermediate__domain="legal", intermediate__task__legal="inlegalner")
     recipe = suggest_recipe(trial, _space())
@@ -85,9 +103,7 @@ def test_updates_count_the_last_smaller_batch() -> None:
 
 
 def _recipe_of(mixture: str, sizes: dict[str, int]) -> Recipe:
-    spec = load_study(
-        "xtreme_legal", [f"mixtures.both={mixture}", 'intermediate.tasks=["both"]', "seeds=1"]
-    )
+    spec = load_study("xtreme_legal", [f"mixtures.both={mixture}", 'intermediate.tasks=["both"]'])
     space = search_space(spec, CATALOGUE, {"panx": 5000, "xnli": 5000, **sizes})
     return suggest_recipe(Chosen(intermediate__domain="legal"), space)
 

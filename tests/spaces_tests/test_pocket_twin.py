@@ -49,17 +49,22 @@ def intermediate_kinds(spec: StudySpec) -> dict[str, set[str]]:
 def test_every_shipped_study_has_a_pocket_twin(name: str) -> None:
     spec, twin = load_study(name), twin_of(name)
     assert (twin.name, twin.question, twin.arms) == (spec.name, spec.question, spec.arms)
+    assert twin.about == spec.about
     assert twin.backbone == ("pocket",)
     assert all(CATALOGUE[task].pocket for task in twin.task_names)
+    for task in twin.target_tasks(CATALOGUE):
+        assert twin.target_languages(task) == POCKET_LANGUAGES
+    assert pocket_twin(twin, CATALOGUE) == twin
+    if spec.pocket.target:
+        assert twin.target.tasks == spec.pocket.target
+        assert twin.intermediate.tasks == spec.pocket.intermediate
+        return
     asked, ours = (
         {(task.kind, task.kind == "retrieval" and task.metric) for task in targets}
         for targets in (spec.target_tasks(known_to(spec)), twin.target_tasks(CATALOGUE))
     )
     assert ours == asked
     assert intermediate_kinds(twin) == intermediate_kinds(spec)
-    for task in twin.target_tasks(CATALOGUE):
-        assert twin.target_languages(task) == POCKET_LANGUAGES
-    assert pocket_twin(twin, CATALOGUE) == twin
 
 
 def test_a_matched_mixture_keeps_its_name_and_matches_the_twins() -> None:
@@ -124,10 +129,11 @@ def test_layers_are_those_that_the_pocket_encoder_has() -> None:
 def test_overrides_of_sizes_go_before_those_of_the_pocket_corpora() -> None:
     twin = twin_of(
         "xtreme_legal",
-        *("seeds=1", "target.examples=64", "intermediate.epochs=[1]"),
+        *("baseline_seeds=1", "target.examples=64", "intermediate.epochs=[1]"),
         "target.learning_rate={low=1e-4, high=1e-2, points=3}",
     )
-    assert (twin.seeds, twin.target.examples, twin.intermediate.epochs) == (1, (64,), (1,))
+    assert (twin.baseline_seeds, twin.target.examples) == (1, (64,))
+    assert twin.intermediate.epochs == (1,)
     assert twin.target.learning_rate == (1e-4, 1e-3, 1e-2)
     assert twin.intermediate.examples == twin_of("xtreme_legal").intermediate.examples
     assert twin_of("mohapatra_2022", "target.train_share=0.1").target.train_share == 0.1
@@ -144,6 +150,17 @@ def test_overrides_of_tasks_and_languages_shape_the_study_that_the_twin_is_of() 
     assert twin.target.tasks == ("pocket_nli",)
     assert twin.target.languages == POCKET_LANGUAGES
     assert twin.intermediate.tasks == ("pocket_nli_clauses",)
+
+
+def test_the_pocket_tasks_that_a_study_names_keep_to_the_arms_that_are_asked_for() -> None:
+    assert load_study("xtreme_legal").pocket.target
+    twin = twin_of("xtreme_legal", 'arms=["none", "legal"]', 'intermediate.tasks=["contractnli"]')
+    assert twin.intermediate.tasks == ("pocket_nli_clauses",), "the user's go before them"
+    spec = load_study("xtreme_legal")
+    fewer = spec.model_copy(update={"arms": ("none", "legal")})
+    twin = pocket_twin(fewer, CATALOGUE)
+    assert {CATALOGUE[x].domain for x in twin.intermediate.tasks} == {"legal"}
+    assert twin.target.tasks == spec.pocket.target
 
 
 def test_a_kind_that_the_pocket_corpora_lack_is_an_error() -> None:

@@ -119,11 +119,11 @@ def test_overrides_change_single_fields() -> None:
 
 
 def test_a_path_works_as_a_shipped_name_does(own_study: Path) -> None:
-    spec = load_study(str(own_study), ["seeds=2", "first_seed=7"])
+    spec = load_study(str(own_study), ["baseline_seeds=2", "first_seed=7"])
     catalogue = CATALOGUE.extended(spec.tasks, f"study {spec.name!r}")
     check_study(spec, catalogue)
     assert spec.name == "treaties"
-    assert spec.all_seeds == (7, 8)
+    assert (spec.baseline_seeds, spec.first_seed) == (2, 7)
     assert spec.backbone[0] == "FacebookAI/xlm-roberta-base"
     assert spec.intermediate.epochs == (2,)
     assert spec.intermediate.examples is None
@@ -136,6 +136,27 @@ def test_a_copy_of_a_shipped_file_is_the_same_study(tmp_path: Path) -> None:
     path = tmp_path / "xtreme_legal.toml"
     path.write_bytes(study_files()["xtreme_legal"].read_bytes())
     assert load_study(str(path)) == load_study("xtreme_legal")
+
+
+def test_a_file_of_before_loads_and_is_told_what_its_fields_mean_now(
+    own_study: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = load_study(str(own_study))
+    assert not caplog.messages
+    old = own_study.with_name("treaties_then.toml")
+    lines = "seeds = 3\nstop_behind = 0.1\nrepeat_leaders = 3\n"
+    old.write_text(lines + own_study.read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_study(str(old)) == now.model_copy(update={"name": "treaties_then"})
+    assert sorted(x.split(": ")[1] for x in caplog.messages) == [
+        *("repeat_leaders is left out", "seeds is left out", "stop_behind is left out"),
+    ]
+    assert all("\n" not in line for line in caplog.messages)
+    caplog.clear()
+    assert load_study(str(own_study), ["seeds=3"]) == now
+    assert caplog.messages == [
+        "study treaties: seeds is left out: a trial is one seed, and the search repeats a recipe "
+        "where another seed decides"
+    ]
 
 
 def test_a_task_of_ones_own_is_unknown_to_the_bare_catalogue(own_study: Path) -> None:
@@ -176,7 +197,7 @@ def test_a_wrong_override_is_an_error(
     [
         ("target.epoch=2", "target.epoch", "", "unknown"),
         ("trials=few", "trials", "a whole number", "'few'"),
-        ("seeds=0", "seeds", "greater than or equal to 1", "0"),
+        ("baseline_seeds=0", "baseline_seeds", "greater than or equal to 1", "0"),
         ("target.epochs=2.5", "target.epochs.0", "a whole number", "2.5"),
         ("target.epochs=[]", "target.epochs", "at least 1 value", "[]"),
         ("target.epochs=[2, 2]", "target.epochs", "each once", "[2, 2]"),
@@ -202,6 +223,8 @@ def test_a_wrong_override_is_an_error(
         ('arms=["legal", "general"]', "arms", "'none' and at least one of general", "['legal'"),
         ('arms=["none"]', "arms", "'none' and at least one of general, biomedical, ", "['none']"),
         ('arms=["none", "legal", "legal"]', "arms", "each once", "['none', 'legal', "),
+        ("about=none", "about", "one of general, biomedical, legal", "'none'"),
+        ("about=mixed", "about", "one of general, biomedical, legal", "'mixed'"),
         ("mixtures.x.order=together", "mixtures.x", "either tasks or matched", "neither"),
         ('mixtures.x.tasks=["imdb"]', "mixtures.x.tasks", "at least two", "['imdb']"),
         ('mixtures.x.tasks=["imdb", "imdb"]', "mixtures.x.tasks", "each once", "['imdb', "),

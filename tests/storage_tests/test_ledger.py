@@ -168,6 +168,18 @@ def test_a_trial_comes_back_with_its_scores_and_stages(ledger: Ledger) -> None:
     assert ledger.stage_runs("other") == {}
 
 
+def test_a_run_of_a_search_comes_back_without_what_it_was_held_against(ledger: Ledger) -> None:
+    """The mean over the baseline's seeds is no score of a checkpoint; it is kept with it."""
+    ledger.record_stage(STAGE, [SCORE])
+    mean = replace(BASELINE, checkpoint_key="")
+    for trial, pair in enumerate((PairedScore(4, SCORE), PairedScore(5, SCORE, mean))):
+        ledger.record_trial("s", trial, [pair])
+    assert ledger.pairs("s", "validation") == {
+        0: [PairedScore(4, SCORE)],
+        1: [PairedScore(5, SCORE)],
+    }
+
+
 def test_a_trial_is_recorded_once(ledger: Ledger) -> None:
     record_pair(ledger)
     ledger.record_trial("s", 0, [PairedScore(0, SCORE, BASELINE, BASELINE)])
@@ -226,13 +238,14 @@ def test_pairs_are_in_the_order_of_trials_seeds_tasks_and_languages(ledger: Ledg
             seed,
             *(
                 replace(score, checkpoint_key=f"{seed}{name}", task=task, language=language)
-                for name, score in (("own", SCORE), ("base", BASELINE), ("reference", BASELINE))
+                for name, score in (("own", SCORE), ("reference", BASELINE), ("base", BASELINE))
             ),
         )
         for seed, task, language in places
     ]
     for pair in pairs:
         for score in (pair.score, pair.baseline, pair.reference):
+            assert score is not None
             ledger.record_stage(replace(STAGE, checkpoint_key=score.checkpoint_key), [score])
     for seed in (1, 0):
         for trial in (10, 2):
