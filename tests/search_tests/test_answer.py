@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from search.findings.answer import StudyAnswer, answer_of
 from search.findings.answer_words import NOT_FAIR, answer_lines, regret_line, verdict_word
@@ -221,3 +223,11 @@ def test_a_narrow_terminal_has_fewer_columns_and_no_broken_word(tmp_path: Path) 
         *("target task", "arm", "gain [95 %]", "tried", "so far")
     ]
     assert len(wide.rows) == len(narrow.rows) == 3 * 2
+    for table, width in ((wide, WIDE), (narrow, 80)):
+        file = StringIO()
+        Console(width=width, file=file).print(table)
+        lines = file.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        shown = {word for line in lines for word in line.split()}
+        assert {TASK, OTHER, "general", "legal", "helps", "hurts", "difference"} <= shown
+    assert "pocket_ner_calendar" not in shown, "which the sentences say"

@@ -102,6 +102,20 @@ def test_selected_on_the_source_language_recipes_are_judged_on_the_targets_by_al
     assert plan.baseline == {TASK: 0}
 
 
+def test_a_leader_on_the_source_language_alone_is_handed_over_whatever_the_targets_say(
+    tmp_path: Path,
+) -> None:
+    """Labels of the target languages must not choose where the study says that they do not."""
+    plans = [
+        *(Plan(NONE, above(0, 0, 0), seed) for seed in (0, 1)),
+        *(Plan(choice(GENERAL, 1), above(9, -3, -3), seed) for seed in (0, 1)),
+    ]
+    write_study(url_in(tmp_path), plans, selection="source-validation")
+    card = recommended(opened(tmp_path), TASK).evidence
+    assert (card.is_baseline, card.trial) == (False, 0)
+    assert card.verdict.gain.points == pytest.approx(-3, abs=1.5)
+
+
 def test_the_leader_is_what_the_model_expects_most_of_not_the_luckiest_run(
     tmp_path: Path,
 ) -> None:
@@ -152,7 +166,7 @@ def test_terminal_page_compare_and_card_have_the_same_numbers(
         )
         assert recipes[mine["trial"]] == pytest.approx(mine["gain"], abs=1e-9)
         words = points_with_interval(mine["gain"], *mine["interval"])
-        (row,) = (x for x in shown.splitlines() if x.startswith(f"{TASK}  {arm}"))
+        (row,) = (x for x in shown.splitlines() if x.split()[:2] == [TASK, arm])
         assert words in row
         (sentence,) = (x for x in shown.splitlines() if x.startswith(f"{arm} and {TASK}: "))
         assert words in sentence
