@@ -139,14 +139,14 @@ def _train(
     objective: TransferObjective, arm: str | None, seeds: Sequence[int], start: float
 ) -> tuple[list[Training], list[Training]]:
     """Trainings with an intermediate corpus, and without, of each seed on the test splits."""
-    recipe = pocket_recipe(arm, TARGET, seeds, EXAMPLES)
-    pairs = objective(recipe, lambda index, gains: True, lambda run: None, confirms=True).pairs
+    recipe, direct = (pocket_recipe(x, TARGET, EXAMPLES) for x in (arm, None))
+    pairs = objective.confirm(recipe, {recipe.routes[0].target.task: direct}, seeds).pairs
     print(f"{time.perf_counter() - start:.0f} s {arm or 'none'}: {len(seeds)}", file=sys.stderr)
     languages = objective.spec.selection_languages(objective.catalogue)
     pairs = tuple(pair for pair in pairs if pair.score.language in languages)
     return (
         [[x.score for x in pairs if x.seed == seed] for seed in seeds],
-        [[x.baseline for x in pairs if x.seed == seed] for seed in seeds],
+        [[x.baseline for x in pairs if x.seed == seed and x.baseline] for seed in seeds],
     )
 
 
@@ -200,9 +200,7 @@ def _judged(
 def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, Any]:
     """One design, shares in [0, 1]."""
     arms = [[verdict.gain for verdict in verdicts.recipes] for verdicts in planted]
-    nothing = [
-        [verdict.gain for verdict in (*verdicts.recipes, *verdicts.cells)] for verdicts in null
-    ]
+    nothing = [[x.gain for x in v.recipes] + [x.gain for x in v.cells] for v in null]
     found = [
         helpful.verdict is Verdict.HELPS and helpful.points > harmful.points
         for helpful, harmful in arms

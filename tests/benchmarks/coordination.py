@@ -32,7 +32,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optuna
@@ -61,14 +61,13 @@ from storage.workers import Workers
 from tests.studies import small_space
 
 ARMS: dict[str, tuple[str, ...]] = {
-    "none": (),
     "general": ("a", "b", "c"),
     "biomedical": ("d", "e", "f"),
     "legal": ("g", "h", "i"),
 }
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
 SPACE: SearchSpace = small_space(ARMS, epochs=(1, 2, 3, 5, 8), learning_rate=RATES)
-"""Six parameters of a trial with an intermediate task."""
+"""Six parameters of a trial, which has an intermediate task."""
 MINUTE = 60.0
 
 
@@ -178,7 +177,7 @@ def _cold_start(fleets: dict[str, Fleet], plan: Plan) -> dict[str, Any]:
 def _overhead(fleet: Fleet, plan: Plan) -> float:
     """Of one minute, what a trial waits for others; at twice the load of such trials, or more."""
     done = fleet.run(max(plan.histories), 3, sleep=plan.sleep)
-    share = median(x for one in done["trials"] for x in one[1:]) / MINUTE
+    share = float(median(x for one in done["trials"] for x in one[1:])) / MINUTE
     print(f"coordination of {fleet.workers} workers: {100 * share:.2f} % of a one-minute trial")
     return share
 
@@ -293,13 +292,13 @@ class _Untrained(Worker):
         self, study: Study, storage: Any, ledger: Ledger, slots: Slots, pulse: Pulse, plan: Any
     ) -> None:
         spec: Any = SimpleNamespace(
-            target=SimpleNamespace(aggregate=Aggregate.MEAN),
-            repeat_leaders=0,
-            sampler=Sampler.TPE,
+            target=SimpleNamespace(aggregate=Aggregate.MEAN), sampler=Sampler.TPE, first_seed=0
         )
-        opened = OpenStudy(study, storage, ledger, slots, SPACE, spec, frozenset())
+        # Of a study whose gains are over something; what, nobody here asks.
+        zero: Any = SimpleNamespace()
+        opened = OpenStudy(study, storage, ledger, slots, SPACE, spec, frozenset(), zero)
         objective: Any = None
-        super().__init__(opened, objective, pulse, self)
+        super().__init__(opened, plan["limit"], objective, pulse, self)
         self._sleep = plan["sleep"]
         self._slept = 0.0
         self.seconds: list[float] = []
@@ -310,13 +309,12 @@ class _Untrained(Worker):
         before = time.perf_counter()
         time.sleep(self._sleep * random.uniform(0.5, 1.5))
         self._slept = time.perf_counter() - before
-        gain: Any = SimpleNamespace(overall_gain=lambda languages: 1.0)
-        return gain
+        return cast(TransferGain, SimpleNamespace(overall_gain=lambda languages: 1.0))
 
-    def on_trial_started(self, number: int, recipe: Recipe) -> None:
+    def on_trial_started(self, trial: Any, recipe: Recipe) -> None:
         """Nothing."""
 
-    def on_trial_finished(self, trial: Any, gain: Any, done: int) -> None:
+    def on_trial_finished(self, trial: Any, result: Any, done: int) -> None:
         """Keep the time since the end of the trial before, without sleep."""
         before, self.end = self.end, time.perf_counter()
         self.seconds.append(self.end - before - self._slept)
@@ -355,10 +353,12 @@ def _drawn_history(count: int) -> dict[Any, list[dict[str, Any]]]:
     now = datetime.now()
     rows: dict[Any, list[dict[str, Any]]] = {}
     for trial_id in range(1, count + 1):
-        trial = {"trial_id": trial_id, "number": trial_id - 1, "state": TrialState.COMPLETE}
+        trial: dict[str, Any] = {"trial_id": trial_id, "number": trial_id - 1}
+        trial |= {"state": TrialState.COMPLETE}
         trial |= {"datetime_start": now, "datetime_complete": now}
         rows.setdefault(models.TrialModel.__table__, []).append(trial)
-        value = {"trial_id": trial_id, "objective": 0, "value": float(rng.normal())}
+        value: dict[str, Any] = {"trial_id": trial_id, "objective": 0}
+        value |= {"value": float(rng.normal())}
         value |= {"value_type": models.TrialValueModel.TrialValueType.FINITE}
         rows.setdefault(models.TrialValueModel.__table__, []).append(value)
         drawn = _Drawn(rng)

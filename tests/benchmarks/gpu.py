@@ -122,9 +122,13 @@ def _setting(smoke: bool, limit: float) -> Setting:
     until = time.monotonic() + limit
     if smoke:
         torch.set_num_threads(1)
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
         config = XLMRobertaConfig(
-            vocab_size=1000, intermediate_size=64, max_position_embeddings=514, **sizes
+            vocab_size=1000,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=514,
         )
         return Setting(choose_hardware("cpu", "bfloat16"), config, 64, (12, 24), (1, 2), until)
     # facebook/xlm-roberta-base's own sizes.
@@ -403,7 +407,8 @@ def _scores(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
         losses[name] = training.losses
         logits[name] = np.concatenate(predict(model, split, Runner(hardware, PADDING)))
     (_, ours), (_, theirs) = logits.items()
-    results["largest_loss_difference"] = float(np.abs(np.subtract(*losses.values())).max())
+    of_cpu, of_device = losses.values()
+    results["largest_loss_difference"] = float(np.abs(np.subtract(of_cpu, of_device)).max())
     results["largest_logit_difference"] = float(np.abs(ours - theirs).max())
     results["equal_predictions"] = float((ours.argmax(-1) == theirs.argmax(-1)).mean())
     gold = np.concatenate([np.asarray(x) for x in split.labels or ()])

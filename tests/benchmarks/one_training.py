@@ -15,7 +15,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -136,7 +136,7 @@ def _parts(job: Job) -> tuple[PreTrainedTokenizerBase, PreTrainedModel, EncodedS
         fields |= {"labels": None, "word_positions": None}
     if job.encoder in SHAPES:
         tokenizer = _tokenizer_of_shape(job.encoder)
-        model = kind.from_config(_shape(job, options))
+        model = cast(Any, kind).from_config(_shape(job, options))
         fields["token_type_ids"] = None
         fields["input_ids"] = _other_ids(fields["input_ids"], job.encoder, special)
     else:

@@ -1,7 +1,7 @@
 """The planted effects of the pocket corpora, measured: what each row of PLANTED comes to.
 
 Trains every intermediate corpus of the table before its target, with this project's own stages,
-and prints the paired gain over the six languages per seed.
+and prints the paired gain over the six languages per seed: over the same target stage without one.
 
     python -m tests.benchmarks.planted [--seeds 5] [--target ner] [--quick]
 
@@ -78,13 +78,20 @@ def main() -> None:
 
 def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list[float]:
     """The mean paired gain over the six languages, per seed."""
-    seeds = range(chosen.seeds)
-    recipe = pocket_recipe(row.intermediate, row.target, seeds, chosen.examples)
+    recipes = [pocket_recipe(x, row.target, chosen.examples) for x in (row.intermediate, None)]
     with pocket_objective(
         [row.intermediate], row.target, folder, chosen.cache, chosen.precision
     ) as objective:
-        pairs = objective(recipe, lambda index, gains: True, lambda run: None).pairs
-    return [fmean(p.gain for p in pairs if p.seed == seed) for seed in seeds]
+        return [
+            100 * (mine - direct)
+            for mine, direct in (
+                [
+                    fmean(x.score.score for x in objective(recipe, seed, lambda run: None))
+                    for recipe in recipes
+                ]
+                for seed in range(chosen.seeds)
+            )
+        ]
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ from objectives.training.updates import model_logits
 from spaces.catalogue import load_catalogue
 from spaces.recipe import Similarity, Stage, untrained_stage
 from spaces.task import Metric, Task, TaskKind
-from tests.benchmarks.finetune import untrained_encoder
+from tests.benchmarks.training_ways import untrained_encoder
 
 REAL = {
     "panx": ("swa", "tgl", "ind", "eus"),

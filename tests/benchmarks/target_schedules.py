@@ -236,15 +236,12 @@ def _show(scores: Mapping[Cell, float]) -> None:
         # The best of its epochs and rates, as validation chooses: the falling one needs a training
         # for each number of epochs, which the large size has for the longest alone.
         for seed in {cell[5] for cell in scores}:
-            best = {
-                way: max(
-                    (x for cell, x in scores.items() if _is_of(cell, task, size, way, seed)),
-                    default=None,
-                )
+            of_constant, of_linear = (
+                [x for cell, x in scores.items() if _is_of(cell, task, size, way, seed)]
                 for way in (CONSTANT, LINEAR)
-            }
-            if best[CONSTANT] is not None and best[LINEAR] is not None:
-                gap = best[CONSTANT] - best[LINEAR]
+            )
+            if of_constant and of_linear:
+                gap = max(of_constant) - max(of_linear)
                 result[f"{task} {size}"]["best_minus_best_falling"].append(gap)
     summary = {
         place: {

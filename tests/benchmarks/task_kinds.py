@@ -26,7 +26,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from objectives.data.sources import DataSource, SourceKind, choose_source
-from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
 from spaces.catalogue import Catalogue, load_catalogue
@@ -35,7 +34,7 @@ from spaces.records import parse
 from spaces.studies import StudySpec
 from spaces.study_checks import check_study
 from spaces.task import TaskKind
-from storage.tables import StageRun
+from storage.tables import PairedScore, StageRun
 from tests.benchmarks.pocket_trainings import objective_of
 
 
@@ -124,15 +123,14 @@ def main() -> None:
             if chosen.only not in {None, row.kind}:
                 continue
             started = time.perf_counter()
-            gain, updates = _measured(row, chosen, source, Path(name))
+            pairs, gain, updates = _measured(row, chosen, source, Path(name))
             seconds = time.perf_counter() - started
-            by_language = {p.score.language: 100 * p.score.score for p in gain.pairs}
+            by_language = {p.score.language: 100 * p.score.score for p in pairs}
             score = fmean(by_language.values())
-            points = gain.overall_gain(set(by_language))
             recipe = f"{row.intermediate} -> {row.target}"
             shown = " ".join(f"{x} {value:.1f}" for x, value in by_language.items())
             print(
-                f"{row.kind:<20} {recipe:<38} {updates:>7} {score:>6.1f} {points:>+6.1f} "
+                f"{row.kind:<20} {recipe:<38} {updates:>7} {score:>6.1f} {gain:>+6.1f} "
                 f"{seconds:>5.0f}  {shown}",
                 flush=True,
             )
@@ -162,8 +160,8 @@ def main() -> None:
 
 def _measured(
     row: Row, chosen: argparse.Namespace, source: DataSource, folder: Path
-) -> tuple[TransferGain, int]:
-    """The gain of the row's recipe, and the updates that it trained in all."""
+) -> tuple[tuple[PairedScore, ...], float, int]:
+    """The row's scores, its paired gain in points, and the updates that were trained in all."""
     catalogue = load_catalogue()
     spec = _study(row, catalogue, source)
     updates = 0
@@ -174,8 +172,11 @@ def _measured(
 
     with objective_of(spec, catalogue, source, folder, chosen.cache) as objective:
         recipe = _recipe(row, chosen, catalogue, objective.corpora.train_sizes())
-        gain = objective(recipe, lambda index, gains: True, count)
-    return gain, updates
+        pairs = objective(recipe, 0, count)
+        (route,) = recipe.routes
+        direct = objective(Recipe(recipe.backbone, "", (Route((), route.target),)), 0, count)
+    mine, without = (fmean(x.score.score for x in scores) for scores in (pairs, direct))
+    return pairs, 100 * (mine - without), updates
 
 
 def _recipe(
@@ -206,8 +207,7 @@ def _recipe(
         target = replace(
             target, epochs=0, learning_rate=0.0, batch_size=1, warmup_ratio=0.0, pooled_layer=-1
         )
-    route = Route((first,), target, target)
-    return Recipe(chosen.backbone, row.intermediate, (route,), (0,), chosen.backbone)
+    return Recipe(chosen.backbone, row.intermediate, (Route((first,), target),))
 
 
 def _study(row: Row, catalogue: Catalogue, source: DataSource) -> StudySpec:

@@ -225,11 +225,15 @@ def counting(place: Place) -> tuple[bool, str]:
         barrier.wait()
         study.enqueue_trial({"x": 1}, skip_if_exists=True)
 
+    def a_while(trial: optuna.Trial) -> float:
+        time.sleep(0.1)
+        return 1.0
+
     def optimize() -> None:
         study = open_plain(url)
         barrier.wait()
         twenty = MaxTrialsCallback(20, states=(TrialState.COMPLETE,))
-        study.optimize(lambda trial: time.sleep(0.1) or 1.0, callbacks=[twenty])
+        study.optimize(a_while, callbacks=[twenty])
 
     counted = []
     for work in (enqueue, optimize):
