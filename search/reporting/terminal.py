@@ -18,6 +18,7 @@ from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import Look, finished, looks_of
+from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
 from search.findings.study_status import trial_counts
@@ -42,7 +43,8 @@ def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
     if table := shown.table(console.width):
         console.print(table)
         console.print(shown.caption(), markup=False, highlight=False)
-    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines)
+    truth = planted_line(study)
+    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines, *([truth] if truth else ()))
     from optuna_dashboard import save_note  # not before: a study's first update needs none of it
 
     save_note(study.optuna_study, shown.in_markdown())
