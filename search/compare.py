@@ -9,8 +9,8 @@ import sys
 from search.command_line.options import add_storage, fail_in_one_line, quiet_optuna
 
 EPILOG = """\
-Gains are percentage points over each study's own tuned baseline. They are those of test splits
-where both studies are confirmed, else those that the searches saw.
+Gains are percentage points over each study's own best direct training. They are those of
+test splits where both studies are confirmed, else those that the searches saw.
 """
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
-of each arm, then the next best, the tuned baseline, and seeds that the search did not have. Asked
-again, the command shows what came of it. After an interruption it goes on.
+of each arm, then the next best, the best direct training, and seeds that the search did not have.
+Asked again, the command shows what came of it. After an interruption it goes on.
 """
 
 

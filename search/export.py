@@ -17,10 +17,11 @@ from search.command_line.requests import ReopenRequest, add_reopening, request_f
 from search.handover.requests import ExportRequest
 
 EPILOG = """\
-Which recipe: the one that helps most by the study's confirmation, or the tuned baseline where
-nothing helps; before a confirmation the leader of the search, and the model card says that it is
-not confirmed. Only scores are kept of target stages, so it is trained again. DIR has
-model.safetensors, config.json, the tokenizer, README.md (the model card) and recipe.json.
+Which recipe: the one that helps most by the study's confirmation, or direct training where
+nothing helps; before a confirmation what the search expects most of in the target task, and the
+model card says that it is not confirmed. Only scores are kept of target stages, so it is trained
+again. DIR has model.safetensors, config.json, the tokenizer, README.md (the model card) and
+recipe.json.
 """
 
 

@@ -21,9 +21,10 @@ from search.studies.study_file import read_study_file
 
 EPILOG = """\
 Change the study's file, or name what is new with --set. Everything that the study has tried must
-still be what it was: tasks, arms, epochs, rates and the like may be added, not taken away, and the
-reference baseline must stay. The study goes on as a new version, NAME@2, which search.run, report
-and all others mean by NAME from then on; the old one stays as NAME@1.
+still be what it was: intermediate tasks, arms, epochs, rates and the like may be added, not taken
+away. The target stage and the encoders stay, as the baseline was tuned over them. The study goes
+on as a new version, NAME@2, which search.run, report and all others mean by NAME from then on; the
+old one stays as NAME@1.
 """
 
 

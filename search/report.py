@@ -11,7 +11,7 @@ from search.command_line.requests import request_from
 
 EPILOG = """\
 Writes index.html (one page that works offline), report.md with figures/*.png, trials.csv and
-trials.parquet (every trial, seed, target task and language) and report.json (all numbers). The
+trials.parquet (every trial, target task and language) and report.json (all numbers). The
 PNGs are drawn by a Chrome or Chromium of this machine; without one report.md goes without.
 """
 

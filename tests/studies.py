@@ -146,7 +146,8 @@ class Plan:
     def key(self, position: str, task: str = "") -> str:
         """Checkpoint of one of its stages; the same of runs that share the stage."""
         mine = {x: v for x, v in self.params.items() if task or x.startswith("intermediate.")}
-        return fingerprint([position, task, sorted(mine.items()), self.seed])
+        scores = sorted(x for x in self.right.items() if x[0][0] == task)
+        return fingerprint([position, task, sorted(mine.items()), self.seed, scores])
 
     @property
     def pairs(self) -> tuple[PairedScore, ...]:
@@ -391,8 +392,11 @@ class _Stages:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
-        self._trained: set[str] = set()
-        self._scored: set[tuple[str, ...]] = set()
+        with engine.connect() as connection:
+            stages = connection.execute(sa.select(tables.STAGES.c.checkpoint_key)).scalars()
+            self._trained = set(stages)
+            places = [tables.SCORES.c[x] for x in ("checkpoint_key", "language", "split")]
+            self._scored = {tuple(row) for row in connection.execute(sa.select(*places))}
 
     def write(self, study: str, plans: Sequence[Plan]) -> None:
         """Write those of the complete runs of a study."""
@@ -400,11 +404,11 @@ class _Stages:
         for number, plan in enumerate(plans):
             of_trial = {"study_name": study, "trial_number": number}
             for position, task, key, seconds in _stages_of(plan):
-                place = (plan.seed, position, task, key)
-                runs = [StageRun(*place, 10, 0, 0.0, 0.0, finished=True)]
+                stage = (plan.seed, position, task, key)
+                runs = [StageRun(*stage, 10, 0, 0.0, 0.0, finished=True)]
                 if key not in self._trained:
                     self._trained.add(key)
-                    runs.append(StageRun(*place, 0, 10, seconds, 0.0, finished=True))
+                    runs.append(StageRun(*stage, 0, 10, seconds, 0.0, finished=True))
                     made = TrainedStage(
                         key, "", task, 10, seconds, 0.0, "cpu", "float32", {"torch": "2"}
                     )
@@ -413,8 +417,9 @@ class _Stages:
                     row = {**of_trial, **asdict(run), "token": uuid.uuid4().hex}
                     rows.setdefault(tables.STAGE_RUNS, []).append(row)
             for pair in plan.pairs:
-                if pair.score.place not in self._scored:
-                    self._scored.add(pair.score.place)
+                place = (pair.score.checkpoint_key, pair.score.language, SEARCH_SPLIT)
+                if place not in self._scored:
+                    self._scored.add(place)
                     rows.setdefault(tables.SCORES, []).append(asdict(pair.score))
                 rows.setdefault(tables.RESULTS, []).append(of_trial | pair.as_row())
         with self._engine.begin() as connection:

@@ -136,6 +136,16 @@ SPACES: list[Row] = [
         "legal, mixed, found 'leagl'; did you mean 'legal'?",
     ),
     (
+        _study("about=medical"),
+        "study 'xtreme_legal.toml', field 'about': expected one of general, biomedical, "
+        "legal, found 'medical'",
+    ),
+    (
+        _study("baseline_seeds=0"),
+        "study 'xtreme_legal.toml', field 'baseline_seeds': expected greater than or equal to 1, "
+        "found 0",
+    ),
+    (
         _study('intermediate.tasks=["e_nre"]'),
         f"Task 'e_nre' is not in the catalogue of {len(CATALOGUE.tasks)} tasks. Did you mean "
         "'e_ner'?",
@@ -274,6 +284,12 @@ def test_a_database_of_another_version_and_a_study_that_is_not_there(tmp_path: P
     with pytest.raises(UnknownNameError) as caught:
         open_stored_study(url, "synthetik")
     assert str(caught.value) == (f"Study 'synthetik' is not in {url}. Did you mean 'synthetic'?")
+    with pytest.raises(StorageError) as of_baseline:
+        open_stored_study(url, "synthetic.baseline")
+    assert str(of_baseline.value) == (
+        "--study synthetic.baseline: expected the name of a study, found that of the direct "
+        "trainings of 'synthetic'; name synthetic, whose pages and tables have them"
+    )
     with closing(sqlite3.connect(tmp_path / "study.db")) as database:
         database.execute("UPDATE transfer_schema SET version = 99")
         database.commit()

@@ -29,12 +29,15 @@ class PlantedEffect:
             -0.5 points for ner, where parties brings +12.0 and assay -11.0 (means of three
             seeds, `python -m tests.benchmarks.planted --target ner --seeds 3`).
         mechanism: Why.
+        points: What `planted` measured, in percentage points; None of effects that are only known
+            to be five points or more, or nothing.
     """
 
     intermediate: str
     target: str
     effect: Literal["helps", "hurts", "nothing"]
     mechanism: str
+    points: float | None = None
 
 
 _SHARED = "shared label structure: the target's classes under other names"
@@ -43,12 +46,13 @@ _LAYOUT = "unrelated: names, figures and marks, which the target has no trouble 
 _SENTENCES = "unrelated: how many words two sentences share"
 
 PLANTED: tuple[PlantedEffect, ...] = (
-    PlantedEffect("ner_parties", "ner", "helps", _SHARED),
+    PlantedEffect("ner_parties", "ner", "helps", _SHARED, 12.0),
     PlantedEffect(
         "ner_assay",
         "ner",
         "hurts",
         "conflicting labels: names of all kinds are outside, and common nouns are the entities",
+        -11.0,
     ),
     PlantedEffect("ner_calendar", "ner", "nothing", _FIGURES),
     PlantedEffect("ner_dosage", "ner", "nothing", _FIGURES),

@@ -87,14 +87,14 @@ def check_stored_study(study: StoredStudy, cache: str) -> CheckedStudy:
 
 def _undelivered(study: StoredStudy, stages: Collection[str]) -> list[Path]:
     """What dead workers of this machine left in the outbox for a study."""
-    undelivered = []
+    undelivered, names = [], {study.name, baseline_name(study.name)}
     for file in study.storage.outbox.left():
         with suppress(FileNotFoundError):  # a worker of another study delivers it
             content = json.loads(file.read_text(encoding="utf-8"))
             if content["kind"] == "scores":
                 is_ours = content["stage"]["checkpoint_key"] in stages
             else:
-                is_ours = any(x["study_name"] == study.name for x in content["results"])
+                is_ours = any(x["study_name"] in names for x in content["results"])
             if is_ours:
                 undelivered.append(file)
     return undelivered

@@ -14,6 +14,8 @@ from typing import Any
 
 from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, holds_password
 
+BASELINE_SUFFIX = ".baseline"
+"""What the direct trainings of a study are called by, behind its name."""
 # Commands that read the study's file, and those that train a stored study's recipes again: these
 # know its source and its encoder from the storage, but not where its folders of data lie.
 _BY_FILE = frozenset({"run", "extend"})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
 
-from search.command_line.next_commands import StudyAddress
+from search.command_line.next_commands import BASELINE_SUFFIX, StudyAddress, file_stem
 from search.command_line.options import (
     add_cache,
     add_data,
@@ -96,6 +96,10 @@ class RunOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
+        name = self.name or file_stem(self.study)
+        if name.endswith(BASELINE_SUFFIX):
+            expected = f"a name without {BASELINE_SUFFIX}, which direct trainings have"
+            raise SpecError("--name", expected, found=repr(name))
         for option, value in (("--address", self.ray_address), ("--end", self.end)):
             if value and self.launcher != "ray":
                 raise SpecError(option, expected="--launcher ray with it", found="none")

@@ -46,7 +46,9 @@ class StudyModel:
         return self._chooser(languages, lambda gain: gain.overall_gain(languages))
 
     def of_task(self, task: str, languages: frozenset[str]) -> Chooser:
-        """The model of the gains in one target task."""
+        """The model of the gains in one target task; where there is no other, that of all."""
+        if len(self._study.spec.target.tasks) == 1:
+            return self.of_all(languages)
         return self._chooser((task, languages), lambda gain: gain.by_task(languages)[task])
 
     def of_cell(self, task: str, language: str) -> Chooser:

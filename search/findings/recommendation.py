@@ -28,7 +28,7 @@ from search.findings.verdict_words import verdict_line
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.surrogate.choosing import Chooser
-from search.surrogate.gains import Zero, gains_over
+from search.surrogate.gains import Zero, expected_gains, gains_over
 from spaces.errors import StorageError, unknown_name
 from spaces.studies import NO_INTERMEDIATE
 from storage.tables import PairedScore, Score
@@ -128,14 +128,16 @@ def _recommended_by_search(study: StoredStudy, task: str) -> Choice:
     model = StudyModel(study)
     found = answer_of(study, model)
     findings = found.by_task[task].values() if found else ()
-    best = max(
-        ((x.known.gain, x.recipe) for x in findings if x.known and x.recipe),
-        key=lambda x: x[0],
-        default=None,
-    )
-    if best is not None and best[0] > 0:
+    # By what recipes are selected on: labels of other languages must not choose.
+    expected = expected_gains(model.of_task(task, study.languages), model.zero_of_task(task))
+    recipes = [
+        (recipe, model.table.place(recipe.first.params)) for x in findings if (recipe := x.recipe)
+    ]
+    known = [(expected[place], recipe) for recipe, place in recipes if place is not None]
+    gain, best = max(known, key=lambda x: x[0], default=(0.0, None))
+    if best is not None and gain > 0:
         reason = f"not confirmed: what the search expects most of in {task}"
-        return Choice(of_search(study, best[1], model), reason)
+        return Choice(of_search(study, best, model), reason)
     return Choice(
         _direct_training(study, task),
         "not confirmed: nothing with an intermediate task is expected to be better than direct "

@@ -34,8 +34,9 @@ def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
     yield _arms_table(comparison.arms)
     for letter, best in zip("AB", comparison.best, strict=True):
         known = "confirmed on test splits" if best.confirmed else "not confirmed, validation"
+        seeds = f"{best.gain.seeds} seed{'s' * (best.gain.seeds > 1)}"
         yield (
-            f"{letter} best: {_with_verdict(best.gain)} ({known}, {best.gain.seeds} seeds), "
+            f"{letter} best: {_with_verdict(best.gain)} ({known}, {seeds}), "
             f"trial {best.trial}: {best.recipe}"
         )
     if comparison.languages:

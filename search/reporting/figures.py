@@ -185,15 +185,15 @@ def _importance(importance: Sequence[Importance]) -> go.Figure | None:
 
 
 def _intervals(
-    intervals: Iterable[tuple[float, float]], middle: Sequence[float]
+    intervals: Iterable[tuple[float | None, float | None]], middle: Sequence[float]
 ) -> dict[str, Any]:
-    """Error bars from both ends of intervals, which need not be symmetric."""
+    """Error bars from both ends of intervals, which need not be symmetric; some have none."""
     ends = list(zip(intervals, middle, strict=True))
     return {
         "type": "data",
         "symmetric": False,
-        "array": [round(high - gain, 3) for (_, high), gain in ends],
-        "arrayminus": [round(gain - low, 3) for (low, _), gain in ends],
+        "array": [None if high is None else round(high - gain, 3) for (_, high), gain in ends],
+        "arrayminus": [None if low is None else round(gain - low, 3) for (low, _), gain in ends],
     }
 
 

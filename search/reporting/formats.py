@@ -65,6 +65,13 @@ def as_json(report: ReportContent) -> dict[str, Any]:
         "found": landscape.answer and _answer(landscape.answer),
         "confirmations": [asdict(look) for look in report.confirmations],
         "recipes": landscape.recipes,
+        "tasks": landscape.tasks,
+        "matrix": landscape.matrix,
+        "importance": [asdict(x) for x in landscape.importance],
+        "surfaces": [
+            {**asdict(x), "gain": x.gain.tolist(), "runs": x.runs.tolist()}
+            for x in landscape.surfaces
+        ],
         "claims": [
             {"text": x.claim.text, "outcome": x.outcome, "because": x.because}
             for x in report.claims

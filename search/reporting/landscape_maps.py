@@ -24,8 +24,10 @@ ABREAST = 3
 """Surfaces in a row."""
 ROW, CELL = 34, 42
 """Pixels of a row with a name, and of a cell beside another."""
-FADED = 0.35
-"""Opacity of what one run says."""
+VEIL = 0.65
+"""Opacity of what lies upon a cell of one run."""
+GAP, LEAST = 74, 70
+"""Pixels between two rows of surfaces, and of a row at least."""
 
 
 def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
@@ -33,13 +35,14 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     tried = [x for x in surfaces if x.runs.any()]
     if not tried:
         return None
-    rows, epochs = math.ceil(len(tried) / ABREAST), len(tried[0].epochs)
+    rows, height = math.ceil(len(tried) / ABREAST), max(LEAST, ROW * len(tried[0].epochs))
+    height_of_all = rows * height + (rows - 1) * GAP
     figure = make_subplots(
         rows=rows,
         cols=ABREAST,
         subplot_titles=[f"{x.task} ({x.arm})" for x in tried],
-        horizontal_spacing=0.09,
-        vertical_spacing=min(0.3, 90 / (rows * (90 + ROW * epochs))),
+        horizontal_spacing=0.04,
+        vertical_spacing=GAP / height_of_all if rows > 1 else 0,
     )
     top = _top(np.concatenate([x.gain.ravel() for x in tried]))
     for place, surface in enumerate(tried):
@@ -49,8 +52,8 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     figure.update_yaxes(showgrid=False, zeroline=False)
     figure.update_layout(
         title="Gain over rate and epochs of the intermediate stage, points<br><sub>the best over "
-        "all other choices, one scale; hatched: never run there</sub>",
-        height=150 + rows * (90 + ROW * epochs),
+        "all other choices, run or not; one scale; hatched: never run there</sub>",
+        height=150 + height_of_all,
         barmode="overlay",
         bargap=0,
         meta={"width": 120 + ABREAST * (70 + 48 * len(tried[0].rates))},
@@ -63,7 +66,7 @@ def _add_surface(figure: go.Figure, surface: Surface, top: float, row: int, colu
     rates, epochs = surface.gain.shape
     shown = surface.gain.T
     figure.add_heatmap(
-        z=np.where(np.isnan(shown), None, np.round(shown, 3)),
+        z=[[None if np.isnan(x) else round(float(x), 3) for x in line] for line in shown],
         x=list(range(rates)),
         y=list(range(epochs)),
         text=[["-" if np.isnan(x) else in_points(x) for x in line] for line in shown],
@@ -89,14 +92,21 @@ def _add_surface(figure: go.Figure, surface: Surface, top: float, row: int, colu
             row=row,
             col=column,
         )
-    ticks = {
-        "xaxis": (rates, [f"{x:.3g}" if x else "" for x in surface.rates]),
-        "yaxis": (epochs, [number_of(x, "epoch") if x else "" for x in surface.epochs]),
-    }
-    for axis, (count, names) in ticks.items():
-        update = figure.update_xaxes if axis == "xaxis" else figure.update_yaxes
-        ends = [-0.5, count - 0.5]
-        update(tickvals=list(range(count)), ticktext=names, range=ends, row=row, col=column)
+    figure.update_xaxes(
+        **_ticks([f"{x:.3g}" if x else "" for x in surface.rates]), row=row, col=column
+    )
+    figure.update_yaxes(
+        **_ticks([number_of(x, "epoch") if x else "" for x in surface.epochs]),
+        showticklabels=column == 1,  # they are the same in all
+        row=row,
+        col=column,
+    )
+
+
+def _ticks(names: Sequence[str]) -> dict[str, Any]:
+    """An axis of places with names."""
+    places = list(range(len(names)))
+    return {"tickvals": places, "ticktext": names, "range": [-0.5, len(names) - 0.5]}
 
 
 def draw_matrix(matrix: pd.DataFrame) -> go.Figure | None:
@@ -108,23 +118,29 @@ def draw_matrix(matrix: pd.DataFrame) -> go.Figure | None:
     places = {(x.task, (x.target, x.language)): x for x in matrix.itertuples(index=False)}
     top = _top(matrix["gain"].to_numpy(float))
     columns = [[target for target, _ in cells], [language for _, language in cells]]
+    grid = [[places.get((task, cell)) for cell in cells] for task in tasks]
     figure = go.Figure()
-    for is_faded in (False, True):
-        grid = [
-            [x if x and (x.runs <= 1) == is_faded else None for x in of_task]
-            for of_task in ([places.get((task, cell)) for cell in cells] for task in tasks)
-        ]
+    figure.add_heatmap(
+        x=columns,
+        y=tasks,
+        z=[[round(x.gain, 3) if x else None for x in row] for row in grid],
+        text=[[_cell(x) if x else "" for x in row] for row in grid],
+        customdata=[[_in_words(x) if x else "" for x in row] for row in grid],
+        texttemplate="%{text}",
+        hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>",
+        hoverongaps=False,
+        **_look(top),
+    )
+    if (matrix["runs"] <= 1).any():
+        # A veil: opacity is of a whole map, and two of them write each other's numbers.
         figure.add_heatmap(
             x=columns,
             y=tasks,
-            z=[[round(x.gain, 3) if x else None for x in row] for row in grid],
-            text=[[_cell(x) if x else "" for x in row] for row in grid],
-            customdata=[[_in_words(x) if x else "" for x in row] for row in grid],
-            texttemplate="%{text}",
-            hovertemplate="%{y} to %{x}<br>%{customdata}<extra></extra>",
-            hoverongaps=False,
-            opacity=FADED if is_faded else 1.0,
-            **_look(top),
+            z=[[1 if x and x.runs <= 1 else None for x in row] for row in grid],
+            colorscale=[[0, "#ffffff"], [1, "#ffffff"]],
+            opacity=VEIL,
+            showscale=False,
+            hoverinfo="skip",
         )
     figure.update_layout(
         title="Gain by intermediate task, target and language, points<br><sub>* 95 % interval "

@@ -112,7 +112,8 @@ def _surfaces_section(landscape: Landscape) -> Section:
     never = sum(cells[-1] == "0" for cells in rows)
     lines = [
         "The gain that the search model expects at each rate and number of epochs, with the best "
-        "of all other choices, the same for all tasks. A dash stands where training probably "
+        "of all other choices, the same for all tasks. That need not have been run, so it may be "
+        "above what is recommended with a task, which was. A dash stands where training probably "
         "diverges or does not fit the device.",
         f"At {never} of {len(rows)} places nothing was ever run: there it is a guess from the "
         "places beside them and from other tasks.",

@@ -34,7 +34,7 @@ def answer_table(answer: StudyAnswer, title: str, width: int) -> Table:
     if is_wide:
         columns = (*columns[:3], "itself", "recommended task", *columns[3:])
     table = new_table(title, *columns, numbers=("gain [95 %]", "itself", "tried"))
-    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+    _without_lines(table)
     for column in table.columns:
         # Names and numbers are never broken, words between are.
         column.no_wrap = column.header != "so far"
@@ -47,6 +47,11 @@ def answer_table(answer: StudyAnswer, title: str, width: int) -> Table:
     return table
 
 
+def _without_lines(table: Table) -> None:
+    """Leave what room there is to words and numbers."""
+    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+
+
 def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
     known, recipe = finding.known, finding.recipe
     found = ["", "", ""]
@@ -56,10 +61,21 @@ def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
     return [task, finding.arm, *found[: 3 if is_wide else 1], tried, verdict_word(known)]
 
 
-def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str) -> Table:
-    """Every target task and language: the gain of each recipe, its interval and its verdict."""
-    numbers = ["examples", *names.values()]
+def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str, width: int) -> Table:
+    """Every target task and language: the gain of each recipe, its interval and its verdict.
+
+    Args:
+        verdicts: Verdicts on the recipes.
+        names: Trial -> the recipe's name for people.
+        title: Title of the table.
+        width: Columns of the terminal; where they are few, recipes are known by their numbers.
+    """
+    heads = names.values() if width >= WIDE else (f"trial {trial}" for trial in names)
+    numbers = ["examples", *heads]
     table = new_table(title, "target task", "language", *numbers, numbers=numbers)
+    _without_lines(table)
+    for column in table.columns[:2]:
+        column.no_wrap = True
     for row in cell_rows(verdicts, list(names)):
         table.add_row(*row)
     table.caption = "95 % intervals, each by itself; a verdict is corrected for all of the table"

@@ -18,6 +18,7 @@ from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import Look, finished, looks_of
+from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
 from search.findings.study_status import trial_counts
@@ -42,7 +43,8 @@ def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
     if table := shown.table(console.width):
         console.print(table)
         console.print(shown.caption(), markup=False, highlight=False)
-    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines)
+    truth = planted_line(study)
+    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines, *([truth] if truth else ()))
     from optuna_dashboard import save_note  # not before: a study's first update needs none of it
 
     save_note(study.optuna_study, shown.in_markdown())
@@ -59,10 +61,10 @@ def write_note(study: StoredStudy) -> None:
 
 def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a finished confirmation."""
-    console = console_for(140)
+    console = console_for(WIDTH)
     title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
-    console.print(cells_table(result.verdicts, look.plan.names, title))
+    console.print(cells_table(result.verdicts, look.plan.names, title, console.width))
     _say(console, *confirmation_lines(look))
 
 
@@ -90,12 +92,13 @@ class _Shown:
         """What the table is of, and what its columns say."""
         study = self.study
         counts = trial_counts(study.optuna_study).items()
+        direct = sum(len(recipe.trials) for recipe in study.direct)
         trials = ", ".join(f"{number} {state}" for state, number in counts)
         return (
-            f"{sum(len(x.trials) for x in study.direct)} direct trainings; trials: {trials}; "
-            f"selected on {study.spec.selection}. Gain: points over the best direct training that "
-            f"the search model expects of the recommended recipe; itself: over the same target "
-            f"stage without the intermediate task."
+            f"{direct} direct training{'s' * (direct != 1)}; trials: {trials}; "
+            f"selected on {study.spec.selection}. "
+            f"Gain: points over the best direct training that the search model expects of the "
+            f"recommended recipe; itself: over the same target stage alone."
         )
 
     def in_markdown(self) -> str:

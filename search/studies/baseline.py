@@ -11,24 +11,33 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from objectives.gains.transfer_gain import TransferGain
-from search.studies.direct_trainings import RATE, best_by_task, reachable_rates
+from search.command_line.next_commands import BASELINE_SUFFIX
+from search.studies.direct_trainings import MOST_RECIPES, RATE, best_by_task, reachable_rates
 from spaces.dimensions import SearchSpace
-from spaces.errors import DataError
+from spaces.errors import DataError, StorageError
 from spaces.studies import StudySpec
 from storage.ledger import Ledger
 from storage.tables import PairedScore, Score
 
-SUFFIX = ".baseline"
-
 
 def baseline_name(study_name: str) -> str:
     """Name in the storage of the direct trainings of a study."""
-    return f"{study_name}{SUFFIX}"
+    return f"{study_name}{BASELINE_SUFFIX}"
 
 
 def study_of_baseline(name: str) -> str | None:
     """The study whose direct trainings have this name; None for any other study."""
-    return name.removesuffix(SUFFIX) if name.endswith(SUFFIX) else None
+    return name.removesuffix(BASELINE_SUFFIX) if name.endswith(BASELINE_SUFFIX) else None
+
+
+def deleted_direct_trainings(study_name: str, where: str) -> StorageError:
+    """The error of a study whose direct trainings somebody deleted in Optuna."""
+    return StorageError(
+        where,
+        f"study {baseline_name(study_name)!r}, the direct trainings of {study_name!r}",
+        "none",
+        "it was deleted; run the study under another --name",
+    )
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,8 @@ class Baseline:
 
     Attributes:
         tasks: Target task -> its best direct training.
-        learning_rates: Rates of the target stage that were tried, which the study searches.
+        learning_rates: Rates of the target stage that the study searches: those of its file, and
+            those that direct training was tuned over.
         trials: Number of direct trainings.
         untuned: Where the best may lie beyond what was tried, a sentence each.
     """
@@ -103,6 +113,7 @@ def choose_baseline(
     trainings: Sequence[tuple[int, Mapping[str, Any], TransferGain]],
     languages: Collection[str],
     trials: int,
+    untried: int = 0,
 ) -> Baseline:
     """The baseline that the direct trainings of a study make, when all of them are done.
 
@@ -113,6 +124,7 @@ def choose_baseline(
             direct training that came to something.
         languages: Languages that the study selects on.
         trials: Number of direct trainings in all, seeds counted.
+        untried: Those next to the best ones that were left out, as there were too many.
 
     Raises:
         DataError: None came to anything.
@@ -134,12 +146,17 @@ def choose_baseline(
         for task, trial in best_by_task(scores).items()
     }
     tried = {params[RATE] for _, params, _ in trainings if RATE in params}
-    rates = tuple(sorted(tried)) or space.target.learning_rate
+    rates = tuple(sorted(tried.union(space.target.learning_rate)))
     untuned = [
         line
         for task, training in best.items()
         for line in _untuned(task, training, spec, space, by_trial[training.trial][1])
     ]
+    if untried:
+        untuned.append(
+            f"{MOST_RECIPES} direct trainings were tried, and {untried} that differ from the best "
+            f"in one choice were not; name fewer choices of the target stage"
+        )
     return Baseline(best, rates, trials, tuple(untuned))
 
 

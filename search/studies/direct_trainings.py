@@ -49,10 +49,13 @@ class Plan:
     Attributes:
         runs: All that are known to be needed so far, in order.
         is_done: Whether no others will be.
+        untried: Direct trainings next to the best ones that are left out, as `MOST_RECIPES` were
+            tried by then.
     """
 
     runs: tuple[DirectRun, ...]
     is_done: bool
+    untried: int = 0
 
 
 class _Tried:
@@ -103,9 +106,10 @@ def plan_direct_trainings(
     runs = [DirectRun(point.params, first_seed) for point in first]
     while len(found) >= len(runs):
         tried = _tried(runs, found)
-        more = _neighbours(wide, tried) or _seeds(wide, tried, seeds)
+        untried = _neighbours(wide, tried)
+        more = untried[: MOST_RECIPES - len(tried)] or _seeds(wide, tried, seeds)
         if not more:
-            return Plan(tuple(runs), is_done=True)
+            return Plan(tuple(runs), is_done=True, untried=len(untried))
         for params in more:
             planned = sum(run.params == params for run in runs)
             runs.append(DirectRun(params, first_seed + planned))
@@ -158,7 +162,7 @@ def _neighbours(space: SearchSpace, tried: Sequence[_Tried]) -> list[Params]:
         for params in _differing_in_one(space, ranked[0].params):
             if params not in known and params not in new:
                 new.append(params)
-    return new[: MOST_RECIPES - len(known)]
+    return new
 
 
 def _differing_in_one(space: SearchSpace, params: Params) -> Iterator[Params]:

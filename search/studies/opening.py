@@ -22,7 +22,7 @@ from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
 from search.studies.asked_study import AskedStudy
-from search.studies.baseline import baseline_name
+from search.studies.baseline import baseline_name, deleted_direct_trainings
 from search.studies.definition import StudyDefinition, check_same
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
@@ -217,8 +217,16 @@ def open_study(
 def open_direct_trainings(
     study_name: str, storage: SharedStorage, ledger: Ledger, definition: StudyDefinition
 ) -> Study:
-    """The study of a study's direct trainings, created where it is new."""
-    study, created = _created_or_loaded(baseline_name(study_name), storage, ledger)
+    """The study of a study's direct trainings, created where it is new.
+
+    Raises:
+        StorageError: Somebody deleted it, though the study's gains are over what it found.
+    """
+    name = baseline_name(study_name)
+    is_there = name in optuna.get_all_study_names(storage)
+    if not is_there and ledger.frozen_study(name) is not None:
+        raise deleted_direct_trainings(study_name, "the storage")
+    study, created = _created_or_loaded(name, storage, ledger)
     if created:
         study.set_user_attr("baseline_of", study_name)
         _name_metric(study, "score of a direct training, percent", definition)

@@ -11,7 +11,12 @@ from optuna.study import Study
 from pydantic import TypeAdapter
 
 from search.command_line.next_commands import StudyAddress
-from search.studies.baseline import Baseline, baseline_name, kept_baseline, study_of_baseline
+from search.studies.baseline import (
+    Baseline,
+    baseline_name,
+    deleted_direct_trainings,
+    kept_baseline,
+)
 from search.studies.definition import StudyDefinition
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.versions import existing_study, version_of
@@ -107,12 +112,7 @@ class StoredStudy:
         try:
             return optuna.load_study(study_name=name, storage=self.storage)
         except KeyError as error:
-            raise StorageError(
-                f"storage {self.shown_url}",
-                f"study {name!r}, the direct trainings of {self.name!r}",
-                "none",
-                "it was deleted; run the study under another --name",
-            ) from error
+            raise deleted_direct_trainings(self.name, f"storage {self.shown_url}") from error
 
     @cached_property
     def recipes(self) -> list[FinishedRecipe]:
@@ -165,16 +165,9 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
 
     Raises:
         UnknownNameError: The storage has no such study.
-        StorageError: It was not made by this version of transfer-search.
+        StorageError: It was not made by this version of transfer-search, or is the direct
+            trainings of one.
     """
-    whose = study_of_baseline(study)
-    if whose is not None:
-        raise StorageError(
-            f"--study {study}",
-            "the name of a study",
-            f"that of the direct trainings of {whose!r}",
-            f"name {whose}, whose pages and tables have them",
-        )
     storage = open_storage(storage_url, create=False)
     name, shown_url = existing_study(study, storage, storage_url), redacted(storage_url)
     opened = optuna.load_study(study_name=name, storage=storage)

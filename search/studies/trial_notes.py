@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +40,7 @@ class TrialNotes:
         failure: Why it has none, as a kind; None for a trial that has a value or still runs.
         seed: Random seed of the trial; a recipe's first trial has the study's first seed, the next
             one the next.
+        gains: Target task -> gain of the trial in it, percentage points.
         draw: How many proposals for the slot were given up before this one, as other workers were
             at them.
         retry_of: Number of the attempt before at the same slot.
@@ -51,6 +53,7 @@ class TrialNotes:
     reason: str = ""
     failure: Failure | None = None
     seed: int | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
     draw: int = 0
     retry_of: int | None = None
     retry_reason: str = ""
@@ -80,4 +83,6 @@ class TrialNotes:
 
 
 # What each of them is where it says nothing, in the order in which they are kept.
-_SILENT = {each.name: each.default for each in fields(TrialNotes)}
+_SILENT = {
+    each.name: {} if each.default is MISSING else each.default for each in fields(TrialNotes)
+}

@@ -12,7 +12,7 @@ import optuna
 
 from search.command_line.next_commands import file_stem
 from search.studies.baseline import study_of_baseline
-from spaces.errors import unknown_name
+from spaces.errors import StorageError, unknown_name
 from storage.ledger import Ledger
 from storage.patient_storage import SharedStorage
 from storage.urls import redacted
@@ -58,8 +58,16 @@ def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
 
     Raises:
         UnknownNameError: The storage has no such study.
+        StorageError: It is the direct trainings of a study.
     """
     name = file_stem(study)
+    if (whose := study_of_baseline(name)) is not None:
+        raise StorageError(
+            f"--study {study}",
+            "the name of a study",
+            f"that of the direct trainings of {whose!r}",
+            f"name {whose}, whose pages and tables have them",
+        )
     whole_name = newest_version(name, storage)
     names = optuna.get_all_study_names(storage)
     if whole_name not in names:

@@ -175,14 +175,17 @@ def _shares(
     of_leaders = drawn[list(leaders.values())]
     of_leaders[none] -= zero.offset
     wins = of_leaders.argmax(axis=0)
-    highest = np.full((len(names), drawn.shape[1]), -np.inf)
-    for place, name in enumerate(names):
-        mine = chooser.feasible & (table.arm == table.arms.index(name))
-        if place != none and mine.any():
+    highest = np.full((len(table.arms), drawn.shape[1]), -np.inf)
+    for place, name in enumerate(table.arms):
+        mine = chooser.feasible & (table.arm == place)
+        if name != NO_INTERMEDIATE and mine.any():
             highest[place] = drawn[mine].max(axis=0)
     holds_best = highest.argmax(axis=0)
     effect = chooser.probability_of_effect
-    shares = [effect * float(((wins == i) & (holds_best == i)).mean()) for i in range(len(names))]
+    shares = [
+        effect * float(((wins == place) & (holds_best == table.arms.index(name))).mean())
+        for place, name in enumerate(names)
+    ]
     shares[none] = effect * float((wins == none).mean()) + 1 - effect
     return shares
 

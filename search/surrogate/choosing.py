@@ -184,7 +184,7 @@ class Chooser:
         return _fitted(self.table, *(column.tobytes() for column in columns), idle)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _fitted(table: RecipeTable, recipe: bytes, seed: bytes, score: bytes, idle: bool) -> Scales:
     """As `fit_scales`; a worker asks for the same fit until there are many more runs."""
     return fit_scales(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from objectives.transfer import TransferObjective
 from search.studies.baseline import Baseline, baseline_name, choose_baseline, kept_baseline
-from search.studies.direct_trainings import DirectRun, plan_direct_trainings
+from search.studies.direct_trainings import DirectRun, Plan, plan_direct_trainings
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.trial_notes import TrialNotes
 from search.workers.heartbeat import Pulse
@@ -52,7 +52,7 @@ class BaselinePhase:
                 self.space, spec.first_seed, spec.baseline_seeds, self._found()
             )
             if plan.is_done:
-                chosen = self._chosen(len(plan.runs))
+                chosen = self._chosen(plan)
                 ledger.freeze_study(baseline_name(self.name), chosen.as_json())
                 continue
             self._work_at(plan.runs)
@@ -70,8 +70,9 @@ class BaselinePhase:
     def _found(self) -> list[Mapping[str, float] | None]:
         """Scores by target task of each slot, as far as all before it are done."""
         slots, languages = self.opened.slots, self.opened.languages
-        still_open = [x.number for x in slots.open_slots()]
-        done = min(still_open, default=slots.count_done())
+        # In this order: a slot that another worker takes and closes in between is not counted.
+        done = slots.count_done()
+        done = min((x.number for x in slots.open_slots()), default=done)
         by_slot = {
             TrialNotes.of(x.trial).slot: x.gain.scores_by_task(languages)
             for recipe in self._recipes()
@@ -79,10 +80,13 @@ class BaselinePhase:
         }
         return [by_slot.get(slot) for slot in range(done)]
 
-    def _chosen(self, trials: int) -> Baseline:
+    def _chosen(self, plan: Plan) -> Baseline:
         trainings = [(x.first.number, x.first.params, x.gain) for x in self._recipes()]
         opened = self.opened
-        return choose_baseline(opened.spec, self.space, trainings, opened.languages, trials)
+        return choose_baseline(
+            *(opened.spec, self.space, trainings, opened.languages),
+            *(len(plan.runs), plan.untried),
+        )
 
 
 def direct_gains(opened: OpenStudy, baseline: Baseline) -> tuple[DirectGain, ...]:
@@ -94,7 +98,12 @@ def direct_gains(opened: OpenStudy, baseline: Baseline) -> tuple[DirectGain, ...
     """
     recipes = finished_recipes(opened.study, opened.ledger, opened.spec.target.aggregate, baseline)
     return tuple(
-        DirectGain(recipe.first.params, seed, gain.overall_gain(opened.languages))
+        DirectGain(
+            recipe.first.params,
+            seed,
+            gain.overall_gain(opened.languages),
+            gain.by_task(opened.languages),
+        )
         for recipe in recipes
         for seed, gain in recipe.gain.by_seed().items()
     )

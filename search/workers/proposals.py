@@ -8,9 +8,9 @@ drawn again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
@@ -48,6 +48,7 @@ class History:
         self, storage: SharedStorage, study: Study, modelled: ModelledSpace | None = None
     ) -> None:
         self._modelled = modelled
+        self._choosers: dict[str | None, Chooser] = {}
         snapshot = storage.snapshot(study_id_of(study))
         self.study = optuna.load_study(study_name=study.study_name, storage=snapshot)
         # TPE finds its groups from all trials each time; few of them differ in what they have.
@@ -60,11 +61,19 @@ class History:
         self.groups = {x: [y for y in names if where[y] == where[x]] for x in names}
         self.split = SplitHistory(self.study)
 
-    @cached_property
-    def chooser(self) -> Chooser:
-        """The search model of that moment, conditioned once for all that is chosen by it."""
+    def chooser(self, rng: np.random.Generator) -> Chooser:
+        """A search model of that moment, conditioned once for all that is chosen by it.
+
+        Where there are several target tasks, it is drawn which is searched for: each alone, or all
+        together. What one gains and another loses would be found by neither in their mean.
+        """
         assert self._modelled is not None, "Sampler.TRANSFER chooses by a model"
-        return self._modelled.chooser(self.study.get_trials(deepcopy=False))
+        objectives = (None, *self._modelled.tasks)
+        task = objectives[int(rng.integers(len(objectives)))]
+        if task not in self._choosers:
+            trials = self.study.get_trials(deepcopy=False)
+            self._choosers[task] = self._modelled.chooser(trials, task)
+        return self._choosers[task]
 
     def space(self, sampler: BaseSampler, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What `sampler` may draw together, before its first draw."""
@@ -116,7 +125,8 @@ class Proposal:
         self._space: Mapping[str, BaseDistribution] = {}
         self._relative: dict[str, Any] = {}
         if sampler is Sampler.TRANSFER:
-            self._relative |= choose_parameters(history.chooser, seed, self._fixed)
+            rng = np.random.default_rng(seed)
+            self._relative |= choose_parameters(history.chooser(rng), rng, self._fixed)
         else:
             self._space = history.space(self._sampler, self._trial)
         self._asked: set[str] = set()

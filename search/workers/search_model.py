@@ -25,12 +25,14 @@ class DirectGain:
     Attributes:
         params: Its choices.
         seed: Random seed.
-        gain: Percentage points; those of the baseline itself have a mean of about 0.
+        gain: Percentage points over all target tasks.
+        by_task: Target task -> gain in it; the best direct training of a task has 0 in the mean.
     """
 
     params: Mapping[str, Any]
     seed: int
     gain: float
+    by_task: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,21 @@ class ModelledSpace:
         offset, row = max(means)
         return Zero(row, offset)
 
-    def chooser(self, trials: Sequence[FrozenTrial]) -> Chooser:
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Target tasks, where there are several: each is searched for as well as all together."""
+        tasks = tuple(self.direct[0].by_task)
+        return tasks if len(tasks) > 1 else ()
+
+    def chooser(self, trials: Sequence[FrozenTrial], task: str | None = None) -> Chooser:
         """The model of what trials have found; it does not depend on the order in which they did.
 
-        A complete trial without a seed (one that was added by hand) counts as the first seed's.
+        A trial that was added by hand has no seed and counts as the first seed's; without its
+        gains by task it is left out of the models of these.
 
         Args:
             trials: All trials of the study, in order.
+            task: Target task whose gains are modelled; None: the gains over all.
         """
         table = self.table
         if not table.is_whole:
@@ -76,7 +86,8 @@ class ModelledSpace:
         scores: dict[tuple[int, int], float] = {}
         for direct in self.direct:
             if (recipe := table.place(direct.params)) is not None:
-                scores[recipe, direct.seed] = direct.gain
+                gain = direct.gain if task is None else direct.by_task[task]
+                scores[recipe, direct.seed] = gain
         in_flight: list[tuple[int, int]] = []
         infeasible: list[int] = []
         for trial in trials:
@@ -85,7 +96,10 @@ class ModelledSpace:
                 continue
             run = recipe, notes.seed or 0
             if trial.state is TrialState.COMPLETE:
-                scores[run] = trial.values[0]
+                if task is None:
+                    scores[run] = trial.values[0]
+                elif task in notes.gains:
+                    scores[run] = notes.gains[task]
             elif trial.state is TrialState.RUNNING:
                 in_flight.append(run)
             elif notes.failure is Failure.INFEASIBLE:
@@ -102,12 +116,14 @@ class ModelledSpace:
         )
 
 
-def choose_parameters(chooser: Chooser, seed: int, fixed: Mapping[str, Any]) -> dict[str, Any]:
+def choose_parameters(
+    chooser: Chooser, rng: np.random.Generator, fixed: Mapping[str, Any]
+) -> dict[str, Any]:
     """The parameters of the recipe to run next, one with an intermediate task.
 
     Args:
         chooser: The model.
-        seed: Random seed of the choice.
+        rng: Source of all that is random.
         fixed: Parameters that are given, by name; where no recipe has them, they are left for
             whoever gave them to be told.
     """
@@ -116,7 +132,7 @@ def choose_parameters(chooser: Chooser, seed: int, fixed: Mapping[str, Any]) -> 
     allowed = table.matching(fixed) & indirect if fixed else indirect
     if not allowed.any():
         allowed = indirect
-    return dict(table.params[chooser.choose(np.random.default_rng(seed), allowed)])
+    return dict(table.params[chooser.choose(rng, allowed)])
 
 
 def _columns(runs: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:

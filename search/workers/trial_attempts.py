@@ -270,7 +270,12 @@ class Attempts:
         return fresh_seed(trials, params, self.opened.spec.first_seed)
 
     def complete(self, trial: FrozenTrial, result: TransferGain) -> None:
-        """Report a trial's value to Optuna."""
+        """Report a trial's value to Optuna, and keep its gains by target task with it."""
+        if self.opened.baseline is not None:
+            try:
+                self.keep(trial, TrialNotes(gains=result.by_task(self.opened.languages)))
+            except UpdateFinishedTrialError:
+                _log.info("trial %d was finished before", trial.number)
         self.tell(trial, TrialState.COMPLETE, self.opened.value(result))
 
     def tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:

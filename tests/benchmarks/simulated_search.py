@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.studies.direct_trainings import plan_direct_trainings
 from search.studies.trial_notes import TrialNotes
 from search.surrogate.answer import Zero, answer, recommend
+from search.surrogate.choosing import Chooser
 from search.workers.proposals import History, Proposal, first_parameters, fresh_seed
 from search.workers.search_model import DirectGain, ModelledSpace
 from spaces.dimensions import suggest_recipe
@@ -201,7 +202,9 @@ class SimulatedStudy:
         best = max(means, key=lambda row: means[row])
         self._zero, self._zero_score = Zero(best), means[best]
         direct = (
-            DirectGain(table.params[row], seed, score - means[best]) for row, seed, score in known
+            DirectGain(table.params[row], seed, gain, {TARGET: gain})
+            for row, seed, score in known
+            for gain in [score - means[best]]
         )
         self._modelled = ModelledSpace(table, tuple(direct), (table.params[best],))
         self._space = self._space.indirect()
@@ -209,12 +212,15 @@ class SimulatedStudy:
     def _history(self) -> History:
         return History(self._storage, self._study, self._modelled)
 
+    def _chooser(self, history: History) -> Chooser:
+        return history.chooser(np.random.default_rng(0))
+
     def _look(self, history: History) -> None:
         """Note the regret of what is recommended now, once every `STEP` runs."""
         runs, looks = self._tried.runs, self._looks
         while runs >= STEP * (len(looks["runs"]) + 1):
             is_model = self._search.sampler is Sampler.TRANSFER
-            best = recommend(history.chooser) if is_model else self._tried.leaders()[0]
+            best = recommend(self._chooser(history)) if is_model else self._tried.leaders()[0]
             looks["runs"].append(STEP * (len(looks["runs"]) + 1))
             looks["regret"].append(self._landscape.regret(best))
             looks["updates"].append(self._tried.updates)
@@ -266,7 +272,7 @@ class SimulatedStudy:
         """What the model says in the end, beside the truth."""
         landscape = self._landscape
         table, truth = landscape.table, landscape.truth
-        said = answer(history.chooser, self._zero, np.random.default_rng(landscape.key))
+        said = answer(self._chooser(history), self._zero, np.random.default_rng(landscape.key))
         direct = truth[table.arm == table.arms.index("none")].max()
         claims = [x for x in said.arms.values() if x.is_gain]
         arm, sure = max(said.arms.items(), key=lambda x: x[1].probability_best)

@@ -57,7 +57,7 @@ def modelled(space: SearchSpace) -> ModelledSpace:
     """What the search model knows of a study before its first trial: its direct trainings."""
     table = build_table(space)
     direct = [x for x in table.params if x["intermediate.domain"] == "none"]
-    gains = tuple(DirectGain(params, 0, 0.0) for params in direct)
+    gains = tuple(DirectGain(params, 0, 0.0, {"t": 0.0}) for params in direct)
     return ModelledSpace(table, gains, (direct[0],))
 
 

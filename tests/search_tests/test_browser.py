@@ -111,8 +111,8 @@ def test_a_page_opens_without_an_error(
 
 
 def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: str) -> None:
-    show(tab, page, "Gain over the tuned baseline")
-    for name in ("arms", "matrix", "pareto"):
+    show(tab, page, "Gain over the best direct training")
+    for name in ("arms", "matrix", "tasks"):
         plot = tab.locator(f"[id='user-defined-plot:{name}']")
         plot.locator(".points path, .hm image").first.wait_for(state="attached")
         room = plot.evaluate("plot => plot.clientHeight")

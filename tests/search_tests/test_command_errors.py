@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from search import cache, confirm, cost, dashboard, doctor, export, predict, report, run, status
-from spaces.errors import StorageError, TransferSearchError, UnknownNameError
+from spaces.errors import SpecError, StorageError, TransferSearchError, UnknownNameError
 from tests.raising import ends_with
 from tests.studies import PLANS, write_study
 
@@ -39,6 +39,27 @@ def test_a_study_that_is_not_there_is_answered_with_the_nearest(
     with ends_with(UnknownNameError, found="synthetik", advice="'synthetic'"):
         main(["--study", "synthetik", *where, *words])
     assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(("main", "words"), READERS)
+def test_direct_trainings_are_shown_with_the_study_that_they_are_of(
+    main: Main, words: tuple[str, ...]
+) -> None:
+    write_study("sqlite:///study.db", PLANS)
+    where = ("--storage", "sqlite:///study.db")
+    with ends_with(
+        StorageError,
+        subject="--study synthetic.baseline",
+        found="direct trainings of 'synthetic'",
+        advice="name synthetic",
+    ):
+        main(["--study", "synthetic.baseline", *where, *words])
+    assert not Path("new").exists()
+
+
+def test_no_study_is_named_as_the_direct_trainings_of_another() -> None:
+    with ends_with(SpecError, subject="--name", found="'other.baseline'"):
+        run.main(["--study", "xtreme_legal", "--data", "pocket", "--name", "other.baseline"])
 
 
 @pytest.mark.parametrize(("main", "words"), [*READERS, (cache.main, ("ls",))])

@@ -8,17 +8,24 @@ from collections.abc import Iterator
 from contextlib import chdir, closing
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
 from search import compare, run
-from search.findings.comparison import compare_studies
+from search.findings.answer import answer_of
+from search.findings.comparison import compare_stored, compare_studies
 from search.findings.selection import standings_of
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.task import Metric
 from tests.search_tests.conftest import STUDY
-from tests.studies import verdict_row, write_confirmation, write_test_scores
+from tests.studies import (
+    PLANS,
+    TASK,
+    verdict_row,
+    write_confirmation,
+    write_study,
+    write_test_scores,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,28 +65,33 @@ def test_what_differs_is_told_and_nothing_else(both: tuple[StoredStudy, StoredSt
     assert compare_studies(both[0], both[0]).differences == {}
 
 
-def test_gains_are_over_each_studys_own_tuned_baseline(
+def test_gains_are_the_answers_of_each_study_over_its_own_direct_training(
     both: tuple[StoredStudy, StoredStudy],
 ) -> None:
     record = compare_studies(*both)
     (row,) = record.languages
     assert (row.task, row.language) == ("pocket_pos", "qab")
-    expected = []
-    for results, best in zip(both, record.best, strict=True):
-        standings = standings_of(results)
-        leader, tuned = standings.leaders[0], standings.baseline
-        assert tuned is not None
+    for place, (study, best) in enumerate(zip(both, record.best, strict=True)):
+        answer, leader = answer_of(study), standings_of(study).leader
+        assert answer is not None
+        assert leader is not None
         assert best.trial == leader.first.number
         assert not best.confirmed
         assert best.gain.verdict is None
-        mine = [x.score.score for x in leader.gain.pairs if x.score.language == "qab"]
-        zero = [x.baseline.score for x in tuned.gain.pairs if x.score.language == "qab"]
-        expected.append(100 * (fmean(mine) - fmean(zero)))
-    assert [x.gain for x in row.gains] == pytest.approx(expected, abs=1e-6)
-    assert row.difference == pytest.approx(expected[1] - expected[0], abs=1e-6)
+        for arm, finding in answer.arms.items():
+            compared = record.arms[arm][place]
+            assert compared is not None
+            if finding.known is None:
+                assert compared.gain is None
+                continue
+            assert (compared.gain, compared.low) == (finding.known.gain, finding.known.interval[0])
+            if arm == leader.arm:
+                assert best.gain.gain == compared.gain
+                assert (best.gain.low, best.gain.high) == (compared.low, compared.high)
+    first, second = (gain.gain for gain in row.gains)
+    assert row.difference == second - first
     assert record.arms["general"][1] is None
-    assert [arm and arm.recipes for arm in record.arms["none"]] == [1, 1]
-    assert [cost.complete_trials for cost in record.cost] == [2, 2]
+    assert [cost.complete_trials for cost in record.cost] == [3, 3], "a direct training and two"
 
 
 def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) -> None:
@@ -96,15 +108,25 @@ def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) 
     changed = replace(second, definition=replace(definition, corpora=corpora))
     assert warnings(changed) == "1 split has other content (pocket_pos qab validation)"
 
-    target = second.spec.target.model_copy(update={"tasks": ("pocket_pos", "pocket_ner")})
-    more = replace(second, spec=second.spec.model_copy(update={"target": target}))
-    assert "their target tasks differ (pocket_pos; pocket_ner, pocket_pos)" in warnings(more)
-
     task = second.catalogue["pocket_pos"].model_copy(update={"metric": Metric.MACRO_F1})
     catalogue = replace(second.catalogue, tasks={**second.catalogue.tasks, "pocket_pos": task})
     assert warnings(replace(second, catalogue=catalogue)) == (
         "pocket_pos is scored by span_f1 and by macro_f1"
     )
+
+
+def test_studies_of_other_target_tasks_are_compared_in_those_that_both_have(
+    tmp_path: Path,
+) -> None:
+    url, other = f"sqlite:///{tmp_path / 'study.db'}", "pocket_topic"
+    both = [replace(x, right={**x.right, (other, "qaa"): 60} if x.right else {}) for x in PLANS]
+    write_study(url, PLANS)
+    write_study(
+        url, both, name="more", target={"tasks": [TASK, other], "languages": ["qaa", "qab"]}
+    )
+    record = compare_stored(url, ("synthetic", "more"))
+    assert f"their target tasks differ ({TASK}; {TASK}, {other})" in "; ".join(record.warnings)
+    assert {cell.task for cell in record.languages} == {TASK}
 
 
 def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
@@ -137,9 +159,10 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
 
 def confirm(results: StoredStudy, gain: float, verdict: str) -> None:
     """A confirmation of the leader with this outcome in every language."""
-    leader = standings_of(results).leaders[0]
+    leader = standings_of(results).leader
+    assert leader is not None
     trial = leader.first.number
-    pairs = write_test_scores(results.ledger, results.name, trial)
+    pairs = write_test_scores(results, trial)
     cells = dict.fromkeys((pair.score.task, pair.score.language) for pair in pairs)
     rows = [verdict_row(trial, *cell, verdict, gain) for cell in [("", ""), *cells]]
     seeds = sorted({pair.seed for pair in pairs})
@@ -168,7 +191,7 @@ def test_people_and_machines_are_told_the_same(
             "(no interval)" if gain["low"] is None else f"[{round(gain['low'], 1) + 0.0:+.1f}, "
         )
         assert known in cell
-    assert ["general", "B", "not an arm of it", "", "", ""] in rows
+    assert ["general", "B", "not an arm of it", "", ""] in rows
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ import pytest
 from objectives.transfer import TransferObjective
 from search import confirm
 from search.findings.confirmation import looks_of
-from search.findings.landscape import judge_leaders
-from search.findings.recommendation import recommended
 from search.findings.selection import standings_of
 from search.studies.stored_study import open_stored_study
 from spaces.errors import Interrupted
@@ -53,9 +51,10 @@ def test_leaders_are_judged_on_test_splits_with_fresh_seeds(
     (look,) = looks(searched)
     assert look.result is not None
     ledger = ledger_of(searched)
-    found, seen = (ledger.pairs("tiny", split) for split in ("test", "validation"))
+    found = ledger.pairs("tiny", "test")
     assert set(found) == {recipe["trial"] for recipe in look.plan["recipes"]}
-    used = {pair.seed for pairs in seen.values() for pair in pairs}
+    searches = [ledger.pairs(name, "validation") for name in ("tiny", "tiny.baseline")]
+    used = {pair.seed for seen in searches for pairs in seen.values() for pair in pairs}
     for pairs in found.values():
         assert {pair.seed for pair in pairs} == set(look.plan["seeds"])
         assert not used & {pair.seed for pair in pairs}
@@ -69,7 +68,34 @@ def test_leaders_are_judged_on_test_splits_with_fresh_seeds(
         assert row["examples"] == sum(x.score.examples for x in pairs) / 2
     assert "pocket corpora" in ended.stdout
     assert "confirmed on" in ended.stdout
-    assert f"tuned baseline of trial {look.plan['baseline_trial']}" in ended.stdout
+    assert look.plan["baseline"] == {"pocket_ner": 0}
+
+
+def test_each_seed_trains_the_recipe_its_target_stage_alone_and_the_best_direct_training(
+    workplace: Workplace, run_confirm: Confirm
+) -> None:
+    """Here the best direct training of either target task is at another rate."""
+    targets = ("--set", 'target.tasks=["pocket_ner", "pocket_topic"]')
+    assert workplace.search("--trials", "2", "--quiet", *targets).returncode == 0
+    study = open_stored_study(workplace.storage, "tiny")
+    ended = run_confirm("--top", "1", "--seeds", "2")
+    assert ended.returncode == 0, ended.stderr
+    (look,) = looks_of(study)
+    assert set(look.plan.baseline) == {"pocket_ner", "pocket_topic"}
+    (pairs,) = ledger_of(workplace).pairs("tiny", "test").values()
+    assert len(pairs) == 2 * 2 * 2, "seeds, target tasks, languages"
+    for pair in pairs:
+        assert pair.reference is not None
+        assert pair.baseline is not None
+        assert {pair.reference.split, pair.baseline.split} == {"test"}
+        # One target rate: the recipe's target stage alone is the best direct training.
+        assert pair.reference.checkpoint_key == pair.baseline.checkpoint_key
+        assert pair.score.checkpoint_key != pair.baseline.checkpoint_key
+    assert len({pair.baseline.checkpoint_key for pair in pairs if pair.baseline}) == 2 * 2
+    assert look.result is not None
+    for found in (look.result.verdicts, look.result.paired):
+        (whole,) = found.recipes
+        assert whole.gain.points == pytest.approx(fmean(pair.gain for pair in pairs), abs=1e-4)
 
 
 def test_every_arm_has_its_best_recipe_among_those_confirmed(
@@ -86,22 +112,20 @@ def test_recipes_selected_on_the_source_language_are_confirmed_on_the_targets(
     selection = ("--set", 'selection="source-validation"')
     assert workplace.search("--trials", "3", "--quiet", *selection).returncode == 0
     results = open_stored_study(workplace.storage, "tiny")
-    expected = {(x.trial, x.language) for x in judge_leaders(results, standings_of(results)).cells}
-    assert {language for _, language in expected} == {"qaa", "qab"}
-    leader = recommended(results).evidence
-    ended = run_confirm("--top", str(len({trial for trial, _ in expected})), "--seeds", "1")
+    leading = [recipe.first.number for recipe in standings_of(results).recipes]
+    ended = run_confirm("--top", "2", "--seeds", "1")
     assert ended.returncode == 0, ended.stderr
     (look,) = looks_of(results)
     assert look.result is not None
-    assert {(x.trial, x.language) for x in look.result.verdicts.cells} == expected
-    assert leader.is_baseline or look.plan.recipes[0].trial == leader.trial
+    assert look.plan.recipes[0].trial == leading[0]
+    assert {x.language for x in look.result.verdicts.cells} == {"qaa", "qab"}
 
 
 def test_asked_again_it_shows_what_was_found_and_trains_nothing(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = run_confirm("--top", "1", "--seeds", "1")
-    monkeypatch.setattr(TransferObjective, "__call__", nothing_more)
+    monkeypatch.setattr(TransferObjective, "confirm", nothing_more)
     assert run_confirm().stdout == first.stdout
     assert run_confirm("--top", "1", "--seeds", "1").stdout == first.stdout
 
@@ -125,7 +149,7 @@ def test_another_look_must_be_asked_for_and_is_said(
 def test_an_interrupted_one_goes_on_with_its_plan(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = TransferObjective.__call__
+    real = TransferObjective.confirm
     done: list[Any] = []
 
     def interrupted(self: TransferObjective, *arguments: Any, **named: Any) -> Any:
@@ -134,33 +158,26 @@ def test_an_interrupted_one_goes_on_with_its_plan(
         done.append(real(self, *arguments, **named))
         return done[0]
 
-    monkeypatch.setattr(TransferObjective, "__call__", interrupted)
+    monkeypatch.setattr(TransferObjective, "confirm", interrupted)
     ended = run_confirm("--top", "2", "--seeds", "1")
     assert ended.returncode == 128
     assert "stopped; `python -m search.confirm --study tiny" in ended.stderr
     (begun,) = looks(searched)
     assert begun.result is None
-    monkeypatch.setattr(TransferObjective, "__call__", real)
+    monkeypatch.setattr(TransferObjective, "confirm", real)
     assert run_confirm().returncode == 0
     (look,) = looks(searched)
     assert look.plan == begun.plan
     assert look.result is not None
 
 
-def test_a_search_that_runs_or_found_nothing_is_refused(
-    workplace: Workplace, run_confirm: Confirm
-) -> None:
-    workplace.search("--trials", "1", "--quiet")
-    nothing = run_confirm()
-    assert (nothing.returncode, nothing.stderr.count("\n")) == (2, 1)
-    assert "expected a complete trial with an intermediate task" in nothing.stderr
-    workplace.search("--trials", "3", "--quiet")
-    silent = optuna.storages.RDBStorage(workplace.storage)
+def test_a_search_that_runs_is_refused(searched: Workplace, run_confirm: Confirm) -> None:
+    silent = optuna.storages.RDBStorage(searched.storage)
     optuna.load_study(study_name="tiny", storage=silent).ask()
     running = run_confirm()
     assert running.returncode == 2
     assert "found 1 running trial(s)" in running.stderr
-    assert not looks(workplace)
+    assert not looks(searched)
 
 
 @pytest.mark.usefixtures("searched")

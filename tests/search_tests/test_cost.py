@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial
 
 from search import cache, cost
-from search.findings.stage_costs import BASELINE, EVALUATION, PREFIX, SHARED, Cost, study_cost
+from search.findings.stage_costs import EVALUATION, PREFIX, SHARED, Cost, study_cost
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
@@ -42,14 +42,15 @@ def ran(
     seconds: tuple[float, float] = (0.0, 0.0),
     *,
     finished: bool = True,
+    study: str = "s",
 ) -> None:
     run = StageRun(0, position, "t", key, asked, trained, *seconds, finished=finished)
-    ledger.record_stage_run("s", trial, run)
+    ledger.record_stage_run(study, trial, run)
 
 
-def completed(ledger: Ledger, trial: int) -> None:
+def completed(ledger: Ledger, trial: int, study: str = "s") -> None:
     score = Score(f"k{trial}", "c", "t", "swa", "validation", "accuracy", 0.5, 10, 0, 0)
-    ledger.record_trial("s", trial, [PairedScore(0, score, score, score)])
+    ledger.record_trial(study, trial, [PairedScore(0, score)])
 
 
 def test_each_saving_is_told_apart_and_all_add_up(ledger: Ledger) -> None:
@@ -61,15 +62,18 @@ def test_each_saving_is_told_apart_and_all_add_up(ledger: Ledger) -> None:
     ran(ledger, 0, "intermediate", "long", 50)
     ran(ledger, 0, "intermediate", "short", 0, 10, (1.0, 0.0))
     ran(ledger, 0, "intermediate", "long", 0, 40, (4.0, 0.0))
-    for position, key in (("baseline", "base"), ("target", "own")):
-        ran(ledger, 0, position, key, 20)
-        ran(ledger, 0, position, key, 0, 20, (4.0, 0.5))
+    ran(ledger, 0, "target", "own", 20)
+    ran(ledger, 0, "target", "own", 0, 20, (4.0, 0.5))
     completed(ledger, 0)
     first = study_cost(ledger, "s")
-    assert first.asked == first.trained == Cost(90, 14.0)
+    assert first.asked == first.trained == Cost(70, 9.5)
+    # A direct training before it.
+    ran(ledger, 0, "target", "base", 20, study="s.baseline")
+    ran(ledger, 0, "target", "base", 0, 20, (4.0, 0.5), study="s.baseline")
+    completed(ledger, 0, "s.baseline")
+    assert study_cost(ledger, "s").trained == Cost(90, 14.0)
     # The second finds all of it.
     ran(ledger, 1, "intermediate", "long", 50)
-    ran(ledger, 1, "baseline", "base", 20)
     ran(ledger, 1, "target", "own", 20)
     completed(ledger, 1)
     # The third goes on from the short one.
@@ -79,19 +83,18 @@ def test_each_saving_is_told_apart_and_all_add_up(ledger: Ledger) -> None:
     completed(ledger, 2)
     # The fourth is interrupted; the fifth, its retry, finds what the fourth had finished.
     ran(ledger, 3, "intermediate", "long", 50)
-    ran(ledger, 3, "baseline", "base", 0, 7, (1.5, 0.0), finished=False)
+    ran(ledger, 3, "target", "own", 0, 7, (1.5, 0.0), finished=False)
     total = study_cost(ledger, "s")
-    assert total.trials == 3
-    assert total.asked == Cost(90 + 90 + 30, 14.0 + 14.0 + 3.0)
+    assert total.trials == 4
+    assert total.asked == Cost(90 + 70 + 30, 14.0 + 9.5 + 3.0)
     assert total.saved == {
         SHARED: Cost(70, 9.0),
         PREFIX: Cost(10, 1.0),
-        BASELINE: Cost(20, 4.0),
-        EVALUATION: Cost(0, 1.0),
+        EVALUATION: Cost(0, 0.5),
     }
     assert total.trained == Cost(90 + 20, 14.0 + 2.0)
     assert total.spent_elsewhere == Cost(7, 1.5)
-    assert total.ratio == pytest.approx(31 / 16)
+    assert total.ratio == pytest.approx(26.5 / 16)
 
 
 def test_a_study_without_trials_cost_nothing(ledger: Ledger) -> None:
@@ -105,7 +108,7 @@ def test_a_run_ends_with_its_cost_and_the_command_shows_it_whole(
     done = searched.search("--trials", "5")
     line = re.search(
         r"^cost: (\d+) s trained of (\d+) s asked for \(\d+\.\d times less\); saved by shared "
-        r"stages \d+ s, prefixes \d+ s, baselines \d+ s, evaluations \d+ s$",
+        r"stages \d+ s, prefixes \d+ s, evaluations \d+ s$",
         done.stdout,
         re.MULTILINE,
     )
@@ -113,9 +116,9 @@ def test_a_run_ends_with_its_cost_and_the_command_shows_it_whole(
     assert int(line[1]) <= int(line[2])
     assert cost.main(["--study", "tiny", "--storage", searched.storage]) == 0
     shown = capsys.readouterr().out
-    for row in ("asked for", "saved by prefixes", "saved by baselines", "trained"):
+    for row in ("asked for", "saved by prefixes", "saved by shared stages", "trained"):
         assert row in shown
-    assert "5 complete trials" in shown
+    assert "6 complete trials" in shown, "the direct training is one"
     study = optuna.load_study(study_name="tiny", storage=searched.storage)
     notes = [
         value for key, value in study._storage.get_study_system_attrs(study._study_id).items()
@@ -207,10 +210,10 @@ def test_a_disk_that_stays_full_ends_the_worker_and_the_next_one_goes_on(
     trials = optuna.load_study(study_name="tiny", storage=storage).trials
     storage.close()
     assert [(trial.user_attrs["slot"], trial.state.name) for trial in trials] == [
-        *((0, "COMPLETE"), (1, "FAIL"), (1, "FAIL")),
-        *((1, "COMPLETE"), (2, "COMPLETE")),
+        *((0, "FAIL"), (0, "FAIL")),
+        *((0, "COMPLETE"), (1, "COMPLETE"), (2, "COMPLETE")),
     ]
-    reason = trials[2].user_attrs["reason"]
+    reason = trials[1].user_attrs["reason"]
     assert "expected a place that can be written" in reason
     assert "File too large" in reason
     assert limited.stderr.splitlines()[-1] == f"error: {reason}"

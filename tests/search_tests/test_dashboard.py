@@ -42,12 +42,13 @@ def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None
         site = url.partition("/dashboard")[0]
         study = get_study(site)
         assert study["trials"][0]["state"] == "Complete"
-        assert study["objective_names"] == ["gain on pocket corpora"]
+        assert study["objective_names"] == [
+            "gain over the best direct training, points (pocket corpora)"
+        ]
         attributes = {item["key"]: item["value"] for item in study["user_attrs"]}
         assert "pocket corpora" in attributes["data"]
         assert "pocket corpora" in study["note"]["body"]
         figures = {x["id"]: json.loads(x["graph_object"]) for x in study["plotly_graph_objects"]}
-        assert figures.keys() >= {"arms", "matrix", "pareto"}
         for figure in figures.values():
             assert "pocket corpora" in figure["layout"]["title"]["text"]
         second = study["trials"][1]
@@ -115,18 +116,28 @@ def test_the_pages_follow_the_study_while_they_are_served(
     renewal.start()
     try:
         assert workplace.search("--trials", "2", "--quiet").returncode == 0
-        wait_until(lambda: figures_of(results.optuna_study))
+        wait_until(lambda: "2 complete" in get_note(results.optuna_study))
     finally:
         ended.set()
         renewal.join()
-    assert "2 complete" in get_note(results.optuna_study)
+
+
+def test_direct_trainings_are_a_study_of_their_own_with_scores(searched: Workplace) -> None:
+    study = open_stored_study(searched.storage, "tiny")
+    direct = study.direct_study
+    assert direct.metric_names == ["score of a direct training, percent (pocket corpora)"]
+    assert direct.user_attrs["baseline_of"] == "tiny"
+    assert study.baseline is not None
+    scores = study.baseline.tasks["pocket_ner"].scores.values()
+    assert direct.best_value == pytest.approx(100 * sum(scores) / len(scores))
 
 
 def test_the_figure_of_the_arms_shows_a_confirmation(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/study.sqlite"
     write_study(url, PLANS)
     study = open_stored_study(url, "synthetic")
-    leader = standings_of(study).leaders[0]
+    leader = standings_of(study).leader
+    assert leader is not None
     rows = [verdict_row(leader.first.number, "", "", "helps", 2.0)]
     chosen = {leader.first.number: (leader.arm, leader.task)}
     write_confirmation(study.ledger, "synthetic", chosen, rows)

@@ -12,7 +12,7 @@ from spaces.errors import StorageError
 from tests.raising import raises
 
 KEPT = {
-    "spec": {"arms": ["none", "legal"], "seeds": 1, "target": {"epochs": [1]}},
+    "spec": {"arms": ["none", "legal"], "first_seed": 1, "target": {"epochs": [1]}},
     "space": {"arms": ["none", "legal"]},
     "data": {"source": "pocket", "corpora": {"pocket_ner qaa validation": "a" * 64}},
     "backbones": {"backbone": "b" * 64},
@@ -34,7 +34,7 @@ def test_the_same_may_go_on() -> None:
 @pytest.mark.parametrize(
     ("changed", "place"),
     [
-        ({"spec": {**DEFINITION.spec, "seeds": 2}}, "spec.seeds: 1 then, 2 now"),
+        ({"spec": {**DEFINITION.spec, "first_seed": 2}}, "spec.first_seed: 1 then, 2 now"),
         ({"space": {"arms": ["none"]}}, "space.arms: ['none', 'legal'] then, ['none'] now"),
         ({"corpora": {}}, f"data.corpora.pocket_ner qaa validation: {'a' * 8} then, absent now"),
         ({"backbones": {"backbone": "c" * 64}}, "backbones.backbone: bbbbbbbb then, cccccccc now"),

@@ -50,6 +50,20 @@ def test_a_finished_study_holds_and_is_left_as_it_was(searched: Workplace) -> No
         assert list(after.iterdump()) == dump
 
 
+def test_a_fault_in_a_direct_training_is_named(
+    searched: Workplace, storage: SharedStorage
+) -> None:
+    direct = optuna.load_study(study_name="tiny.baseline", storage=storage)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE trial_values SET value = value + 1 WHERE trial_id = "
+            f"{direct.trials[0]._trial_id}"
+        )
+    _, _, broken = _checked(searched)
+    assert set(broken) == {"direct trainings"}
+    assert "ledger and study agree" in broken["direct trainings"]
+
+
 def test_a_cache_that_is_not_there_is_said(searched: Workplace) -> None:
     searched.capsys.readouterr()
     words = ["--study", "tiny", "--storage", searched.storage, "--cache", "nowhere"]
@@ -73,7 +87,7 @@ def test_a_study_at_work_is_held_to_what_it_has_done(
             user_attrs={"slot": slot.number, "worker": process_identity()},
         )
         trial_id = storage.create_new_trial(study._study_id, running)
-        study.enqueue_trial({"intermediate.domain": "none"})
+        study.enqueue_trial({"intermediate.domain": "legal"})
         _, standing, broken = _checked(searched)
         assert broken == {}
         assert standing.startswith(
@@ -92,7 +106,7 @@ def test_a_result_that_a_dead_worker_left_here_is_named(
     searched: Workplace, storage: SharedStorage
 ) -> None:
     outbox = storage.outbox
-    for name in ("tiny", "another"):
+    for name in ("tiny", "tiny.baseline", "another"):
         with pytest.raises(SystemExit), outbox.keeping("results", _results(name)):
             raise SystemExit
     for file in outbox.folder.iterdir():  # as of a process that is gone
@@ -100,7 +114,7 @@ def test_a_result_that_a_dead_worker_left_here_is_named(
         file.rename(file.with_name(_entry(identity, file.stem.rpartition("-")[2])))
     _, _, broken = _checked(searched)
     assert set(broken) == {"nothing left undelivered"}
-    assert broken["nothing left undelivered"].endswith("(1 entries in the outbox)")
+    assert broken["nothing left undelivered"].endswith("(2 entries in the outbox)")
 
 
 def _results(study: str) -> dict[str, object]:

@@ -208,3 +208,11 @@ def test_what_was_never_run_may_be_better_than_the_posterior_has_it() -> None:
     assert WIDENING > 1
     assert plain.mean() < said.regret < 2 * plain.mean()
     assert said.regret <= said.regret_90
+
+
+def test_an_arm_is_not_best_while_another_was_never_run() -> None:
+    chooser, zero = confounded()
+    legal = {"legal": recommended_by_task(chooser)["c"]}
+    said = answer(chooser, zero, np.random.default_rng(0), recommended=legal)
+    assert said.arms["legal"].is_gain
+    assert said.arms["legal"].probability_best < 0.999, "the task of the arm mixed was never run"

@@ -10,6 +10,7 @@ import optuna
 import pytest
 
 from search import extend, run, status
+from search.studies.baseline import kept_baseline
 from search.studies.versions import resolved, version_name, version_of
 from storage.ledger import Ledger
 from storage.opening import open_storage
@@ -53,6 +54,11 @@ def test_a_larger_space_has_the_trials_of_the_old_one_and_goes_on(
     assert new.user_attrs["extends"] == "tiny"
     ledger = Ledger(open_storage(searched.storage).engine)
     assert ledger.pairs("tiny@2", "validation") == ledger.pairs("tiny", "validation")
+    was, becomes = (_study(searched.folder, x) for x in ("tiny.baseline", "tiny@2.baseline"))
+    assert [x.params for x in becomes.trials] == [x.params for x in was.trials]
+    assert [x.value for x in becomes.trials] == [x.value for x in was.trials]
+    assert kept_baseline("tiny@2", ledger) == kept_baseline("tiny", ledger)
+    assert (new.metric_names, becomes.metric_names) == (old.metric_names, was.metric_names)
 
     words = shlex.split(shown)
     assert words[:3] == ["python", "-m", "search.run"]
@@ -60,6 +66,7 @@ def test_a_larger_space_has_the_trials_of_the_old_one_and_goes_on(
     trials = _study(searched.folder, "tiny@2").trials
     assert len(trials) == 8, "twice as many as were carried"
     assert len(_study(searched.folder, "tiny").trials) == 4
+    assert len(_study(searched.folder, "tiny@2.baseline").trials) == len(was.trials)
     epochs = {c for x in trials for c in x.distributions.get("intermediate.epochs", _none).choices}
     assert 3 in epochs
     status.main(["--study", "tiny"])
@@ -78,10 +85,13 @@ _none = optuna.distributions.CategoricalDistribution((0,))
         (("--set", "intermediate.epochs=[1]"), "spec.intermediate.epochs: [1, 2] then, [1] now"),
         # Its trials had no more epochs to choose from.
         (("--set", "target.epochs=[1, 2]"), "its trials would mean something else"),
-        # The reference baseline is the middle of the choices for the target.
-        (("--set", "target.learning_rate=[1e-4, 5e-4, 1e-3]"), "what all trials share must stay"),
+        # The baseline that the gains are over was tuned over these.
+        (
+            ("--set", "target.learning_rate=[1e-4, 5e-4, 1e-3]"),
+            "spec.target.learning_rate: [0.001] then, [0.0001, 0.0005, 0.001] now",
+        ),
         (("--set", "target.languages=['qaa']"), "its trials would mean something else"),
-        (("--set", "seeds=2"), "its trials would mean something else: spec.seeds: 1 then, 2 now"),
+        (("--set", "baseline_seeds=2"), "spec.baseline_seeds: 1 then, 2 now"),
     ],
 )
 def test_what_would_make_the_trials_others_is_refused(
@@ -95,7 +105,8 @@ def test_what_would_make_the_trials_others_is_refused(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert reason in error
-    assert optuna.get_all_study_names(open_storage(searched.storage)) == ["tiny"]
+    names = optuna.get_all_study_names(open_storage(searched.storage))
+    assert sorted(names) == ["tiny", "tiny.baseline"]
 
 
 def test_a_fixed_value_may_become_a_choice(
@@ -105,8 +116,18 @@ def test_a_fixed_value_may_become_a_choice(
     words = ("--set", "intermediate.batch_size=[16, 32]", "--set", MORE, "--set", arms)
     assert command(*words) == 0
     for trial in _study(searched.folder, "tiny@2").trials:
-        if trial.params["intermediate.domain"] != "none":
-            assert trial.params["intermediate.batch_size"] == 16
+        assert trial.params["intermediate.batch_size"] == 16
+
+
+def test_a_study_whose_baseline_is_not_known_is_not_extended(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert workplace.search("--quiet", "--timeout", "1s").returncode == 0
+    words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(workplace.encoder)]
+    done = workplace.call(extend.main, *words, "--set", WIDER)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "direct trainings that are not done" in done.stderr
+    assert "search.run --study tiny" in done.stderr
 
 
 def test_an_extension_that_was_killed_half_way_is_made_anew(

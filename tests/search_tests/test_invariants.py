@@ -48,9 +48,8 @@ def _broken(
     remains: Remains,
     searched: Workplace,
     expected: Expected = ALL,
-    seeds: int = 1,
 ) -> dict[str, Invariant]:
-    spec = load_study(str(searched.folder / "tiny.toml"), [f"seeds={seeds}"])
+    spec = load_study(str(searched.folder / "tiny.toml"))
     found = check_study(remains, spec, load_catalogue(), expected)
     return {x.name: x for x in found if not x.is_held}
 
@@ -143,23 +142,26 @@ def test_a_slot_that_was_given_up_is_no_lost_result_where_that_may_be(
     assert set(_broken(left, searched)) == {"no result lost"}
 
 
-def test_a_trial_needs_its_own_seeds_or_those_it_had_when_it_was_stopped(
-    remains: Remains, searched: Workplace
-) -> None:
-    assert "no result lost" in _broken(remains, searched, seeds=2)
-    stopped = [_copy(trial) for trial in remains.trials]
-    for trial in stopped:
-        trial.user_attrs["stopped"] = "clearly behind the best trial after 1 seed(s)"
-    assert _broken(replace(remains, trials=stopped), searched, seeds=2) == {}
-    pairs = {**remains.pairs, 2: remains.pairs[2][:1]}
-    partly = _broken(replace(remains, trials=stopped, pairs=pairs), searched, seeds=2)
-    assert "trial 2 lacks the scores of [(0, 'pocket_ner', 'qab')]" in str(
-        partly["no result lost"]
-    )
-    repeat = _copy(remains.trials[3])
-    repeat.user_attrs["seeds"] = [1]
-    repeated = replace(remains, trials=[*remains.trials[:3], repeat])
-    assert "trial 3 lacks the scores of [(1," in str(_broken(repeated, searched)["no result lost"])
+def test_a_trial_needs_the_scores_of_its_own_seed(remains: Remains, searched: Workplace) -> None:
+    other = _copy(remains.trials[3])
+    other.user_attrs["seed"] += 1
+    broken = _broken(replace(remains, trials=[*remains.trials[:3], other]), searched)
+    seed = other.user_attrs["seed"]
+    assert f"trial 3 lacks the scores of [({seed}," in str(broken["no result lost"])
+
+
+def test_the_value_of_a_direct_training_is_its_score(searched: Workplace) -> None:
+    storage = open_storage(searched.storage)
+    study = optuna.load_study(study_name="tiny.baseline", storage=storage)
+    slots = Slots(storage.engine, Leases(storage.engine), "tiny.baseline")
+    direct = read_remains(study, Ledger(storage.engine), slots)
+    assert direct.baseline is None
+    expected = Expected(len(direct.trials))
+    assert _broken(direct, searched, expected) == {}
+    trials = [_copy(direct.trials[0], values=[99.0]), *direct.trials[1:]]
+    broken = _broken(replace(direct, trials=trials), searched, expected)
+    assert set(broken) == {"ledger and study agree"}
+    storage.close()
 
 
 def test_a_value_that_is_not_the_ledger_s_is_seen(remains: Remains, searched: Workplace) -> None:
@@ -185,8 +187,8 @@ def test_a_table_that_differs_is_seen_unless_it_was_drawn_again(remains: Remains
     other = check_table(replace(remains, trials=trials), remains, TRIALS)
     assert "slot 3: value 9.0 and not" in str(other)
     trials[3] = _copy(remains.trials[3])
-    name = "target.learning_rate"
-    rates = {5e-4, 1e-3} - {trials[3].params[name]}
+    name = "intermediate.learning_rate"
+    rates = {3e-4, 1e-3} - {trials[3].params[name]}
     trials[3].params = {**trials[3].params, name: rates.pop()}
     assert not check_table(replace(remains, trials=trials), remains, TRIALS).is_held
     trials[3].user_attrs["draw"] = 1

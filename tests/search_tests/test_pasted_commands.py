@@ -26,6 +26,7 @@ from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from search.run import main as run_command
 from search.studies.stored_study import open_stored_study
+from spaces.studies import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.search_tests.conftest import ROOT, Workplace
@@ -67,12 +68,12 @@ def with_verdict(verdict: str, gain: float) -> Callable[[str], None]:
 def begun(url: str) -> None:
     """A confirmation that was interrupted."""
     storage = open_storage(url)
-    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    plan = ConfirmationPlan((), {}, (2, 3), 4, Aggregate.MEAN)
     Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.close()
 
 
-RUNNING = [*PLANS, Plan(dict(PLANS[0].params), state=TrialState.RUNNING)]
+RUNNING = [*PLANS, Plan(dict(PLANS[-1].params), seed=1, state=TrialState.RUNNING)]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +237,7 @@ def test_a_pasted_command_runs_in_another_folder(
 
 def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Path) -> None:
     """With data, encoder, changed fields, name and cache that are none of the study file's."""
-    changed = ["--set", "seeds=1", "--set", "target.examples=32", "--name", "mine"]
+    changed = ["--set", "first_seed=3", "--set", "target.examples=32", "--name", "mine"]
     cache = ["--cache", str(tmp_path / "a cache")]
     fixed = ["--threads", "1", "--precision", "float32"]
     ran = workplace.search(*changed, *cache, *fixed, "--trials", "3", "--quiet")

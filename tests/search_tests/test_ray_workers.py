@@ -55,7 +55,7 @@ def test_a_study_on_a_cluster_of_this_machine(workplace: Workplace) -> None:
     assert done.returncode == 0, done.stderr
     assert "1 workers of 1 CPU each on Ray" in done.stderr
     assert "2 of 2 trials are done" in done.stderr
-    assert "best recipe:" in done.stdout
+    assert "the recommended recipe" in done.stdout
     trials = optuna.load_study(study_name="tiny", storage=workplace.storage).trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 2
 

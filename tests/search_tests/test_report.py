@@ -19,11 +19,21 @@ from search import report
 from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from spaces.errors import SpecError
+from spaces.studies import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with, raises
 from tests.search_tests.conftest import ROOT
-from tests.studies import PLANS, many, verdict_row, write_confirmation, write_study
+from tests.studies import (
+    DIRECT,
+    FAILED,
+    PLANS,
+    TASK,
+    many,
+    verdict_row,
+    write_confirmation,
+    write_study,
+)
 
 EVIL = "Does <script>alert(1)</script> & `co` help | or *not*?"
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -96,27 +106,33 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 def test_all_files_are_there_and_the_numbers_are_those_worked_by_hand(plain: Written) -> None:
     table = pd.read_csv(plain.folder / "trials.csv")
-    assert len(table) == len(pd.read_parquet(plain.folder / "trials.parquet")) == 21
-    assert table["paired_gain"].sum() == pytest.approx(12 + 16 - 118 - 126)
+    assert len(table) == len(pd.read_parquet(plain.folder / "trials.parquet")) == 7 * 2 + 1
+    assert table["gain"].sum() == pytest.approx(2 * (2 + 3 + 5 - 10 - 12))
     numbers = plain.numbers
-    assert {row["trial"]: row["gain"] for row in numbers["recipes"]} == pytest.approx(
-        {0: 2, 1: 5, 2: 6, 3: -27.5, 4: -29.5}
+    assert {row["trial"]: row["measured_gain"] for row in numbers["recipes"]} == pytest.approx(
+        {0: 2, 1: 4, 3: -10, 4: -12}
     )
-    arms = {arm["arm"]: arm["tuned_gain"] for arm in numbers["arms"]}
-    assert arms == pytest.approx({"none": 0, "general": 4, "legal": -29.5})
     assert numbers["trials"] == {"complete": 5, "fail": 1}
-    assert numbers["pareto_front"] == [0, 2]
-    assert numbers["landscape"] is None
+    zero = numbers["baseline"]["tasks"][TASK]
+    assert (zero["seeds"], zero["scores"]) == ([0, 1], pytest.approx({"qaa": 0.51, "qab": 0.41}))
+    arms = numbers["found"]["by_target_task"][TASK]
+    assert {arm: x["trial"] for arm, x in arms.items()} == {"general": 1, "legal": 3}
+    assert {arm: x["verdict"] for arm, x in arms.items()} == {"general": "helps", "legal": "hurts"}
+    expected = {row["trial"]: row["gain"] for row in numbers["recipes"]}
+    assert all(x["gain"] == pytest.approx(expected[x["trial"]]) for x in arms.values())
     assert "NaN" not in (plain.folder / "report.json").read_text()
 
 
 def test_the_first_screen_answers_and_says_that_it_is_not_confirmed(plain: Written) -> None:
     text = plain.page.text
     answer = plain.numbers["answer"]
-    assert answer.startswith("Not confirmed: ")
-    assert "pocket_ner_calendar (general, trial 2), +4.0 [" in answer
+    assert answer.startswith(f"Not confirmed. General and {TASK}: helps, +")
+    assert "points with pocket_ner_calendar first (1 of 1 general tasks tried;" in answer
+    assert f"Legal and {TASK}: hurts, -" in answer
     assert answer in text
     assert "Exploratory: the recipes were chosen by the same target-validation scores" in text
+    assert f"Best direct training of {TASK}: score 46.0, 2 seeds." in text
+    assert "2 direct trainings, then 4 recipes in 5 complete, 1 failed trials" in text
     (confirm, go_on) = plain.numbers["next"]
     assert confirm[1].startswith("python -m search.confirm --study synthetic --storage sqlite:")
     assert go_on[1].startswith("python -m search.run --study synthetic")
@@ -125,17 +141,33 @@ def test_the_first_screen_answers_and_says_that_it_is_not_confirmed(plain: Writt
         assert words in plain.markdown
     for place in ("arms compared unlike: nli", "uner_ewt <-> udpos", "diverged"):
         assert place in text
-    assert text.index("Provenance") > max(text.index(x) for x in ("Transfer matrix", "diverged"))
+    assert text.index("Provenance") > max(text.index(x) for x in ("The arms", "diverged"))
+
+
+def test_an_arm_that_was_hardly_tried_is_not_judged_on_the_page(tmp_path: Path) -> None:
+    legal = ["pocket_ner_parties", "pocket_ner_statutes", "pocket_nli_clauses"]
+    intermediate = {
+        "tasks": ["pocket_ner_calendar", *legal],
+        "epochs": [1, 2],
+        "learning_rate": [1e-4, 1e-3],
+    }
+    write_study(url_in(tmp_path), PLANS, intermediate=intermediate, about="legal")
+    found = written(tmp_path)
+    arms = found.numbers["found"]["by_target_task"][TASK]
+    assert (arms["legal"]["verdict"], arms["legal"]["tried"], arms["legal"]["tasks"]) == (
+        *("not tried fairly yet", 1, 3),
+    )
+    answer = found.numbers["answer"]
+    assert answer.startswith(f"Not confirmed. Legal and {TASK}: not tried fairly yet, -")
+    assert "Best of the other arms: " in answer
+    assert "To try legal fairly: python -m search.run --study synthetic" in answer
+    assert answer in found.page.text
 
 
 def test_pocket_figures_are_named_so(plain: Written, tmp_path: Path) -> None:
     assert "Pocket corpora: generated text" in plain.page.text
-    assert "Transfer matrix (pocket corpora)" in plain.page.text
+    assert "The arms (pocket corpora)" in plain.page.text
     assert plain.markdown.startswith("# synthetic (pocket corpora): ")
-    figures = _figures(plain)
-    assert set(figures) == {"arms", "matrix", "pareto", "epochs"}
-    for figure in figures.values():
-        assert "pocket corpora" in figure["layout"]["title"]["text"]
     write_study(url_in(tmp_path), PLANS, source="local")
     assert "ocket corpora" not in written(tmp_path).page.text
 
@@ -160,20 +192,29 @@ def _figures(found: Written) -> dict[str, Any]:
     return figures
 
 
+def test_figures_of_pocket_corpora_are_named_so(plain: Written) -> None:
+    figures = _figures(plain)
+    assert figures
+    for figure in figures.values():
+        assert "pocket corpora" in figure["layout"]["title"]["text"]
+
+
 def test_figures_show_intervals(plain: Written) -> None:
-    arms, pareto = _figures(plain)["arms"], _figures(plain)["pareto"]
-    assert all(half > 0 for half in arms["data"][0]["error_x"]["array"])
-    assert "error_y" in pareto["data"][-1]
+    figures = _figures(plain)
+    for bars in (figures["arms"]["data"][0]["error_x"], figures["tasks"]["data"][-1]["error_x"]):
+        assert all(half > 0 for half in (*bars["array"], *bars["arrayminus"]))
 
 
 def test_a_study_without_a_complete_trial_says_so(tmp_path: Path) -> None:
-    write_study(url_in(tmp_path), PLANS[-1:])
+    write_study(url_in(tmp_path), [*DIRECT, FAILED])
     found = written(tmp_path)
-    assert found.numbers["answer"] == "No answer yet: no trial is complete."
+    assert found.numbers["answer"] == (
+        "No answer yet: no recipe with an intermediate task is finished."
+    )
     assert found.numbers["answer"] in found.page.text
     assert "diverged" in found.page.text
     ((words, command),) = found.numbers["next"]
-    assert "none, general, legal" in words
+    assert "general, legal has no recipe yet" in words
     assert command.startswith("python -m search.run --study synthetic")
     (tmp_path / "none").mkdir()
     write_study(url_in(tmp_path / "none"), [])
@@ -182,10 +223,10 @@ def test_a_study_without_a_complete_trial_says_so(tmp_path: Path) -> None:
 
 def confirm(url: str, said: str, gain: float, look: int = 1) -> None:
     storage = open_storage(url)
-    recipes = {2: ("general", "pocket_ner_calendar"), 3: ("legal", "pocket_ner_parties")}
-    rows = [verdict_row(2, "", "", said, gain), verdict_row(3, "", "", "hurts", -9)]
+    recipes = {1: ("general", "pocket_ner_calendar"), 3: ("legal", "pocket_ner_parties")}
+    rows = [verdict_row(1, "", "", said, gain), verdict_row(3, "", "", "hurts", -9)]
     rows += [
-        verdict_row(2, "pocket_nli", "qaa", "no reliable difference", gain),
+        verdict_row(1, "pocket_nli", "qaa", "no reliable difference", gain),
         verdict_row(3, "pocket_nli", "qaa", "hurts", -9),
     ]
     write_confirmation(Ledger(storage.engine), "synthetic", recipes, rows, look)
@@ -197,7 +238,7 @@ def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> N
     confirm(url_in(tmp_path), "helps", 2.5)
     found = written(tmp_path)
     assert found.numbers["answer"] == (
-        "Train on trial 2 (pocket_ner_calendar) first: it helps, +2.5 [+1.5, +3.5] points over "
+        "Train on trial 1 (pocket_ner_calendar) first: it helps, +2.5 [+1.5, +3.5] points over "
         "training directly, well tuned. Reliably worse: trial 3 (pocket_ner_parties) by -9.0."
     )
     text = found.page.text
@@ -210,7 +251,12 @@ def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> N
     assert "confirming took 10 min" in text
     assert "look 2" not in text
     assert found.numbers["next"][0][1].startswith("python -m search.export --study synthetic")
-    assert len(_figures(found)["arms"]["data"]) == 2, "search and confirmation side by side"
+
+
+def test_a_figure_has_search_and_confirmation_side_by_side(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    confirm(url_in(tmp_path), "helps", 2.5)
+    assert len(_figures(written(tmp_path))["arms"]["data"]) == 2
 
 
 def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: Path) -> None:
@@ -223,7 +269,7 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
     )
     assert "This is look 2 at the same test splits" in found.page.text
     export, more = found.numbers["next"]
-    assert "the model to use is the tuned baseline" in export[0]
+    assert "the model to use is the best direct training" in export[0]
     assert export[1].startswith("python -m search.export --study synthetic")
     assert "With 5 seeds a gain below 1.5 points would often be missed" in more[0]
     assert more[1].endswith("--again --seeds 10")
@@ -233,7 +279,7 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
 def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
     storage = open_storage(url_in(tmp_path))
-    plan = ConfirmationPlan((), 0, (2, 3), 4)
+    plan = ConfirmationPlan((), {TASK: 0}, (2, 3), 4, Aggregate.MEAN)
     Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.engine.dispose()
     found = written(tmp_path)
@@ -310,7 +356,7 @@ def test_a_browser_draws_every_figure_on_the_page_and_for_markdown(tmp_path: Pat
     done = _as_a_user(tmp_path, "--png")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "synthetic-report"
-    names = {"arms", "matrix", "landscape", "importance", "pareto", "epochs"}
+    names = {"arms", "tasks", "surfaces", "matrix", "importance"}
     for name in names:
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert f"(figures/{name}.png)" in (folder / "report.md").read_text()

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -85,7 +86,7 @@ def test_it_learns_what_pays() -> None:
     study = _searched(40)
     late = [trial.params for trial in study.trials[20:]]
     assert sum("c" in params.values() for params in late) > 8
-    best = _table().params[recommend(_history(study).chooser)]
+    best = _table().params[recommend(_history(study).chooser(np.random.default_rng(0)))]
     assert _points(best) == 5.0
 
 
@@ -145,7 +146,7 @@ def test_trials_become_runs_by_their_state_beside_the_direct_trainings() -> None
             )
         )
     direct = [i for i, x in enumerate(table.params) if x["intermediate.domain"] == "none"][:2]
-    gains = tuple(DirectGain(table.params[row], 3, -0.5) for row in direct)
+    gains = tuple(DirectGain(table.params[row], 3, -0.5, {"t": -0.5}) for row in direct)
     evidence = replace(_known(), direct=gains).chooser(study.trials).evidence
     runs = evidence.runs
     assert list(zip(runs.recipe, runs.seed, runs.score, strict=True)) == [
@@ -166,6 +167,34 @@ def test_the_zero_is_the_best_direct_training_over_all_target_tasks() -> None:
     best = (first.params, second.params)
     zero = replace(_known(), direct=gains, best=best).zero(_table())
     assert zero == Zero(_table().params.index(second.params), -1.0)
+
+
+def test_of_several_target_tasks_each_is_searched_for_as_well_as_all_together() -> None:
+    """What one gains and another loses is found, though it is nothing in their mean."""
+    study, known = _study(), _known()
+    direct = tuple(replace(x, by_task={"t": 0.0, "u": 0.0}) for x in known.direct)
+    both = replace(known, direct=direct)
+    assert (known.tasks, both.tasks) == ((), ("t", "u"))
+    for slot in range(24):
+        proposal = Proposal(_history(study), slot, 0, {}, Sampler.RANDOM)
+        suggest_recipe(proposal, INDIRECT)
+        more = 6.0 * ("c" in proposal.params.values())
+        study.add_trial(
+            create_trial(
+                value=0.0,
+                params=proposal.params,
+                distributions=proposal.distributions,
+                user_attrs=TrialNotes(seed=slot, gains={"t": more, "u": -more}).attributes,
+            )
+        )
+    by_hand = _finished(_proposal(study, 50), 50)
+    overall, of_t = both.chooser([*study.trials, by_hand]), both.chooser(study.trials, "t")
+    assert len(overall.evidence.runs.score) == len(direct) + 25
+    assert "c" in _table().params[recommend(of_t)].values()
+    assert len(both.chooser([by_hand], "t").evidence.runs.score) == len(direct), "not known"
+    history = history_of(study, both)
+    found = {id(history.chooser(np.random.default_rng(seed))) for seed in range(20)}
+    assert len(found) == 3
 
 
 def test_it_proposes_recipes_with_an_intermediate_task_alone() -> None:

@@ -34,10 +34,13 @@ def _shown(searched: Workplace, capsys: pytest.CaptureFixture[str], *words: str)
 def test_a_study_that_is_done(searched: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     shown = _shown(searched, capsys)
     assert "4 of 4 trials, 0 running, done" in shown
+    direct = len(optuna.load_study(study_name="tiny.baseline", storage=searched.storage).trials)
+    assert f"direct trainings: {direct} done\n" in shown
     assert "no worker is there" not in shown
     found = json.loads(_shown(searched, capsys, "--json"))
     assert found["trials"] == {"asked": 4, "done": 4, "running": 0, "left": 0}
     assert found["states"] == {"complete": 4}
+    assert (found["direct"], found["is_tuned"]) == (direct, True)
     assert found["device_seconds"] > 0
     assert found["seconds_left"] is None
 

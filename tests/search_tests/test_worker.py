@@ -325,6 +325,7 @@ def test_what_a_dead_worker_had_found_is_told_and_not_trained_again(loop: Loop, 
     loop.run(unasked, 1)
     assert loop.states == ["COMPLETE"]
     assert loop.trials[0].value == pytest.approx(4.0)
+    assert loop.attributes("gains") == [{"t": pytest.approx(4.0)}]
     assert loop.slots.are_done(1)
 
 
@@ -490,4 +491,5 @@ def test_a_trial_s_value_is_its_gain_over_the_baseline(loop: Loop) -> None:
     points = iter([0.0, 3.5, -2.0])
     loop.run(lambda recipe, seed: next(points), 3)
     assert [trial.value for trial in loop.trials] == pytest.approx([0.0, 3.5, -2.0])
+    assert [x["t"] for x in loop.attributes("gains")] == pytest.approx([0.0, 3.5, -2.0])
     assert {trial.params["intermediate.domain"] for trial in loop.trials} == {"legal"}

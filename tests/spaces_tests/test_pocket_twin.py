@@ -108,8 +108,8 @@ def test_methods_are_those_of_the_study() -> None:
     ("name", "shots", "share", "examples"),
     [
         ("rosprompt_2025", (8,), None, None),
-        ("xstilts_2020", None, 0.2, None),
-        ("xtreme_legal", None, None, (160,)),
+        ("xstilts_2020", None, 0.08, None),
+        ("xtreme_legal", None, None, (64,)),
     ],
 )
 def test_targets_are_sized_by_what_the_study_sizes_them_by(
