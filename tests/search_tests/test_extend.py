@@ -122,7 +122,7 @@ def test_a_fixed_value_may_become_a_choice(
 def test_a_study_whose_baseline_is_not_known_is_not_extended(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert workplace.search("--quiet", "--timeout", "1s").returncode == 0
+    assert workplace.search("--quiet", "--gpu-hours", "1e-9").returncode == 0
     words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(workplace.encoder)]
     done = workplace.call(extend.main, *words, "--set", WIDER)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
