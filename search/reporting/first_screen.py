@@ -35,7 +35,7 @@ class FirstScreen:
     """The first screen of a report, in words.
 
     Attributes:
-        answer: Answer to the study's question, in a sentence or two.
+        answer: Answer to the study's question, a sentence in each line.
         how_sure: What the answer rests on.
         asked: What was compared, on what.
         cost: Time that it took.
@@ -65,13 +65,13 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
 def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
     if done:
         return _confirmed_answer(*done[-1])
-    lines = answer_lines(study, landscape.answer)
-    head = "" if landscape.answer is None else "Not confirmed. "
-    return head + " ".join(map(_sentence, lines))
+    lines = list(map(_sentence, answer_lines(study, landscape.answer)))
+    return "\n".join(lines if landscape.answer is None else ["Not confirmed.", *lines])
 
 
 def _sentence(line: str) -> str:
-    return f"{line[0].upper()}{line[1:]}."
+    """The line as a sentence, without a stop after what is to be pasted."""
+    return f"{line[0].upper()}{line[1:]}{'' if 'python -m' in line else '.'}"
 
 
 def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:

@@ -31,7 +31,7 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
     lines = [f"# {_md(report.title)}", ""]
     if report.is_pocket:
         lines += [f"> {POCKET}", ""]
-    lines += [f"**{_md(screen.answer)}**", ""]
+    lines += [part for line in screen.answer.splitlines() for part in (f"**{_md(line)}**", "")]
     lines += [f"- How sure: {_md(line)}" for line in screen.how_sure]
     lines += [f"- What was asked: {_md(screen.asked)}", f"- What it cost: {_md(screen.cost)}"]
     for words, command in screen.next:
