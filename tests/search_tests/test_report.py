@@ -161,7 +161,7 @@ def test_an_arm_that_was_hardly_tried_is_not_judged_on_the_page(tmp_path: Path) 
     assert answer.startswith(f"Not confirmed.\nLegal and {TASK}: not tried fairly yet, -")
     assert "Best of the other arms: " in answer
     assert "To try legal fairly: python -m search.run --study synthetic" in answer
-    assert answer in found.page.text
+    assert all(line in found.page.text for line in answer.splitlines())
 
 
 def test_pocket_figures_are_named_so(plain: Written, tmp_path: Path) -> None:
