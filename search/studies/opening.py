@@ -28,7 +28,8 @@ from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
 from spaces.study_checks import check_layers, check_sizes
 from storage.checkpoints import CheckpointCache
-from storage.leases import LEASE_SECONDS, Leases
+from storage.fingerprint import fingerprint
+from storage.leases import LEASE_SECONDS, Lease, Leases
 from storage.ledger import Ledger
 from storage.optuna_internals import study_id_of
 from storage.patient_storage import SharedStorage
@@ -195,9 +196,11 @@ def open_study(
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
-    study, created = _created_or_loaded(study_name, storage, ledger)
-    is_ours = created or ledger.frozen_study(study_name) is not None
-    if not is_ours and study.get_trials(deepcopy=False):
+    found, made = _finding(study_name, storage), _making(study_name, storage, ledger)
+    # One worker makes it: another would forget what the first has begun.
+    key = fingerprint(["open", study_name])
+    study = Leases(storage.engine).once(key, found, made, lambda holder: None)
+    if ledger.frozen_study(study_name) is None and study.get_trials(deepcopy=False):
         raise StorageError(
             f"storage {shown_url}",
             expected="a study made by transfer-search",
@@ -206,10 +209,9 @@ def open_study(
         )
     kept = StudyDefinition.from_json(ledger.freeze_study(study_name, definition.as_json()))
     check_same(study_name, kept, definition, shown_url)
-    if created:
-        _forget_direct_trainings(study_name, storage, ledger)
-        for key, value in about.items():
-            study.set_user_attr(key, value)
+    if "study_file" not in study.user_attrs:
+        for name, value in about.items():
+            study.set_user_attr(name, value)
         _name_metric(study, "gain over the best direct training, points", definition)
     return study
 
@@ -223,22 +225,52 @@ def open_direct_trainings(
         StorageError: Somebody deleted it, though the study's gains are over what it found.
     """
     name = baseline_name(study_name)
-    is_there = name in optuna.get_all_study_names(storage)
-    if not is_there and ledger.frozen_study(name) is not None:
-        raise deleted_direct_trainings(study_name, "the storage")
-    study, created = _created_or_loaded(name, storage, ledger)
-    if created:
+    study = _finding(name, storage)()
+    if study is None:
+        if ledger.frozen_study(name) is not None:
+            raise deleted_direct_trainings(study_name, "the storage")
+        study = _created(name, storage)
+    if not study.user_attrs:
         study.set_user_attr("baseline_of", study_name)
         _name_metric(study, "score of a direct training, percent", definition)
     return study
 
 
-def _forget_direct_trainings(study_name: str, storage: SharedStorage, ledger: Ledger) -> None:
-    """Drop those of a study of that name which was deleted since."""
-    name = baseline_name(study_name)
-    ledger.forget_study(name)
-    if name in optuna.get_all_study_names(storage):
-        optuna.delete_study(study_name=name, storage=storage)
+def _finding(study_name: str, storage: SharedStorage) -> Callable[[], Study | None]:
+    def found() -> Study | None:
+        if study_name not in optuna.get_all_study_names(storage):
+            return None
+        return optuna.load_study(study_name=study_name, storage=storage)
+
+    return found
+
+
+def _making(study_name: str, storage: SharedStorage, ledger: Ledger) -> Callable[[Lease], Study]:
+    """Makes the study after its direct trainings', so that no reader finds it without these."""
+
+    def made(lease: Lease) -> Study:
+        direct = baseline_name(study_name)
+        for name in (direct, study_name):  # of a study of that name which was deleted since
+            ledger.forget_study(name)
+            Slots(storage.engine, Leases(storage.engine), name).forget()
+            Workers(storage.engine, name).forget()
+        if direct in optuna.get_all_study_names(storage):
+            optuna.delete_study(study_name=direct, storage=storage)
+        _created(direct, storage)
+        return _created(study_name, storage)
+
+    return made
+
+
+def _created(study_name: str, storage: SharedStorage) -> Study:
+    """The study, which another worker may have created meanwhile."""
+    return optuna.create_study(
+        study_name=study_name,
+        storage=storage,
+        direction="maximize",
+        pruner=NopPruner(),
+        load_if_exists=True,
+    )
 
 
 def set_metric_names(study: Study, names: Sequence[str]) -> None:
@@ -252,22 +284,6 @@ def _name_metric(study: Study, name: str, definition: StudyDefinition) -> None:
     """The name says where it is of the pocket corpora."""
     is_pocket = definition.source == SourceKind.POCKET
     set_metric_names(study, [f"{name} (pocket corpora)" if is_pocket else name])
-
-
-def _created_or_loaded(
-    study_name: str, storage: SharedStorage, ledger: Ledger
-) -> tuple[Study, bool]:
-    try:
-        study = optuna.create_study(
-            study_name=study_name, storage=storage, direction="maximize", pruner=NopPruner()
-        )
-    except optuna.exceptions.DuplicatedStudyError:
-        return optuna.load_study(study_name=study_name, storage=storage), False
-    # Of a study of that name which was deleted since.
-    ledger.forget_study(study_name)
-    Slots(storage.engine, Leases(storage.engine), study_name).forget()
-    Workers(storage.engine, study_name).forget()
-    return study, True
 
 
 def _jsonable(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -43,11 +43,13 @@ class ModelledSpace:
         table: All recipes of the study, direct trainings among them.
         direct: The direct trainings that its baseline was chosen from.
         best: Choices of the best direct training of each target task.
+        infeasible: Choices of direct trainings that diverged or did not fit the device.
     """
 
     table: RecipeTable
     direct: tuple[DirectGain, ...]
     best: tuple[Mapping[str, Any], ...]
+    infeasible: tuple[Mapping[str, Any], ...] = ()
 
     def zero(self, table: RecipeTable) -> Zero:
         """What gains over all target tasks are over: that of the best that is best over all.
@@ -89,7 +91,8 @@ class ModelledSpace:
                 gain = direct.gain if task is None else direct.by_task[task]
                 scores[recipe, direct.seed] = gain
         in_flight: list[tuple[int, int]] = []
-        infeasible: list[int] = []
+        places = (table.place(params) for params in self.infeasible)
+        infeasible = [recipe for recipe in places if recipe is not None]
         for trial in trials:
             recipe, notes = table.place(trial.params), TrialNotes.of(trial)
             if recipe is None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 from optuna.study import Study
+from optuna.trial import TrialState
 from rich.console import Console
 
 from objectives.data.overlap import describe_overlap, study_overlaps
@@ -164,7 +165,12 @@ class Session:
         modelled = None
         if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
             best = tuple(training.params for training in baseline.tasks.values())
-            modelled = ModelledSpace(build_table(space), direct_gains(trainings, baseline), best)
+            modelled = ModelledSpace(
+                build_table(space),
+                direct_gains(trainings, baseline),
+                best,
+                tuple(x.params for x in trainings.trials(TrialState.PRUNED)),
+            )
         opened = replace(
             trainings,
             study=study,

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
@@ -384,8 +384,7 @@ def test_a_worker_that_is_killed_among_the_direct_trainings_loses_and_doubles_no
         states = [x.state.name for x in _direct(workplace)]
         return states.count("COMPLETE") >= done and states[-1:] == ["RUNNING"]
 
-    database = Path(workplace.folder / "transfer-search.sqlite")
-    wait_until(lambda: database.exists() and is_amid(), process)
+    wait_until(lambda: _has_begun(workplace) and is_amid(), process)
     time.sleep(0.05)
     process.kill()
     process.communicate()
@@ -402,3 +401,14 @@ def test_a_worker_that_is_killed_among_the_direct_trainings_loses_and_doubles_no
         assert study.baseline.trials == len(direct) - len(lost)
         assert len(study.optuna_study.trials) == 2
     _assert_sound(workplace)
+
+
+def _has_begun(workplace: Workplace) -> bool:
+    """Whether a slot was taken: to open a database that is being made is to make its tables."""
+    engine = sa.create_engine(workplace.storage)
+    with engine.connect() as connection:
+        is_there = sa.inspect(connection).has_table("transfer_slots")
+        query = "SELECT COUNT(*) FROM transfer_slots"
+        begun = is_there and connection.exec_driver_sql(query).scalar_one() > 0
+    engine.dispose()
+    return bool(begun)

@@ -125,7 +125,7 @@ def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: st
 def test_the_note_has_tables_and_commands(tab: Page, page: str) -> None:
     show(tab, f"{page}/note", "Not confirmed yet")
     cells = tab.locator("td").all_inner_texts()
-    for cell in ("legal", "pocket_ner_parties", "qab"):
+    for cell in ("legal", "pocket_ner_parties", "pocket_ner"):
         assert cell in cells
     assert "python -m search.confirm --study tiny" in tab.inner_text("body")
 

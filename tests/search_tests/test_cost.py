@@ -226,6 +226,7 @@ def test_a_killed_worker_leaves_the_epochs_it_saved_and_blocks_nobody(
     """After a kill -9 in the middle of a stage the retry goes on from its last saved epoch."""
     # Under this name the first trial with an intermediate stage draws the 20 epochs.
     options = ("--trials", "2", "--set", "intermediate.epochs=[20, 1]", "--name", "resumed")
+    options += ("--set", "sampler=random")
     process = workplace.start(*workplace.command(*options))
     folder = _cache_of(workplace)
     wait_until(lambda: _first_epoch_is_kept(workplace), process)

@@ -98,7 +98,7 @@ def test_workers_share_a_study_and_show_no_password_and_the_run_waits_for_all(
     output, _ = process.communicate()
     assert process.returncode == 0, output
     assert not fellow.is_running()
-    assert output.count("the recommended recipe") == 1, "the fellow shows nothing of its own"
+    assert output.count("direct training; trials:") == 1, "the fellow shows nothing of its own"
     assert "--workers 2" in output
 
     storage = open_storage(postgresql_url)
