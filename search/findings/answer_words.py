@@ -10,8 +10,9 @@ from search.findings.verdict_words import points_with_interval
 from search.studies.stored_study import StoredStudy
 from search.surrogate.answer import ArmAnswer
 
-SURE = 0.95
-"""Probability of a gain, or of a loss, from which on a word is said of it."""
+SURE = 0.975
+"""Probability of a gain, or of a loss, from which on a word is said of it: where the 95 % interval
+is on one side of 0."""
 NOT_FAIR = "not tried fairly yet"
 
 

@@ -21,8 +21,8 @@ from spaces.studies import NO_INTERMEDIATE
 __all__ = ["Answer", "ArmAnswer", "Zero", "answer", "expected_gains", "recommend"]
 
 SAMPLES = 1000
-SURE = 0.95
-"""Posterior probability from which on a gain is claimed."""
+SURE = 0.975
+"""Posterior probability from which on a gain is claimed: its 95 % interval is above 0."""
 COMPETITIVE = 1.0
 """Points below the best direct training within which a target stage is competitive."""
 WIDENING = 1.25
