@@ -75,7 +75,7 @@ from tests.benchmarks.study_sides import STUDY_NAME, Ours, Peer, any_stage, para
 RUNS = (24, (8, 24, 72))
 QUICK_RUNS = (8, (4, 8, 12))
 QUICK_POCKET_RUNS = (6, (4, 8, 12))
-STUDIES, QUICK_STUDIES = 100, 6
+STUDIES, QUICK_STUDIES = 100, 3
 TABLE_SEEDS = 2
 # Of no trial, so that nothing of the first training is found again.
 WARM_UP_SEED = 999
