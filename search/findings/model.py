@@ -15,8 +15,11 @@ from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import Failure, TrialNotes
 from search.surrogate.answer import Zero
 from search.surrogate.choosing import Chooser, Evidence
-from search.surrogate.gaussian import Runs
+from search.surrogate.gaussian import FITTED_RUNS, Runs
 from search.surrogate.recipe_table import RecipeTable, build_table, with_tried
+
+CELL_RUNS = 60
+"""Runs that the scales of a cell's model are fitted to at most."""
 
 Measure = Callable[[TransferGain], float]
 """A gain in percentage points, of the scores of one seed."""
@@ -52,8 +55,12 @@ class StudyModel:
         return self._chooser((task, languages), lambda gain: gain.by_task(languages)[task])
 
     def of_cell(self, task: str, language: str) -> Chooser:
-        """The model of the gains in one target task and language."""
-        return self._chooser((task, language), lambda gain: gain.by_language()[task, language])
+        """The model of the gains in one target task and language.
+
+        There are many cells, so their scales are fitted to fewer runs.
+        """
+        cell = task, language
+        return self._chooser(cell, lambda gain: gain.by_language()[cell], CELL_RUNS)
 
     def zero_of_all(self, languages: frozenset[str]) -> Zero:
         """What gains over all target tasks are over: the direct training that is best over all.
@@ -85,7 +92,7 @@ class StudyModel:
     def _recipes(self) -> list[FinishedRecipe]:
         return [*self._study.direct, *self._study.recipes]
 
-    def _chooser(self, key: object, measure: Measure) -> Chooser:
+    def _chooser(self, key: object, measure: Measure, fitted: int = FITTED_RUNS) -> Chooser:
         if key not in self._known:
             rows = [
                 (place, seed, measure(gain))
@@ -96,7 +103,7 @@ class StudyModel:
             recipe, seed = (np.array([row[i] for row in rows], dtype=np.int64) for i in (0, 1))
             score = np.array([row[2] for row in rows], dtype=np.float64)
             evidence = Evidence(Runs(recipe, seed, score), infeasible=self._infeasible)
-            self._known[key] = Chooser(self.table, evidence)
+            self._known[key] = Chooser(self.table, evidence, fitted)
         return self._known[key]
 
     @cached_property

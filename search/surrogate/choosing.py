@@ -11,6 +11,7 @@ from scipy import linalg, special
 
 from search.surrogate.gaussian import (
     DENSE_RUNS,
+    FITTED_RUNS,
     PRIOR,
     Posterior,
     Runs,
@@ -67,10 +68,11 @@ class Chooser:
     Args:
         table: The recipes.
         evidence: What is known of them.
+        fitted: Runs that the scales are fitted to at most.
     """
 
-    def __init__(self, table: RecipeTable, evidence: Evidence) -> None:
-        self.table, self.evidence = table, evidence
+    def __init__(self, table: RecipeTable, evidence: Evidence, fitted: int = FITTED_RUNS) -> None:
+        self.table, self.evidence, self._most = table, evidence, fitted
 
     @cached_property
     def scales(self) -> Scales:
@@ -179,7 +181,7 @@ class Chooser:
 
     def _fitted(self, *, idle: bool) -> Scales:
         runs = self.evidence.runs
-        known = runs.first(fitted_runs(len(runs)))
+        known = runs.first(min(self._most, fitted_runs(len(runs))))
         if not len(known):
             return replace(PRIOR, intermediate=0.0, interactions=0.0) if idle else PRIOR
         columns = (known.recipe, known.seed, known.score)

@@ -206,14 +206,16 @@ def test_the_same_history_proposes_the_same() -> None:
 
 def test_a_planted_task_is_found_and_said_to_help() -> None:
     truth = _planted("c", 5.0)
-    said = [_said(_search(truth, 60, seed)) for seed in range(3)]
+    said = [_said(_search(truth, 60, seed)) for seed in range(6)]
+    intervals = [one.arms["legal"].interval for one in said]
+    # Of 95 % intervals one in twenty misses.
+    assert sum(low < 5.0 < high for low, high in intervals) >= 5
     for one in said:
         assert one.arm == "legal"
         assert truth.max() - truth[one.recipe] <= 1.0
         legal = one.arms["legal"]
         assert legal.is_gain
         assert legal.probability_best > 0.9
-        assert legal.interval[0] < 5.0 < legal.interval[1]
         assert one.regret <= one.regret_90 < 3.0
         assert not one.arms["none"].is_gain
 
