@@ -212,7 +212,7 @@ def open_study(
     if "study_file" not in study.user_attrs:
         for name, value in about.items():
             study.set_user_attr(name, value)
-        _name_metric(study, "gain over the best direct training, points", definition)
+        _name_metric(study, "gain over direct training, points", definition)
     return study
 
 
