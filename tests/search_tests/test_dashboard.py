@@ -43,7 +43,7 @@ def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None
         study = get_study(site)
         assert study["trials"][0]["state"] == "Complete"
         assert study["objective_names"] == [
-            "gain over the best direct training, points (pocket corpora)"
+            "gain over direct training, points (pocket corpora)"
         ]
         attributes = {item["key"]: item["value"] for item in study["user_attrs"]}
         assert "pocket corpora" in attributes["data"]
