@@ -71,7 +71,7 @@ def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None
         ]
         assert all(float(row["loss"]) > 0 for row in training)
         assert refused(site + "/api/studies", Host="evil.example") == 403
-        assert refused(site + "/api/studies/1", "DELETE", Origin="http://evil.example") == 403
+        assert refused(site + "/api/studies/2", "DELETE", Origin="http://evil.example") == 403
         assert get_study(site)["trials"]
     finally:
         server.kill()
@@ -94,7 +94,7 @@ def test_other_machines_need_the_password_and_many_can_read_at_once(
         site = f"http://127.0.0.1:{port}"
         header = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
         assert refused(site + "/dashboard") == 401
-        assert refused(site + "/api/studies/1", "DELETE", **header) == 403
+        assert refused(site + "/api/studies/2", "DELETE", **header) == 403
         # A browser opens connections before it has anything to ask.
         with socket.create_connection(("127.0.0.1", port)), ThreadPoolExecutor(8) as viewers:
             asked = [viewers.submit(get_study, site, **header) for _ in range(32)]
@@ -146,8 +146,8 @@ def test_the_figure_of_the_arms_shows_a_confirmation(tmp_path: Path) -> None:
 
 
 def get_study(site: str, **headers: str) -> Any:
-    """What the page of the study polls."""
-    asked = urllib.request.Request(site + "/api/studies/1?after=0", headers=headers)
+    """What the page of the study polls; its direct trainings are the study before it."""
+    asked = urllib.request.Request(site + "/api/studies/2?after=0", headers=headers)
     with urllib.request.urlopen(asked) as answer:
         return json.load(answer)
 
