@@ -42,9 +42,7 @@ def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None
         site = url.partition("/dashboard")[0]
         study = get_study(site)
         assert study["trials"][0]["state"] == "Complete"
-        assert study["objective_names"] == [
-            "gain over direct training, points (pocket corpora)"
-        ]
+        assert study["objective_names"] == ["gain over direct training, points (pocket corpora)"]
         attributes = {item["key"]: item["value"] for item in study["user_attrs"]}
         assert "pocket corpora" in attributes["data"]
         assert "pocket corpora" in study["note"]["body"]
