@@ -22,8 +22,11 @@ from search.surrogate.gaussian import (
 from search.surrogate.recipe_table import Integers, RecipeTable
 
 ARM_FLOOR = 0.25
-"""Share of the runs that go to the best recipe with a task that is drawn, of an arm that is drawn
-among all, so that none is judged untried."""
+"""Share of the runs that go to the best recipe of an arm drawn among all, so that none is judged
+untried."""
+TASK_FLOOR = 0.5
+"""Share of these that go to the best recipe with a task drawn among the arm's: a task whose first
+run was unlucky, or too short, is not given up."""
 GRADIENT_SHARE = 0.5
 """Share of the runs that go where an update teaches most; the rest is Thompson sampling."""
 GRADIENT_RUNS = (4, DENSE_RUNS)
@@ -145,8 +148,9 @@ class Chooser:
         if kind < ARM_FLOOR:
             arms = np.unique(self.table.arm[open_to])
             open_to = open_to & (self.table.arm == rng.choice(arms))
-            tasks = np.unique(self.table.task[open_to])
-            open_to = open_to & (self.table.task == rng.choice(tasks))
+            if rng.random() < TASK_FLOOR:
+                tasks = np.unique(self.table.task[open_to])
+                open_to = open_to & (self.table.task == rng.choice(tasks))
         elif kind < ARM_FLOOR + GRADIENT_SHARE:
             steepest = self._steepest(rng, open_to)
             if steepest is not None:
