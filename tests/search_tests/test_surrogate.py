@@ -236,14 +236,18 @@ def test_every_arm_is_tried_though_another_leads() -> None:
 
 
 def test_runs_in_flight_are_not_proposed_again() -> None:
-    runs = _search(_planted("c", 5.0), 30).evidence.runs
-    recipe, seed = list[int](), list[int]()
-    for slot in range(32):
-        waiting = np.array(recipe, np.int64), np.array(seed, np.int64)
-        chooser = Chooser(_table(), Evidence(runs, *waiting))
-        recipe.append(chooser.choose(np.random.default_rng(slot)))
-        seed.append(1000 + slot)
-    assert len(set(recipe)) >= 16
+    aware, blind = 0, 0
+    for history in range(3):
+        runs = _search(_planted("c", 5.0), 30, history).evidence.runs
+        recipe, alone = list[int](), list[int]()
+        for slot in range(32):
+            waiting = np.array(recipe, np.int64), np.arange(1000, 1000 + slot)
+            chooser = Chooser(_table(), Evidence(runs, *waiting))
+            recipe.append(chooser.choose(np.random.default_rng(slot)))
+            alone.append(Chooser(_table(), Evidence(runs)).choose(np.random.default_rng(slot)))
+        aware += len(set(recipe))
+        blind += len(set(alone))
+    assert aware >= 1.25 * blind, "32 workers run more recipes than if they knew of no other"
 
 
 def test_recipes_like_those_that_diverged_are_avoided() -> None:
