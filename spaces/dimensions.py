@@ -180,6 +180,12 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     return Recipe(backbone, name, tuple(routes))
 
 
+def beside_task(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters but for the arm and its intermediate task."""
+    hidden = ("intermediate.domain", "intermediate.task.")
+    return {name: value for name, value in params.items() if not name.startswith(hidden)}
+
+
 def only_choice(space: SearchSpace, name: str) -> Any:
     """The value of a dimension that has only one, and so is no parameter of the space.
 

@@ -15,8 +15,9 @@ from search.findings.model import StudyModel
 from search.findings.selection import judged_languages
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
-from search.surrogate.answer import Answer, ArmAnswer, Zero, answer
+from search.surrogate.answer import Answer, ArmAnswer, answer
 from search.surrogate.choosing import Chooser
+from search.surrogate.gains import Zero
 from search.surrogate.recipe_table import RecipeTable
 from spaces.studies import NO_INTERMEDIATE
 

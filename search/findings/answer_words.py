@@ -8,11 +8,8 @@ from search.command_line.next_commands import next_command
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.verdict_words import points_with_interval
 from search.studies.stored_study import StoredStudy
-from search.surrogate.answer import ArmAnswer
+from search.surrogate.answer import SURE, ArmAnswer
 
-SURE = 0.975
-"""Probability of a gain, or of a loss, from which on a word is said of it: where the 95 % interval
-is on one side of 0."""
 NOT_FAIR = "not tried fairly yet"
 
 

@@ -31,6 +31,7 @@ from search.surrogate.effects import (
     surfaces,
     task_effects,
 )
+from spaces.dimensions import beside_task
 
 ALL_TARGETS = ""
 """In the column `target`: the gains over all target tasks together."""
@@ -117,6 +118,4 @@ def _row(target: str, effect: TaskEffect, chooser: Chooser) -> tuple[Any, ...]:
 
 def _settings(params: Mapping[str, Any]) -> str:
     """The choices of a recipe but for its task, as in `intermediate.epochs 2, ...`."""
-    hidden = ("intermediate.domain", "intermediate.task.")
-    named = (f"{name} {value}" for name, value in params.items() if not name.startswith(hidden))
-    return ", ".join(named)
+    return ", ".join(f"{name} {value}" for name, value in beside_task(params).items())

@@ -13,8 +13,8 @@ from objectives.gains.transfer_gain import TransferGain
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.answer import Zero
 from search.surrogate.choosing import Chooser, Evidence
+from search.surrogate.gains import Zero
 from search.surrogate.gaussian import FITTED_RUNS, Runs
 from search.surrogate.recipe_table import RecipeTable, build_table, with_tried
 

@@ -14,9 +14,9 @@ from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from search.surrogate.gains import expected_gains
+from spaces.dimensions import beside_task
 from storage.tables import PairedScore, StageRun, TrainedStage
 
-EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
 _COUNTS = (".epochs", ".examples", ".shots", "_size", "_rank", "_layers", "_length", "_layer")
 _KNOWN = {"trial", "runs", "gain", "measured_gain", "score", "seconds"}
 
@@ -54,7 +54,7 @@ def _rows(
             "reason": notes.reason,
             "arm": arm,
             "intermediate": str(trial.params.get(f"intermediate.task.{arm}", "")),
-            **_plain(trial.params),
+            **beside_task(trial.params),
             "seed": notes.seed,
             "seconds": sum(
                 x.training_seconds + x.scoring_seconds for x in runs.get(trial.number, ())
@@ -103,7 +103,7 @@ def recipe_table(study: StoredStudy, model: StudyModel) -> pd.DataFrame:
                 "trial": recipe.first.number,
                 "arm": recipe.arm,
                 "intermediate": recipe.task,
-                **_plain(recipe.first.params),
+                **beside_task(recipe.first.params),
                 "runs": len(recipe.gain.seeds),
                 "gain": math.nan if place is None else expected[place],
                 "measured_gain": recipe.gain.overall_gain(languages),
@@ -124,12 +124,6 @@ def _with_whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
 def choices(recipes: pd.DataFrame) -> list[str]:
     """The columns of a `recipe_table` that hold what a study searches over."""
     return [x for x in recipes if x not in _KNOWN]
-
-
-def _plain(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters but for the arm and its task, which have columns of their own."""
-    hidden = ("intermediate.domain", "intermediate.task.")
-    return {name: value for name, value in params.items() if not name.startswith(hidden)}
 
 
 def _seconds_asked(

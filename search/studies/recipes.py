@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.baseline import Baseline
+from spaces.dimensions import beside_task
 from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate
 from storage.ledger import Ledger
 from storage.tables import PairedScore
@@ -57,11 +58,7 @@ class FinishedRecipe:
     @property
     def in_words(self) -> str:
         """Its choices, as in `uner_ewt, intermediate.epochs 4, ..., panx at 2 epochs`."""
-        rest = (
-            f"{name} {value}"
-            for name, value in self.first.params.items()
-            if not name.startswith(("intermediate.domain", "intermediate.task"))
-        )
+        rest = (f"{name} {value}" for name, value in beside_task(self.first.params).items())
         settings = self.gain.settings_in_words()
         return ", ".join((self.task or NO_INTERMEDIATE, *rest, settings))
 

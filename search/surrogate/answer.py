@@ -18,11 +18,10 @@ from search.surrogate.gains import (
 from search.surrogate.recipe_table import Floats
 from spaces.studies import NO_INTERMEDIATE
 
-__all__ = ["Answer", "ArmAnswer", "Zero", "answer", "expected_gains", "recommend"]
-
 SAMPLES = 1000
 SURE = 0.975
-"""Posterior probability from which on a gain is claimed: its 95 % interval is above 0."""
+"""Posterior probability of a gain, or of a loss, from which on it is claimed: where the 95 %
+interval is on one side of 0."""
 COMPETITIVE = 1.0
 """Points below the best direct training within which a target stage is competitive."""
 WIDENING = 1.25

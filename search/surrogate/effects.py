@@ -15,6 +15,7 @@ import numpy as np
 from search.surrogate.choosing import Chooser
 from search.surrogate.gains import NO_GAIN, Gain, Zero, expected_gains, gains_over
 from search.surrogate.recipe_table import Floats, Integers, RecipeTable
+from spaces.dimensions import beside_task
 from spaces.studies import NO_INTERMEDIATE
 
 EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
@@ -174,9 +175,8 @@ def importance(chooser: Chooser) -> list[Importance]:
         return []
     params = [table.params[row] for row in rows]
     values: dict[str, list[Hashable]] = {TASK_CHOICE: [int(table.task[row]) for row in rows]}
-    for name in dict.fromkeys(name for one in params for name in one):
-        if not name.startswith(("intermediate.domain", "intermediate.task.")):
-            values[name] = [one.get(name) for one in params]
+    for name in dict.fromkeys(name for one in params for name in beside_task(one)):
+        values[name] = [one.get(name) for one in params]
     shares = {name: _share(of_rows, mean) / variance for name, of_rows in values.items()}
     ranked = sorted(shares.items(), key=lambda x: -x[1])
     found = [Importance(name, share) for name, share in ranked if len(set(values[name])) > 1]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spaces.dimensions import SearchSpace
+from spaces.dimensions import SearchSpace, beside_task
 from spaces.enumeration import Point, point_of, points
 from spaces.studies import NO_INTERMEDIATE
 
@@ -173,10 +173,9 @@ def _extended(table: RecipeTable, missing: tuple[frozenset[tuple[str, Any]], ...
 def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> RecipeTable:
     arms = tuple(space.arms)
     rows = [point.params for point in found]
-    names = list(dict.fromkeys(name for row in rows for name in row))
     task = _choice(_task(row) for row in rows)
     arm = _choice(row["intermediate.domain"] for row in rows)
-    plain = [x for x in names if not x.startswith(("intermediate.domain", "intermediate.task."))]
+    plain = list(dict.fromkeys(name for row in rows for name in beside_task(row)))
     choices = {name: _choice(row.get(name) for row in rows) for name in plain}
     stage = [x for name, x in choices.items() if name.startswith("intermediate.")]
     rest = [x for name, x in choices.items() if not name.startswith("intermediate.")]

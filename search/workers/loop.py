@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.heartbeat import TAKEN_OVER, Pulse
-from search.workers.outlook import EVERY, is_near, outlook_line
+from search.workers.outlook import EVERY, Outlook
 from search.workers.trial_attempts import Attempts, OpenStudy, RunListener
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
@@ -65,6 +65,7 @@ class Worker:
     listener: RunListener
     until: float | None = None
     _failed_in_a_row: int = field(default=0, init=False)
+    _asked_at: int | None = field(default=None, init=False)
     _attempts: Attempts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,15 +107,19 @@ class Worker:
             time.sleep(IDLE_SECONDS)
 
     def _is_near_enough(self) -> bool:
-        """Whether `until` is reached; then it is said."""
+        """Whether `until` is reached; then it is said. Asked anew when more trials are done."""
         modelled, opened = self.opened.modelled, self.opened
         if self.until is None or modelled is None:
             return False
-        if not is_near(modelled, opened.trials(), opened.space, self.until):
-            return False
         done = opened.slots.count_done()
+        if done == self._asked_at:
+            return False
+        self._asked_at = done
+        outlook = Outlook.after(modelled, opened.trials())
+        if not outlook.is_near(opened.space, self.until):
+            return False
         self.listener.say(f"the recommendation is within {self.until:g} points, as asked for")
-        self.listener.say(outlook_line(modelled, opened.trials(), done))
+        self.listener.say(outlook.line(done))
         return True
 
     def _work_at(self, slot: Slot) -> None:
@@ -210,7 +215,7 @@ class Worker:
         done, modelled = self.opened.slots.count_done(), self.opened.modelled
         self.listener.on_trial_finished(trial, result, done)
         if modelled is not None and result is not None and done % EVERY == 0 and done < self.limit:
-            self.listener.say(outlook_line(modelled, self.opened.trials(), done))
+            self.listener.say(Outlook.after(modelled, self.opened.trials()).line(done))
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from optuna.trial import FrozenTrial, TrialState
@@ -123,10 +123,14 @@ class RunProgress:
         else:
             score = f"score {100 * result.overall_score(self._languages):.1f}"
             if all(pair.reference is None for pair in result.pairs):
-                self.say(f"{head} {score} [{_scores(result, self._languages)}]")
+                parts = _parts(result.scores_by_task(self._languages), result.scores())
+                shown = " ".join(f"{name} {100 * x:.1f}" for name, x in parts.items())
+                self.say(f"{head} {score} [{shown}]")
             else:
                 value = in_points(result.overall_gain(self._languages))
-                self.say(f"{head} gain {value}, {score} [{_gains(result, self._languages)}]")
+                parts = _parts(result.by_task(self._languages), result.by_language())
+                shown = " ".join(f"{name} {in_points(x)}" for name, x in parts.items())
+                self.say(f"{head} gain {value}, {score} [{shown}]")
             if self._console.is_terminal:
                 self.say(f"  {self._recipe}")
         self._bars.update(self._trial_bar, completed=done)
@@ -136,22 +140,13 @@ class RunProgress:
         self._console.print(line, markup=False, highlight=False)
 
 
-def _gains(result: TransferGain, languages: frozenset[str]) -> str:
-    """The gains that make up the mean: by language, or by task where there are several."""
-    by_task = result.by_task(languages)
+def _parts(
+    by_task: Mapping[str, float], by_language: Mapping[tuple[str, str], float]
+) -> Mapping[str, float]:
+    """What makes up a mean: by language, or by task where there are several."""
     if len(by_task) > 1:
-        return " ".join(f"{task} {in_points(gain)}" for task, gain in by_task.items())
-    by_language = result.by_language().items()
-    return " ".join(f"{language} {in_points(gain)}" for (_, language), gain in by_language)
-
-
-def _scores(result: TransferGain, languages: frozenset[str]) -> str:
-    """The scores that make up the mean, percent, as in `_gains`."""
-    by_task = result.scores_by_task(languages)
-    if len(by_task) > 1:
-        return " ".join(f"{task} {100 * score:.1f}" for task, score in by_task.items())
-    by_language = result.scores().items()
-    return " ".join(f"{language} {100 * score:.1f}" for (_, language), score in by_language)
+        return by_task
+    return {language: value for (_, language), value in by_language.items()}
 
 
 def describe(recipe: Recipe) -> str:

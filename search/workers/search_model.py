@@ -11,8 +11,8 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.answer import Zero
 from search.surrogate.choosing import Chooser, Evidence
+from search.surrogate.gains import Zero
 from search.surrogate.gaussian import Runs
 from search.surrogate.recipe_table import RecipeTable, with_tried
 from spaces.studies import NO_INTERMEDIATE

@@ -24,6 +24,7 @@ from search.findings.baseline_words import baseline_lines
 from search.reporting.terminal import show_results
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, kept_baseline
+from search.studies.definition import StudyDefinition
 from search.studies.direct_trainings import tuning_space
 from search.studies.opening import (
     TrainingSite,
@@ -45,6 +46,7 @@ from search.workers.loop import Worker
 from search.workers.progress import RunProgress
 from search.workers.search_model import ModelledSpace
 from search.workers.trial_attempts import OpenStudy
+from spaces.dimensions import SearchSpace
 from spaces.errors import BudgetSpent, Interrupted
 from spaces.studies import Sampler
 from spaces.study_checks import unlike_arms
@@ -124,12 +126,13 @@ class Session:
         study, ended = None, None
         with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
             try:
-                study = self._opened(objective)
+                definition, space = define_study(objective)
+                study = self._opened(objective, definition)
                 with (
                     self._pulse.beating(objective.hardware.name),
                     fellow_workers(options, self._workers, threads, self._stop),
                 ):
-                    self._work(study, slots, objective)
+                    self._work(study, slots, objective, definition, space)
             except Interrupted as error:
                 ended = error
         if study is not None and not options.fellow:
@@ -140,10 +143,16 @@ class Session:
             self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
         return 128 + self._stop.number if self._stop.number else 0
 
-    def _work(self, study: Study, slots: Slots, objective: TransferObjective) -> None:
+    def _work(
+        self,
+        study: Study,
+        slots: Slots,
+        objective: TransferObjective,
+        definition: StudyDefinition,
+        space: SearchSpace,
+    ) -> None:
         """Tune the baseline, then search."""
         spec, storage, ledger = self._asked.spec, self._storage, objective.ledger
-        definition, space = define_study(objective)
         baseline = kept_baseline(self._name, ledger)
         trainings = OpenStudy(
             open_direct_trainings(self._name, storage, ledger, definition),
@@ -204,10 +213,9 @@ class Session:
         )
         return objective
 
-    def _opened(self, objective: TransferObjective) -> Study:
+    def _opened(self, objective: TransferObjective, definition: StudyDefinition) -> Study:
         """The study, created where it is new."""
         options, ledger = self._options, objective.ledger
-        definition, _ = define_study(objective)
         address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
         about = provenance(objective) | {"address": json.dumps(address.kept())}
         if ledger.frozen_study(self._name) is None:

@@ -25,8 +25,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.studies.direct_trainings import plan_direct_trainings
 from search.studies.trial_notes import TrialNotes
-from search.surrogate.answer import Zero, answer, recommend
+from search.surrogate.answer import answer, recommend
 from search.surrogate.choosing import Chooser
+from search.surrogate.gains import Zero
 from search.workers.proposals import History, Proposal, first_parameters, fresh_seed
 from search.workers.search_model import DirectGain, ModelledSpace
 from spaces.dimensions import suggest_recipe

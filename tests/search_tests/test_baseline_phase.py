@@ -332,7 +332,10 @@ def test_a_study_that_was_deleted_in_optuna_starts_afresh_with_its_direct_traini
         assert 1e-3 not in {x.params[RATE] for x in direct}, "of the study before"
         assert study.baseline is not None
         assert study.baseline.trials == len(direct)
-        assert direct[0].datetime_start > before[-1].datetime_start  # type: ignore[operator]
+        begun, ended = direct[0].datetime_start, before[-1].datetime_start
+        assert begun is not None
+        assert ended is not None
+        assert begun > ended
         assert len(study.optuna_study.trials) == 2
     _assert_sound(searched)
 

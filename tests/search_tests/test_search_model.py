@@ -12,7 +12,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.studies.trial_notes import Failure, TrialNotes
-from search.surrogate.answer import Zero, recommend
+from search.surrogate.answer import recommend
+from search.surrogate.gains import Zero
 from search.surrogate.recipe_table import RecipeTable, build_table
 from search.workers.proposals import History, Proposal
 from search.workers.search_model import DirectGain, ModelledSpace

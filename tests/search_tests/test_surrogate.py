@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from search.surrogate import gaussian
-from search.surrogate.answer import Answer, Zero, answer, recommend
+from search.surrogate.answer import Answer, answer, recommend
 from search.surrogate.choosing import Chooser, Evidence
+from search.surrogate.gains import Zero
 from search.surrogate.gaussian import (
     SEED_SHARE,
     TRUNK_SHARE,
