@@ -30,8 +30,11 @@ def two_sided(gain: Floats, seeds: Floats, examples: Floats, freedom: Floats) ->
     return _tails(gain, *_normals(seeds, examples, freedom))
 
 
-def half_widths(alpha: float, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
-    """The gains whose p-value is alpha, the rest as for `two_sided`; 0 where nothing varies."""
+def half_widths(alpha: float | Floats, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
+    """The gains whose p-value is alpha, one for all or one each; the rest as for `two_sided`.
+
+    0 where nothing varies.
+    """
     normals = _normals(seeds, examples, freedom)
     low: Floats = np.zeros_like(seeds)
     # A t for both variances has the longer tails.
