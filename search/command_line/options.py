@@ -35,6 +35,21 @@ def count(text: str) -> int:
     return int(text)
 
 
+def amount(text: str) -> float:
+    """The `type` of an option that measures something.
+
+    Raises:
+        ArgumentTypeError: It is no number above 0.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
+
+
 def add_data(options: argparse.ArgumentParser) -> None:
     """Add `--data`."""
     options.add_argument(

@@ -32,9 +32,7 @@ FEWEST_SEEDS = 3
 """With two seeds hardly any gain is larger than what they scatter by."""
 
 
-def outlook_of(
-    study: StoredStudy, plan: ConfirmationPlan, sizes: Mapping[Place, int]
-) -> Outlook:
+def outlook_of(study: StoredStudy, plan: ConfirmationPlan, sizes: Mapping[Place, int]) -> Outlook:
     """What a plan can find and what it will take.
 
     Args:
@@ -88,9 +86,7 @@ def check_it_can_decide(study: str, plan: ConfirmationPlan) -> None:
         )
 
 
-def _seeds_variance(
-    recipes: Iterable[FinishedRecipe], sizes: Mapping[Place, int]
-) -> float | None:
+def _seeds_variance(recipes: Iterable[FinishedRecipe], sizes: Mapping[Place, int]) -> float | None:
     """Variance of a gain between seeds, points squared; None where no recipe has two.
 
     Both sides of a gain are trained: it is twice that of a score.

@@ -18,7 +18,7 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command
 from search.command_line.options import CONFIRMED_MARGIN, CONFIRMED_RECIPES, CONFIRMED_SEEDS
-from search.command_line.requests import ReopenRequest
+from search.findings.confirm_request import ConfirmRequest, is_settled
 from search.findings.confirmation import (
     ConfirmationPlan,
     ConfirmationResult,
@@ -34,7 +34,7 @@ from search.findings.confirmation_outlook import (
     outlook_of,
     seconds_per_seed,
 )
-from search.findings.judging import ALPHA, Against, Estimates, estimate_recipes, judge_estimates
+from search.findings.judging import Against, Estimates, estimate_recipes, judge_estimates
 from search.findings.selection import judged_languages, standings_of
 from search.findings.verdict_words import outlook_lines, progress_line
 from search.studies.recipes import FinishedRecipe
@@ -43,31 +43,6 @@ from search.studies.stored_study import StoredStudy
 from spaces.errors import Interrupted, SpecError, StorageError
 
 _SIDES: tuple[Against, Against] = ("reference", "baseline")
-
-
-@dataclass(frozen=True)
-class ConfirmRequest:
-    """Which study to confirm, and how thoroughly.
-
-    Attributes:
-        study: The study, its data and its encoder.
-        recipes: Number of recipes to confirm; None for that of a look that is there, else 3.
-        margin: Gains nearer to 0 are equivalent to none, percentage points; None for that of a
-            look that is there, else 1.
-        max_seeds: Most fresh seeds of each; None for those of a look that is there, else 12.
-        gpu_hours: Hours of training and scoring that it may take in all; None for as many as it
-            needs.
-        again: Whether to confirm once more after one that is over.
-        anyway: Whether to go on where it probably decides nothing.
-    """
-
-    study: ReopenRequest
-    recipes: int | None = None
-    margin: float | None = None
-    max_seeds: int | None = None
-    gpu_hours: float | None = None
-    again: bool = False
-    anyway: bool = False
 
 
 def confirm_study(
@@ -103,31 +78,6 @@ def confirm_study(
             command = next_command("confirm", reopened.study.address)
             raise Interrupted(str(error), advice=f"`{command}` goes on") from error
     return reopened.study, look
-
-
-def is_settled(looks: Sequence[Look], request: ConfirmRequest) -> bool:
-    """Whether what is asked for is known already, and nothing has to be loaded.
-
-    Raises:
-        SpecError: It was planned with other sizes, or no error is left for another look.
-    """
-    if not looks:
-        return False
-    if not looks[-1].is_over:
-        _check_sizes(looks[-1], request)
-        return False
-    if request.again:
-        if not error_left(looks):
-            raise SpecError(
-                "--again",
-                f"some error left of the {ALPHA:.0%} that all looks at a study may be wrong in",
-                "all of it spent",
-                "what is undecided stays so on these test splits; `confirm` without --again "
-                "shows what was found",
-            )
-        return False
-    _check_sizes(looks[-1], request)
-    return True
 
 
 def plan_confirmation(
@@ -184,25 +134,6 @@ def _begin(
     _check_hours(plan, request.gpu_hours)
     kept = ledger.begin_confirmation(study.name, len(looks) + 1, plan.as_json())
     return Look.from_stored(kept)
-
-
-def _check_sizes(look: Look, request: ConfirmRequest) -> None:
-    plan = look.plan
-    planned = len(plan.recipes), len(plan.seeds), plan.margin
-    asked = (
-        request.recipes or planned[0],
-        request.max_seeds or planned[1],
-        planned[2] if request.margin is None else request.margin,
-    )
-    if asked != planned:
-        raise SpecError(
-            "--top, --max-seeds or --margin",
-            f"{planned[0]} recipes, {planned[1]} seeds and a margin of {planned[2]:g} points, as "
-            f"planned on {look.begun_at[:10]}",
-            f"{asked[0]}, {asked[1]} and {asked[2]:g}",
-            "leave them out to see it; what is chosen after that is confirmed no more, and "
-            "--again has only the error that is left",
-        )
 
 
 def _check_hours(plan: ConfirmationPlan, hours: float | None) -> None:
@@ -318,9 +249,7 @@ def _expected_seconds(
     return seeds * seconds / before if before else 0.0
 
 
-def _keep(
-    reopened: ReopenedStudy, look: Look, result: ConfirmationResult, ended: Ended
-) -> None:
+def _keep(reopened: ReopenedStudy, look: Look, result: ConfirmationResult, ended: Ended) -> None:
     kept = replace(result, ended=ended)
     is_final = replace(look, result=kept).is_over
     reopened.objective.ledger.keep_confirmation(

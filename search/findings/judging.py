@@ -19,7 +19,7 @@ from objectives.gains.intervals import (
     estimate_gains,
     judge,
 )
-from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
+from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes, mean_gains
 from objectives.gains.sequential import Stage, seeds_to_decide
 from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import unpacked
