@@ -9,9 +9,11 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from objectives.gains.small_samples import Floats
-from objectives.scores.outcomes import Outcomes, score_of
+from objectives.scores.outcomes import Groups, Outcomes, score_of
 from spaces.errors import DataError
 from spaces.task import Metric
 
@@ -32,6 +34,8 @@ class PairedOutcomes:
         baselines: Contribution of each example to the score without the intermediate stage.
         sample: Name of the sample of examples. Cells with the same examples, or with
             translations of them, name the same sample and are resampled alike.
+        groups: Group of each example; those of one group, as questions of one passage, are
+            resampled together. None: each is a group of its own.
 
     Raises:
         DataError: Seeds, sides or examples that are not as many as they must be.
@@ -42,10 +46,13 @@ class PairedOutcomes:
     outcomes: tuple[Outcomes, ...]
     baselines: tuple[Outcomes, ...]
     sample: str
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         _check_seeds(self.sample, self.seeds, len(self.outcomes), len(self.baselines))
         lengths = {len(outcomes) for outcomes in (*self.outcomes, *self.baselines)}
+        if self.groups is not None:
+            lengths.add(len(self.groups))
         if len(lengths) != 1 or lengths == {0}:
             raise DataError(
                 str(self.sample),
@@ -64,12 +71,14 @@ class SeedGains:
         examples: Number of examples scored, over all cells; 0 if only scores are known.
         resampled: The gains on resampled examples, percentage points, [resamples, seeds]; None if
             only scores are known.
+        groups: Number of groups that examples were resampled in, over all cells.
     """
 
     seeds: tuple[int, ...]
     gains: Floats = field(repr=False)
     examples: int = 0
     resampled: Floats | None = field(default=None, repr=False)
+    groups: int = 0
 
 
 def gains_of_outcomes(
@@ -99,19 +108,23 @@ def gains_of_outcomes(
                 sample, "as many examples in all cells of this sample", _listed(sorted(sizes))
             )
         examples = sizes.pop()
+        group = _joined_groups([cells[name].groups for name in names], examples)
+        many = int(group.max()) + 1
         drawn: dict[Name, list[Floats]] = {name: [] for name in names}
         rng = np.random.default_rng([seed, *sample.encode()])
         for start in range(0, resamples, step := max(1, WEIGHTS_AT_ONCE // examples)):
-            weights = _draw(examples, min(step, resamples - start), rng)
+            weights = _draw(many, min(step, resamples - start), rng)
+            if many < examples:
+                weights = weights[:, group]
             for name in names:
                 drawn[name].append(_gains(cells[name], weights))
         for name in names:
             gains, resampled = _gains(cells[name], None), np.concatenate(drawn[name])
-            # Drawing n of n examples gives (n - 1) / n of the variance.
+            # Drawing n of n groups gives (n - 1) / n of the variance.
             centre = resampled.mean(axis=0)
-            wider = (resampled - centre) * np.sqrt(examples / max(examples - 1, 1))
+            wider = (resampled - centre) * np.sqrt(many / max(many - 1, 1))
             of_cells[name] = SeedGains(
-                cells[name].seeds, gains, examples, np.round(centre + wider, 6)
+                cells[name].seeds, gains, examples, np.round(centre + wider, 6), many
             )
     return {name: of_cells[name] for name in cells}
 
@@ -170,6 +183,7 @@ def mean_gains(parts: Sequence[SeedGains]) -> SeedGains:
         np.mean([part.gains[order] for part, order in pairs], axis=0),
         sum(part.examples for part in parts),
         np.mean(resampled, axis=0) if resampled else None,
+        sum(part.groups for part in parts),
     )
 
 
@@ -186,11 +200,31 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _draw(examples: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each example is drawn, [times, examples]."""
-    drawn = rng.integers(examples, size=(times, examples)) + np.arange(times)[:, None] * examples
-    counts = np.bincount(drawn.ravel(), minlength=times * examples)
-    return counts.reshape(times, examples).astype(np.float32)
+def _joined_groups(partitions: Sequence[Groups | None], examples: int) -> NDArray[np.int32]:
+    """Number of each example's group, from 0, [examples].
+
+    Translations of a sample may differ in which texts are equal: what belongs together in one of
+    them does in all.
+    """
+    rows = np.arange(examples, dtype=np.int32)
+    known = [groups for groups in partitions if groups is not None]
+    if not known:
+        return rows
+    firsts = []
+    for groups in known:
+        _, first, of_row = np.unique(groups, return_index=True, return_inverse=True)
+        firsts.append(first[of_row])
+    ends = np.tile(rows, len(known)), np.concatenate(firsts)
+    graph = sparse.coo_array((np.ones(len(ends[0])), ends), (examples, examples))
+    _, numbers = connected_components(graph, directed=False)
+    return np.asarray(numbers, np.int32)
+
+
+def _draw(groups: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How often each group is drawn, [times, groups]."""
+    drawn = rng.integers(groups, size=(times, groups)) + np.arange(times)[:, None] * groups
+    counts = np.bincount(drawn.ravel(), minlength=times * groups)
+    return counts.reshape(times, groups).astype(np.float32)
 
 
 def _gains(cell: PairedOutcomes, weights: NDArray[np.float32] | None) -> Floats:
