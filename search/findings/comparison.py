@@ -16,6 +16,7 @@ from search.findings.judging import JudgedGain
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
+from search.findings.test_splits import test_split_lines
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
@@ -97,6 +98,9 @@ class BestRecipe:
         split: Split that its gain is of: test where both studies are confirmed, else validation.
         confirmed: Whether a confirmation found the gain.
         gain: Its gain over all target tasks.
+        itself: How much of it is the intermediate task itself, percentage points, by the
+            confirmation; None before there is one.
+        margin: Points below which its gain counts as none; 0 before a confirmation.
     """
 
     trial: int
@@ -104,6 +108,8 @@ class BestRecipe:
     split: str
     confirmed: bool
     gain: ComparedGain
+    itself: float | None
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -202,6 +208,8 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
         best = best_of_search(first), best_of_search(second)
         if any(confirmed):
             warnings.append("only one of them is confirmed, so both gains are those of the search")
+    for study in (first, second):
+        warnings += [f"{study.name}: {line}" for line in test_split_lines(study)]
     arms = _arms(first), _arms(second)
     mine, theirs = _defining(first), _defining(second)
     return StudyComparison(
@@ -288,12 +296,15 @@ def _arm(finding: ArmFinding) -> ComparedArm:
 
 def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
     recipe = next(x for x in study.recipes if x.first.number == evidence.trial)
+    itself = evidence.paired.gain_of(evidence.trial)
     return BestRecipe(
         trial=evidence.trial,
         recipe=recipe.in_words,
         split=evidence.split,
         confirmed=evidence.confirmation is not None,
         gain=ComparedGain.of(evidence.verdict.gain, evidence.confirmation is not None),
+        itself=itself.points if itself else None,
+        margin=evidence.margin,
     )
 
 

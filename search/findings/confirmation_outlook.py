@@ -132,12 +132,18 @@ def _examples_variance(
     cells = {}
     for place in own.keys() & base.keys():
         seeds = min(len(own[place]), len(base[place]))
-        sides_of = (
-            tuple(unpacked(outcomes[pair.score.place]) for pair in side[place][:seeds])
+        mine, theirs = (
+            [unpacked(outcomes[pair.score.place]) for pair in side[place][:seeds]]
             for side in (own, base)
         )
-        metric = Metric(own[place][0].score.metric)
-        cells[place] = PairedOutcomes(metric, tuple(range(seeds)), *sides_of, " ".join(place))
+        cells[place] = PairedOutcomes(
+            Metric(own[place][0].score.metric),
+            tuple(range(seeds)),
+            tuple(x for x, _ in mine),
+            tuple(x for x, _ in theirs),
+            " ".join(place),
+            mine[0][1],
+        )
     found = {
         place: _as_of(gains, sizes[place]) for place, gains in gains_of_outcomes(cells).items()
     }
@@ -158,8 +164,11 @@ def _as_of(gains: SeedGains, examples: int) -> SeedGains:
 
 def _first_seeds(gains: SeedGains, count: int) -> SeedGains:
     assert gains.resampled is not None
-    return SeedGains(
-        gains.seeds[:count], gains.gains[:count], gains.examples, gains.resampled[:, :count]
+    return replace(
+        gains,
+        seeds=gains.seeds[:count],
+        gains=gains.gains[:count],
+        resampled=gains.resampled[:, :count],
     )
 
 

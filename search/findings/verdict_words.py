@@ -22,15 +22,19 @@ _MARKS = {
 
 
 def with_interval(gain: JudgedGain, margin: float = 0.0) -> str:
-    """A gain as people read it, as in `+1.3 [+0.2, +2.4]`.
+    """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
+    return judged_points(gain.points, gain.low, gain.high, margin)
+
+
+def judged_points(gain: float, low: float | None, high: float | None, margin: float) -> str:
+    """A gain in points and the interval of its verdict.
 
     An end has as many decimals as show on which side of 0 and of the margin it lies.
     """
-    if gain.low is None or gain.high is None:
-        return points_with_interval(gain.points, None, None)
+    if low is None or high is None:
+        return points_with_interval(gain, None, None)
     marks = (0.0, margin, -margin)
-    low, high = _end(gain.low, marks), _end(gain.high, marks)
-    return f"{in_points(gain.points)} [{low}, {high}]"
+    return f"{in_points(gain)} [{_end(low, marks)}, {_end(high, marks)}]"
 
 
 def _end(value: float, marks: Sequence[float]) -> str:

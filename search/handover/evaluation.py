@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from objectives.xtreme.submission import (
     find_predictions,
     read_predictions,
 )
+from search.handover.origin import PredictionsOrigin
 from search.handover.requests import EvaluationRequest
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.task import Task
@@ -37,11 +38,13 @@ class Evaluation:
         split: test or validation.
         source: Where the gold labels come from.
         scores: Task -> its scores by language.
+        notes: What is to be known of it, in words.
     """
 
     split: str
     source: DataSource
     scores: Mapping[str, TaskScores]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All of it in JSON's types, scores in [0, 1]."""
@@ -76,7 +79,16 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     needed = [(task, language) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
-    return Evaluation(split, source, scores)
+    notes = _counted_looks(files) if split == "test" else ()
+    return Evaluation(split, source, scores, notes)
+
+
+def _counted_looks(files: Sequence[tuple[Task, Mapping[str, Path]]]) -> tuple[str, ...]:
+    """Count the scoring of a study's own predictions; what hinders it, in words."""
+    folders = {file.parent for _, by_language in files for file in by_language.values()}
+    origins = [PredictionsOrigin.of_folder(folder) for folder in sorted(folders)]
+    found = (origin.count_as_scored() for origin in origins if origin is not None)
+    return tuple(note for note in found if note)
 
 
 def _files(request: EvaluationRequest) -> tuple[str, list[tuple[Task, dict[str, Path]]]]:

@@ -19,6 +19,7 @@ from objectives.xtreme import benchmark
 from objectives.xtreme.submission import write_predictions
 from objectives.xtreme.trained_folder import Predictor, load_trained, longest_input, predict_splits
 from search.command_line.next_commands import scoring_command
+from search.handover.origin import PredictionsOrigin
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.catalogue import load_catalogue
@@ -90,10 +91,24 @@ def predict(
             )
         if asked.task.name not in load_catalogue().tasks:
             study_file = reopened.study.address.file
+        if asked.split == "test":
+            _count_as_seen(request, request.model, reopened)
     command = scoring_command(
         asked.task.name, str(request.to), asked.split, data=data, study_file=study_file
     )
     return WrittenPredictions(_write(request, asked), note, command)
+
+
+def _count_as_seen(request: PredictionRequest, trial: StudyTrial, reopened: ReopenedStudy) -> None:
+    """Keep that the study's test splits were read, and with the files whose predictions they are.
+
+    `evaluate` counts itself by that.
+    """
+    study = reopened.study
+    what = f"trial {trial.trial} on {request.task}"
+    reopened.objective.ledger.record_test_read(study.name, "predict", what)
+    origin = PredictionsOrigin(study.name, study.shown_url, what)
+    origin.write(request.to / request.task)
 
 
 def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictions:
