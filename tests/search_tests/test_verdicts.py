@@ -15,9 +15,16 @@ from search.findings.confirmation import (
     ConfirmationPlan,
     ConfirmationResult,
     Look,
+    Outlook,
     PlannedRecipe,
 )
-from search.findings.judging import NO_VERDICTS, Verdicts, judge_gains
+from search.findings.judging import (
+    NO_VERDICTS,
+    Rules,
+    Verdicts,
+    estimate_recipes,
+    judge_estimates,
+)
 from search.findings.verdict_words import aggregate_note, confirmation_lines, verdict_line
 from spaces.catalogue import load_catalogue
 from spaces.studies import Aggregate
@@ -58,13 +65,14 @@ def judged(ledger: Ledger, *effects: float) -> Verdicts:
                 own, base = found
                 pairs.append(PairedScore(seed, own, base, base))
         gains[trial] = TransferGain(tuple(pairs))
-    return judge_gains(gains, ledger, load_catalogue(), LANGUAGES)
+    estimates = estimate_recipes(gains, ledger, load_catalogue(), LANGUAGES)
+    return judge_estimates(estimates, Rules((SEEDS,), margin=1.0))
 
 
 def test_what_helps_helps_what_hurts_hurts_and_nothing_is_nothing(ledger: Ledger) -> None:
     verdicts = judged(ledger, 0.1, -0.1, 0.0)
     gains = [verdict.gain for verdict in verdicts.recipes]
-    assert [gain.verdict for gain in gains] == ["helps", "hurts", "no reliable difference"]
+    assert [gain.verdict for gain in gains] == ["helps", "hurts", "undecided"]
     for gain, effect in zip(gains, (10, -10, 0), strict=True):
         assert gain.low is not None
         assert gain.high is not None
@@ -84,18 +92,19 @@ def test_verdicts_kept_as_json_come_back_the_same(ledger: Ledger) -> None:
     ]
     assert list(rows[0]) == [
         *("trial", "task", "language", "verdict", "gain", "low", "high", "p_value"),
-        *("detectable", "seeds", "examples", "score", "against", "family", "scope"),
+        *("detectable", "seeds", "examples", "score", "against", "family", "scope", "needed"),
     ]
     assert Verdicts.from_json(json.loads(json.dumps(rows))) == verdicts
 
 
 def test_a_confirmation_kept_as_json_comes_back_the_same() -> None:
     plan = ConfirmationPlan(
-        *((PlannedRecipe(3, "legal", "c", "c, epochs 2"),), {"t": 1}, (5, 6), 9),
-        Aggregate.MINIMUM,
+        *((PlannedRecipe(3, "legal", "c", "c, epochs 2"),), {"t": 1}, (5, 6, 7, 8, 9), (3, 5)),
+        *(1.5, 9, Aggregate.MINIMUM, 0.04, Outlook((9.0, 3.0), 2.0, 4.0, (60.0, 100.0))),
     )
     result = ConfirmationResult(NO_VERDICTS, NO_VERDICTS, 2.5)
-    kept = Confirmation(2, "2026-11-26", json.loads(json.dumps(plan.as_json())), result.as_json())
+    plain = json.loads(json.dumps(plan.as_json()))
+    kept = Confirmation(2, "2026-11-26", plain, result.as_json(), is_final=True)
     assert Look.from_stored(kept) == Look(2, "2026-11-26", plan, result)
 
 
@@ -103,11 +112,11 @@ def test_a_sentence_says_how_much_over_how_many_and_what_could_have_been_found(
     ledger: Ledger,
 ) -> None:
     helps, nothing = judged(ledger, 0.1, 0.0).recipes
-    assert verdict_line(helps, "legal").startswith("legal helps: +")
-    assert "5 seeds, 800 examples" in verdict_line(helps, "legal")
-    line = verdict_line(nothing, "general")
-    assert line.startswith("general makes no reliable difference: ")
-    assert f"minimum detectable effect {nothing.gain.detectable:.1f} points" in line
+    assert verdict_line(helps, "legal", 1.0).startswith("legal helps: +")
+    assert "5 seeds, 800 examples" in verdict_line(helps, "legal", 1.0)
+    line = verdict_line(nothing, "general", 1.0)
+    assert line.startswith("general is undecided: ")
+    assert f"minimum detectable gain {nothing.gain.detectable:.1f} points at 80 % power" in line
 
 
 def test_verdicts_say_that_they_are_on_the_mean_where_the_study_goes_by_something_else(
@@ -117,7 +126,8 @@ def test_verdicts_say_that_they_are_on_the_mean_where_the_study_goes_by_somethin
     verdicts = judged(ledger, 0.1)
     other = tuple(replace(cell, task="masakhanews") for cell in verdicts.cells)
     recipe = PlannedRecipe(0, "general", "sst2", "sst2")
-    plan = ConfirmationPlan((recipe,), {"t": 0}, tuple(range(SEEDS)), 1, Aggregate.MINIMUM)
+    seeds = tuple(range(SEEDS))
+    plan = ConfirmationPlan((recipe,), {"t": 0}, seeds, (SEEDS,), 1.0, 1, Aggregate.MINIMUM)
     looks = [
         Look(1, "2026-11-26", plan, ConfirmationResult(found, NO_VERDICTS, 1.0))
         for found in (verdicts, replace(verdicts, cells=(*verdicts.cells, *other)))
