@@ -101,6 +101,8 @@ class BestRecipe:
         itself: How much of it is the intermediate task itself, percentage points, by the
             confirmation; None before there is one.
         margin: Points below which its gain counts as none; 0 before a confirmation.
+        test_splits: What else was seen of the study's test splits, which other studies have them,
+            and what error is left, in words; empty before a confirmation.
     """
 
     trial: int
@@ -110,6 +112,7 @@ class BestRecipe:
     gain: ComparedGain
     itself: float | None
     margin: float
+    test_splits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -208,8 +211,6 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
         best = best_of_search(first), best_of_search(second)
         if any(confirmed):
             warnings.append("only one of them is confirmed, so both gains are those of the search")
-    for study in (first, second):
-        warnings += [f"{study.name}: {line}" for line in test_split_lines(study)]
     arms = _arms(first), _arms(second)
     mine, theirs = _defining(first), _defining(second)
     return StudyComparison(
@@ -305,6 +306,7 @@ def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
         gain=ComparedGain.of(evidence.verdict.gain, evidence.confirmation is not None),
         itself=itself.points if itself else None,
         margin=evidence.margin,
+        test_splits=tuple(test_split_lines(study)) if evidence.confirmation else (),
     )
 
 

@@ -42,6 +42,7 @@ def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
             f"{letter} best: {_with_verdict(best.gain, best.margin)} ({known}, {seeds}{itself}), "
             f"trial {best.trial}: {best.recipe}"
         )
+        yield from (f"  {line}" for line in best.test_splits)
     if comparison.languages:
         yield _languages_table(comparison.languages, [best.margin for best in comparison.best])
     else:

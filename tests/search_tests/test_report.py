@@ -271,9 +271,9 @@ def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: 
     (export,) = found.numbers["next"]
     assert "the model to use is the best direct training" in export[0]
     assert export[1].startswith("python -m search.export --study synthetic")
-    assert "no error is left for another look" in found.page.text
+    assert "No error is left for another look" in found.page.text
     assert "minimum detectable gain 1.5 points at 80 % power" in found.page.text
-    assert "a gain of this size would take about 9 fresh seeds" in found.page.text
+    assert "A gain of this size would take about 9 fresh seeds" in found.page.text
 
 
 def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> None:
