@@ -2,11 +2,11 @@
 
     python -m tests.benchmarks.group_correlation --data DIR --backbone DIR [--kind qa|nli]
 
-Targets are trained in English, with an intermediate task and without, and answer test splits in
-several languages. Of each the intraclass correlation (one-way analysis of variance with groups of
-unequal size; Donner 1986, https://doi.org/10.2307/1403259) is told of the score of an example and
-of its gain, with a standard error by resampling groups, and by how much the variance of the gain
-due to examples grows when groups are resampled. Ends in a JSON line.
+Targets are trained in English, with an intermediate task and without, and answer a split in each
+of several languages. Of each the intraclass correlation (one-way analysis of variance with groups
+of unequal size; Donner 1986, https://doi.org/10.2307/1403259) is told of the score of an example
+and of its gain, with a standard error by resampling groups, and by how much the variance of the
+gain due to examples grows when groups are resampled. Ends in a JSON line.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ PLANS = (
         "policyqa",
         "tydiqa",
         {"xquad": ("eng",), "tydiqa": ("eng", "swa"), "afriqa": ("bem", "ibo", "zul")},
-        (400, 800),
-        256,
+        (200, 500),
+        192,
     ),
 )
 
@@ -86,8 +86,11 @@ def main() -> None:
     options.add_argument("--data", required=True, help="a folder of corpora")
     options.add_argument("--backbone", required=True, help="an encoder's name or folder")
     options.add_argument("--kind", choices=[plan.kind for plan in PLANS], help="of two: one")
+    options.add_argument("--split", choices=("test", "validation"), default="test")
     options.add_argument("--seeds", type=int, default=1)
     options.add_argument("--epochs", type=int, default=2, help="of the target")
+    options.add_argument("--learning-rate", type=float, default=5e-5)
+    options.add_argument("--batch-size", type=int, default=16)
     options.add_argument("--threads", type=int, default=usable_cores())
     chosen = options.parse_args()
     quiet_libraries()
@@ -108,7 +111,7 @@ def _measured(plan: Plan, chosen: argparse.Namespace) -> Iterator[dict[str, Any]
     backbone = load_backbone(chosen.backbone)
     corpora = StudyCorpora(_study(plan, catalogue), catalogue, choose_source(chosen.data))
     sides: dict[bool, list[dict[tuple[str, str], Outcomes]]] = {True: [], False: []}
-    scored = _scored(plan, corpora, backbone)
+    scored = _scored(plan, corpora, backbone, chosen.split)
     for seed in range(chosen.seeds):
         for is_first_trained in sides:
             model = _trained(plan, corpora, backbone, hardware, (seed, is_first_trained, chosen))
@@ -183,10 +186,11 @@ def _correlation(sums: Values) -> float:
 
 
 def _scored(
-    plan: Plan, corpora: StudyCorpora, backbone: Backbone
+    plan: Plan, corpora: StudyCorpora, backbone: Backbone, split: str
 ) -> dict[tuple[str, str], Corpus]:
+    read = corpora.confirmation if split == "test" else corpora.evaluation
     return {
-        (name, language): corpora.confirmation(backbone, _stage(plan, name), language)
+        (name, language): read(backbone, _stage(plan, name), language)
         for name, languages in plan.scored.items()
         for language in languages
     }
@@ -206,7 +210,13 @@ def _trained(
     for name in names:
         most = plan.examples[name == plan.target]
         epochs = chosen.epochs if name == plan.target else 1
-        stage = replace(_stage(plan, name), epochs=epochs, examples=min(most, sizes[name]))
+        stage = replace(
+            _stage(plan, name),
+            epochs=epochs,
+            examples=min(most, sizes[name]),
+            learning_rate=chosen.learning_rate,
+            batch_size=chosen.batch_size,
+        )
         examples = tuple(corpora.training(backbone, stage))
         start = Start.of(backbone)
         job = StageJob(backbone, stage, start, seed, "target", examples, hardware)
