@@ -42,9 +42,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--languages",
         nargs="+",
-        default=["all"],
         metavar="CODE",
-        help="ISO 639-3 codes, named sets, or all that the data has; default: all",
+        help="ISO 639-3 codes, named sets, or all that the data has; default: all; with --study "
+        "those that the study scores",
     )
     options.add_argument(
         "--split",

@@ -7,10 +7,10 @@ A test split is read by `load_test_split` alone, for one of three purposes. A te
 modules that may call it, so that no search comes to read one by mistake.
 
 Of a halved task one part of its only evaluation split is the validation split, and the rest the
-test split. A group of rows falls into either part by the SHA-256 of its number: a passage with its
-questions, a text with all that it is paired with, a sentence with its translation, otherwise a
-row. So parallel content, which has the same number in every language, is in the same part in all of
-them, and the parts do not depend on how long a file is.
+test split. A group of rows falls into either part by the SHA-256 of its number: a passage with
+its questions, a text with all that it is paired with, a sentence with its translation, otherwise
+a row. So parallel content, which has the same number in every language, is in the same part in
+all of them, and the parts do not depend on how long a file is.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -71,14 +72,23 @@ class SeedGains:
         examples: Number of examples scored, over all cells; 0 if only scores are known.
         resampled: The gains on resampled examples, percentage points, [resamples, seeds]; None if
             only scores are known.
-        groups: Number of groups that examples were resampled in, over all cells.
+        groups: Sample -> number of groups of equal size that would tell as much of other examples
+            (Kish's effective number); infinite where none belong together.
     """
 
     seeds: tuple[int, ...]
     gains: Floats = field(repr=False)
     examples: int = 0
     resampled: Floats | None = field(default=None, repr=False)
-    groups: int = 0
+    groups: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def examples_freedom(self) -> float:
+        """Degrees of freedom of what resampled examples say of a variance.
+
+        Samples are independent, and translations are one sample.
+        """
+        return sum(max(groups - 1, 1.0) for groups in self.groups.values()) or inf
 
 
 def gains_of_outcomes(
@@ -95,7 +105,8 @@ def gains_of_outcomes(
         seed: Random seed of the drawing; not negative.
 
     Raises:
-        DataError: Cells name the same sample, and have not as many examples.
+        DataError: Cells name the same sample, and have not as many examples; or all examples of
+            a sample belong together.
     """
     samples: dict[str, list[Name]] = defaultdict(list)
     for name, cell in cells.items():
@@ -110,6 +121,7 @@ def gains_of_outcomes(
         examples = sizes.pop()
         group = _joined_groups([cells[name].groups for name in names], examples)
         many = int(group.max()) + 1
+        alike = {sample: _groups_of_equal_size(sample, group)}
         drawn: dict[Name, list[Floats]] = {name: [] for name in names}
         rng = np.random.default_rng([seed, *sample.encode()])
         for start in range(0, resamples, step := max(1, WEIGHTS_AT_ONCE // examples)):
@@ -124,7 +136,7 @@ def gains_of_outcomes(
             centre = resampled.mean(axis=0)
             wider = (resampled - centre) * np.sqrt(many / max(many - 1, 1))
             of_cells[name] = SeedGains(
-                cells[name].seeds, gains, examples, np.round(centre + wider, 6), many
+                cells[name].seeds, gains, examples, np.round(centre + wider, 6), alike
             )
     return {name: of_cells[name] for name in cells}
 
@@ -183,7 +195,7 @@ def mean_gains(parts: Sequence[SeedGains]) -> SeedGains:
         np.mean([part.gains[order] for part, order in pairs], axis=0),
         sum(part.examples for part in parts),
         np.mean(resampled, axis=0) if resampled else None,
-        sum(part.groups for part in parts),
+        {sample: groups for part in parts for sample, groups in part.groups.items()},
     )
 
 
@@ -218,6 +230,18 @@ def _joined_groups(partitions: Sequence[Groups | None], examples: int) -> NDArra
     graph = sparse.coo_array((np.ones(len(ends[0])), ends), (examples, examples))
     _, numbers = connected_components(graph, directed=False)
     return np.asarray(numbers, np.int32)
+
+
+def _groups_of_equal_size(sample: str, group: NDArray[np.int32]) -> float:
+    """Number of groups of equal size that would tell as much; infinite where each has one."""
+    sizes = np.bincount(group)
+    if len(sizes) == len(group):
+        return inf
+    if len(sizes) == 1:
+        raise DataError(
+            sample, "examples of two passages or premises", f"{len(group)} examples of one"
+        )
+    return len(group) ** 2 / float((sizes**2).sum())
 
 
 def _draw(groups: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from objectives.xtreme.submission import (
     file_split,
     find_predictions,
     read_predictions,
+    reading_note,
 )
 from search.handover.origin import PredictionsOrigin
 from search.handover.requests import EvaluationRequest
@@ -38,7 +39,8 @@ class Evaluation:
         split: test or validation.
         source: Where the gold labels come from.
         scores: Task -> its scores by language.
-        notes: What is to be known of it, in words.
+        notes: Lines on files that XTREME's own script reads otherwise, and on looks at a study's
+            test splits that could not be counted.
     """
 
     split: str
@@ -79,14 +81,16 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     needed = [(task, language) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
-    notes = _counted_looks(files) if split == "test" else ()
+    read = [(file, task) for task, by_language in files for file in by_language.values()]
+    notes = tuple(filter(None, (reading_note(file, task) for file, task in read)))
+    if split == "test":
+        notes += _counted_looks([file.parent for file, _ in read])
     return Evaluation(split, source, scores, notes)
 
 
-def _counted_looks(files: Sequence[tuple[Task, Mapping[str, Path]]]) -> tuple[str, ...]:
+def _counted_looks(folders: Iterable[Path]) -> tuple[str, ...]:
     """Count the scoring of a study's own predictions; what hinders it, in words."""
-    folders = {file.parent for _, by_language in files for file in by_language.values()}
-    origins = [PredictionsOrigin.of_folder(folder) for folder in sorted(folders)]
+    origins = [PredictionsOrigin.of_folder(folder) for folder in sorted(set(folders))]
     found = (origin.count_as_scored() for origin in origins if origin is not None)
     return tuple(note for note in found if note)
 

@@ -153,7 +153,10 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     assert row.difference == -3.0
     assert compare.main(["first", "second", "--storage", url]) == 0
     shown = capsys.readouterr().out
-    assert "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 5 seeds; +2.0 of it by" in shown
+    assert (
+        "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 5 seeds; +2.0 of it by"
+        in shown
+    )
     assert "-1.0 [-2.0, +0.0]" in shown
 
 

@@ -296,7 +296,18 @@ def confirmed(place: Path, tmp_path: Path, encoder: Path) -> StoredStudy:
         closing(sqlite3.connect(tmp_path / "copy.sqlite")) as new,
     ):
         old.backup(new)
-    words = ["--study", "tiny", "--top", "1", "--max-seeds", "2", "--anyway", "--backbone", str(encoder), *COMMON]
+    words = [
+        "--study",
+        "tiny",
+        "--top",
+        "1",
+        "--max-seeds",
+        "2",
+        "--anyway",
+        "--backbone",
+        str(encoder),
+        *COMMON,
+    ]
     words += ["--storage", url, "--cache", str(place / "transfer-search.cache")]
     assert confirm.main(words) == 0
     return open_stored_study(url, "tiny")
@@ -310,9 +321,7 @@ def with_verdicts(results: StoredStudy, verdict: str | None) -> StoredStudy:
     if verdict is not None:
         rows = [{**row, "verdict": verdict} for row in last.result["verdicts"]]
         result = {**last.result, "verdicts": rows}
-        results.ledger.keep_confirmation(
-            results.name, last.look + 1, result, is_final=True
-        )
+        results.ledger.keep_confirmation(results.name, last.look + 1, result, is_final=True)
     return results
 
 
