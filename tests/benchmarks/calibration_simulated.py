@@ -206,7 +206,7 @@ def simulate(
         rng = np.random.default_rng([seed, seeds, int(10 * effect), number])
         world = Truth((effect, 0.0, -effect), rng, passages)
         truth, seen = world.choose()
-        cells = _confirm(world, truth, seeds, number, passages)
+        cells = simulated_cells(world, truth, seeds, number, passages)
         _count(tally, truth, seen, cells)
     return tally
 
@@ -225,8 +225,8 @@ def _test_sizes() -> list[int]:
     return [int(size) for size in np.linspace(*EXAMPLES, LANGUAGES)]
 
 
-def _confirm(
-    world: Truth, truth: Floats, seeds: int, number: int, passages: Passages | None
+def simulated_cells(
+    world: Truth, truth: Floats, seeds: int, number: int, passages: Passages | None = None
 ) -> dict[tuple[str, str], SeedGains]:
     """(arm, language) -> gains of fresh seeds on the test split."""
     right = world.train([0.0, *truth], list(range(len(ARMS) + 1)), seeds, _test_sizes())
@@ -275,8 +275,8 @@ def _count(
         for (arm, _), judged in of_cells.items()
         if arm != idle
     )
-    wrong_arms = any(_is_wrong(judged, true[arm]) for arm, judged in of_arms.items())
-    wrong_cells = any(_is_wrong(judged, true[arm]) for (arm, _), judged in of_cells.items())
+    wrong_arms = any(is_wrong(judged, true[arm]) for arm, judged in of_arms.items())
+    wrong_cells = any(is_wrong(judged, true[arm]) for (arm, _), judged in of_cells.items())
     for name, wrong in zip(
         FALSE, (wrong_arms, wrong_cells, wrong_arms | wrong_cells), strict=True
     ):
@@ -295,7 +295,8 @@ def _is(judged: Judgement, verdict: Verdict) -> bool:
     return judged.verdict is verdict
 
 
-def _is_wrong(judged: Judgement, truth: float) -> bool:
+def is_wrong(judged: Judgement, truth: float) -> bool:
+    """Whether a helps or hurts is not true."""
     if judged.verdict is Verdict.HELPS:
         return truth <= 0
     return judged.verdict is Verdict.HURTS and truth >= 0
