@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from objectives.gains.transfer_gain import TransferGain
+from objectives.gains.intervals import Verdict
+from objectives.gains.transfer_gain import TransferGain, in_points
 from objectives.scores.outcomes import packed
 from search.findings.confirmation import (
     ConfirmationPlan,
@@ -25,7 +28,15 @@ from search.findings.judging import (
     estimate_recipes,
     judge_estimates,
 )
-from search.findings.verdict_words import aggregate_note, confirmation_lines, verdict_line
+from search.findings.verdict_words import (
+    aggregate_note,
+    confirmation_lines,
+    gain_line,
+    judged_points,
+    needed_line,
+    parts_line,
+    verdict_line,
+)
 from spaces.catalogue import load_catalogue
 from spaces.studies import Aggregate
 from storage.ledger import Ledger
@@ -136,3 +147,46 @@ def test_verdicts_say_that_they_are_on_the_mean_where_the_study_goes_by_somethin
     assert of_one == of_two[:-1], "of one target task the mean is the minimum"
     assert of_two[-1].strip().startswith("verdicts are on the mean gain over the 2 target tasks")
     assert "by the minimum" in of_two[-1]
+
+
+@given(
+    points=st.floats(-50, 50),
+    low=st.floats(-60, 60),
+    high=st.floats(-60, 60),
+    margin=st.sampled_from([0.5, 1.0, 1.5]),
+)
+@settings(max_examples=200, deadline=None)
+def test_an_interval_is_shown_on_the_side_of_nothing_and_of_the_margin_where_it_lies(
+    points: float, low: float, high: float, margin: float
+) -> None:
+    low, high = sorted((low, high))
+    shown = judged_points(points, low, high, margin)
+    ends = [float(x) for x in shown[shown.index("[") + 1 : -1].split(", ")]
+    for end, value in zip(ends, (low, high), strict=True):
+        for mark in (0.0, margin, -margin):
+            if abs(value - mark) > 1e-3:
+                assert (end > mark) == (value > mark), (shown, low, high)
+                assert (end < mark) == (value < mark), (shown, low, high)
+
+
+def test_how_much_of_a_gain_is_the_intermediate_task_itself_is_said(ledger: Ledger) -> None:
+    verdicts = judged(ledger, 0.1)
+    itself = judged(ledger, 0.06)
+    line = parts_line(verdicts, itself, 0, 1.0)
+    assert line.startswith("by the intermediate task itself +")
+    assert ", which helps; by its target stage +" in line
+    parts = [x.recipes[0].gain.points for x in (verdicts, itself)]
+    assert line.endswith(f"by its target stage {in_points(parts[0] - parts[1])}")
+    assert parts_line(verdicts, NO_VERDICTS, 0, 1.0) == ""
+
+
+def test_an_undecided_gain_says_what_it_would_take(ledger: Ledger) -> None:
+    (gain,) = (x.gain for x in judged(ledger, 0.0).recipes)
+    undecided = replace(gain, verdict=Verdict.UNDECIDED, needed=14)
+    assert needed_line(undecided, 60.0) == (
+        "a gain of this size would take about 14 fresh seeds, about 14 min"
+    )
+    assert "no number of seeds" in needed_line(replace(undecided, needed=None), None)
+    assert needed_line(replace(gain, verdict=Verdict.HELPS), 60.0) == ""
+    few = replace(undecided, detectable=None, seeds=2)
+    assert "unknown: 2 seeds cannot tell any gain" in gain_line(few, "it", 1.0)
