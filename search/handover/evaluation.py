@@ -39,8 +39,8 @@ class Evaluation:
         split: test or validation.
         source: Where the gold labels come from.
         scores: Task -> its scores by language.
-        notes: Lines on files that XTREME's own script reads otherwise, and on looks at a study's
-            test splits that could not be counted.
+        notes: Lines on what other scorers read otherwise (XTREME's script, the corpus's own), and
+            on looks at a study's test splits that could not be counted.
     """
 
     split: str
@@ -82,17 +82,28 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
     read = [(file, task) for task, by_language in files for file in by_language.values()]
-    notes = tuple(filter(None, (reading_note(file, task) for file, task in read)))
+    notes = [*(_types_note(task) for task, _ in files), *(reading_note(*x) for x in read)]
     if split == "test":
         notes += _counted_looks([file.parent for file, _ in read])
-    return Evaluation(split, source, scores, notes)
+    return Evaluation(split, source, scores, tuple(filter(None, notes)))
 
 
-def _counted_looks(folders: Iterable[Path]) -> tuple[str, ...]:
+def _types_note(task: Task) -> str:
+    """What entity types of a corpus are read as none; empty where all are read."""
+    tags = [tag for layout in task.layouts for tag, ours in layout.labels.items() if ours == "O"]
+    types = sorted({tag.partition("-")[2] for tag in tags})
+    if not types:
+        return ""
+    return (
+        f"{task.name}: {', '.join(types)} of the corpus is read as no entity, as the source "
+        f"language has none; scores on all of its types differ"
+    )
+
+
+def _counted_looks(folders: Iterable[Path]) -> list[str]:
     """Count the scoring of a study's own predictions; what hinders it, in words."""
     origins = [PredictionsOrigin.of_folder(folder) for folder in sorted(set(folders))]
-    found = (origin.count_as_scored() for origin in origins if origin is not None)
-    return tuple(note for note in found if note)
+    return [origin.count_as_scored() for origin in origins if origin is not None]
 
 
 def _files(request: EvaluationRequest) -> tuple[str, list[tuple[Task, dict[str, Path]]]]:
