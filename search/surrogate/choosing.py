@@ -20,6 +20,7 @@ from search.surrogate.gaussian import (
     fitted_runs,
 )
 from search.surrogate.recipe_table import Integers, RecipeTable
+from search.surrogate.threads import on_one_thread
 
 ARM_FLOOR = 0.25
 """Share of the runs that go to the best recipe of an arm drawn among all, so that none is judged
@@ -112,6 +113,7 @@ class Chooser:
         return Posterior(self.table, runs, self.scales)
 
     @cached_property
+    @on_one_thread
     def feasible(self) -> Mask:
         """Recipes that probably train, [r]; all where nothing failed, or all would.
 
@@ -129,6 +131,7 @@ class Chooser:
         found[failed] = False
         return found if found.any() else everything
 
+    @on_one_thread
     def choose(self, rng: np.random.Generator, allowed: Mask | None = None) -> int:
         """The row of the recipe to run next.
 
