@@ -373,6 +373,12 @@ def test_a_confirmation_decides_which_recipe_is_handed_over(
     assert "the study was confirmed 3 times" in card.text
     assert card.text.count("| helps |") == 3
 
+    assert "Of the gain, by the intermediate task itself" in card.text
+    seen = [(x.command, x.what) for x in confirmed.ledger.test_reads("tiny")]
+    assert [command for command, _ in seen] == ["export", "export"]
+    assert seen[1][1].startswith(f"trial {planned['trial']} for pocket_pos, seed ")
+    assert "These test splits were also seen once: export on 20" in card.text
+
     # What is asked for by number has its own verdict, or none.
     others = {x.first.number for x in confirmed.recipes} - {planned["trial"]}
     assert of_trial(confirmed, planned["trial"]).evidence.split == "test"
