@@ -167,7 +167,7 @@ def state_line(look: Look, result: ConfirmationResult) -> str:
     }
     return (
         f"{result.seeds} of at most {plan.looks[-1]} seeds, {words[result.ended]}; confirming "
-        f"took {in_hours(result.seconds)}; {_percent(look.spent)} of the {ALPHA:.0%} error is "
+        f"took {in_hours(result.seconds)}; {_percent(look.spent)} of the {_percent(ALPHA)} error is "
         f"spent"
     )
 
@@ -176,7 +176,7 @@ def error_left_line(left: float) -> str:
     """What another confirmation of the study may still spend."""
     if not left:
         return "no error is left for another look at these test splits"
-    return f"another look (--again) has {_percent(left)} error left, of {ALPHA:.0%}"
+    return f"another look (--again) has {_percent(left)} error left, of {_percent(ALPHA)}"
 
 
 def outlook_lines(plan: ConfirmationPlan) -> list[str]:
