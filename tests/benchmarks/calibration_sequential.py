@@ -36,10 +36,10 @@ LOOKS = planned_looks(MOST)
 FIXED = tuple(range(3, MOST + 1))
 TODAY = 5
 """Seeds of the fixed design that confirmations had before."""
-EFFECTS = (0.0, 1.5, 3.0, 6.0)
+EFFECTS = (0.0, 1.5, 3.0, 4.0)
 """Percentage points, of the arm that helps; at the margin equivalent is the easiest mistake."""
-POWERED = 3.0
-"""The effect at which seeds are compared: neither always found nor hardly ever."""
+POWERED = (3.0, 4.0)
+"""Effects at which seeds are compared, of the last first."""
 
 Cells = dict[tuple[str, str], SeedGains]
 
@@ -52,14 +52,17 @@ class Confirmed:
         effect: Percentage points, of the arm that helps; 0 for null studies.
         studies: How many.
         false: Studies with any verdict that is not true, by design.
-        found: Studies in which the arm that helps is said to, by design.
+        acting: Arms, one that helps and one that hurts a study, whose recipe has the full effect;
+            the search may have taken one that has less.
+        found: Of these those that are said to, by design.
         decided: Studies in which every arm is decided, by design.
         arms_decided: Arms that are decided, by design.
-        seeds: Seeds that arms with an effect took, in the sequential design, and those of all.
+        seeds: Seeds that these took in the sequential design, and the mean of all arms.
     """
 
     effect: float
     studies: int = 0
+    acting: int = 0
     false: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
     decided: Counter[str] = field(default_factory=Counter)
@@ -70,12 +73,19 @@ class Confirmed:
         """As it is printed, shares in [0, 1]."""
         designs = ("sequential", f"fixed {TODAY}")
         row: dict[str, Any] = {"effect": self.effect, "n": self.studies}
-        for name in ("false", "found", "decided"):
+        for name in ("false", "decided"):
             counts: Counter[str] = getattr(self, name)
             row |= {f"{name} {x}": round(counts[x] / self.studies, 3) for x in designs}
+        row |= {f"found {x}": round(self.power(x), 3) for x in designs}
         for x in designs:
             row[f"arms {x}"] = round(self.arms_decided[x] / (len(ARMS) * self.studies), 3)
-        return row | {f"seeds {name}": round(fmean(x), 2) for name, x in self.seeds.items()}
+        return row | {
+            f"seeds {name}": round(fmean(x), 2) if x else "" for name, x in self.seeds.items()
+        }
+
+    def power(self, design: str) -> float:
+        """Share of the acting arms that are found; 0 where there are none."""
+        return self.found[design] / self.acting if self.acting else 0.0
 
 
 def confirm_simulated(effect: float, studies: int, seed: int) -> Confirmed:
@@ -96,7 +106,9 @@ def _count(tally: Confirmed, truth: Floats, cells: Cells) -> None:
     judged, of_cells, seeds = _sequentially(cells)
     _add(tally, "sequential", true, judged, of_cells)
     tally.seeds["all"].append(fmean(seeds.values()))
-    tally.seeds["acting"].append(fmean((seeds[ARMS[0]], seeds[ARMS[2]])))
+    acting = [arm for arm in ARMS if true[arm] and abs(true[arm]) == tally.effect]
+    tally.acting += len(acting)
+    tally.seeds["acting"] += [seeds[arm] for arm in acting]
     for fixed in FIXED:
         some = {name: _first(cell, fixed) for name, cell in cells.items()}
         means = judge(estimate_gains(_means(some)), ALPHA / FAMILIES, margin=MARGIN)
@@ -153,7 +165,10 @@ def _add(
     wrong = any(_is_false(x, true[arm]) for arm, x in arms.items())
     wrong |= any(_is_false(x, true[arm]) for (arm, _), x in cells.items())
     tally.false[design] += wrong
-    tally.found[design] += arms[ARMS[0]].verdict is Verdict.HELPS
+    for arm, gain in true.items():
+        if gain and abs(gain) == tally.effect:
+            right = Verdict.HELPS if gain > 0 else Verdict.HURTS
+            tally.found[design] += arms[arm].verdict is right
     decided = [x.verdict is not Verdict.UNDECIDED for x in arms.values()]
     tally.decided[design] += all(decided)
     tally.arms_decided[design] += sum(decided)
@@ -168,15 +183,12 @@ def _is_false(judged: Judgement, truth: float) -> bool:
 def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
     """All effects together; shares in [0, 1]."""
     (null,) = (tally for tally in tallies if not tally.effect)
-    (powered,) = (tally for tally in tallies if tally.effect == POWERED)
-    power = powered.found["sequential"] / powered.studies
-    equal = _seeds_of_equal_power(powered, power)
-    used = fmean(powered.seeds["acting"])
+    compared = {t.effect: _seeds_used(t) for t in tallies if t.effect in POWERED}
     studies = sum(tally.studies for tally in tallies)
     designs = ("sequential", f"fixed {TODAY}")
     return {
         "false_positive_rate": round(null.false["sequential"] / null.studies, 3),
-        "power": round(power, 3),
+        "power": compared[POWERED[-1]]["power"],
         "decided_share": {
             x.replace(" ", "_"): round(sum(t.decided[x] for t in tallies) / studies, 3)
             for x in designs
@@ -187,15 +199,12 @@ def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
             )
             for x in designs
         },
-        "seeds_used": {
-            "sequential": round(used, 2),
-            "fixed_of_equal_power": round(equal, 2),
-            "share": round(used / equal, 3),
-        },
+        "seeds_used": compared[POWERED[-1]],
+        "seeds_used_by_effect": {f"{effect:g}": x for effect, x in compared.items()},
         "sequential_design": {
             "looks": LOOKS,
             "margin": MARGIN,
-            "effect_points": POWERED,
+            "effect_points": POWERED[-1],
             "n": studies,
             "null_studies": null.studies,
         },
@@ -205,9 +214,21 @@ def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
     }
 
 
+def _seeds_used(tally: Confirmed) -> dict[str, float]:
+    """Seeds of the sequential design, and of a fixed one that finds the effect as often."""
+    power, used = tally.power("sequential"), fmean(tally.seeds["acting"])
+    equal = _seeds_of_equal_power(tally, power)
+    return {
+        "power": round(power, 3),
+        "sequential": round(used, 2),
+        "fixed_of_equal_power": round(equal, 2),
+        "share": round(used / equal, 3),
+    }
+
+
 def _seeds_of_equal_power(tally: Confirmed, power: float) -> float:
-    """Seeds of a fixed design that finds the effect as often, between whole ones by a line."""
-    found = [(seeds, tally.found[f"fixed {seeds}"] / tally.studies) for seeds in FIXED]
+    """Between whole seeds by a line."""
+    found = [(seeds, tally.power(f"fixed {seeds}")) for seeds in FIXED]
     for (fewer, less), (more, enough) in pairwise(found):
         if less < power <= enough:
             return fewer + (more - fewer) * (power - less) / (enough - less)
@@ -221,5 +242,5 @@ def show_sequential(tallies: list[Confirmed]) -> None:
     for name in rows[0]:
         print(f"{name:>20}" + "".join(f"{row[name]:>9}" for row in rows))
     for seeds in FIXED:
-        shares = (t.found[f"fixed {seeds}"] / t.studies for t in tallies)
+        shares = (t.power(f"fixed {seeds}") for t in tallies)
         print(f"{f'found fixed {seeds}':>20}" + "".join(f"{share:>9.3f}" for share in shares))
