@@ -83,16 +83,29 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         quiet_optuna()
+        from search.studies.asked_again import check_reopening
+
         reopen = request_from(vars(options), ReopenRequest)
+        is_begun = _is_begun(reopen)
+        if not is_begun:
+            check_reopening(reopen)
         from search.findings.confirm_request import ConfirmRequest
 
         request = request_from(vars(options), ConfirmRequest, study=reopen)
-        if _is_shown(request):
-            return 0
-        from search.studies.asked_again import check_reopening
-
-        check_reopening(reopen)
+        if is_begun:
+            if _is_shown(request):
+                return 0
+            check_reopening(reopen)
         return _confirm(request, options.threads)
+
+
+def _is_begun(reopen: ReopenRequest) -> bool:
+    """Whether the study has a confirmation; told without the libraries that judge one."""
+    from search.studies.stored_study import open_stored_study
+
+    study = open_stored_study(reopen.storage, reopen.study)
+    with closing(study.storage):
+        return bool(study.confirmations)
 
 
 def _is_shown(request: ConfirmRequest) -> bool:
