@@ -51,7 +51,7 @@ def is_settled(looks: Sequence[Look], request: ConfirmRequest) -> bool:
         if not error_left(looks):
             raise SpecError(
                 "--again",
-                f"some error left of the {100 * ALPHA:g} % that all looks at a study may be wrong in",
+                f"some error left of the {100 * ALPHA:g} % that all looks at a study share",
                 "all of it spent",
                 "what is undecided stays so on these test splits; `confirm` without --again "
                 "shows what was found",

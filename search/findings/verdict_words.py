@@ -167,7 +167,7 @@ def state_line(look: Look, result: ConfirmationResult) -> str:
     }
     return (
         f"{result.seeds} of at most {plan.looks[-1]} seeds, {words[result.ended]}; confirming "
-        f"took {in_hours(result.seconds)}; {_percent(look.spent)} of the {_percent(ALPHA)} error is "
+        f"took {in_hours(result.seconds)}; of {_percent(ALPHA)} error {_percent(look.spent)} is "
         f"spent"
     )
 
