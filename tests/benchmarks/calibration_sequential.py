@@ -38,8 +38,8 @@ TODAY = 5
 """Seeds of the fixed design that confirmations had before."""
 EFFECTS = (0.0, 1.5, 3.0, 4.0)
 """Percentage points, of the arm that helps; at the margin equivalent is the easiest mistake."""
-POWERED = (3.0, 4.0)
-"""Effects at which seeds are compared, of the last first."""
+POWERED = 3.0
+"""The effect at which seeds are compared: 12 seeds nearly always find it, 5 often do not."""
 
 Cells = dict[tuple[str, str], SeedGains]
 
@@ -183,12 +183,12 @@ def _is_false(judged: Judgement, truth: float) -> bool:
 def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
     """All effects together; shares in [0, 1]."""
     (null,) = (tally for tally in tallies if not tally.effect)
-    compared = {t.effect: _seeds_used(t) for t in tallies if t.effect in POWERED}
+    compared = {t.effect: _seeds_used(t) for t in tallies if t.effect}
     studies = sum(tally.studies for tally in tallies)
     designs = ("sequential", f"fixed {TODAY}")
     return {
         "false_positive_rate": round(null.false["sequential"] / null.studies, 3),
-        "power": compared[POWERED[-1]]["power"],
+        "power": compared[POWERED]["power"],
         "decided_share": {
             x.replace(" ", "_"): round(sum(t.decided[x] for t in tallies) / studies, 3)
             for x in designs
@@ -199,12 +199,12 @@ def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
             )
             for x in designs
         },
-        "seeds_used": compared[POWERED[-1]],
+        "seeds_used": compared[POWERED],
         "seeds_used_by_effect": {f"{effect:g}": x for effect, x in compared.items()},
         "sequential_design": {
             "looks": LOOKS,
             "margin": MARGIN,
-            "effect_points": POWERED[-1],
+            "effect_points": POWERED,
             "n": studies,
             "null_studies": null.studies,
         },
@@ -216,7 +216,7 @@ def sequential_summary(tallies: list[Confirmed]) -> dict[str, Any]:
 
 def _seeds_used(tally: Confirmed) -> dict[str, float]:
     """Seeds of the sequential design, and of a fixed one that finds the effect as often."""
-    power, used = tally.power("sequential"), fmean(tally.seeds["acting"])
+    power, used = tally.power("sequential"), fmean(tally.seeds["acting"] or [0.0])
     equal = _seeds_of_equal_power(tally, power)
     return {
         "power": round(power, 3),
