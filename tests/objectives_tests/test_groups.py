@@ -167,7 +167,7 @@ def test_intervals_are_as_wide_as_gains_scatter(groups: Groups, correlation: flo
 
 def test_questions_taken_as_independent_would_find_what_is_not_there() -> None:
     rng, studies = np.random.default_rng(6), 100
-    cells = [cell(rng, passages(40), correlation=0.4) for _ in range(studies)]
+    cells = [cell(rng, passages(40), correlation=0.6) for _ in range(studies)]
     held = [
         sum(
             low <= 0 <= high
