@@ -61,7 +61,7 @@ class Stage:
             From 1e-12, the lowest that is told apart; 1 above `LARGEST_LEVEL`.
         """
         levels = _nominal_levels(self.looks)[:, self.place]
-        if p_value > levels[-1]:
+        if p_value > levels[-1] * (1 + 1e-9):  # as much as rounding makes
             return 1.0
         logs = np.log(max(p_value, 1e-300))
         return float(np.exp(np.interp(logs, np.log(levels), np.log(_LEVELS))))
