@@ -151,7 +151,7 @@ class HubSource(StrictRecord):
 
     @property
     def templates(self) -> tuple[str, str, str, str, str]:
-        """Repository, config, revision, filter value and folder, to be filled in for a language."""
+        """What is to be filled in for a language, in the order of the fields."""
         return self.repository, self.config, self.revision, self.filter_value, self.folder
 
 

@@ -246,7 +246,9 @@ def _check_raw(task: Task, raw: RawSource) -> set[str]:
         if file.path.startswith("/") or ".." in file.path.split("/"):
             raise SpecError(f"{field}.path", "a path in the repository", repr(file.path))
         if not _COMMIT.fullmatch(file.blob):
-            raise SpecError(f"{field}.blob", "git's id of the file, 40 hex digits", repr(file.blob))
+            raise SpecError(
+                f"{field}.blob", "git's id of the file, 40 hex digits", repr(file.blob)
+            )
         if file.split not in (*_SPLITS, DRAWN):
             splits = f"one of {', '.join(_SPLITS)} and {DRAWN}"
             raise SpecError(f"{field}.split", splits, repr(file.split))

@@ -1,4 +1,4 @@
-"""The data source for a value of `--data`, and where the network is needed, whether it is there."""
+"""The data source for a value of `--data`, and whether the network that it needs is there."""
 
 from __future__ import annotations
 
@@ -86,6 +86,4 @@ def _real_source(option: str, needed: Needed) -> DataSource:
         except DataError:
             lacking.add(task.name)
     reason = reason or f"{DATA_VARIABLE} names folders"
-    return replace(
-        local, kind=SourceKind.REAL, reason=reason, elsewhere=frozenset(lacking)
-    )
+    return replace(local, kind=SourceKind.REAL, reason=reason, elsewhere=frozenset(lacking))

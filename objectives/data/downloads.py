@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 RAW_HOST_VARIABLE = "TRANSFER_SEARCH_RAW_HOST"
 """Base address, as in http://127.0.0.1:8000, that stands for the hosts of raw files: a mirror."""
 

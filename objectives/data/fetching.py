@@ -6,14 +6,11 @@ beside it. Two processes that want the same one wait for each other, and the sec
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import filelock
-
-from objectives.data.data_source import DataSource, cached_folder
-from objectives.data.files import SplitFiles, find_split
+from objectives.data.data_source import DataSource
+from objectives.data.files import SplitFiles
 from objectives.data.origins import Origin
 from spaces.task import Task
 

@@ -24,7 +24,7 @@ import pydantic
 from pydantic import BaseModel
 
 from spaces.errors import DataError
-from spaces.task import FileTemplate, Task, TaskKind
+from spaces.task import FileTemplate, Task
 
 Columns = dict[str, list[Any]]
 Lines = Iterable[tuple[int, str]]
@@ -34,6 +34,11 @@ Lines = Iterable[tuple[int, str]]
 
 
 def read_text(file: Path) -> str:
+    """The file's text, unpacked where it is compressed.
+
+    Raises:
+        DataError: It cannot be read, or is no UTF-8; with the line.
+    """
     try:
         data = file.read_bytes()
         if file.suffix == ".gz":
@@ -89,6 +94,7 @@ def row_lines(columns: Columns) -> Iterator[str]:
 def read_tagged(
     lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
+    """Sentences of a tagging task; tags of a test split may all be missing."""
     known = set(task.tags)
     # What may stand behind the TAB -> our tag.
     ours = {tag: template.labels.get(tag, tag) for tag in known} | template.labels
@@ -232,6 +238,7 @@ class _Squad(BaseModel):
 
 
 def read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
+    """Questions with their passages and answers, as in SQuAD."""
     try:
         squad = _Squad.model_validate_json(read_text(file))
     except pydantic.ValidationError as error:

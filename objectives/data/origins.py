@@ -77,9 +77,7 @@ class Origin:
         return f"{hosts.get(self.place, self.place)} {self.name}{at}"
 
 
-def origin_of(
-    task: Task, language: str, splits: Sequence[str], source: DataSource
-) -> Origin:
+def origin_of(task: Task, language: str, splits: Sequence[str], source: DataSource) -> Origin:
     """Where splits of a task would come from in one language.
 
     Args:
@@ -89,9 +87,7 @@ def origin_of(
             passed over, where there is another place.
         source: Data source of the run.
     """
-    unknown = Origin(
-        task.name, language, Place.NOWHERE, licence=task.licence, terms=task.terms
-    )
+    unknown = Origin(task.name, language, Place.NOWHERE, licence=task.licence, terms=task.terms)
     if source.kind is SourceKind.POCKET:
         has = task.pocket and language in task.languages
         return replace(unknown, place=Place.POCKET) if has else unknown
@@ -136,9 +132,7 @@ def splits_by_corpus(
 
 def remote_origin(task: Task, language: str) -> Origin:
     """Where a corpus would be downloaded from: the Hub, else raw files, else nowhere."""
-    unknown = Origin(
-        task.name, language, Place.NOWHERE, licence=task.licence, terms=task.terms
-    )
+    unknown = Origin(task.name, language, Place.NOWHERE, licence=task.licence, terms=task.terms)
     return _remote(task, language, unknown, raw=True)
 
 
@@ -147,9 +141,7 @@ def write_origin(origin: Origin, folder: Path) -> None:
     (folder / ORIGIN_FILE).write_text(json.dumps(asdict(origin), indent=1) + "\n", "utf-8")
 
 
-def _found(
-    task: Task, language: str, split: str, folders: Sequence[Path]
-) -> SplitFiles | None:
+def _found(task: Task, language: str, split: str, folders: Sequence[Path]) -> SplitFiles | None:
     try:
         return find_split(task, language, split, folders)[0]
     except DataError:
@@ -179,9 +171,7 @@ def _written(file: Path) -> Origin | None:
 
 def _remote(task: Task, language: str, unknown: Origin, *, raw: bool) -> Origin:
     if place := hub_place(task, language):
-        return replace(
-            unknown, place=Place.HUB, name=place.repository, revision=place.revision
-        )
+        return replace(unknown, place=Place.HUB, name=place.repository, revision=place.revision)
     files = task.raw.of_language(language) if raw and task.raw else ()
     if task.raw and files:
         sizes = [file.size for file in files]
@@ -194,5 +184,3 @@ def _remote(task: Task, language: str, unknown: Origin, *, raw: bool) -> Origin:
             files=tuple((file.path, file.blob) for file in files),
         )
     return unknown
-
-
