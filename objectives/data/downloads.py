@@ -118,7 +118,7 @@ def download_raw(
     for source, file in wanted:
         place = _place(source, file)
         if place not in downloads and not place.exists():
-            folders = [x for _, x in wanted if x.is_folder and _place(source, x) == place]
+            folders = [x for of, x in wanted if x.is_folder and _place(of, x) == place]
             downloads[place] = _download(source, file, folders)
     if not downloads:
         return

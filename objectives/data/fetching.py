@@ -7,6 +7,7 @@ beside it. Two processes that want the same one wait for each other, and the sec
 from __future__ import annotations
 
 import errno
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,6 +170,10 @@ def _from_raw(task: Task, language: str, on_bytes: OnBytes | None) -> dict[str, 
 
 
 def _from_hub(task: Task, language: str, split: str, revision: str) -> Columns:
+    import datasets  # takes a second, which a corpus that is there does not need
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()  # in a log they are a line each
     return read_hub(task, language, split, revision)[0]
 
 

@@ -215,6 +215,19 @@ def test_a_folder_comes_with_the_archive_and_is_known_by_its_tree(
         assert kept(tmp_path) == []
 
 
+def test_folders_of_two_repositories_are_each_looked_for_in_their_own(host: RawHost) -> None:
+    record = RawFile.model_validate({"path": "text/", "blob": TREE})
+    mine = source_of(host).model_copy(update={"files": (record,)})
+    wrong = record.model_copy(update={"path": "labels/"})
+    yours = mine.model_copy(update={"repository": "you/corpus", "files": (wrong,)})
+    host.files[f"/me/corpus/tar.gz/{COMMIT}"] = archive()
+    host.files[f"/you/corpus/tar.gz/{COMMIT}"] = archive()
+    with raises(DataError, subject="you/corpus/labels/", expected=TREE):
+        download_raw([*wanted(yours), *wanted(mine)])
+    download_raw(wanted(mine))
+    assert len(raw_contents(mine, record)) == 3
+
+
 # --- whether the host is there
 
 
