@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from pydantic import BaseModel
 
 from objectives.data.data_source import SourceKind
-from objectives.data.origins import Origin, origins_of
+from objectives.data.origins import Origin, Place, origins_of
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress
@@ -189,8 +189,8 @@ def _where_from(origins: Sequence[Origin]) -> list[str]:
     """
     languages: dict[tuple[str, str], list[str]] = {}
     for origin in origins:
-        at = f"{origin.source} at {origin.revision or 'its newest'}"
-        where = at if origin.revision or origin.place.is_remote else origin.source
+        source = origin.name if origin.place is Place.CACHE else origin.source
+        where = f"{source} at {origin.revision}" if origin.revision else source
         languages.setdefault((origin.task, where), []).append(origin.language)
     return [f"{task} ({', '.join(of)}): {where}" for (task, where), of in languages.items()]
 
