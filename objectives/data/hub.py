@@ -11,8 +11,9 @@ import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+from objectives.hub_problems import HubRepository, hub_problem_with, is_script
 from spaces.backbones import known_backbones
-from spaces.errors import DataError, first_line
+from spaces.errors import DataError
 from spaces.task import HubSource, Task, TaskKind
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 
 Columns = dict[str, list[Any]]
+
+# datasets raises ValueError for an unknown config or split, RuntimeError for a script (and for its
+# bugs), its own errors for tables that are broken, OSError kin for the rest.
+_HUB_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -117,9 +122,13 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         rows = datasets.load_dataset(
             place.repository, place.config or None, split=theirs, revision=place.revision or None
         )
-    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
-        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read", found=first_line(error)) from error
+    except (*_HUB_ERRORS, datasets.exceptions.DatasetsError) as error:
+        if isinstance(error, RuntimeError) and not is_script(error):
+            raise
+        repository = HubRepository("dataset", place.repository, place.revision)
+        problem = hub_problem_with(repository, error)
+        subject = f"task {task.name!r}: {where}: cannot be read"
+        raise DataError(subject, found=problem.found, advice=problem.advice) from error
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:

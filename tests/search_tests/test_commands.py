@@ -157,8 +157,11 @@ def test_every_encoder_with_a_short_name_is_shown_with_what_it_is(
     assert max(map(len, lines)) <= 64  # an address is never broken
     (xlnet,) = [i for i, line in enumerate(lines) if line.startswith("xlnet ")]
     about = " ".join(" ".join(lines[xlnet : xlnet + 6]).split())
-    assert "xlnet/xlnet-base-cased, unpinned English, at most 512 sub-words, licence MIT" in about
+    assert "xlnet/xlnet-base-cased, refs/pr/1 English, at most 512 sub-words, licence MIT" in about
     assert "https://arxiv.org/abs/1906.08237" in about
+    (small,) = [i for i, line in enumerate(lines) if line.startswith("mmbert-small ")]
+    about = " ".join(" ".join(lines[small : small + 6]).split())
+    assert "unpinned many languages, at most 8192 sub-words" in about
     assert "not known to have safetensors" in about
 
 

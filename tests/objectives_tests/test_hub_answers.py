@@ -1,0 +1,206 @@
+"""The Hub over HTTP: libraries as they are, a loopback server that answers as the Hub does."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from objectives.hub_problems import HubRepository, hub_problem_with
+from tests.hub_server import HubServer, Repository, hub_server
+
+ROOT = Path(__file__).parents[2]
+SPLITS = ("train", "validation", "test")
+CARD = """---
+configs:
+- config_name: sw
+  data_files:
+  - {split: train, path: sw/train.parquet}
+  - {split: validation, path: sw/validation.parquet}
+  - {split: test, path: sw/test.parquet}
+- config_name: yo
+  data_files:
+  - {split: validation, path: yo/validation.parquet}
+---
+"""
+
+
+def table(**columns: list[Any]) -> bytes:
+    """A table with class names, as parquet."""
+    names = datasets.ClassLabel(names=["law", "sport"])
+    file = io.BytesIO()
+    datasets.Dataset.from_dict(columns).cast_column("label", names).to_parquet(file)
+    return file.getvalue()
+
+
+def news(text: str) -> bytes:
+    """Two rows that say where they are from."""
+    return table(text=[text, "b"], label=[0, 1])
+
+
+def repositories() -> dict[str, Repository]:
+    """All cases."""
+    configs = {
+        f"{x}/{split}.parquet": news(f"{x} {split}") for x in ("sw", "yo") for split in SPLITS
+    }
+    converted = {
+        f"{config}/{split}/0000.parquet": news(f"{config} {split}")
+        for config in ("swa", "yor")
+        for split in SPLITS
+    }
+    encoder = {"config.json": b"{}", "tokenizer.json": b"{}"}
+    return {
+        "datasets/me/news": Repository({"main": {"README.md": CARD.encode(), **configs}}),
+        "datasets/me/script": Repository(
+            {"main": {"script.py": b"raise SystemExit"}, "refs/convert/parquet": converted}
+        ),
+        "datasets/me/gated": Repository({"main": {"README.md": b"---\n---\n"}}, gated=True),
+        "datasets/me/renamed": Repository(moved="me/news"),
+        "datasets/me/busy": Repository(status=429),
+        "datasets/me/torn": Repository({"main": {"data/validation.parquet": news("a")[:-40]}}),
+        "models/me/encoder": Repository(
+            {
+                "main": {**encoder, "pytorch_model.bin": b""},
+                "refs/pr/3": {**encoder, "model.safetensors": b""},
+            }
+        ),
+        "models/me/whole": Repository(
+            {"main": {**encoder, "model.safetensors": b"", "run.py": b""}}
+        ),
+        "models/me/gated": Repository({"main": encoder}, gated=True),
+    }
+
+
+NEWS = {"repository": "me/news", "config": "{iso2}"}
+CONVERTED = {"repository": "me/script", "revision": "refs/convert/parquet", "folder": "{language}"}
+CASES: dict[str, list[Any]] = {
+    "a configuration": ["task", "classification", "swa", NEWS],
+    "another language": ["task", "classification", "yor", NEWS],
+    "renamed": ["task", "classification", "yor", {**NEWS, "repository": "me/renamed"}],
+    "script": ["task", "classification", "swa", {"repository": "me/script"}],
+    "gated": ["task", "classification", "swa", {"repository": "me/gated"}],
+    "nobody's": ["task", "classification", "swa", {"repository": "me/nothing"}],
+    "no such revision": ["task", "classification", "swa", {**NEWS, "revision": "0" * 40}],
+    "no such configuration": ["task", "classification", "swa", {**NEWS, "config": "fr"}],
+    "busy": ["task", "classification", "swa", {"repository": "me/busy"}],
+    "torn": ["task", "classification", "swa", {"repository": "me/torn"}],
+    "encoder": ["encoder", "me/whole"],
+    "encoder as pickle": ["encoder", "me/encoder"],
+    "encoder of nobody": ["encoder", "me/nothing"],
+    "gated encoder": ["encoder", "me/gated"],
+}
+
+
+def read_by_another(endpoint: str, home: Path, cases: list[list[Any]]) -> list[Any]:
+    """What a new process reads, in which nothing of the libraries is changed."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "tests.objectives_tests.hub_reader"],
+        input=json.dumps(cases),
+        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    results: list[Any] = json.loads(ran.stdout)
+    return results
+
+
+@pytest.fixture(scope="module")
+def hub() -> Any:
+    """The server."""
+    with hub_server(repositories()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def came(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What came of each case, by its name."""
+    home = tmp_path_factory.mktemp("hub")
+    return dict(zip(CASES, read_by_another(hub.endpoint, home, list(CASES.values())), strict=True))
+
+
+def test_a_split_of_a_configuration_is_read_over_http(came: dict[str, Any]) -> None:
+    assert came["a configuration"] == {"text": ["sw validation", "b"], "label": ["law", "sport"]}
+    assert came["another language"]["text"] == ["yo validation", "b"]
+
+
+def test_a_repository_that_was_renamed_is_followed(came: dict[str, Any]) -> None:
+    assert came["renamed"]["text"] == ["yo validation", "b"]
+
+
+@pytest.mark.parametrize(
+    ("case", "repository", "said"),
+    [
+        ("script", "me/script", "a loading script, which is code, in place of tables"),
+        ("gated", "me/gated", "gated: its owners ask who wants it"),
+        ("nobody's", "me/nothing", "no such repository: moved, taken down or private"),
+        ("no such revision", "me/news", f"no revision {'0' * 40}: rewritten or taken down"),
+        ("no such configuration", "me/news", "BuilderConfig 'fr' not found"),
+        ("busy", "me/busy", "too many requests from here for now (429); again in 0 seconds"),
+        ("torn", "me/torn", "cannot be read"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_with_task_and_repository(
+    case: str, repository: str, said: str, came: dict[str, Any]
+) -> None:
+    line = came[case]
+    assert line.startswith(f"task 'toy_classification': Hugging Face hub, {repository} ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_an_encoder_is_downloaded_without_what_is_none_of_it(
+    came: dict[str, Any], hub: HubServer
+) -> None:
+    revision, files = came["encoder"]
+    assert revision == hub.repositories["models/me/whole"].commit("main")
+    assert files == ["config.json", "model.safetensors", "tokenizer.json"]
+
+
+def test_weights_as_pickle_alone_are_not_downloaded_and_the_way_round_is_said(
+    came: dict[str, Any], hub: HubServer
+) -> None:
+    line = came["encoder as pickle"]
+    assert "pytorch_model.bin alone, which can run code when it is read" in line
+    assert (
+        "`hf download me/encoder --revision refs/pr/N --local-dir DIR`, then --backbone DIR"
+        in line
+    )
+    assert not [x for x in hub.asked if "pytorch_model.bin" in x]
+
+
+def test_an_encoder_that_the_hub_refuses_is_one_line(came: dict[str, Any]) -> None:
+    assert "no such repository: moved, taken down or private" in came["encoder of nobody"]
+    assert "gated: its owners ask who wants it" in came["gated encoder"]
+
+
+def test_a_hub_that_is_switched_off_is_told_from_one_that_lacks_it() -> None:
+    """Through whatever a library wraps around it."""
+    try:
+        try:
+            raise OfflineModeIsEnabled("offline")
+        except OfflineModeIsEnabled as error:
+            raise FileNotFoundError("not in the cache") from error
+    except FileNotFoundError as error:
+        problem = hub_problem_with(HubRepository("dataset", "me/news"), error)
+    assert problem.found.startswith("the Hub is switched off (HF_HUB_OFFLINE)")
+
+
+def test_a_hub_that_does_not_answer_is_told_from_one_that_lacks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    problem = hub_problem_with(HubRepository("dataset", "me/news"), FileNotFoundError("no file"))
+    assert problem.found == "the Hub does not answer (ConnectError)"
