@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from objectives.data.sources import choose_source
+from objectives.data.choosing import choose_source
 from search.command_line.catalogue_tables import (
     print_backbones,
     print_grid,

@@ -38,6 +38,7 @@ class HubPlace:
     config: str
     revision: str
     filter_value: str
+    folder: str
 
 
 def hub_place(task: Task, language: str) -> HubPlace | None:
@@ -45,9 +46,8 @@ def hub_place(task: Task, language: str) -> HubPlace | None:
     hub = task.hub
     if hub is None:
         return None
-    templates = (hub.repository, hub.config, hub.revision, hub.filter_value)
-    filled = [value for x in templates if (value := task.fill(x, language)) is not None]
-    return HubPlace(hub, *filled) if len(filled) == len(templates) else None
+    filled = [value for x in hub.templates if (value := task.fill(x, language)) is not None]
+    return HubPlace(hub, *filled) if len(filled) == len(hub.templates) else None
 
 
 def hub_problem() -> str:
@@ -115,12 +115,17 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
     theirs = hub.splits.get(split, split)
     if task.halved and split != "train":
         theirs = hub.splits.get("test", hub.splits.get("validation", "validation"))
-    where = f"Hugging Face hub, {place.repository} {place.config} {theirs}".replace("  ", " ")
+    named = (place.repository, place.config, place.folder, theirs)
+    where = f"Hugging Face hub, {' '.join(filter(None, named))}"
     import datasets  # as above
 
     try:
         rows = datasets.load_dataset(
-            place.repository, place.config or None, split=theirs, revision=place.revision or None
+            place.repository,
+            place.config or None,
+            data_dir=place.folder or None,
+            split=theirs,
+            revision=place.revision or None,
         )
     except (*_HUB_ERRORS, datasets.exceptions.DatasetsError) as error:
         if isinstance(error, RuntimeError) and not is_script(error):

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from objectives.data.sources import SourceKind, choose_source, has_split
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import SourceKind
+from objectives.data.sources import has_split
 from objectives.hardware import choose_hardware, usable_cores
 from search.checks.installation import Check, State
 from search.command_line.words import in_bytes

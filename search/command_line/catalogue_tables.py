@@ -7,7 +7,8 @@ import textwrap
 
 from rich.table import Table
 
-from objectives.data.sources import DataSource, SourceKind, has_split
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import has_split
 from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
 from spaces.catalogue import Catalogue

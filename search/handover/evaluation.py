@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from objectives.data.sources import DataSource, choose_source
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
 from objectives.xtreme.benchmark import (
     GROUPS,
     TaskScores,

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import datasets
 
-from objectives.data.sources import DataSource, choose_source, has_split
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
+from objectives.data.sources import has_split
 from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress
 from objectives.xtreme import benchmark

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy, source_for
 from search.studies.definition import check_source

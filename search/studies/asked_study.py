@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from objectives.data.sources import DataSource, SourceKind, check_folders, choose_source
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import check_folders
 from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue

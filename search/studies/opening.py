@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress

@@ -12,17 +12,9 @@ import datasets
 import huggingface_hub
 import pytest
 
-from objectives.data.sources import (
-    DATA_VARIABLE,
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    choose_source,
-    corpus_key,
-    has_split,
-    load_split,
-    load_test_split,
-)
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DATA_VARIABLE, DataSource, SourceKind
+from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
 from tests.objectives_tests.toys import make_task

@@ -9,16 +9,9 @@ import datasets
 import huggingface_hub
 import pytest
 
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.hub import in_hub_cache
-from objectives.data.sources import (
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    corpus_key,
-    has_split,
-    load_split,
-    load_test_split,
-)
+from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.backbones import known_backbones
 from spaces.errors import DataError
 from spaces.task import Task

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
