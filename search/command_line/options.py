@@ -213,11 +213,13 @@ def _size(text: str) -> int:
 
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2."""
+    """Turn an error that a user can cause into one line, with its details below, and code 2."""
     try:
         yield
     except TransferSearchError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        for line in error.details:
+            print(f"  {line}", file=sys.stderr)
         raise SystemExit(2) from error
     except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
