@@ -78,11 +78,18 @@ class RawSource(StrictRecord):
     """Full commit hash."""
     format: Annotated[RawFormat, Field(strict=False)]
     columns: dict[str, str] = Field(default_factory=dict)
-    """Our column -> the file's, by name or by number from 0."""
+    """Our column -> the file's, by name or by number from 0; several of the file's, between
+    spaces, are joined to one."""
+    quoted: bool = False
+    """Tables: fields may be in quotes, as the csv module writes them."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The file's label (or whole tag, as in B-DATE) -> ours, where the names differ."""
+    skip: int = Field(default=0, ge=0)
+    """Tables without a usable header line: rows before the first example."""
     only: str = ""
     """CoNLL-U: the beginning of `sent_id` of the sentences that are taken; empty: all."""
+    without: str = ""
+    """CoNLL-U: the beginning of `sent_id` of those that are left out; empty: none."""
     files: Annotated[tuple[RawFile, ...], BeforeValidator(as_tuple)]
     address: str = FILE_ADDRESS
     """Address of a file, with {repository}, {commit} and {path} to be filled in."""

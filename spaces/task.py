@@ -143,6 +143,9 @@ class HubSource(StrictRecord):
     """Our split -> the corpus's split, where the names differ."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The corpus's label -> ours, where the names differ."""
+    choices: bool = False
+    """Pairs: `text_b` is a list of choices and the label the number of the right one. Each example
+    makes two pairs: the right one, "1", and a wrong one drawn by its text, "0"."""
     filter_column: str = ""
     """Column that names the language of a row; rows of other languages are left out."""
     filter_value: str = ""

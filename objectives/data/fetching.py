@@ -1,21 +1,29 @@
 """Getting a corpus: from the Hub or from raw files into a folder that `--data` reads.
 
-A corpus is written as `TASK/LANGUAGE/SPLIT.jsonl`, whole or not at all, with what it was made from
+A split is written as `TASK/LANGUAGE/SPLIT.jsonl`, whole or not at all, with what it was made from
 beside it. Two processes that want the same one wait for each other, and the second finds it there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from objectives.data.data_source import DataSource
-from objectives.data.files import SplitFiles
-from objectives.data.origins import Origin
-from spaces.task import Task
+import filelock
 
-OnBytes = Callable[[str, int, int], None]
-"""Called with a download's name, its bytes so far and in all (0: not known)."""
+from objectives.data.data_source import DataSource, cached_folder
+from objectives.data.downloads import OnBytes, download_raw, raw_contents
+from objectives.data.file_formats import Columns, row_lines
+from objectives.data.files import SplitFiles, find_split, rows_name
+from objectives.data.hub import read_hub, resolved_revision
+from objectives.data.origins import Origin, Place, origin_of, remote_origin, write_origin
+from objectives.data.raw_files import raw_splits
+from objectives.data.row_checks import check_rows
+from spaces.errors import DataError, first_line
+from spaces.raw_source import RawFile, RawSource
+from spaces.task import Task
 
 
 def fetch_corpus(
@@ -27,7 +35,8 @@ def fetch_corpus(
 ) -> Origin:
     """Write splits of a task in one language below a folder, from the Hub or from raw files.
 
-    Splits that are there already are left alone.
+    Splits that are there already are left alone. Of raw files all splits are written, and of a
+    halved task its one evaluation split.
 
     Args:
         task: Catalogue record of the task.
@@ -42,7 +51,36 @@ def fetch_corpus(
     Raises:
         DataError: There is no such split, or it cannot be had, or it is not what was pinned.
     """
-    raise NotImplementedError
+    origin = remote_origin(task, language)
+    if origin.place is Place.NOWHERE:
+        raise DataError(
+            f"task {task.name!r}",
+            f"a copy of its {language} corpus in the catalogue",
+            "none",
+            "name a folder with --data",
+        )
+    at = (folder / rows_name(task, language, "train")).parent
+    try:
+        at.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(at.with_name(f".{at.name}.lock")):
+            missing = [x for x in splits if not _is_there(task, language, x, folder)]
+            if not missing:
+                return origin
+            if origin.place is Place.RAW:
+                found = _from_raw(task, language, on_bytes)
+            else:
+                origin = replace(origin, revision=resolved_revision(task, language))
+                found = {x: _from_hub(task, language, x, origin.revision) for x in missing}
+            _check_found(task, language, missing, found, origin)
+            for split, columns in found.items():
+                _write(columns, folder / rows_name(task, language, _written(task, split)))
+            write_origin(origin, at)
+    except OSError as error:
+        advice = "free some space" if error.errno == errno.ENOSPC else ""
+        raise DataError(
+            f"{at}: cannot be written", found=first_line(error), advice=advice
+        ) from error
+    return origin
 
 
 def fetched_split(
@@ -51,6 +89,68 @@ def fetched_split(
     """The files of a split for a run, and whether they have to be halved; fetched where missing.
 
     Raises:
-        DataError: As `fetch_corpus`.
+        DataError: As `fetch_corpus`; or a folder that the task comes from lacks the split.
     """
-    raise NotImplementedError
+    origin = origin_of(task, language, (split,), source)
+    if origin.place is Place.FOLDER:
+        return find_split(task, language, split, source.folders)
+    folder = cached_folder(task)
+    if origin.place is not Place.CACHE:
+        fetch_corpus(task, language, (split,), folder)
+    return find_split(task, language, split, [folder])
+
+
+def raw_files_of(task: Task, language: str) -> list[tuple[RawSource, RawFile]]:
+    """The raw files that a corpus is made from; none where it comes from the Hub."""
+    if task.raw is None or remote_origin(task, language).place is not Place.RAW:
+        return []
+    return [(task.raw, file) for file in task.raw.of_language(language)]
+
+
+def _from_raw(task: Task, language: str, on_bytes: OnBytes | None) -> dict[str, Columns]:
+    files = raw_files_of(task, language)
+    download_raw(files, on_bytes)
+    source, _ = files[0]
+    return raw_splits(
+        task, language, source, [(file, raw_contents(source, file)) for _, file in files]
+    )
+
+
+def _from_hub(task: Task, language: str, split: str, revision: str) -> Columns:
+    return read_hub(task, language, split, revision)[0]
+
+
+def _check_found(
+    task: Task, language: str, missing: Sequence[str], found: dict[str, Columns], origin: Origin
+) -> None:
+    """Check the rows before anything is written, so that nothing wrong is kept."""
+    for split, columns in found.items():
+        where = f"{origin}, {task.name} {language} {split}"
+        check_rows(columns, task, where, hidden_allowed=split == "test" or task.halved)
+    for split in missing:
+        if not any(_written(task, x) == _written(task, split) for x in found):
+            raise DataError(
+                f"task {task.name!r}, {origin}",
+                f"a {language} {split} split",
+                ", ".join(found) or "none",
+            )
+
+
+def _written(task: Task, split: str) -> str:
+    """The split that rows are written as: a halved task has one that is evaluated on."""
+    return "test" if task.halved and split != "train" else split
+
+
+def _is_there(task: Task, language: str, split: str, folder: Path) -> bool:
+    return (folder / rows_name(task, language, _written(task, split))).exists()
+
+
+def _write(columns: Columns, file: Path) -> None:
+    """Write a file whole or not at all."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as opened:
+            opened.writelines(row_lines(columns))
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)

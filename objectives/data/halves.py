@@ -1,9 +1,9 @@
 """The halves of a task with one evaluation split: one validates, the other is the test split.
 
 A group of rows falls into either part by the SHA-256 of its number: a paragraph with its
-questions, a sentence with its translation, otherwise a row. So parallel content, which has the same
-number in every language, is in the same part in all of them, and the parts do not depend on how
-long a file is.
+questions, a sentence with its translation, otherwise a row. So parallel content, which has the
+same number in every language, is in the same part in all of them, and the parts do not depend on
+how long a file is.
 """
 
 from __future__ import annotations
