@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
+
+from rich.console import Console
 
 from search.command_line.catalogue_tables import print_backbones, print_grid, print_task
 from search.command_line.corpora_tables import (
@@ -14,27 +15,31 @@ from search.command_line.corpora_tables import (
     print_json,
     print_report,
 )
-from search.command_line.options import add_data, add_overrides, fail_in_one_line
+from search.command_line.next_commands import get_command
+from search.command_line.options import (
+    add_data,
+    add_licences,
+    add_overrides,
+    fail_in_one_line,
+)
 from spaces.catalogue import load_catalogue
-from spaces.errors import DataError
 from spaces.task import Domain, TaskKind
+
+DOES = {
+    "ls": "list corpora: where each comes from, its size and licence, whether it is here",
+    "get": "get all corpora and encoders of a study, which then runs offline",
+    "check": "read a data folder, and show all that is wrong with it; exit code 1 if any",
+    "show": "show one task of the catalogue whole",
+    "grid": "show the intermediate tasks by kind and domain",
+    "encoders": "show the encoders that have a short name",
+}
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = argparse.ArgumentParser(prog="python -m search.data", description=__doc__)
     commands = options.add_subparsers(dest="command", required=True)
-    named = {
-        name: commands.add_parser(name, help=does, description=does)
-        for name, does in (
-            ("ls", "list corpora: where each comes from, its size and licence, whether it is here"),
-            ("get", "get all corpora and encoders of a study, which then runs offline"),
-            ("check", "read a data folder, and show all that is wrong with it; exit code 1 if any"),
-            ("show", "show one task of the catalogue whole"),
-            ("grid", "show the intermediate tasks by kind and domain"),
-            ("encoders", "show the encoders that have a short name"),
-        )
-    }
+    named = {x: commands.add_parser(x, help=does, description=does) for x, does in DOES.items()}
     for name in ("ls", "get", "check"):
         help_ = "a shipped study, or the path of a .toml file"
         named[name].add_argument("--study", required=name == "get", help=help_)
@@ -47,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     named["get"].add_argument(
         "--to", type=Path, metavar="DIR", help="folder for --data; default: the cache"
     )
+    add_licences(named["get"])
     named["get"].add_argument("--backbone", metavar="NAME", help="encoder in place of the study's")
     named["check"].add_argument("folder", type=Path, metavar="DIR", help="as --data takes it")
     named["show"].add_argument("task", metavar="TASK")
@@ -84,23 +90,18 @@ def _ls(given: argparse.Namespace) -> int:
 
 
 def _get(given: argparse.Namespace) -> int:
-    from search.command_line.download_bars import download_bars
-    from search.studies.corpora import get_corpora, get_encoders
+    from search.studies.corpora import GetRequest, get_study
     from search.studies.study_file import read_study_file
 
     study = read_study_file(given.study, given.overrides)
-    with download_bars() as on_bytes:
-        results = get_corpora(study, given.to, print_got, on_bytes)
-    encoders = get_encoders(study, given.backbone)
-    return print_all_got(results, encoders, given.to)
+    request = GetRequest(given.to, given.backbone, given.accept_licences)
+    return print_got(get_study(study, request, Console()), given.to)
 
 
 def _check(given: argparse.Namespace) -> int:
     from search.studies.corpora import check_corpora
     from search.studies.study_file import read_study_file
 
-    if not given.folder.is_dir():
-        raise DataError(str(given.folder), "a folder", "none there")
     study = read_study_file(given.study, given.overrides) if given.study else None
     report = check_corpora(given.folder, study)
     print_report(report, str(given.folder))

@@ -1,4 +1,4 @@
-"""A data folder looked through: all that is missing or broken in it at once, with file and line."""
+"""A data folder looked through: all that is missing or broken in it, with file and line."""
 
 from __future__ import annotations
 

@@ -3,59 +3,51 @@
 from __future__ import annotations
 
 import json
-import sys
+import shlex
+import shutil
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from objectives.data.folder_check import FolderReport
 from objectives.data.origins import Origin, Place
-from search.command_line.words import console_for, in_bytes
-from spaces.raw_source import Terms
+from search.command_line.words import in_bytes
 
 if TYPE_CHECKING:
-    from search.studies.corpora import GotCorpus, TaskCorpora
+    from search.studies.corpora import Got, TaskCorpora
 
-# Columns of a table that goes into a file.
-WIDTH = 120
+# Columns of a wide terminal, or of a file, that lines are filled to.
+MOST_WIDTH = 110
 # Codes of languages that a row shows; of more it shows the number.
 SHOWN_LANGUAGES = 6
 SHOWN_FILES = 10
 
 
 def print_corpora(corpora: Sequence[TaskCorpora], title: str, advice: str) -> None:
-    """Print two lines for each task: what it is, and where it comes from under which licence.
+    """Print a few lines for each task: languages, size, where it is from under which licence.
 
     Args:
-        corpora: Tasks with their origins.
+        corpora: Tasks with their origins, sorted by kind and domain.
         title: Whose corpora these are.
         advice: Command that gets what is not here; empty for none.
     """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    table.add_column("task", overflow="fold", min_width=14)
-    table.add_column("languages", overflow="fold", max_width=24)
-    table.add_column("from, and its licence", overflow="fold", ratio=1)
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("here", no_wrap=True)
+    width = min(MOST_WIDTH, shutil.get_terminal_size((MOST_WIDTH, 0)).columns)
+    print(_filled(f"{title}: {_summary(corpora)}", width, ""))
+    name_width = 2 + max((len(one.task.name) for one in corpora), default=0)
+    heading = ""
     for one in corpora:
         task = one.task
-        table.add_row(
-            f"{task.name}\n{task.kind} {task.domain}",
-            _languages([x.language for x in one.origins]),
-            Text(f"{_places(one.origins)}\n").append(task.licence, style="dim"),
-            _size(one.origins),
-            _here(one.origins),
-        )
-    console = console_for(WIDTH)
-    console.print(f"{title}: {_summary(corpora)}", highlight=False, soft_wrap=True)
-    console.print(table)
-    missing = [x for one in corpora for x in one.origins if x.place.is_remote]
-    if missing and advice:
-        console.print(f"{advice} gets what is not here", highlight=False, soft_wrap=True)
+        if heading != (heading := f"{task.kind}, {task.domain}"):
+            print(f"\n{heading}")
+        facts = f"{_size(one.origins):>9}  {_here(one.origins):<12}"
+        left = f"  {task.name:<{name_width}}{_languages([x.language for x in one.origins])}"
+        print(f"{left:<{width - len(facts) - 1}} {facts}".rstrip())
+        print(_filled(f"{_places(one.origins)}; {task.licence}", width, " " * 6))
+    if advice and any(x.place.is_remote for one in corpora for x in one.origins):
+        print(f"\n{advice} gets what is not here")
 
 
 def print_json(corpora: Sequence[TaskCorpora]) -> None:
@@ -83,17 +75,23 @@ def print_json(corpora: Sequence[TaskCorpora]) -> None:
     print(json.dumps(rows, indent=1, ensure_ascii=False))
 
 
-def print_got(got: GotCorpus, number: int, count: int) -> None:
-    """Print what came of one corpus."""
-    origin = got.origin
-    size = f", {in_bytes(origin.size)}" if origin.size else ""
-    terms = f" [{origin.terms}]" if origin.terms is not Terms.OPEN else ""
-    line = f"{number}/{count} {origin.task} {origin.language}: {origin}{size}{terms}"
-    if got.problem:
-        line = f"{number}/{count} {origin.task} {origin.language}: MISSING: {got.problem}"
-    print(line, flush=True)
-    if got.without_test:
-        print(f"    no test split: {got.without_test}", flush=True)
+def print_got(got: Got, to: Path | None) -> int:
+    """Print what is here now of what a study needs.
+
+    Args:
+        got: What came of it.
+        to: Folder that corpora were put into; None for the cache.
+
+    Returns:
+        Exit code, 1 where an encoder is missing.
+    """
+    copied = f", {got.copied} files of them copied" if got.copied else ""
+    print(f"{got.corpora} corpora are here{copied}")
+    for name, problem in got.encoders.items():
+        print(f"encoder {name}: {f'missing: {problem}' if problem else 'here'}")
+    if to:
+        print(f"--data {shlex.quote(str(to))} reads them, without a network too")
+    return 1 if any(got.encoders.values()) else 0
 
 
 def print_report(report: FolderReport, folder: str) -> None:
@@ -108,8 +106,18 @@ def print_report(report: FolderReport, folder: str) -> None:
         print(f"note: {len(report.unread)} files are of no task: {shown}{more}")
     print(
         f"{folder}: {report.splits} splits read, {len(report.problems)} problems, "
-        f"{len(report.missing)} missing",
-        file=sys.stdout,
+        f"{len(report.missing)} missing"
+    )
+
+
+def _filled(text: str, width: int, indent: str) -> str:
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
@@ -137,12 +145,17 @@ def _languages(codes: list[str]) -> str:
 
 def _places(origins: Sequence[Origin]) -> str:
     """Each place once, with its number of languages where there are several."""
-    places = Counter(map(str, origins))
+    places = Counter(map(_place, origins))
     if len(places) > 3:  # a folder for each language
         places = Counter(x.place.value for x in origins)
     if len(places) == 1:
         return next(iter(places))
     return "; ".join(f"{place} ({count})" for place, count in places.items())
+
+
+def _place(origin: Origin) -> str:
+    """A place with the first digits of its commit; other revisions are names."""
+    return str(replace(origin, revision=origin.revision[:7]))
 
 
 def _size(origins: Sequence[Origin]) -> str:
@@ -155,4 +168,6 @@ def _here(origins: Sequence[Origin]) -> str:
     here = sum(x.is_here for x in origins)
     if all(x.place is Place.NOWHERE for x in origins):
         return "nowhere"
-    return "yes" if here == len(origins) else f"{here} of {len(origins)}" if here else "no"
+    if here and here < len(origins):
+        return f"{here} of {len(origins)} here"
+    return "here" if here else "not here"

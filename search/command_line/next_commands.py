@@ -111,6 +111,17 @@ def scoring_command(
     return shlex.join(["python", "-m", "search.evaluate", *words])
 
 
+def get_command(study: str, to: str | None = None) -> str:
+    """The command that gets the corpora of a study, as a shell takes it.
+
+    Args:
+        study: Name of a shipped study, or path of its file.
+        to: Data folder that they are put into; None for the cache.
+    """
+    words = ["--study", study, *(["--to", to] if to else [])]
+    return shlex.join(["python", "-m", "search.data", "get", *words])
+
+
 def file_stem(study: str) -> str:
     """The name in the storage that a study file or a shipped study has by default."""
     return study.rpartition("/")[2].removesuffix(".toml")

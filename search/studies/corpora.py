@@ -1,28 +1,29 @@
-"""The corpora of a study, or of the catalogue: where each comes from, and getting all of them."""
+"""The corpora of a study, or of the catalogue: where each comes from, and a folder of them."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from rich.console import Console
 
 from objectives.data.choosing import choose_source
 from objectives.data.data_source import DataSource, SourceKind, cached_folder
-from objectives.data.downloads import OnBytes
-from objectives.data.fetching import fetch_corpus
 from objectives.data.files import ROWS, SplitFiles, find_split
+from objectives.data.folder_check import FolderReport, check_folder
 from objectives.data.origins import ORIGIN_FILE, Origin, origin_of, splits_by_corpus
+from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
+from search.command_line.corpora import get_corpora
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue, load_catalogue
-from spaces.errors import DataError
+from spaces.errors import DataError, TransferSearchError
 from spaces.studies import SplitName
 from spaces.task import Role, Task
 
-# Corpora in a row that cannot be had, after which the others are not tried: there is no network.
-_MOST_FAILURES = 3
-
 Needed = list[tuple[Task, str, str]]
+"""Task, language and split of each."""
 
 
 @dataclass(frozen=True)
@@ -59,26 +60,37 @@ class TaskCorpora:
 
 
 @dataclass(frozen=True)
-class GotCorpus:
-    """What came of getting one corpus.
+class GetRequest:
+    """What a study's corpora are got for.
 
     Attributes:
-        origin: Where it was, or came from.
-        problem: Why it is not there; empty if it is.
-        without_test: Why its test split is not there; empty if it is, or is not used.
+        to: Data folder that they are put into; None for the cache.
+        backbone: Encoder in place of the study's; None for these.
+        accepts: Whether licences that want a yes are accepted.
     """
 
-    origin: Origin
-    problem: str = ""
-    without_test: str = ""
+    to: Path | None = None
+    backbone: str | None = None
+    accepts: bool = False
 
 
-OnCorpus = Callable[[GotCorpus, int, int], None]
-"""Called with what came of a corpus, its number from 1, and how many there are."""
+@dataclass(frozen=True)
+class Got:
+    """What is here after a study's corpora were got.
+
+    Attributes:
+        corpora: Number of corpora, a task in a language each.
+        copied: Number of files that were copied from the cache or other folders.
+        encoders: Name of each encoder -> why it is not here, or "".
+    """
+
+    corpora: int
+    copied: int
+    encoders: Mapping[str, str]
 
 
 def list_corpora(study: StudyFile | None, data: str, shown: CorpusFilter) -> list[TaskCorpora]:
-    """Where corpora come from, by task; the network is not asked.
+    """Where corpora come from, by task, in the order of kinds; the network is not asked.
 
     Args:
         study: Study whose corpora are listed; None for all of the catalogue.
@@ -89,7 +101,7 @@ def list_corpora(study: StudyFile | None, data: str, shown: CorpusFilter) -> lis
         DataError: `data` names a folder that is not there.
     """
     needed = needed_by(study) if study else _whole(load_catalogue())
-    source = real_source(data, needed)
+    source = _real_source(data, needed)
     pocket = DataSource(SourceKind.POCKET)
     by_task: dict[str, TaskCorpora] = {}
     for task, language, splits in splits_by_corpus(needed):
@@ -101,114 +113,109 @@ def list_corpora(study: StudyFile | None, data: str, shown: CorpusFilter) -> lis
 
 
 def needed_by(study: StudyFile) -> Needed:
-    """Task, language and split of what a search reads."""
+    """What a search reads."""
     return _with_tasks(study.spec.needed_splits(study.catalogue), study.catalogue)
 
 
-def tests_of(study: StudyFile) -> Needed:
-    """What a search does not read: for overlaps and for `search.confirm`."""
-    spec, catalogue = study.spec, study.catalogue
-    searched = set(spec.needed_splits(catalogue))
-    further = [x for x in spec.evaluation_splits(catalogue) if x not in searched]
-    return _with_tasks(further, catalogue)
+def wished_by(study: StudyFile) -> Needed:
+    """What is read where it exists: for overlaps, and by `search.confirm`."""
+    return _with_tasks(study.spec.evaluation_splits(study.catalogue), study.catalogue)
 
 
-def real_source(data: str, needed: Iterable[tuple[Task, str, str]]) -> DataSource:
+def get_study(study: StudyFile, request: GetRequest, console: Console) -> Got:
+    """Get all that a study reads, test splits where there are any, and its encoders.
+
+    Args:
+        study: The study.
+        request: Where to, and under which terms.
+        console: Console that what comes from where is shown on.
+
+    Raises:
+        DataError: A corpus can be had nowhere, its licence is not accepted, or a download failed.
+    """
+    needed, wished, to = needed_by(study), wished_by(study), request.to
+    source = _real_source("auto", needed)
+    if to is not None:
+        # What the folder has already is here; a task that it lacks in part is looked for in it.
+        source = replace(source, folder=to, further=source.folders, elsewhere=frozenset())
+    get_corpora(
+        needed,
+        wished,
+        source,
+        console,
+        accepts=request.accepts,
+        folder_of=cached_folder if to is None else lambda task: to,
+    )
+    copied = _copied([*needed, *wished], source, to) if to else 0
+    encoders = {
+        name: _encoder_problem(name)
+        for name in ([request.backbone] if request.backbone else study.spec.backbone)
+    }
+    return Got(len(splits_by_corpus(needed)), copied, encoders)
+
+
+def check_corpora(folder: Path, study: StudyFile | None) -> FolderReport:
+    """Look through a data folder, for all tasks of the catalogue.
+
+    Args:
+        folder: The folder.
+        study: Study whose splits have to be there; None for no study.
+
+    Raises:
+        DataError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(str(folder), "a folder", "none there")
+    catalogue = study.catalogue if study else load_catalogue()
+    known = [(task, language) for task in catalogue for language in task.languages]
+    return check_folder(folder, known, needed_by(study) if study else ())
+
+
+def _real_source(data: str, needed: Needed) -> DataSource:
     """The source for a value of `--data`, where auto does not ask the network."""
     real = [x for x in needed if not x[0].pocket]
     return choose_source(SourceKind.REAL if data == "auto" else data, real)
 
 
-def get_corpora(
-    study: StudyFile, to: Path | None, on_corpus: OnCorpus, on_bytes: OnBytes | None = None
-) -> list[GotCorpus]:
-    """Get all that a study reads, test splits too, where these are to be had.
-
-    Args:
-        study: The study.
-        to: Data folder that it is put into; None for the cache.
-        on_corpus: Told of each corpus as it is there, or cannot be had.
-        on_bytes: Told of downloads as they go on.
-
-    Returns:
-        What came of each corpus. After three in a row that cannot be had the rest is not tried.
-    """
-    needed = needed_by(study)
-    source = real_source("auto", needed)
-    tests = {(x.name, y, z) for x, y, z in tests_of(study)}
-    corpora = splits_by_corpus([*needed, *tests_of(study)])
-    results: list[GotCorpus] = []
-    for number, (task, language, splits) in enumerate(corpora, start=1):
-        must = [x for x in splits if (task.name, language, x) not in tests]
-        may = [x for x in splits if x not in must]
-        got = _get(task, language, (must, may), source, to, on_bytes)
-        results.append(got)
-        on_corpus(got, number, len(corpora))
-        if len(results) >= _MOST_FAILURES and all(x.problem for x in results[-_MOST_FAILURES:]):
-            break
-    return results
-
-
-def _get(
-    task: Task,
-    language: str,
-    splits: tuple[Sequence[str], Sequence[str]],
-    source: DataSource,
-    to: Path | None,
-    on_bytes: OnBytes | None,
-) -> GotCorpus:
-    """Get one corpus: the splits that there must be, and those that there may be."""
-    must, may = splits
-    origin = origin_of(task, language, must or may, source)
+def _encoder_problem(name: str) -> str:
+    """Why an encoder is not in the Hub's cache, where it is downloaded to; empty if it is."""
     try:
-        for split in must:
-            origin = _get_split(task, language, split, source, to, on_bytes)
-    except DataError as error:
-        return GotCorpus(origin, problem=str(error))
-    try:
-        for split in may:
-            found = _get_split(task, language, split, source, to, on_bytes)
-            origin = origin if must else found
-    except DataError as error:
-        return GotCorpus(origin, without_test=str(error))
-    return GotCorpus(origin)
+        if name != POCKET_BACKBONE:
+            find_backbone(name)
+    except TransferSearchError as error:
+        return str(error)
+    return ""
 
 
-def _get_split(
-    task: Task,
-    language: str,
-    split: str,
-    source: DataSource,
-    to: Path | None,
-    on_bytes: OnBytes | None,
-) -> Origin:
-    origin = origin_of(task, language, [split], source)
-    cache = cached_folder(task)
-    if not origin.is_here:
-        return fetch_corpus(task, language, [split], to or cache, on_bytes)
-    if to is not None:
-        for folder in (*source.folders, cache):
+def _copied(needed: Needed, source: DataSource, to: Path) -> int:
+    """Copy what other folders or the cache have into a data folder; the number of files."""
+    copied = 0
+    for task, language, split in needed:
+        for folder in (to, *source.folders, cached_folder(task)):
             try:
                 files, _ = find_split(task, language, split, [folder])
             except DataError:
                 continue
-            _copy(files, folder, to)
+            copied += _copy(files, folder, to) if folder != to else 0
             break
-    return origin
+    return copied
 
 
-def _copy(files: SplitFiles, folder: Path, to: Path) -> None:
+def _copy(files: SplitFiles, folder: Path, to: Path) -> int:
     """Copy a split's files to the same place below another folder, each whole or not at all."""
     paths = [*files.paths, *([files.pairs] if files.pairs else [])]
     if files.template == ROWS:
         paths.append(files.paths[0].with_name(ORIGIN_FILE))
+    copied = 0
     for path in paths:
         target = to / path.relative_to(folder)
         if path.is_file() and not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f"{target.name}.part")
+            part = target.with_name(f".{target.name}.part")
             shutil.copyfile(path, part)
             part.replace(target)
+            copied += 1
+    return copied
 
 
 def _whole(catalogue: Catalogue) -> Needed:
