@@ -86,6 +86,7 @@ CASES: dict[str, list[Any]] = {
     "a configuration": ["task", "classification", "swa", NEWS],
     "another language": ["task", "classification", "yor", NEWS],
     "renamed": ["task", "classification", "yor", {**NEWS, "repository": "me/renamed"}],
+    "converted": ["task", "classification", "yor", CONVERTED],
     "script": ["task", "classification", "swa", {"repository": "me/script"}],
     "gated": ["task", "classification", "swa", {"repository": "me/gated"}],
     "nobody's": ["task", "classification", "swa", {"repository": "me/nothing"}],
@@ -133,6 +134,11 @@ def came(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_a_split_of_a_configuration_is_read_over_http(came: dict[str, Any]) -> None:
     assert came["a configuration"] == {"text": ["sw validation", "b"], "label": ["law", "sport"]}
     assert came["another language"]["text"] == ["yo validation", "b"]
+
+
+def test_one_of_several_configurations_of_a_converted_branch_is_read(came: dict[str, Any]) -> None:
+    """Its main branch has a script. Class names survive."""
+    assert came["converted"] == {"text": ["yor validation", "b"], "label": ["law", "sport"]}
 
 
 def test_a_repository_that_was_renamed_is_followed(came: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`search.data`: what corpora there are and where from, a folder that is checked, the catalogue."""
+"""`search.data`: which corpora there are and where from, a folder checked, the catalogue."""
 
 from __future__ import annotations
 
