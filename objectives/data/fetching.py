@@ -7,7 +7,7 @@ beside it. Two processes that want the same one wait for each other, and the sec
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,15 @@ from objectives.data.downloads import OnBytes, download_raw, raw_contents
 from objectives.data.file_formats import Columns, row_lines
 from objectives.data.files import SplitFiles, find_split, rows_name
 from objectives.data.hub import read_hub, resolved_revision
-from objectives.data.origins import Origin, Place, origin_of, remote_origin, write_origin
+from objectives.data.licences import unaccepted, unaccepted_licences
+from objectives.data.origins import (
+    Origin,
+    Place,
+    origin_of,
+    read_origin,
+    remote_origin,
+    write_origin,
+)
 from objectives.data.raw_files import raw_splits
 from objectives.data.row_checks import check_rows
 from spaces.errors import DataError, first_line
@@ -31,6 +39,8 @@ def fetch_corpus(
     language: str,
     splits: Sequence[str],
     folder: Path,
+    *,
+    wished: Sequence[str] = (),
     on_bytes: OnBytes | None = None,
 ) -> Origin:
     """Write splits of a task in one language below a folder, from the Hub or from raw files.
@@ -43,6 +53,7 @@ def fetch_corpus(
         language: ISO 639-3 code.
         splits: Names of the splits: train, validation or test.
         folder: Data folder, made where there is none.
+        wished: Splits that are written too where they exist, as test splits may not.
         on_bytes: Told of downloads of raw files as they go on.
 
     Returns:
@@ -64,13 +75,24 @@ def fetch_corpus(
         at.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(at.with_name(f".{at.name}.lock")):
             missing = [x for x in splits if not _is_there(task, language, x, folder)]
-            if not missing:
-                return origin
+            before = read_origin(at)
+            looked_for = before.lacks if before else ()
+            more = [
+                x
+                for x in wished
+                if x not in (*splits, *looked_for) and not _is_there(task, language, x, folder)
+            ]
+            if not (missing or more):
+                return before or origin
             if origin.place is Place.RAW:
                 found = _from_raw(task, language, on_bytes)
             else:
-                origin = replace(origin, revision=resolved_revision(task, language))
-                found = {x: _from_hub(task, language, x, origin.revision) for x in missing}
+                revision = before.revision if before else resolved_revision(task, language)
+                origin = replace(origin, revision=revision)
+                found = {x: _from_hub(task, language, x, revision) for x in missing}
+                found |= _wished(task, language, more, revision)
+            lacks = tuple(x for x in more if not any(_same(task, x, y) for y in found))
+            origin = replace(origin, lacks=(*looked_for, *lacks))
             _check_found(task, language, missing, found, origin)
             for split, columns in found.items():
                 _write(columns, folder / rows_name(task, language, _written(task, split)))
@@ -95,9 +117,39 @@ def fetched_split(
     if origin.place is Place.FOLDER:
         return find_split(task, language, split, source.folders)
     folder = cached_folder(task)
+    if split in origin.lacks:
+        raise DataError(f"task {task.name!r}", f"a {language} {split} split", "none")
+    if licences := unaccepted([origin]):
+        raise unaccepted_licences(licences)
     if origin.place is not Place.CACHE:
         fetch_corpus(task, language, (split,), folder)
     return find_split(task, language, split, [folder])
+
+
+def fetch_all(
+    corpora: Sequence[tuple[Task, str, Sequence[str], Sequence[str]]],
+    folder_of: Callable[[Task], Path],
+    on_bytes: OnBytes | None = None,
+    on_corpus: Callable[[Origin], None] | None = None,
+) -> None:
+    """Fetch many corpora: first all raw files, at most four at a time, then one after another.
+
+    Args:
+        corpora: Task, language, splits, and splits that are wished for, of each.
+        folder_of: The data folder that a task is written to.
+        on_bytes: Told of downloads of raw files as they go on.
+        on_corpus: Told of each corpus that is there now.
+
+    Raises:
+        DataError: As `fetch_corpus`.
+    """
+    download_raw(
+        [x for task, language, _, _ in corpora for x in raw_files_of(task, language)], on_bytes
+    )
+    for task, language, splits, wished in corpora:
+        origin = fetch_corpus(task, language, splits, folder_of(task), wished=wished)
+        if on_corpus:
+            on_corpus(origin)
 
 
 def raw_files_of(task: Task, language: str) -> list[tuple[RawSource, RawFile]]:
@@ -120,6 +172,17 @@ def _from_hub(task: Task, language: str, split: str, revision: str) -> Columns:
     return read_hub(task, language, split, revision)[0]
 
 
+def _wished(task: Task, language: str, splits: Sequence[str], revision: str) -> dict[str, Columns]:
+    found = {}
+    for split in splits:
+        try:
+            found[split] = _from_hub(task, language, split, revision)
+        except DataError as error:
+            if not isinstance(error.__cause__, ValueError):  # what datasets says of no such split
+                raise
+    return found
+
+
 def _check_found(
     task: Task, language: str, missing: Sequence[str], found: dict[str, Columns], origin: Origin
 ) -> None:
@@ -128,7 +191,7 @@ def _check_found(
         where = f"{origin}, {task.name} {language} {split}"
         check_rows(columns, task, where, hidden_allowed=split == "test" or task.halved)
     for split in missing:
-        if not any(_written(task, x) == _written(task, split) for x in found):
+        if not any(_same(task, split, x) for x in found):
             raise DataError(
                 f"task {task.name!r}, {origin}",
                 f"a {language} {split} split",
@@ -139,6 +202,10 @@ def _check_found(
 def _written(task: Task, split: str) -> str:
     """The split that rows are written as: a halved task has one that is evaluated on."""
     return "test" if task.halved and split != "train" else split
+
+
+def _same(task: Task, one: str, other: str) -> bool:
+    return _written(task, one) == _written(task, other)
 
 
 def _is_there(task: Task, language: str, split: str, folder: Path) -> bool:

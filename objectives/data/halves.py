@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from itertools import accumulate, pairwise
 
-from objectives.data.files import Columns
+from objectives.data.file_formats import Columns
 from spaces.task import TaskKind
 
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from objectives.data.data_source import DataSource, SourceKind, cached_folder
-from objectives.data.files import ROWS, SplitFiles, find_split
+from objectives.data.files import ROWS, SplitFiles, find_split, rows_name
 from objectives.data.hub import hub_place
 from spaces.errors import DataError
 from spaces.raw_source import Terms
@@ -52,6 +52,7 @@ class Origin:
         licence: What the catalogue says of its licence.
         terms: What that says of passing it on.
         files: Names of raw files with the git ids that they must have; empty for other places.
+        lacks: Splits that were looked for where it comes from, and that are not there.
     """
 
     task: str
@@ -63,18 +64,21 @@ class Origin:
     licence: str = ""
     terms: Terms = Terms.OPEN
     files: tuple[tuple[str, str], ...] = ()
+    lacks: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:
         """Whether nothing has to be downloaded."""
         return self.place in {Place.FOLDER, Place.CACHE, Place.POCKET}
 
+    @property
+    def source(self) -> str:
+        """The place and its name, without the revision."""
+        hosts = {Place.HUB: "Hub", Place.RAW: "raw files of"}
+        return f"{hosts.get(self.place, self.place)} {self.name}".strip()
+
     def __str__(self) -> str:
-        if self.place in {Place.POCKET, Place.NOWHERE}:
-            return self.place.value
-        hosts = {Place.HUB: "Hub", Place.RAW: "raw files"}
-        at = f"@{self.revision[:12]}" if self.revision else ""
-        return f"{hosts.get(self.place, self.place)} {self.name}{at}"
+        return f"{self.source}@{self.revision[:12]}" if self.revision else self.source
 
 
 def origin_of(task: Task, language: str, splits: Sequence[str], source: DataSource) -> Origin:
@@ -99,9 +103,13 @@ def origin_of(task: Task, language: str, splits: Sequence[str], source: DataSour
             return _of_files([x for x in found if x], Place.FOLDER, unknown)
     if source.kind is SourceKind.LOCAL:
         return unknown
-    cached = [_found(task, language, x, [cached_folder(task)]) for x in splits]
+    cache = cached_folder(task)
+    cached = [_found(task, language, x, [cache]) for x in splits]
     if all(cached) and cached:
         return _of_files([x for x in cached if x], Place.CACHE, unknown)
+    written = read_origin((cache / rows_name(task, language, "train")).parent)
+    if written and set(written.lacks) & set(splits):
+        return replace(unknown, lacks=written.lacks)
     return _remote(task, language, unknown, raw=True)
 
 
@@ -151,20 +159,30 @@ def _found(task: Task, language: str, split: str, folders: Sequence[Path]) -> Sp
 def _of_files(found: list[SplitFiles], place: Place, unknown: Origin) -> Origin:
     paths = {path for files in found for path in files.paths}
     size = sum(path.stat().st_size for path in paths)
-    first = found[0].paths[0]
-    origin = replace(unknown, place=place, name=str(first.parent), size=size)
-    if found[0].template == ROWS and (written := _written(first.parent / ORIGIN_FILE)):
-        name = f"{written.name}, in {place}" if place is Place.CACHE else str(first.parent)
-        return replace(origin, name=name, revision=written.revision, files=written.files)
-    return origin
+    folder = found[0].paths[0].parent
+    written = read_origin(folder) if found[0].template == ROWS else None
+    if written is None:
+        return replace(unknown, place=place, name=str(folder), size=size)
+    name = f"{folder}, from {written.source}" if place is Place.FOLDER else written.source
+    return replace(
+        unknown,
+        place=place,
+        name=name,
+        revision=written.revision,
+        size=size,
+        files=written.files,
+        lacks=written.lacks,
+    )
 
 
-def _written(file: Path) -> Origin | None:
+def read_origin(folder: Path) -> Origin | None:
+    """What the corpus of a language was made from, where that was written beside it."""
     try:
-        fields = json.loads(file.read_text("utf-8"))
+        fields = json.loads((folder / ORIGIN_FILE).read_text("utf-8"))
         files = tuple((path, blob) for path, blob in fields.pop("files"))
         place, terms = Place(fields.pop("place")), Terms(fields.pop("terms"))
-        return Origin(**fields, place=place, terms=terms, files=files)
+        lacks = tuple(fields.pop("lacks"))
+        return Origin(**fields, place=place, terms=terms, files=files, lacks=lacks)
     except (OSError, ValueError, KeyError, TypeError):
         return None  # a copy without it is still a corpus
 

@@ -22,7 +22,7 @@ def bio_sentences(text: str, source: RawSource) -> Iterator[Sentence]:
     """Sentences of lines with fields between TABs, or spaces where a line has no TAB.
 
     Where the word is not the first field, lines that begin with `#` are comments, and the first
-    field numbers the words.
+    field numbers the words. A line without enough fields has no word, as a few have in MasakhaNER.
     """
     token_at, tag_at = int(source.columns["tokens"]), int(source.columns.get("tags", -1))
     words: list[str] = []
@@ -42,7 +42,7 @@ def bio_sentences(text: str, source: RawSource) -> Iterator[Sentence]:
         fields = line.split("\t") if "\t" in line else line.split()
         if fields[0].startswith(_DOCUMENT) or (token_at and _NO_WORD.fullmatch(fields[0])):
             continue
-        if _is_visible(fields[token_at]):
+        if len(fields) > max(token_at, tag_at) and _is_visible(fields[token_at]):
             words.append(fields[token_at])
             tags.append(fields[tag_at].strip())
 

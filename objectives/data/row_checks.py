@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from objectives.data.files import Columns
+from objectives.data.file_formats import Columns
 from spaces.errors import DataError
 from spaces.task import Task, TaskKind
 

@@ -162,7 +162,7 @@ def _data(option: str) -> Iterator[Check]:
         advice = "" if option == SourceKind.POCKET else "scores on them say nothing of languages"
         yield _check("data", shown, advice)
         return
-    if source.kind is not SourceKind.LOCAL:
+    if source.kind is SourceKind.HUB or not source.folders:
         yield Check("data", State.OK, shown)
         return
     real = [task for task in load_catalogue() if not task.pocket]

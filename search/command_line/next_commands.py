@@ -20,7 +20,7 @@ BASELINE_SUFFIX = ".baseline"
 # know its source and its encoder from the storage, but not where its folders of data lie.
 _BY_FILE = frozenset({"run", "extend"})
 _REOPENING = frozenset({"confirm", "export", "predict"})
-_SOURCES_WITHOUT_FOLDER = frozenset({"auto", "hub", "pocket"})
+_SOURCES_WITHOUT_FOLDER = frozenset({"auto", "real", "hub", "pocket"})
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,20 @@ def add_data(options: argparse.ArgumentParser) -> None:
         "--data",
         default="auto",
         metavar="SOURCE",
-        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
-        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
-        f"Face hub if it answers, else the pocket corpora",
+        help=f"auto, real, hub, pocket or a folder; several folders are joined by {os.pathsep!r} "
+        f"and searched in that order. real: each corpus from the folders of "
+        f"TRANSFER_SEARCH_DATA, else the cache, else the Hugging Face hub, else a public "
+        f"repository. auto: the same, or the pocket corpora where something is missing and "
+        f"there is no network",
+    )
+
+
+def add_licences(options: argparse.ArgumentParser) -> None:
+    """Add `--accept-licences`."""
+    options.add_argument(
+        "--accept-licences",
+        action="store_true",
+        help="download corpora whose licence is not stated or forbids passing them on; remembered",
     )
 
 

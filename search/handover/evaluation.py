@@ -74,7 +74,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         UnknownNameError: There is no such task or language.
     """
     split, files = _files(request)
-    needed = [(task, language) for task, by_language in files for language in by_language]
+    needed = [(task, language, split) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
     return Evaluation(split, source, scores)

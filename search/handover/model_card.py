@@ -39,6 +39,7 @@ _CLASSES = {
 }
 _SOURCES = {
     "hub": "the Hugging Face Hub",
+    "real": "real corpora, each from where `recipe.json` and the study say",
     "local": "local files, known by the fingerprints in `recipe.json`",
     "pocket": "pocket corpora: generated text of invented languages, no real ones",
 }

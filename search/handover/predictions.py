@@ -113,8 +113,9 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
         -1 if trained.pooled_layer is None else trained.pooled_layer,
         Similarity(trained.similarity or "cosine"),
     )
-    source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"
+    pocket = [(task, language, split) for language in task.languages] if task.pocket else ()
+    source = choose_source(trained.data, pocket)
     predictor = Predictor(model, tokenizer, stage, hardware)
     return _Predictions(predictor, task, source, split)
 

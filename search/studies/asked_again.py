@@ -27,7 +27,7 @@ def asked_again(study: StoredStudy, data: str) -> AskedStudy:
     # Of folders only their content is kept, so they are found as in any other command.
     is_kept = data == "auto" and definition.source != SourceKind.LOCAL
     named = definition.source if is_kept else data
-    source = source_for(study.spec, study.catalogue, named, study.spec.backbone)
+    source = source_for(study.spec, study.catalogue, named)
     check_source(study.name, definition, source.kind, study.shown_url)
     asked = AskedStudy(study.spec, study.catalogue, source)
     asked.check_files()

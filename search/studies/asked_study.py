@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from objectives.data.choosing import choose_source
@@ -12,8 +13,9 @@ from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue
 from spaces.pocket_twin import pocket_twin
-from spaces.studies import StudySpec
+from spaces.studies import SplitName, StudySpec
 from spaces.study_checks import check_study
+from spaces.task import Task
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class AskedStudy:
             return os.pathsep.join(map(str, self.source.folders))
         return self.source.kind.value
 
+    @property
+    def needed(self) -> list[tuple[Task, str, str]]:
+        """Task, language and split of all that the search reads."""
+        return _splits(self.spec.needed_splits(self.catalogue), self.catalogue)
+
+    @property
+    def wished(self) -> list[tuple[Task, str, str]]:
+        """What is read where it exists: the splits that training examples are looked for in."""
+        return _splits(self.spec.evaluation_splits(self.catalogue), self.catalogue)
+
     def check_files(self) -> None:
         """Check that folders have a file of each split, and that each encoder has its files.
 
@@ -46,8 +58,7 @@ class AskedStudy:
             DataError: A folder lacks a split that the study needs.
             BackboneError: An encoder is not there, or not whole.
         """
-        needed = self.spec.needed_splits(self.catalogue)
-        check_folders(((self.catalogue[task], x, split) for task, x, split in needed), self.source)
+        check_folders(self.needed, self.source)
         for name in self.spec.backbone:
             if name != POCKET_BACKBONE:
                 find_backbone(name)
@@ -61,7 +72,7 @@ def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
         BackboneError: The encoder is not there.
     """
     spec, catalogue = file.spec, file.catalogue
-    source = source_for(spec, catalogue, data, (backbone,) if backbone else spec.backbone)
+    source = source_for(spec, catalogue, data)
     if source.kind is SourceKind.POCKET:
         spec = pocket_twin(spec, catalogue, file.overrides)
         check_study(spec, catalogue)
@@ -72,13 +83,14 @@ def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
     return asked
 
 
-def source_for(
-    spec: StudySpec, catalogue: Catalogue, data: str, backbones: tuple[str, ...]
-) -> DataSource:
+def source_for(spec: StudySpec, catalogue: Catalogue, data: str) -> DataSource:
     """The source that a value of `--data` means for a study.
 
     Raises:
         DataError: It names a folder that is not there.
     """
-    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
-    return choose_source(data, needed, backbones)
+    return choose_source(data, _splits(spec.needed_splits(catalogue), catalogue))
+
+
+def _splits(names: Iterable[SplitName], catalogue: Catalogue) -> list[tuple[Task, str, str]]:
+    return [(catalogue[task], language, split) for task, language, split in names]
