@@ -23,9 +23,6 @@ from huggingface_hub.errors import (
 
 from spaces.errors import first_line
 
-_TIMEOUT = 10.0
-_SCRIPT = "Dataset scripts are no longer supported"
-
 
 @dataclass(frozen=True)
 class HubRepository:
@@ -61,9 +58,16 @@ class HubProblem:
     advice: str = ""
 
 
+_SCRIPT = HubProblem(
+    "a loading script, which is code, in place of tables",
+    "the converted branch has tables where the Hub made them (hub.revision = "
+    "'refs/convert/parquet'); else name a folder with --data",
+)
+
+
 def is_script(error: BaseException) -> bool:
     """Whether datasets refuses a repository because it holds code in place of tables."""
-    return isinstance(error, RuntimeError) and _SCRIPT in str(error)
+    return isinstance(error, RuntimeError) and "Dataset scripts are no longer" in str(error)
 
 
 def hub_problem_with(repository: HubRepository, error: Exception) -> HubProblem:
@@ -74,31 +78,27 @@ def hub_problem_with(repository: HubRepository, error: Exception) -> HubProblem:
         error: What a library raised when it was read.
     """
     if is_script(error):
-        return HubProblem(
-            "a loading script, which is code, in place of tables",
-            "the converted branch has tables where the Hub made them (hub.revision = "
-            "'refs/convert/parquet'); else name a folder with --data",
-        )
+        return _SCRIPT
     if problem := _typed(repository, error):
         return problem
-    if isinstance(error, OSError):  # datasets has a file that is not there for many reasons
+    # datasets has a file that is not there for many reasons, and looks into its cache then.
+    if isinstance(error, OSError) or "Couldn't find cache for" in str(error):
         try:
-            _ask(repository)
+            files = _ask(repository)
         except (httpx2.HTTPError, OSError, HFValidationError) as answer:
             return _typed(repository, answer) or HubProblem(first_line(error))
+        if f"{repository.name.rpartition('/')[2]}.py" in files:
+            return _SCRIPT
     # What went wrong in the making of a table is the cause of what is raised.
     return HubProblem(first_line(error.__cause__ or error))
 
 
-def _ask(repository: HubRepository) -> None:
-    """Ask for access, then for the revision."""
+def _ask(repository: HubRepository) -> list[str]:
+    """Ask for access, then for the files of the revision."""
     api = huggingface_hub.HfApi()
     api.auth_check(repository.name, repo_type=repository.kind)
-    api.repo_info(
-        repository.name,
-        repo_type=repository.kind,
-        revision=repository.revision or None,
-        timeout=_TIMEOUT,
+    return api.list_repo_files(
+        repository.name, repo_type=repository.kind, revision=repository.revision or None
     )
 
 

@@ -85,7 +85,8 @@ def _ls(given: argparse.Namespace) -> int:
         print_json(corpora)
     else:
         title = f"study {study.spec.name}" if study else "the catalogue"
-        print_corpora(corpora, title, get_command(given.study) if given.study else "")
+        get = get_command(study.study, None, study.overrides) if study else ""
+        print_corpora(corpora, title, get)
     return 0
 
 

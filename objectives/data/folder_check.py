@@ -8,14 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.data.file_formats import numbered_lines, read_table, read_tagged
-from objectives.data.files import (
-    ROWS,
-    SplitFiles,
-    expected_files,
-    find_split,
-    read_files,
-    rows_name,
-)
+from objectives.data.files import ROWS, SplitFiles, find_split, missing_splits, read_files
 from objectives.data.row_checks import check_rows
 from spaces.errors import DataError
 from spaces.task import Task, TaskKind
@@ -73,32 +66,6 @@ def check_folder(
     everything = {x for x in folder.rglob("*") if x.is_file() and x.name not in _IGNORED}
     unread = sorted(str(x.relative_to(folder)) for x in everything - read if _is_corpus(x))
     return FolderReport(splits, tuple(problems), missing_splits(needed, [folder]), tuple(unread))
-
-
-def missing_splits(
-    needed: Iterable[tuple[Task, str, str]], folders: Sequence[Path]
-) -> tuple[str, ...]:
-    """A line for each task and split that none of the folders has, with its languages.
-
-    Args:
-        needed: Task, language and split of what is asked for.
-        folders: Data folders, tried in turn.
-    """
-    lacking: dict[tuple[str, str], list[str]] = {}
-    files: dict[tuple[str, str], str] = {}
-    for task, language, split in needed:
-        try:
-            find_split(task, language, split, folders)
-        except DataError:
-            place = (task.name, split)
-            lacking.setdefault(place, []).append(language)
-            named = expected_files(task, language, split) or rows_name(task, language, split)
-            files.setdefault(place, named)
-    return tuple(
-        f"{task} {split}: {' '.join(languages)} ({'as ' * (len(languages) > 1)}"
-        f"{files[task, split]})"
-        for (task, split), languages in lacking.items()
-    )
 
 
 def _is_corpus(file: Path) -> bool:

@@ -135,6 +135,7 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
         problem = hub_problem_with(repository, error)
         subject = f"task {task.name!r}: {where}: cannot be read"
         raise DataError(subject, found=problem.found, advice=problem.advice) from error
+    _check_commit(rows, revision or place.revision, where)
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:
@@ -163,6 +164,24 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
         else:
             columns[name] = _texts(values, where)
     return columns, where
+
+
+def _check_commit(rows: datasets.Dataset, commit: str, where: str) -> None:
+    """Check that the rows are of the commit that was asked for.
+
+    Where the Hub is not to be had, datasets takes whatever commit of the repository its cache has.
+    The folder of a table in that cache is called by its commit.
+    """
+    if len(commit) != 40:
+        return
+    for file in rows.cache_files:
+        if (cached := Path(file["filename"]).parent.name) != commit:
+            raise DataError(
+                f"{where}: the Hub is not to be had",
+                f"its cache to have commit {commit[:12]}",
+                f"{cached[:12]}",
+                "run once where there is a network",
+            )
 
 
 def _column(rows: datasets.Dataset, hub: HubSource, ours: str, where: str) -> list[Any]:

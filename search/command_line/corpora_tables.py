@@ -7,23 +7,48 @@ import shlex
 import shutil
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from objectives.data.folder_check import FolderReport
 from objectives.data.origins import Origin, Place
 from search.command_line.words import in_bytes
-
-if TYPE_CHECKING:
-    from search.studies.corpora import Got, TaskCorpora
+from spaces.task import Task
 
 # Columns of a wide terminal, or of a file, that lines are filled to.
 MOST_WIDTH = 110
 # Codes of languages that a row shows; of more it shows the number.
 SHOWN_LANGUAGES = 6
 SHOWN_FILES = 10
+
+
+@dataclass(frozen=True)
+class TaskCorpora:
+    """A task and where it comes from in each of its languages.
+
+    Attributes:
+        task: Catalogue record of the task.
+        origins: Origin of each language's corpus.
+    """
+
+    task: Task
+    origins: tuple[Origin, ...]
+
+
+@dataclass(frozen=True)
+class Got:
+    """What is here after a study's corpora were got.
+
+    Attributes:
+        corpora: Number of corpora, a task in a language each.
+        copied: Number of files that were copied from the cache or other folders.
+        encoders: Name of each encoder -> why it is not here, or "".
+    """
+
+    corpora: int
+    copied: int
+    encoders: Mapping[str, str]
 
 
 def print_corpora(corpora: Sequence[TaskCorpora], title: str, advice: str) -> None:

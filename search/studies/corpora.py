@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,10 @@ from objectives.data.choosing import choose_source
 from objectives.data.data_source import DataSource, SourceKind, cached_folder
 from objectives.data.files import ROWS, SplitFiles, find_split
 from objectives.data.folder_check import FolderReport, check_folder
-from objectives.data.origins import ORIGIN_FILE, Origin, origin_of, splits_by_corpus
+from objectives.data.origins import ORIGIN_FILE, Place, origin_of, splits_by_corpus
 from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
 from search.command_line.corpora import get_corpora
+from search.command_line.corpora_tables import Got, TaskCorpora
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.errors import DataError, TransferSearchError
@@ -47,19 +48,6 @@ class CorpusFilter:
 
 
 @dataclass(frozen=True)
-class TaskCorpora:
-    """A task and where it comes from in each of its languages.
-
-    Attributes:
-        task: Catalogue record of the task.
-        origins: Origin of each language's corpus.
-    """
-
-    task: Task
-    origins: tuple[Origin, ...]
-
-
-@dataclass(frozen=True)
 class GetRequest:
     """What a study's corpora are got for.
 
@@ -74,21 +62,6 @@ class GetRequest:
     accepts: bool = False
 
 
-@dataclass(frozen=True)
-class Got:
-    """What is here after a study's corpora were got.
-
-    Attributes:
-        corpora: Number of corpora, a task in a language each.
-        copied: Number of files that were copied from the cache or other folders.
-        encoders: Name of each encoder -> why it is not here, or "".
-    """
-
-    corpora: int
-    copied: int
-    encoders: Mapping[str, str]
-
-
 def list_corpora(study: StudyFile | None, data: str, shown: CorpusFilter) -> list[TaskCorpora]:
     """Where corpora come from, by task, in the order of kinds; the network is not asked.
 
@@ -101,7 +74,7 @@ def list_corpora(study: StudyFile | None, data: str, shown: CorpusFilter) -> lis
         DataError: `data` names a folder that is not there.
     """
     needed = needed_by(study) if study else _whole(load_catalogue())
-    source = _real_source(data, needed)
+    source = _real_source(data, needed if study else [x for x in needed if not x[0].pocket])
     pocket = DataSource(SourceKind.POCKET)
     by_task: dict[str, TaskCorpora] = {}
     for task, language, splits in splits_by_corpus(needed):
@@ -135,6 +108,7 @@ def get_study(study: StudyFile, request: GetRequest, console: Console) -> Got:
     """
     needed, wished, to = needed_by(study), wished_by(study), request.to
     source = _real_source("auto", needed)
+    needed = [*needed, *_looked_into(needed, wished, source)]
     if to is not None:
         # What the folder has already is here; a task that it lacks in part is looked for in it.
         source = replace(source, folder=to, further=source.folders, elsewhere=frozenset())
@@ -173,8 +147,19 @@ def check_corpora(folder: Path, study: StudyFile | None) -> FolderReport:
 
 def _real_source(data: str, needed: Needed) -> DataSource:
     """The source for a value of `--data`, where auto does not ask the network."""
-    real = [x for x in needed if not x[0].pocket]
-    return choose_source(SourceKind.REAL if data == "auto" else data, real)
+    return choose_source(SourceKind.REAL if data == "auto" else data, needed)
+
+
+def _looked_into(needed: Needed, wished: Needed, source: DataSource) -> Needed:
+    """Corpora that a search does not read, where training examples are looked for all the same."""
+    read = {(task.name, language) for task, language, _ in needed}
+    return [
+        (task, language, split)
+        for task, language, split in wished
+        if (task.name, language) not in read
+        and split == "validation"
+        and origin_of(task, language, [split], source).place is not Place.NOWHERE
+    ]
 
 
 def _encoder_problem(name: str) -> str:

@@ -85,6 +85,7 @@ READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
 DEFINE_READERS = {
     "objectives/data/sources.py",
     "objectives/data/files.py",
+    "objectives/data/folder_check.py",  # reads them for their format alone
     "objectives/data/hub.py",
     "objectives/pocket/__init__.py",
     "objectives/pocket/corpora.py",

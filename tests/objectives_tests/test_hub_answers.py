@@ -166,6 +166,23 @@ def test_what_the_hub_refuses_is_one_line_with_task_and_repository(
     assert "\n" not in line
 
 
+@pytest.mark.slow
+def test_the_cache_is_no_substitute_for_another_commit(tmp_path: Path) -> None:
+    """Where the Hub is not to be had, datasets takes what its cache has of the repository."""
+    plain = {"repository": "me/plain"}
+    repository = Repository({"main": {"data/validation.parquet": news("new")}, "old": {}})
+    with hub_server({"datasets/me/plain": repository}) as hub:
+        commit = repository.commit("main")
+        pinned = ["task", "classification", "swa", {**plain, "revision": commit}]
+        (read,) = read_by_another(hub.endpoint, tmp_path, [pinned])
+        hub.repositories["datasets/me/plain"] = Repository(status=404)
+        other = ["task", "classification", "swa", {**plain, "revision": "0" * 40}]
+        again, refused = read_by_another(hub.endpoint, tmp_path, [pinned, other])
+    assert read["text"] == ["new", "b"]
+    assert again == read
+    assert f"expected its cache to have commit 000000000000, found {commit[:12]}" in refused
+
+
 def test_an_encoder_is_downloaded_without_what_is_none_of_it(
     came: dict[str, Any], hub: HubServer
 ) -> None:

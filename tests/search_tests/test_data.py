@@ -155,7 +155,7 @@ def test_a_run_on_such_a_folder_lists_them_and_the_command_that_gets_them(
 ) -> None:
     put(tmp_path / "data", "panx")
     folder = str(tmp_path / "data")
-    with ends_with(DataError, subject="xtreme_legal", expected="in all", found="lack"):
+    with ends_with(DataError, subject="xtreme_legal", expected="all splits", found="lacking"):
         run.main(["--study", "xtreme_legal", "--data", folder])
     first, *rest = capsys.readouterr().err.splitlines()
     assert first.endswith(
