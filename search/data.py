@@ -96,7 +96,7 @@ def _get(given: argparse.Namespace) -> int:
 
     study = read_study_file(given.study, given.overrides)
     request = GetRequest(given.to, given.backbone, given.accept_licences)
-    return print_got(get_study(study, request, Console()), given.to)
+    return print_got(get_study(study, request, Console(soft_wrap=True)), given.to)
 
 
 def _check(given: argparse.Namespace) -> int:

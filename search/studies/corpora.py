@@ -112,6 +112,7 @@ def get_study(study: StudyFile, request: GetRequest, console: Console) -> Got:
     if to is not None:
         # What the folder has already is here; a task that it lacks in part is looked for in it.
         source = replace(source, folder=to, further=source.folders, elsewhere=frozenset())
+    copied = _copied([*needed, *wished], source, to) if to else 0
     get_corpora(
         needed,
         wished,
@@ -120,7 +121,6 @@ def get_study(study: StudyFile, request: GetRequest, console: Console) -> Got:
         accepts=request.accepts,
         folder_of=cached_folder if to is None else lambda task: to,
     )
-    copied = _copied([*needed, *wished], source, to) if to else 0
     encoders = {
         name: _encoder_problem(name)
         for name in ([request.backbone] if request.backbone else study.spec.backbone)

@@ -183,6 +183,84 @@ def test_the_cache_is_no_substitute_for_another_commit(tmp_path: Path) -> None:
     assert f"expected its cache to have commit 000000000000, found {commit[:12]}" in refused
 
 
+GOT = """
+question = "Is all of it there?"
+arms = ["none", "legal"]
+backbone = "me/whole"
+intermediate = {tasks = ["acts"], epochs = 1, learning_rate = 1e-3}
+target = {tasks = ["news"], languages = ["swa", "yor"], epochs = 1, learning_rate = 1e-3}
+"""
+
+
+def hub_record(name: str, domain: str, languages: list[str], hub: dict[str, str]) -> str:
+    """A task of a study file that lies on the Hub."""
+    record = {
+        "kind": "classification",
+        "domain": domain,
+        "role": "target" if domain == "general" else "intermediate",
+        "title": name,
+        "languages": languages,
+        "labels": ["law", "sport"],
+        "metric": "accuracy",
+        "licence": "CC BY 4.0",
+        **{f"urls.{x}": "https://example.org" for x in ("data", "licence")},
+        **{f"hub.{key}": value for key, value in hub.items()},
+    }
+    fields = "".join(f"{key} = {json.dumps(value)}\n" for key, value in record.items())
+    return f"[tasks.{name}]\n{fields}"
+
+
+@pytest.mark.slow
+def test_all_of_a_study_is_got_from_the_hub_once_and_runs_offline_from_then_on(
+    tmp_path: Path,
+) -> None:
+    converted = {"revision": "refs/convert/parquet", "folder": "{language}"}
+    served = repositories()
+    tables = {f"eng/{split}/0000.parquet": news(f"eng {split}") for split in SPLITS}
+    script = served["datasets/me/script"].branches
+    tables |= script["refs/convert/parquet"]
+    served["datasets/me/script"] = Repository({**script, "refs/convert/parquet": tables})
+    served["datasets/me/acts"] = Repository({"main": {"data/train.parquet": news("act")}})
+    study = tmp_path / "study.toml"
+    languages = ["eng", "swa", "yor"]
+    study.write_text(
+        GOT
+        + hub_record("news", "general", languages, {"repository": "me/script", **converted})
+        + hub_record("acts", "legal", ["eng"], {"repository": "me/acts"})
+    )
+    folder = tmp_path / "data"
+    get = ["get", "--study", str(study), "--to", str(folder)]
+    with hub_server(served) as hub:
+        printed = data_command(get, tmp_path, HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="0")
+        commit = served["datasets/me/script"].commit("refs/convert/parquet")
+    assert "get: news (eng, swa, yor) from Hub me/script@refs/convert" in printed
+    assert "4 corpora are here\nencoder me/whole: here" in printed
+    written = {x.relative_to(folder).as_posix() for x in folder.rglob("*.jsonl")}
+    assert written >= {f"news/{x}/{y}.jsonl" for x in ("swa", "yor") for y in ("dev", "test")}
+    assert written >= {"acts/eng/train.jsonl", "news/eng/train.jsonl"}
+    assert json.loads((folder / "news/yor/origin.json").read_text())["revision"] == commit
+    first = json.loads((folder / "news/yor/dev.jsonl").read_text().splitlines()[0])
+    assert first == {"text": "yor validation", "label": "law"}
+    printed = data_command(["check", str(folder), "--study", str(study)], tmp_path)
+    assert printed.endswith(" 0 problems, 0 missing\n")
+    assert "encoder me/whole: here" in data_command(get, tmp_path)
+
+
+def data_command(words: list[str], home: Path, **changes: str) -> str:
+    """What `search.data` prints in a process of its own."""
+    places = {"HF_HOME": str(home / "hf"), "TRANSFER_SEARCH_CORPORA": str(home / "corpora")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "search.data", *words],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **places, **changes},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
 def test_an_encoder_is_downloaded_without_what_is_none_of_it(
     came: dict[str, Any], hub: HubServer
 ) -> None:

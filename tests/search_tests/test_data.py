@@ -21,12 +21,15 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRANSFER_SEARCH_CORPORA", str(tmp_path / "cache"))
 
 
-def put(folder: Path, task: str, text: str = "Ola\tB-PER\n") -> None:
+def put(
+    folder: Path, task: str, text: str = "Ola\tB-PER\n", languages: tuple[str, ...] = ("eng",)
+) -> None:
     """Files of a task with entities, for training and validation."""
-    at = folder / "ner" / task / "eng"
-    at.mkdir(parents=True)
-    for split in ("train", "dev"):
-        (at / f"{split}.conll").write_text(text)
+    for language in languages:
+        at = folder / "ner" / task / language
+        at.mkdir(parents=True)
+        for split in ("train", "dev"):
+            (at / f"{split}.conll").write_text(text)
 
 
 def shown(words: list[str], capsys: pytest.CaptureFixture[str], code: int = 0) -> str:
@@ -163,6 +166,70 @@ def test_a_run_on_such_a_folder_lists_them_and_the_command_that_gets_them(
     )
     assert len(rest) > 20
     assert any(line.startswith("  panx validation: jav mar ") for line in rest)
+
+
+# --- get
+
+
+STUDY = """
+question = "Do names in news help?"
+arms = ["none", "general"]
+backbone = "set by the test"
+intermediate = {tasks = ["wnut17"], epochs = 1, learning_rate = 1e-3}
+target = {tasks = ["panx"], languages = ["swa"], epochs = 1, learning_rate = 1e-3}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> str:
+    """A study on two tasks with entities."""
+    file = tmp_path / "names.toml"
+    file.write_text(STUDY)
+    return str(file)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> str:
+    """A folder with the files of an encoder."""
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (folder / name).touch()
+    return str(folder)
+
+
+def test_what_is_here_already_is_copied_into_a_folder_that_data_reads(
+    study: str,
+    encoder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(tmp_path / "here", "wnut17", "Ola\tB-person\n")
+    put(tmp_path / "here", "panx", languages=("eng", "swa"))
+    monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(tmp_path / "here"))
+    to = str(tmp_path / "to")
+    words = ["get", "--study", study, "--to", to, "--backbone", encoder]
+    assert shown(words, capsys).splitlines() == [
+        "3 corpora are here, 4 files of them copied",
+        f"encoder {encoder}: here",
+        f"--data {to} reads them, without a network too",
+    ]
+    monkeypatch.delenv("TRANSFER_SEARCH_DATA")
+    printed = shown(["check", to, "--study", study], capsys)
+    assert printed.endswith("4 splits read, 0 problems, 0 missing\n")
+    assert shown(words, capsys).startswith("3 corpora are here\n"), "nothing is copied twice"
+
+
+def test_an_encoder_that_cannot_be_had_is_said_beside_the_corpora(
+    study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path / "here", "wnut17", "Ola\tB-person\n")
+    put(tmp_path / "here", "panx", languages=("eng", "swa"))
+    monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(tmp_path / "here"))
+    printed = shown(["get", "--study", study, "--backbone", "xlmr"], capsys, code=1)
+    assert "encoder xlmr: missing: Backbone 'xlmr' is not" in printed
+    assert "Did you mean 'xlm-r'?" in printed
 
 
 # --- the catalogue
