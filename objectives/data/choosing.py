@@ -15,7 +15,7 @@ from objectives.data.data_source import (
 )
 from objectives.data.downloads import raw_problem
 from objectives.data.files import find_split
-from objectives.data.hub import hub_problem
+from objectives.data.hub import hub_problem, in_hub_cache
 from objectives.data.origins import Place, origins_of
 from spaces.errors import DataError
 from spaces.task import Task
@@ -56,20 +56,37 @@ def choose_source(option: str, needed: Needed = ()) -> DataSource:
             "a study never mixes real corpora with invented ones",
         )
     source = _real_source(option, needed)
-    missing = {x.place for x in origins_of(needed, source) if x.place.is_remote}
-    if option != "auto" or source.folders or not missing:
+    if option != "auto" or source.folders:
         return source
-    hosts = {Place.HUB: hub_problem, Place.RAW: raw_problem}
-    problems = []
-    for place in sorted(missing):
-        if not (problem := hosts[place]()):
-            return source
-        problems.append(problem)
+    problem = _network_problem(needed, source)
+    if not problem:
+        return source
     reason = (
-        f"{DATA_VARIABLE} is not set, {problems[0]}, and not all of its real corpora are here: "
+        f"{DATA_VARIABLE} is not set, {problem}, and not all of its real corpora are here: "
         f"get them where there is a network with `python -m search.data get`"
     )
     return DataSource(SourceKind.POCKET, reason=reason)
+
+
+def _network_problem(needed: Needed, source: DataSource) -> str:
+    """Why nothing that is missing can be downloaded; empty where a host answers."""
+    corpora = {(task.name, language): task for task, language, _ in needed}
+    missing: dict[Place, list[tuple[Task, str]]] = {}
+    for origin in origins_of(needed, source):
+        if origin.place.is_remote:
+            task = corpora[origin.task, origin.language]
+            missing.setdefault(origin.place, []).append((task, origin.language))
+    problems = []
+    if hub := missing.get(Place.HUB):
+        if not (problem := hub_problem()):
+            return ""
+        if not all(in_hub_cache(*corpus) for corpus in hub):
+            problems.append(problem)
+    if Place.RAW in missing:
+        if not (problem := raw_problem()):
+            return ""
+        problems.append(problem)
+    return problems[0] if problems else ""
 
 
 def _real_source(option: str, needed: Needed) -> DataSource:

@@ -33,7 +33,6 @@ AT_ONCE = 4
 _TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
 # Whether the host is there is asked once a run, and should not take long where it is not.
 _PROBE_SECONDS = 3.0
-_CHUNK = 2**16
 # Attempts in a row that bring no byte; waits between them are 1, 2, 4 and 8 seconds.
 _ATTEMPTS = 5
 _LONGEST_WAIT = 60.0
@@ -261,7 +260,7 @@ def _attempt(
         size = start + rest if rest else asked.size
         with part.open("r+b" if start else "wb") as opened:
             opened.seek(start)
-            for chunk in answer.iter_raw(_CHUNK):
+            for chunk in answer.iter_raw():
                 if stop.is_set():
                     return
                 opened.write(chunk)

@@ -260,7 +260,7 @@ def _hub(**changes: object) -> dict[str, object]:
         ({**QUESTIONS, "answers": None}, "answers", "a normalisation for kind qa", "none"),
         ({"metric": None}, "metric", "span_f1 for kind ner", "none"),
         ({**TEXT, "metric": "accuracy"}, "metric", "none for kind mlm", "accuracy"),
-        ({"files": None}, "", "at least one of hub, files and pocket", "none"),
+        ({"files": None}, "", "at least one of hub, raw, files and pocket", "none"),
         ({"train_examples": -1}, "train_examples", "greater than or equal to 0", "-1"),
         ({"urls": {"data": "https://x.org"}}, "urls", "'data' and 'licence'", "no 'licence'"),
         # How it is scored.
@@ -331,7 +331,7 @@ def _hub(**changes: object) -> dict[str, object]:
         (_hub(config="{split}"), "hub", "no placeholders but {language}", "{split} in '{split}'"),
         (_hub(config="all"), "hub", "configuration or filter of its own", "for eng and swa"),
         (_hub(repository="treaties"), "hub.repository", "OWNER/NAME", "'treaties'"),
-        (_hub(revision="main"), "hub.revision", "a full commit hash, or none", "'main'"),
+        (_hub(revision="main"), "hub.revision", "a full commit hash, a release, ", "'main'"),
         # What is said of it.
         ({"urls": {**URLS, "data": "none"}}, "urls.data", "a URL as in https://", "'none'"),
         ({"urls": {**URLS, "paper": "ACL 2020"}}, "urls.paper", "a URL as in", "'ACL 2020'"),
