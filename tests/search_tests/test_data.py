@@ -14,6 +14,7 @@ from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, UnknownNameError
 from spaces.studies import study_files
 from tests.raising import ends_with
+from tests.raw_host import blob, raw_host
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +220,58 @@ def test_what_is_here_already_is_copied_into_a_folder_that_data_reads(
     printed = shown(["check", to, "--study", study], capsys)
     assert printed.endswith("4 splits read, 0 problems, 0 missing\n")
     assert shown(words, capsys).startswith("3 corpora are here\n"), "nothing is copied twice"
+
+
+RAW = """
+[tasks.statutes]
+kind = "ner"
+domain = "legal"
+role = "intermediate"
+title = "Names in statutes"
+languages = ["eng"]
+labels = ["LAW"]
+metric = "span_f1"
+licence = "none stated"
+urls.data = "https://example.org/statutes"
+urls.licence = "https://example.org/statutes"
+raw.repository = "me/statutes"
+raw.commit = "{commit}"
+raw.format = "tagged"
+raw.columns = {{ tokens = "0", tags = "1" }}
+raw.files = [{{ path = "train.tsv", blob = "{blob}", split = "train" }}]
+"""
+
+
+def test_raw_files_are_got_after_a_yes_to_a_licence_that_is_not_stated(
+    study: str,
+    encoder: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(tmp_path / "here", "panx", languages=("eng", "swa"))
+    monkeypatch.setenv("TRANSFER_SEARCH_DATA", str(tmp_path / "here"))
+    content, commit = b"Act\tB-LAW\n\nof\tO\n", "0" * 40
+    own = STUDY.replace("wnut17", "statutes").replace('"general"', '"legal"')
+    Path(study).write_text(own + RAW.format(commit=commit, blob=blob(content)))
+    to = tmp_path / "to"
+    words = ["get", "--study", study, "--to", str(to), "--backbone", encoder]
+    with raw_host() as host:
+        monkeypatch.setenv("TRANSFER_SEARCH_RAW_HOST", host.address)
+        host.files[f"/me/statutes/{commit}/train.tsv"] = content
+        with ends_with(DataError, subject="licences", expected="statutes"):
+            data.main(words)
+        assert not host.asked
+        printed = shown([*words, "--accept-licences"], capsys)
+        assert "get: statutes (eng) from raw files of me/statutes@000000000000" in printed
+        assert "3 corpora are here" in printed
+        shown(words, capsys)  # the yes is remembered, and all of it is here
+        assert len(host.asked) == 1
+    assert (to / "statutes/eng/train.jsonl").read_text().splitlines() == [
+        '{"tokens": ["Act"], "tags": ["B-LAW"]}',
+        '{"tokens": ["of"], "tags": ["O"]}',
+    ]
+    assert shown(["check", str(to), "--study", study], capsys).endswith("0 missing\n")
 
 
 def test_an_encoder_that_cannot_be_had_is_said_beside_the_corpora(
