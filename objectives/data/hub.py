@@ -120,6 +120,7 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
     where = f"Hugging Face hub, {' '.join(filter(None, named))}"
     import datasets  # takes a second, as above
 
+    datasets.disable_progress_bars()  # of tables that it makes; those of downloads stay
     try:
         rows = datasets.load_dataset(
             place.repository,

@@ -258,6 +258,7 @@ def data_command(words: list[str], home: Path, **changes: str) -> str:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Generating" not in ran.stderr
     return ran.stdout
 
 
