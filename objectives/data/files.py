@@ -8,7 +8,7 @@ to; who may read a test split is for `objectives.data.sources` to say.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,6 +103,32 @@ def find_split(
     if len({files.paths for files in by_split.values()}) > 1:
         return by_split[split], False
     return next(iter(by_split.values())), halved
+
+
+def missing_splits(
+    needed: Iterable[tuple[Task, str, str]], folders: Sequence[Path]
+) -> tuple[str, ...]:
+    """A line for each task and split that none of the folders has, with its languages.
+
+    Args:
+        needed: Task, language and split of what is asked for.
+        folders: Data folders, tried in turn.
+    """
+    lacking: dict[tuple[str, str], list[str]] = {}
+    files: dict[tuple[str, str], str] = {}
+    for task, language, split in needed:
+        try:
+            find_split(task, language, split, folders)
+        except DataError:
+            place = (task.name, split)
+            lacking.setdefault(place, []).append(language)
+            named = expected_files(task, language, split) or rows_name(task, language, split)
+            files.setdefault(place, named)
+    return tuple(
+        f"{task} {split}: {' '.join(languages)} ({'as ' * (len(languages) > 1)}"
+        f"{files[task, split]})"
+        for (task, split), languages in lacking.items()
+    )
 
 
 def expected_files(task: Task, language: str, split: str) -> str:

@@ -11,7 +11,8 @@ import httpx2
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from spaces.errors import DataError, first_line
+from objectives.hub_problems import HubRepository, hub_problem_with, is_script
+from spaces.errors import DataError
 from spaces.task import HubSource, Task, TaskKind
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 
 Columns = dict[str, list[Any]]
+
+# datasets raises ValueError for an unknown config or split, RuntimeError for a script (and for its
+# bugs), its own errors for tables that are broken, OSError kin for the rest.
+_HUB_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
     where = f"Hugging Face hub, {' '.join(filter(None, named))}"
     import datasets  # takes a second, as above
 
+    datasets.disable_progress_bars()  # of tables that it makes; those of downloads stay
     try:
         rows = datasets.load_dataset(
             place.repository,
@@ -123,9 +129,14 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
             split=theirs,
             revision=revision or place.revision or None,
         )
-    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
-        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read", found=first_line(error)) from error
+    except (*_HUB_ERRORS, datasets.exceptions.DatasetsError) as error:
+        if isinstance(error, RuntimeError) and not is_script(error):
+            raise
+        repository = HubRepository("dataset", place.repository, place.revision)
+        problem = hub_problem_with(repository, error)
+        subject = f"task {task.name!r}: {where}: cannot be read"
+        raise DataError(subject, found=problem.found, advice=problem.advice) from error
+    _check_commit(rows, revision or place.revision, where)
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:
@@ -154,6 +165,24 @@ def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple
         else:
             columns[name] = _texts(values, where)
     return columns, where
+
+
+def _check_commit(rows: datasets.Dataset, commit: str, where: str) -> None:
+    """Check that the rows are of the commit that was asked for.
+
+    Where the Hub is not to be had, datasets takes whatever commit of the repository its cache has.
+    The folder of a table in that cache is called by its commit.
+    """
+    if len(commit) != 40:
+        return
+    for file in rows.cache_files:
+        if (cached := Path(file["filename"]).parent.name) != commit:
+            raise DataError(
+                f"{where}: the Hub is not to be had",
+                f"its cache to have commit {commit[:12]}",
+                f"{cached[:12]}",
+                "run once where there is a network",
+            )
 
 
 def _column(rows: datasets.Dataset, hub: HubSource, ours: str, where: str) -> list[Any]:

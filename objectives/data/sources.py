@@ -9,7 +9,6 @@ modules that may call it, so that no search comes to read one by mistake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -108,21 +107,6 @@ def has_split(task: Task, language: str, split: str, source: DataSource) -> bool
     except DataError:
         return False
     return True
-
-
-def check_folders(needed: Iterable[tuple[Task, str, str]], source: DataSource) -> None:
-    """Check that folders have a file for each split; nothing is read.
-
-    Args:
-        needed: Task, language and split of each.
-        source: Data source of the study; nothing is asked where it is more than folders.
-
-    Raises:
-        DataError: Of the first split that none of the folders has.
-    """
-    if source.kind is SourceKind.LOCAL:
-        for task, language, split in needed:
-            find_split(task, language, split, source.folders)
 
 
 def corpus_key(dataset: datasets.Dataset) -> str:

@@ -171,5 +171,5 @@ def _data(option: str) -> Iterator[Check]:
     if there:
         yield Check("data", State.OK, line)
     else:
-        advice = "python -m search.tasks TASK shows the files that a task is read from"
+        advice = "python -m search.data show TASK shows the files that a task is read from"
         yield Check("data", State.PROBLEM, line, advice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from objectives.data.data_source import SourceKind
+from search.command_line.next_commands import get_command
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy, source_for
 from search.studies.definition import check_source
@@ -29,7 +30,9 @@ def asked_again(study: StoredStudy, data: str) -> AskedStudy:
     named = definition.source if is_kept else data
     source = source_for(study.spec, study.catalogue, named)
     check_source(study.name, definition, source.kind, study.shown_url)
-    asked = AskedStudy(study.spec, study.catalogue, source)
+    address = study.address
+    get = get_command(address.file, source.folder, address.overrides)
+    asked = AskedStudy(study.spec, study.catalogue, source, get)
     asked.check_files()
     return asked
 

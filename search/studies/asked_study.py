@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from objectives.data.choosing import choose_source
 from objectives.data.data_source import DataSource, SourceKind
-from objectives.data.sources import check_folders
+from objectives.data.files import missing_splits
 from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
+from search.command_line.next_commands import get_command
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue
+from spaces.errors import DataError
 from spaces.pocket_twin import pocket_twin
 from spaces.studies import SplitName, StudySpec
 from spaces.study_checks import check_study
@@ -26,11 +28,13 @@ class AskedStudy:
         spec: The study, with the encoder that was asked for; a pocket twin on pocket corpora.
         catalogue: All known tasks, the study's own among them.
         source: Where the corpora come from, and why.
+        get: Command that gets the corpora into a folder.
     """
 
     spec: StudySpec
     catalogue: Catalogue
     source: DataSource
+    get: str
 
     @property
     def data(self) -> str:
@@ -58,7 +62,16 @@ class AskedStudy:
             DataError: A folder lacks a split that the study needs.
             BackboneError: An encoder is not there, or not whole.
         """
-        check_folders(self.needed, self.source)
+        folders = self.source.folders
+        local = self.source.kind is SourceKind.LOCAL
+        if local and (missing := missing_splits(self.needed, folders)):
+            raise DataError(
+                f"study {self.spec.name!r}, {' and '.join(map(str, folders))}",
+                "all splits that it reads",
+                f"{len(missing)} of them lacking",
+                f"`{self.get}` gets them",
+                missing,
+            )
         for name in self.spec.backbone:
             if name != POCKET_BACKBONE:
                 find_backbone(name)
@@ -78,7 +91,8 @@ def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
         check_study(spec, catalogue)
     if backbone:
         spec = spec.model_copy(update={"backbone": (backbone,)})
-    asked = AskedStudy(spec, catalogue, source)
+    get = get_command(file.study, source.folder, file.overrides)
+    asked = AskedStudy(spec, catalogue, source, get)
     asked.check_files()
     return asked
 

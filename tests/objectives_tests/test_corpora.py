@@ -86,6 +86,7 @@ READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
 DEFINE_READERS = {
     "objectives/data/sources.py",
     "objectives/data/files.py",
+    "objectives/data/folder_check.py",  # reads them for their format alone
     "objectives/data/hub.py",
     "objectives/data/fetching.py",  # writes all splits for others to read
     "objectives/pocket/__init__.py",
