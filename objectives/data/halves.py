@@ -1,17 +1,17 @@
 """The halves of a task with one evaluation split: one validates, the other is the test split.
 
-A group of rows falls into either part by the SHA-256 of its number: a paragraph with its
-questions, a sentence with its translation, otherwise a row. So parallel content, which has the
-same number in every language, is in the same part in all of them, and the parts do not depend on
-how long a file is.
+A group of rows falls into either part by the SHA-256 of its number: a passage with its questions,
+a text with all that it is paired with, a sentence with its translation, otherwise a row. So
+parallel content, which has the same number in every language, is in the same part in all of them,
+and the parts do not depend on how long a file is.
 """
 
 from __future__ import annotations
 
 import hashlib
-from itertools import accumulate, pairwise
 
 from objectives.data.file_formats import Columns
+from objectives.data.groups import example_groups
 from spaces.task import TaskKind
 
 
@@ -31,13 +31,9 @@ def _in_validation(group: int) -> bool:
 
 def _groups(columns: Columns, kind: TaskKind) -> list[int]:
     """The number of the group that each row is in."""
-    if kind is TaskKind.QA:
-        # XTREME's files without answers have a paragraph per question, so the text has to say
-        # what a paragraph is.
-        contexts = columns["context"]
-        return list(accumulate(int(a != b) for a, b in pairwise([*contexts[:1], *contexts])))
     if kind is not TaskKind.RETRIEVAL:
-        return list(range(len(columns[kind.columns[0]])))
+        together = example_groups(columns, kind)
+        return list(range(len(columns[kind.columns[0]]))) if together is None else [*together]
     groups: list[int] = []
     group_of: dict[str, int] = {}  # by English id
     counts = {"language": 0, "english": 0}

@@ -10,7 +10,8 @@ import json
 import sys
 from typing import Any
 
-from objectives.data.sources import DataSource, SourceKind, load_split
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import load_split
 from objectives.models.backbone_files import find_backbone
 from spaces.errors import TransferSearchError
 from tests.objectives_tests.toys import make_task
