@@ -314,7 +314,7 @@ def test_what_is_wrong_with_a_trial_is_told_in_one_line(
         predict.main([*ner, "--trial=99"])
     with ends_with(SpecError, subject="--max-length", expected="no such option with --study"):
         predict.main([*ner, "--trial=0", "--max-length=9"])
-    with ends_with(StorageError, found="a local folder", advice="name its own with --data"):
+    with ends_with(StorageError, found="real corpora", advice="name its own with --data"):
         predict.main([*ner, "--trial=0", "--data", str(workplace.folder)])
     with ends_with(UnknownNameError, found="7", expected="one of the trial's", advice="0"):
         predict.main([*ner, "--trial=0", "--seed=7"])
