@@ -7,7 +7,6 @@ beside it. Two processes that want the same one wait for each other, and the sec
 from __future__ import annotations
 
 import errno
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +76,7 @@ def fetch_corpus(
         with filelock.FileLock(at.with_name(f".{at.name}.lock")):
             missing = [x for x in splits if not _is_there(task, language, x, folder)]
             before = read_origin(at)
+            _check_same(origin, before, at)
             looked_for = before.lacks if before else ()
             more = [
                 x
@@ -170,10 +170,6 @@ def _from_raw(task: Task, language: str, on_bytes: OnBytes | None) -> dict[str, 
 
 
 def _from_hub(task: Task, language: str, split: str, revision: str) -> Columns:
-    import datasets  # takes a second, which a corpus that is there does not need
-
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()  # in a log they are a line each
     return read_hub(task, language, split, revision)[0]
 
 
@@ -186,6 +182,15 @@ def _wished(task: Task, language: str, splits: Sequence[str], revision: str) -> 
             if not isinstance(error.__cause__, ValueError):  # what datasets says of no such split
                 raise
     return found
+
+
+def _check_same(origin: Origin, before: Origin | None, at: Path) -> None:
+    """Check that splits which are there already are of the copy that others would come from."""
+    if before is None or not any(at.glob("*.jsonl")):
+        return
+    pinned = {x.revision for x in (origin, before) if origin.revision}
+    if (before.place, before.name) != (origin.place, origin.name) or len(pinned) > 1:
+        raise DataError(str(at), f"splits of {origin}", f"some of {before}", "remove them first")
 
 
 def _check_found(

@@ -112,6 +112,16 @@ def test_a_split_that_is_not_there_is_named(host: RawHost, tmp_path: Path) -> No
         fetch_corpus(make_task("ner"), "eng", ("train",), tmp_path)
 
 
+def test_splits_of_two_copies_are_not_mixed(host: RawHost, tmp_path: Path) -> None:
+    fetch_corpus(raw_task(host, {"train": SPLITS["train"]}), "eng", ("train",), tmp_path)
+    other = raw_task(host)
+    assert other.raw is not None
+    moved = other.raw.model_copy(update={"commit": "d" * 40})
+    other = other.model_copy(update={"raw": moved})
+    with raises(DataError, expected="names@dddddddddddd", found="names@cccccccccccc"):
+        fetch_corpus(other, "eng", ("test",), tmp_path)
+
+
 def test_the_only_evaluation_split_is_halved(host: RawHost) -> None:
     words = [f"word{number}" for number in range(40)]
     text = "".join(f"{word}\tO\n\n" for word in words)
