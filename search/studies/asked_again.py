@@ -10,6 +10,7 @@ from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy, source_for
 from search.studies.definition import check_source
 from search.studies.stored_study import StoredStudy, open_stored_study
+from spaces.errors import StorageError
 
 
 def asked_again(study: StoredStudy, data: str) -> AskedStudy:
@@ -30,6 +31,13 @@ def asked_again(study: StoredStudy, data: str) -> AskedStudy:
     named = definition.source if is_kept else data
     source = source_for(study.spec, study.catalogue, named)
     check_source(study.name, definition, source.kind, study.shown_url)
+    if data == "auto" and definition.source == SourceKind.LOCAL and not source.folders:
+        raise StorageError(
+            f"study {study.name!r} in {study.shown_url}",
+            expected="the folders with its corpora, of which only the content is kept",
+            found="none",
+            advice="name them with --data",
+        )
     address = study.address
     get = get_command(address.file, source.folder, address.overrides)
     asked = AskedStudy(study.spec, study.catalogue, source, get)
