@@ -21,12 +21,19 @@ class TransferSearchError(Exception):
         expected: The values that are right.
         found: The value that was there instead.
         advice: The user's next step, as in `rename it`.
+        details: Lines that belong below the sentence, where it is about many things of a kind.
     """
 
     def __init__(
-        self, subject: str, expected: str = "", found: str = "", advice: str = ""
+        self,
+        subject: str,
+        expected: str = "",
+        found: str = "",
+        advice: str = "",
+        details: tuple[str, ...] = (),
     ) -> None:
         self.subject, self.expected, self.found, self.advice = subject, expected, found, advice
+        self.details = details
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
@@ -36,8 +43,9 @@ class TransferSearchError(Exception):
         said = ": ".join(filter(None, (self.subject, ", ".join(facts))))
         return "; ".join(filter(None, (said, self.advice)))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
-        return type(self), (self.subject, self.expected, self.found, self.advice)
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str, tuple[str, ...]]]:
+        fields = (self.subject, self.expected, self.found, self.advice, self.details)
+        return type(self), fields
 
 
 class SpecError(TransferSearchError, ValueError):

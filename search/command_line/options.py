@@ -56,9 +56,20 @@ def add_data(options: argparse.ArgumentParser) -> None:
         "--data",
         default="auto",
         metavar="SOURCE",
-        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
-        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
-        f"Face hub if it answers, else the pocket corpora",
+        help=f"auto, real, hub, pocket or a folder; several folders are joined by {os.pathsep!r} "
+        f"and searched in that order. real: each corpus from the folders of "
+        f"TRANSFER_SEARCH_DATA, else the cache, else the Hugging Face hub, else a public "
+        f"repository. auto: the same, or the pocket corpora where something is missing and "
+        f"there is no network",
+    )
+
+
+def add_licences(options: argparse.ArgumentParser) -> None:
+    """Add `--accept-licences`."""
+    options.add_argument(
+        "--accept-licences",
+        action="store_true",
+        help="download corpora whose licence is not stated or forbids passing them on; remembered",
     )
 
 
@@ -229,11 +240,13 @@ def _size(text: str) -> int:
 
 @contextmanager
 def fail_in_one_line() -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2."""
+    """Turn an error that a user can cause into one line, with its details below, and code 2."""
     try:
         yield
     except TransferSearchError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        for line in error.details:
+            print(f"  {line}", file=sys.stderr)
         raise SystemExit(2) from error
     except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ from contextlib import closing
 
 from rich.console import Console
 
+from search.command_line.corpora import get_corpora
 from search.command_line.options import loading_torch, quiet_optuna
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
@@ -31,6 +32,7 @@ def start_run(options: RunOptions, file: StudyFile, stop: StopSignal | None = No
     asked = as_asked(file, options.data, options.backbone)
     source = asked.source
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
+    get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
     quiet_optuna()
 
     from storage.opening import open_storage  # loads Optuna, which wrong data need not wait for
