@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url, start_again
-from storage.journal import journal_engine, journal_studies
+from storage.journal import LEDGER_FILE, journal_engine, journal_studies, read_journal_studies
 from storage.optuna_internals import database_storage, optuna_table_names, with_cache
 from storage.outages import outlast, wait_at_connect
 from storage.outbox import Outbox, outbox_of
@@ -80,7 +80,7 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Sha
         kind = "folder" if file is None else "file"
         raise StorageError(f"storage {shown}", expected="a database", found=f"no {kind} {place}")
     if (shared := journal_folder(url)) is not None:
-        return _open_journal(shared, url)
+        return _open_journal(shared, url, create=create)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
     is_read_only = file is not None and file.exists() and not can_be_written(file)
@@ -159,22 +159,28 @@ def outbox_for(url: str) -> Outbox:
     return outbox_of(str(place.absolute()) if place else database_name(url))
 
 
-def _open_journal(folder: Path, url: str) -> SharedStorage:
+def _open_journal(folder: Path, url: str, *, create: bool) -> SharedStorage:
     """The storage in a shared folder, which is made if only its parent is there.
 
     Raises:
-        StorageError: It cannot be written, or its tables are of another version.
+        StorageError: It cannot be written and is to be, or its tables are of another version.
     """
+    outbox, ledger = outbox_for(url), folder / LEDGER_FILE
+    if not create and ledger.exists() and not can_be_written(ledger):
+        engine = sa.create_engine(read_only_url(ledger))
+        return SharedStorage(read_journal_studies(folder), engine, outbox, is_read_only=True)
     try:
         folder.mkdir(exist_ok=True)
-        studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
+        studies = journal_studies(folder, lambda file: FileGuard(file, url, outbox.folder))
+        engine = journal_engine(folder, SQLITE_TIMEOUT)
         make_tables(engine, url)
+        FileGuard(ledger, url, outbox.folder).watch(engine)
     except (OSError, sa.exc.OperationalError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"storage {url}", expected="a folder that can be written", found=reason
         ) from error
-    return SharedStorage(studies, engine, outbox_for(url))
+    return SharedStorage(studies, engine, outbox)
 
 
 def _bound_transactions(engine: sa.Engine) -> None:

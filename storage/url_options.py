@@ -15,9 +15,7 @@ from sqlalchemy.engine import URL
 from spaces.errors import StorageError
 
 _SSL_MODES = frozenset({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"})
-_SESSIONS = frozenset(
-    {"any", "read-write", "read-only", "primary", "standby", "prefer-standby"}
-)
+_SESSIONS = frozenset({"any", "read-write", "read-only", "primary", "standby", "prefer-standby"})
 # https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 _TEXTS = frozenset(
     {"host", "hostaddr", "port", "dbname", "user", "password", "passfile", "require_auth"}
