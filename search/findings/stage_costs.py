@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from search.studies.baseline import baseline_name
+from search.studies.identity import recognise
 from search.studies.versions import existing_study
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import StageRun, TrainedStage
+from storage.urls import redacted
 
 SHARED, PREFIX, EVALUATION = "shared stages", "prefixes", "evaluations"
 SAVINGS = (SHARED, PREFIX, EVALUATION)
@@ -101,6 +103,7 @@ def cost_of_stored(storage_url: str, study: str) -> tuple[str, StudyCost]:
     """
     storage = open_storage(storage_url, create=False)
     name = existing_study(study, storage, storage_url)
+    recognise(name, storage, redacted(storage_url))
     return name, study_cost(Ledger(storage.engine), name)
 
 

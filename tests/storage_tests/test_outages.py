@@ -224,9 +224,7 @@ def test_a_wrong_statement_is_not_waited_for(
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(
-    "query", ["SELECT coins FROM nowhere", "SELECT no_column FROM purses"]
-)
+@pytest.mark.parametrize("query", ["SELECT coins FROM nowhere", "SELECT no_column FROM purses"])
 def test_what_is_missing_in_a_database_is_said_in_one_line(
     purses: sa.Engine, query: str, caplog: pytest.LogCaptureFixture
 ) -> None:
