@@ -75,4 +75,4 @@ def _carried(old: StoredStudy, target: SharedStorage, new_name: str) -> int:
     ):
         raise StorageError("--to", "a name that is free there", repr(new_name), "give --name")
     carried = Carried(old.optuna_study, old.storage, target, new_name, study_id)
-    return carry(carried, only_rows=is_there and not is_half(new_name, target))
+    return carry(carried, only_rows=is_there)
