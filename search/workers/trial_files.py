@@ -20,6 +20,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from search.command_line.markdown import for_spreadsheets
 from storage.tables import PairedScore, StageRun
 
 SCORES, TRAINING = "scores.csv", "training.csv"
@@ -92,7 +93,9 @@ def upload_trial(
             with file.open("w", newline="", encoding="utf-8") as lines:
                 writer = csv.DictWriter(lines, list(rows[0]))
                 writer.writeheader()
-                writer.writerows(rows)
+                writer.writerows(
+                    {key: for_spreadsheets(value) for key, value in row.items()} for row in rows
+                )
             try:
                 upload_artifact(
                     artifact_store=folder,
