@@ -20,6 +20,7 @@ from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.command_line.markdown import for_spreadsheets
 from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
