@@ -19,6 +19,7 @@ from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import Look, finished, looks_of
+from search.findings.missing_rows import missing_lines
 from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
@@ -146,6 +147,7 @@ def _read(study: StoredStudy) -> _Shown:
     recipes = [*study.direct, *study.recipes]
     claims = check_claims(study.spec, recipes, judged_languages(study.spec, study.catalogue))
     notes = (
+        *missing_lines(study.name, study.storage),
         *(baseline_lines(study.baseline) if study.baseline else ()),
         *study.optuna_study.user_attrs.get("unlike_arms", "").splitlines(),
         study_cost(study.ledger, study.name).in_words(),
