@@ -39,7 +39,7 @@ def rows(url: str) -> Mapping[str, int]:
     engine = sa.create_engine(url)
     with engine.connect() as connection:
         query = "SELECT study_name, count(*) FROM transfer_results GROUP BY 1"
-        found = dict(connection.exec_driver_sql(query).tuples().all())
+        found = {name: count for name, count in connection.exec_driver_sql(query)}
     engine.dispose()
     return found
 
@@ -105,9 +105,7 @@ def test_a_copy_becomes_a_study_of_its_own(url: str) -> None:
     assert recipes_of(url, NAME) == gains
     twice = before | {name.replace(NAME, "copied"): count for name, count in before.items()}
     assert rows(url) == twice
-    ids = {
-        x.study_name: x.user_attrs[STUDY_ID] for x in optuna.get_all_study_summaries(url)
-    }
+    ids = {x.study_name: x.user_attrs[STUDY_ID] for x in optuna.get_all_study_summaries(url)}
     assert len(set(ids.values())) == 4
     assert ids["copied.baseline"] == f"{ids['copied']}.baseline"
 
