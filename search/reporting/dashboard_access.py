@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # optuna-dashboard reads with these alone; what it posts, puts and deletes changes a study.
 READS = frozenset({"GET", "HEAD"})
-READ_ONLY = "read-only: start search.dashboard with --allow-changes, or with --auth USER:FILE"
+READ_ONLY = ": start search.dashboard with --allow-changes, or with --auth USER:FILE"
 FILES = "/artifacts/"
 _HEADERS = (
     ("Content-Security-Policy", "frame-ancestors 'none'"),
@@ -203,7 +203,8 @@ class Guard:
                 f"--public-url {origin}, or have it send the header X-Forwarded-Host",
             )
         if self.read_only and environ["REQUEST_METHOD"] not in READS:
-            return Refusal("403 Forbidden", READ_ONLY)
+            how = READ_ONLY if self.credentials is None else ""
+            return Refusal("403 Forbidden", f"read-only{how}")
         return None
 
     def _unknown(self, environ: WSGIEnvironment, credentials: Credentials) -> Refusal | None:

@@ -89,6 +89,11 @@ class WebServer:
         """Answer until `KeyboardInterrupt`, which ends it within a few seconds."""
         self._server.run()
 
+    def end(self) -> None:
+        """Have `run`, in another thread, return soon."""
+        self._server.is_ended = True
+        self._server.pull_trigger()
+
     def close(self) -> None:
         """Close the socket, and every connection."""
         self._threads.shutdown()
@@ -143,6 +148,7 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
     """Waitress, for strangers."""
 
     channel_class = _Channel
+    is_ended = False
 
     def maintenance(self, now: float) -> None:
         """Close connections that are idle, or have been sending one request for too long."""
@@ -153,7 +159,13 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no types
                 channel.will_close = True
 
     def readable(self) -> bool:
-        """As waitress's; where there are too many connections the oldest that wait make room."""
+        """As waitress's; where there are too many connections the oldest that wait make room.
+
+        Raises:
+            KeyboardInterrupt: It was asked to end: this ends waitress's loop.
+        """
+        if self.is_ended:
+            raise KeyboardInterrupt
         if len(self.active_channels) >= self.adj.connection_limit - _CLOSED_AT_ONCE:
             waiting = [x for x in self.active_channels.values() if not x.is_at_work()]
             waiting.sort(key=lambda channel: channel.creation_time)
