@@ -19,10 +19,11 @@ from storage.tables import (
     STAGE_RUNS,
     STAGES,
     STUDIES,
+    TEST_READS,
     WORKERS,
 )
 
-_NAMED = (STUDIES, RESULTS, CONFIRMATIONS, STAGE_RUNS, SLOTS, WORKERS, ACCOUNTS)
+_NAMED = (STUDIES, RESULTS, CONFIRMATIONS, TEST_READS, STAGE_RUNS, SLOTS, WORKERS, ACCOUNTS)
 # Of a trial, and of the checkpoints that it has scores of.
 _OF_TRIALS = (RESULTS, STAGE_RUNS)
 _OF_CHECKPOINTS = (STAGES, LOSSES, SCORES)
@@ -80,12 +81,12 @@ def copy_rows(source: sa.Engine, target: sa.Engine, names: tuple[str, str], tria
 
     def written() -> None:
         with source.connect() as reading, target.begin() as writing:
-            for table in (*_OF_TRIALS, SLOTS, CONFIRMATIONS, ACCOUNTS):
+            for table in (*_OF_TRIALS, SLOTS, CONFIRMATIONS, TEST_READS, ACCOUNTS):
                 writing.execute(sa.delete(table).where(table.c.study_name == new))
                 of_study = sa.select(table).where(table.c.study_name == old)
                 if table in _OF_TRIALS:
                     of_study = of_study.where(table.c.trial_number < trials)
-                if table is STAGE_RUNS:
+                if "id" in table.c:
                     of_study = of_study.order_by(table.c.id)
                 for rows in _batches(reading, of_study):
                     writing.execute(sa.insert(table), [_renamed(row, new) for row in rows])
@@ -139,8 +140,8 @@ def _batches(
 
 def _renamed(row: Mapping[Any, Any], name: str) -> dict[str, Any]:
     changed = {**row, "study_name": name}
+    changed.pop("id", None)
     if "token" in changed:
-        del changed["id"]
         changed["token"] = uuid.uuid4().hex
     if "lease_key" in changed:
         changed |= {"lease_key": uuid.uuid4().hex, "recipe_key": None}
