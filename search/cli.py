@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "score predictions in XTREME's submission format",
     "status": "show who works at a study, how far it is, and what went wrong",
     "extend": "go on with a study whose space has grown, with the trials it has",
+    "copy": "carry a study, with all that is known of it, to another storage",
     "dashboard": "browse a study in optuna-dashboard",
     "confirm": "retrain the leaders with fresh seeds, and judge them on the test splits",
     "report": "write what a study found as a page, tables and figures",
