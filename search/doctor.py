@@ -18,10 +18,10 @@ from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
-    count,
     default_cache,
     fail_in_one_line,
 )
+from search.command_line.parser import CommandParser, count
 
 EPILOG = """\
 Exit code 0; 1 where there is a problem or an invariant does not hold.
@@ -30,9 +30,7 @@ Exit code 0; 1 where there is a problem or an invariant does not hold.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.doctor", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.doctor", description=__doc__, epilog=EPILOG)
     add_storage(options)
     add_cache(options, limit=False)
     add_data(options)

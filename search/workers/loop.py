@@ -179,10 +179,14 @@ class Worker:
             if self._stops_all(trial, str(error)):
                 raise
             return
-        except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
+        except Exception as error:  # a bug: kept, and passed on
             reason = f"{type(error).__name__}: {error}"
             self._attempts.fail(trial, Failure.ERROR, reason)
             self._stops_all(trial, reason)
+            raise
+        except BaseException:  # whoever ends this process says nothing of the recipe
+            self._attempts.fail(trial, Failure.INTERRUPTED, "interrupted")
+            self.opened.slots.release(slot)
             raise
         self._finished(trial, result)
 
