@@ -21,7 +21,15 @@ from search.command_line.options import (
     default_cache,
     fail_in_one_line,
 )
-from search.command_line.parser import CommandParser, count
+from search.command_line.parser import (
+    MOST,
+    MOST_WORKERS,
+    CommandParser,
+    count,
+    count_to,
+    number_of,
+    whole,
+)
 
 EPILOG = """\
 Exit code 0; 1 where there is a problem or an invariant does not hold.
@@ -45,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, least, what_for in (
         ("trials", count, "trials of the chaos"),
-        ("workers", count, "workers of the chaos at a time"),
-        ("faults", int, "faults of the chaos"),
-        ("seed", int, "random seed of the chaos"),
+        ("workers", count_to(MOST_WORKERS), "workers of the chaos at a time"),
+        ("faults", whole(0, MOST), "faults of the chaos"),
+        ("seed", number_of, "random seed of the chaos"),
     ):
         default = getattr(ChaosPlan, name)
         options.add_argument(

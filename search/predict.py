@@ -13,7 +13,7 @@ from search.command_line.options import (
     print_stage,
     quiet_optuna,
 )
-from search.command_line.parser import CommandParser, number_of, whole
+from search.command_line.parser import CommandParser, count, number_of, whole
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from spaces.errors import SpecError
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
         "--max-length",
-        type=number_of,
+        type=count,
         metavar="N",
         help="sub-words; default: 128, in question answering 384, or fewer where the encoder has "
         "no more",

@@ -65,7 +65,8 @@ class UnknownNameError(TransferSearchError, LookupError):
         advice = self.advice[:1].upper() + self.advice[1:]
         stop = "" if advice.endswith("?") else "."
         found = shortened(repr(self.found), LONGEST_PART)
-        return f"{shortened(self.subject, LONGEST_PART)} {found} is not {self.expected}. {advice}{stop}"
+        subject = shortened(self.subject, LONGEST_PART)
+        return f"{subject} {found} is not {self.expected}. {advice}{stop}"
 
 
 class DataError(TransferSearchError, ValueError):

@@ -6,6 +6,7 @@ records of tasks, studies and backbones are made of these.
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -56,8 +57,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         SpecError: The file cannot be read or is no TOML (which also forbids a name used twice).
     """
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise SpecError(str(path), f"a file of at most {LARGEST_FILE:,} bytes", "a larger one")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+            expected = f"a file of at most {LARGEST_FILE:,} bytes"
+            raise SpecError(str(path), expected, "another kind, or a larger one")
         # With or without the byte order mark that editors of Windows begin a file with.
         return parse_toml(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
