@@ -14,7 +14,7 @@ from search.command_line.options import (
     quiet_optuna,
 )
 from search.command_line.output import plain_console
-from search.command_line.parser import CommandParser, count
+from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
 
@@ -47,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="look at the test splits once more, which every later report will say",
     )
-    options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
+    options.add_argument(
+        "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
+    )
     add_reopening(options, "default: the study's own")
     return options
 
