@@ -85,6 +85,10 @@ class CacheError(TransferSearchError, OSError):
     """The checkpoint cache cannot be opened or written; the trial fails, the study goes on."""
 
 
+class CacheClosedError(CacheError):
+    """The checkpoint cache will not be writable by itself: the worker ends at once."""
+
+
 class DivergedError(TransferSearchError, ArithmeticError):
     """Training left the finite numbers; the recipe is infeasible, the study goes on."""
 

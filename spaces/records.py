@@ -6,6 +6,7 @@ records of tasks, studies and backbones are made of these.
 
 from __future__ import annotations
 
+import codecs
 import stat
 import tomllib
 from pathlib import Path
@@ -62,13 +63,23 @@ def read_toml(path: Path) -> dict[str, Any]:
             expected = f"a file of at most {LARGEST_FILE:,} bytes"
             raise SpecError(str(path), expected, "another kind, or a larger one")
         # With or without the byte order mark that editors of Windows begin a file with.
-        return parse_toml(path.read_text(encoding="utf-8-sig"))
+        return parse_toml(decoded(path.read_bytes()))
     except OSError as error:
         raise SpecError(str(path), "a readable file", str(error.strerror)) from error
     except SpecError:
         raise
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SpecError(str(path), "TOML in UTF-8", str(error)) from error
+
+
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 with the byte order mark that PowerShell writes.
+
+    Raises:
+        UnicodeDecodeError: It is neither.
+    """
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
 
 
 def parse_toml(text: str) -> dict[str, Any]:
