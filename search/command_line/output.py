@@ -85,7 +85,7 @@ def patient_output() -> Iterator[PatientStream]:
         return
     _open_closed_descriptors()
     kept = sys.stdout, sys.stderr
-    streams = []
+    streams = list[PatientStream]()
     for stream, name in zip(kept, ("standard output", "standard error"), strict=True):
         opened = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         # A character that the terminal lacks is spelled out.
