@@ -202,7 +202,7 @@ class _Storage(argparse.Action):
 
 
 @contextmanager
-def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
+def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
     """Turn an error that a user can cause into one line and exit code 2.
 
     Output that cannot be written is dropped.
@@ -210,6 +210,8 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
     Args:
         works: Whether the command does more than to show something: then output that nobody
             reads changes nothing about how it ends.
+        storage: URL of the storage that is read. Where something else goes wrong and a value in
+            its tables is damaged, that is what is said.
     """
     with patient_output() as out:
         try:
@@ -219,10 +221,26 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
+        except Exception as error:
+            if (damage := _damage_of(storage)) is None:
+                raise
+            print(f"error: {one_line(str(damage))}", file=sys.stderr)
+            raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:
             closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
             raise SystemExit(128 + signal.SIGPIPE if closed else 1)
+
+
+def _damage_of(storage: str) -> TransferSearchError | None:
+    if not storage:
+        return None
+    from storage.damage import damage_of
+
+    try:
+        return damage_of(storage)
+    except TransferSearchError:
+        return None
 
 
 def print_stage(stage: StageProgress) -> None:

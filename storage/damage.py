@@ -1,0 +1,68 @@
+"""Looking for what in a database is not as its tables say: asked after an error, not before.
+
+A table that somebody edited or half restored may hold a text where a number was written, or JSON
+that ends in the middle. Whatever reads it then meets an error of its own, which is no bug of this
+program: the first such value is named.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+import sqlalchemy as sa
+
+from spaces.errors import StorageError
+from storage.optuna_internals import optuna_tables
+from storage.tables import TABLES
+from storage.urls import parse_url, redacted
+
+# What a column of a type may hold beside its own Python type.
+_ALSO: dict[type, tuple[type, ...]] = {
+    float: (int, float),
+    bool: (bool, int),
+    dict: (dict, list, str, int, float, bool),
+}
+
+
+def damage_of(url: str) -> StorageError | None:
+    """The error for the first damaged value of a study's database; None where all are whole.
+
+    Args:
+        url: URL of the storage.
+    """
+    engine = sa.create_engine(parse_url(url))
+    try:
+        with engine.connect() as connection:
+            there = set(sa.inspect(connection).get_table_names())
+            for table in (*TABLES.sorted_tables, *optuna_tables()):
+                for column in table.columns if table.name in there else ():
+                    if (found := _first_wrong(connection, column)) is not None:
+                        where = f"storage {redacted(url)}, table {table.name}"
+                        expected = f"whole values in column {column.name}"
+                        return StorageError(where, expected, found, "restore it from a copy")
+    except (sa.exc.SQLAlchemyError, OSError):
+        return None  # it cannot be asked, which is another error
+    finally:
+        engine.dispose()
+    return None
+
+
+def _first_wrong(connection: sa.Connection, column: sa.Column[Any]) -> str | None:
+    kind = dict if isinstance(column.type, sa.JSON) else column.type.python_type
+    is_enum = isinstance(column.type, sa.Enum)
+    wanted = (object,) if is_enum else _ALSO.get(kind, (kind,))
+    try:
+        for value in connection.execute(sa.select(column)).scalars():
+            if value is None:
+                is_whole = bool(column.nullable)
+            elif kind is datetime.datetime:
+                is_whole = isinstance(value, datetime.datetime)
+            else:
+                is_whole = isinstance(value, wanted)
+            if not is_whole or (isinstance(value, float) and math.isnan(value)):
+                return f"a {type(value).__name__}"
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        return f"one that is none ({type(error).__name__})"
+    return None
