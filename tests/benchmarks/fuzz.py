@@ -77,18 +77,22 @@ class Tally:
 
     Attributes:
         counts: Outcome -> number, by part.
-        faults: What was no clean outcome: part, input, and what it came to.
+        faults: Number of outcomes that were not clean.
+        shows: Whether each of these is printed.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
+    faults: int = 0
+    shows: bool = False
 
     def take(self, part: str, shown: str, use: Callable[[], None]) -> None:
         """Use one input and count what comes of it."""
         outcome, why = _outcome(use)
         self.counts.setdefault(part, Counter())[outcome] += 1
         if outcome not in {"taken", "refused"}:
-            self.faults.append((part, shown[:300], f"{outcome}: {why}"))
+            self.faults += 1
+            if self.shows:
+                print(f"--- {part}: {shown[:300]}\n{outcome}: {why}", flush=True)
 
     def total(self, *outcomes: str) -> int:
         """Number of inputs with these outcomes, of all parts."""
@@ -585,16 +589,13 @@ def main() -> int:
     torch.set_num_threads(1)
     quiet_libraries()
     quiet_optuna()
-    tally = Tally()
+    tally = Tally(shows=chosen.show)
     for name, fuzz in PARTS.items():
         if chosen.only in {None, name}:
             with tempfile.TemporaryDirectory() as folder:
                 os.environ["TRANSFER_SEARCH_STATE"] = folder
                 dice = random.Random(f"{chosen.seed} {name}")
                 fuzz(tally, dice, Path(folder), QUICK if chosen.quick else WHOLE)
-    if chosen.show:
-        for part, shown, why in tally.faults:
-            print(f"--- {part}: {shown}\n{why}")
     result = {
         "tried": tally.total("taken", "refused", "tracebacks", "hangs", "silent"),
         "clean": tally.total("taken", "refused"),
