@@ -1,13 +1,14 @@
 """Looking for what in a database is not as its tables say: asked after an error, not before.
 
 A table that somebody edited or half restored may hold a text where a number was written, or JSON
-that ends in the middle. Whatever reads it then meets an error of its own, which is no bug of this
-program: the first such value is named.
+that ends in the middle, or lack rows that others need. Whatever reads it then meets an error of its own, which is no bug of this
+program: the first such place is named.
 """
 
 from __future__ import annotations
 
 import datetime
+import json
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 from spaces.errors import StorageError
 from storage.optuna_internals import optuna_tables
-from storage.tables import TABLES
+from storage.tables import RESULTS, SCORES, STAGE_RUNS, STAGES, TABLES
 from storage.urls import parse_url, redacted
 
 # What a column of a type may hold beside its own Python type.
@@ -24,6 +25,11 @@ _ALSO: dict[type, tuple[type, ...]] = {
     bool: (bool, int),
     dict: (dict, list, str, int, float, bool),
 }
+# Column -> the one of another table that has each of its values.
+_NEEDED = (
+    (STAGE_RUNS.c.checkpoint_key, STAGES.c.checkpoint_key),
+    (RESULTS.c.checkpoint_key, SCORES.c.checkpoint_key),
+)
 
 
 def damage_of(url: str) -> StorageError | None:
@@ -42,6 +48,15 @@ def damage_of(url: str) -> StorageError | None:
                         where = f"storage {redacted(url)}, table {table.name}"
                         expected = f"whole values in column {column.name}"
                         return StorageError(where, expected, found, "restore it from a copy")
+            for column, other in _NEEDED:
+                lost = sa.select(sa.func.count(column.distinct())).where(
+                    column.not_in(sa.select(other))
+                )
+                if count := connection.execute(lost).scalar_one():
+                    where = f"storage {redacted(url)}, table {other.table.name}"
+                    expected = f"a row for each {column.name} of {column.table.name}"
+                    found = f"none for {count}"
+                    return StorageError(where, expected, found, "restore it from a copy")
     except (sa.exc.SQLAlchemyError, OSError):
         return None  # it cannot be asked, which is another error
     finally:
@@ -61,8 +76,13 @@ def _first_wrong(connection: sa.Connection, column: sa.Column[Any]) -> str | Non
                 is_whole = isinstance(value, datetime.datetime)
             else:
                 is_whole = isinstance(value, wanted)
-            if not is_whole or (isinstance(value, float) and math.isnan(value)):
-                return f"a {type(value).__name__}"
+            if is_whole and kind is float and value is not None:
+                is_whole = math.isfinite(value)
+            if is_whole and column.name.endswith("_json") and value is not None:
+                made = json.loads(value)
+                is_whole = isinstance(made, dict) or column.name != "distribution_json"
+            if not is_whole:
+                return f"a {type(value).__name__} that is none"
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         return f"one that is none ({type(error).__name__})"
     return None

@@ -20,6 +20,9 @@ from tests.studies import PLANS, write_study
         ("UPDATE study_directions SET direction = 'x'", "direction"),
         ("UPDATE transfer_results SET seed = 'x'", "seed"),
         ("UPDATE trials SET datetime_start = 'x'", "datetime_start"),
+        ("UPDATE trial_user_attributes SET value_json = '{'", "value_json"),
+        ("UPDATE trial_params SET distribution_json = '-1'", "distribution_json"),
+        ("UPDATE trial_params SET param_value = 9e999", "param_value"),
     ],
 )
 def test_a_damaged_value_is_named(statement: str, column: str, tmp_path: Path) -> None:
@@ -32,6 +35,18 @@ def test_a_damaged_value_is_named(statement: str, column: str, tmp_path: Path) -
     damage = damage_of(url)
     assert damage is not None
     assert f"column {column}" in damage.expected
+
+
+@pytest.mark.parametrize("table", ["transfer_stages", "transfer_scores"])
+def test_rows_that_others_need_are_missed(table: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    write_study(url, PLANS)
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute(f"DELETE FROM {table} WHERE rowid % 2 = 0")
+        database.commit()
+    damage = damage_of(url)
+    assert damage is not None
+    assert f"table {table}" in damage.subject
 
 
 def test_a_command_that_reads_it_says_so(
