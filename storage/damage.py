@@ -1,8 +1,8 @@
 """Looking for what in a database is not as its tables say: asked after an error, not before.
 
 A table that somebody edited or half restored may hold a text where a number was written, or JSON
-that ends in the middle, or lack rows that others need. Whatever reads it then meets an error of its own, which is no bug of this
-program: the first such place is named.
+that ends in the middle, or lack rows that others need. Whatever reads it then meets an error of
+its own, which is no bug of this program: the first such place is named.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _ALSO: dict[type, tuple[type, ...]] = {
     bool: (bool, int),
     dict: (dict, list, str, int, float, bool),
 }
-# Column -> the one of another table that has each of its values.
+_ADVICE = "restore it from a copy"
+# Table, the one that has a row for each of its rows, and the columns that say which.
 _NEEDED = (
-    (STAGE_RUNS.c.checkpoint_key, STAGES.c.checkpoint_key),
-    (RESULTS.c.checkpoint_key, SCORES.c.checkpoint_key),
+    (STAGE_RUNS, STAGES, ("checkpoint_key",)),
+    (RESULTS, SCORES, ("checkpoint_key", "corpus_key", "task", "language", "split")),
 )
 
 
@@ -47,16 +48,14 @@ def damage_of(url: str) -> StorageError | None:
                     if (found := _first_wrong(connection, column)) is not None:
                         where = f"storage {redacted(url)}, table {table.name}"
                         expected = f"whole values in column {column.name}"
-                        return StorageError(where, expected, found, "restore it from a copy")
-            for column, other in _NEEDED:
-                lost = sa.select(sa.func.count(column.distinct())).where(
-                    column.not_in(sa.select(other))
-                )
-                if count := connection.execute(lost).scalar_one():
-                    where = f"storage {redacted(url)}, table {other.table.name}"
-                    expected = f"a row for each {column.name} of {column.table.name}"
-                    found = f"none for {count}"
-                    return StorageError(where, expected, found, "restore it from a copy")
+                        return StorageError(where, expected, found, _ADVICE)
+            for table, other, names in _NEEDED:
+                whose = sa.and_(*(table.c[name] == other.c[name] for name in names))
+                lost = sa.select(sa.func.count()).where(~sa.exists().where(whose))
+                if count := connection.execute(lost.select_from(table)).scalar_one():
+                    where = f"storage {redacted(url)}, table {other.name}"
+                    expected = f"a row for each of {table.name}"
+                    return StorageError(where, expected, f"none for {count}", _ADVICE)
     except (sa.exc.SQLAlchemyError, OSError):
         return None  # it cannot be asked, which is another error
     finally:
