@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -52,8 +53,9 @@ def find_backbone(name: str) -> tuple[Path, str]:
         BackboneError: There is none, or it lacks its configuration, safetensors or a tokenizer, or
             its configuration is of no encoder.
     """
-    folder = Path(name).expanduser()
-    revision = ""
+    folder, revision = Path(name), ""
+    with suppress(RuntimeError):  # a user who has no home here
+        folder = folder.expanduser()
     if (record := known_backbones().get(name)) is not None:
         folder = _download(record.repository, record.revision)
         revision = folder.name

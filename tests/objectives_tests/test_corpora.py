@@ -413,3 +413,5 @@ def test_a_folder_s_own_name_may_hold_what_joins_folders(tmp_path: Path) -> None
     assert choose_source(f"{stamped}\n").folders == (stamped,)
     with raises(DataError, found="nowhere"):
         choose_source(f"{stamped}:nowhere")
+    with raises(DataError, found="~nobody-of-that-name"):
+        choose_source("~nobody-of-that-name/data")

@@ -110,6 +110,11 @@ def test_a_configuration_is_a_json_object(folder: Path, content: str) -> None:
         find_backbone(str(folder))
 
 
+def test_a_home_that_is_not_there_holds_no_encoder() -> None:
+    with raises(BackboneError, expected="a folder"):
+        find_backbone("~nobody-of-that-name/encoder")
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"num_hidden_layers": 3}, {"num_attention_heads": 7}, {"vocab_size": 5}, {"model_type": "x"}],
