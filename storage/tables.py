@@ -1,6 +1,6 @@
 """Our own tables beside Optuna's, and what a row of the ledger's is to the rest of the program.
 
-Any change of a table raises `storage.schema.VERSION`.
+Any change of a table, or of what a column holds, raises `storage.schema.VERSION`.
 """
 
 from __future__ import annotations
@@ -174,8 +174,8 @@ class Score:
             label.
         setting: What of the target stage was chosen by validation, as in `4 epochs` or
             `layer 7, margin`.
-        outcomes: Outcome of each example (`objectives.scores.outcomes.packed`); only
-            `Ledger.outcomes` reads it back.
+        outcomes: Outcome of each example, and the group that it belongs to
+            (`objectives.scores.outcomes.packed`); only `Ledger.outcomes` reads it back.
     """
 
     checkpoint_key: str

@@ -26,6 +26,11 @@ Three things make few seeds enough. `tests.benchmarks.calibration` measures what
   https://doi.org/10.2202/1544-6115.1027).
 - Cells share seeds and baselines, so that together they know less than as many independent ones.
   Their correlations say how much less.
+
+Examples that belong together, as the questions of a passage, are resampled together (the cluster
+bootstrap; Cameron, Gelbach and Miller 2008, https://doi.org/10.1162/rest.90.3.414). Some dozens of
+groups tell no more of b than so many values do of a variance, and b then has a t too; where each
+example is by itself, b is as good as known.
 """
 
 from __future__ import annotations
@@ -33,6 +38,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 from typing import TypeVar
 
 import numpy as np
@@ -67,6 +73,8 @@ class GainEstimate:
             not simultaneous over a family). It is about what `scope` says. None if nothing varies.
         p_value: Two-sided p-value for a gain of 0 over all seeds; None with one seed, or if
             nothing varies.
+        examples_freedom: Degrees of freedom of `examples_variance`; infinite where no examples
+            belong together, so that it is as good as known.
     """
 
     gain: float
@@ -77,6 +85,7 @@ class GainEstimate:
     examples: int
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+    examples_freedom: float = inf
 
     @property
     def standard_error(self) -> float:
@@ -141,6 +150,7 @@ def estimate_gains(
             None if cell.resampled is None else _examples_variance(cell.resampled),
             len(cell.seeds),
             cell.examples,
+            examples_freedom=cell.examples_freedom,
         )
         for name, cell in cells.items()
     }
@@ -208,12 +218,13 @@ def _holm(p_values: Sequence[float]) -> Floats:
     return adjusted
 
 
-def _columns(estimates: Collection[GainEstimate]) -> tuple[Floats, Floats, Floats]:
-    """Variance of seeds, of examples, degrees of freedom; [gains] each."""
+def _columns(estimates: Collection[GainEstimate]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Variance of seeds, of examples, degrees of freedom of either; [gains] each."""
     return (
         np.array([e.seeds_variance or 0.0 for e in estimates]),
         np.array([e.examples_variance or 0.0 for e in estimates]),
         np.array([max(e.degrees_of_freedom, 1.0) for e in estimates]),
+        np.array([e.examples_freedom for e in estimates]),
     )
 
 

@@ -212,15 +212,18 @@ def _paired(
     against: Against,
 ) -> PairedOutcomes:
     _, task, language = cell
+    own = [unpacked(outcomes[pair.score.place]) for pair in pairs]
+    other = [unpacked(outcomes[getattr(pair, against).place]) for pair in pairs]
     sample = f"{task} {language}"
     if catalogue[task].parallel:
         sample = f"{task} {pairs[0].score.examples}"
     return PairedOutcomes(
         metric=Metric(pairs[0].score.metric),
         seeds=tuple(pair.seed for pair in pairs),
-        outcomes=tuple(unpacked(outcomes[pair.score.place]) for pair in pairs),
-        baselines=tuple(unpacked(outcomes[getattr(pair, against).place]) for pair in pairs),
+        outcomes=tuple(x for x, _ in own),
+        baselines=tuple(x for x, _ in other),
         sample=sample,
+        groups=own[0][1],
     )
 
 

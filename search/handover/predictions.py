@@ -23,7 +23,7 @@ from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolde
 from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, SpecError, unknown_name
-from spaces.languages import expand_languages
+from spaces.languages import ALL, expand_languages
 from spaces.recipe import Similarity, untrained_stage
 from spaces.task import Metric, Task, TaskKind
 
@@ -54,6 +54,7 @@ class _Predictions:
     task: Task
     source: DataSource
     split: str
+    languages: Sequence[str]
 
 
 def predict(
@@ -114,7 +115,7 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
     source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"
     predictor = Predictor(model, tokenizer, stage, hardware)
-    return _Predictions(predictor, task, source, split)
+    return _Predictions(predictor, task, source, split, request.languages or [ALL])
 
 
 def _of_trial(
@@ -126,19 +127,21 @@ def _of_trial(
     if seed not in seeds:
         raise unknown_name("Seed", str(seed), list(map(str, seeds)), "one of the trial's recipe")
     stage, model = objective.trained_model(recipe, request.task, seed)
+    task = objective.catalogue[request.task]
     tokenizer = objective.backbone(recipe.backbone).tokenizer
     return _Predictions(
         Predictor(model, tokenizer, stage, objective.hardware),
-        objective.catalogue[request.task],
+        task,
         objective.corpora.source,
         request.split or "validation",
+        request.languages or objective.spec.scored_languages(task),
     )
 
 
 def _write(request: PredictionRequest, asked: _Predictions) -> list[Path]:
     task, split, source = asked.task, asked.split, asked.source
 
-    languages = _languages(request.languages, split, task, source)
+    languages = _languages(asked.languages, split, task, source)
 
     def examples(of_split: str) -> dict[str, datasets.Dataset]:
         return {x: benchmark.benchmark_split(task, x, of_split, source) for x in languages}

@@ -16,6 +16,7 @@ from search.surrogate.gains import (
     gains_over,
 )
 from search.surrogate.recipe_table import Floats
+from search.surrogate.threads import on_one_thread
 from spaces.studies import NO_INTERMEDIATE
 
 SAMPLES = 1000
@@ -100,6 +101,7 @@ def recommend(chooser: Chooser) -> int:
     return int(np.argmax(np.where(chooser.feasible, chooser.posterior.mean, -np.inf)))
 
 
+@on_one_thread
 def answer(
     chooser: Chooser,
     zero: Zero,

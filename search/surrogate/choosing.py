@@ -20,6 +20,7 @@ from search.surrogate.gaussian import (
     fitted_runs,
 )
 from search.surrogate.recipe_table import Integers, RecipeTable
+from search.surrogate.threads import on_one_thread
 
 ARM_FLOOR = 0.25
 """Share of the runs that go to the best recipe of an arm drawn among all, so that none is judged
@@ -112,6 +113,7 @@ class Chooser:
         return Posterior(self.table, runs, self.scales)
 
     @cached_property
+    @on_one_thread
     def feasible(self) -> Mask:
         """Recipes that probably train, [r]; all where nothing failed, or all would.
 
@@ -129,11 +131,13 @@ class Chooser:
         found[failed] = False
         return found if found.any() else everything
 
+    @on_one_thread
     def choose(self, rng: np.random.Generator, allowed: Mask | None = None) -> int:
         """The row of the recipe to run next.
 
-        Half of the runs go where an update teaches most (`_steepest`), the others are chosen by
-        Thompson sampling: the recipe that is best in one posterior sample (Russo et al. 2018,
+        First a run of each intermediate task (`_untried`). Then half of the runs go where an
+        update teaches most (`_steepest`), the others are chosen by Thompson sampling: the recipe
+        that is best in one posterior sample (Russo et al. 2018,
         https://arxiv.org/abs/1707.02038), of all or within one arm.
 
         Args:
@@ -144,6 +148,9 @@ class Chooser:
         if not open_to.any():
             assert allowed is not None
             open_to = allowed
+        untried = self._untried(rng, open_to)
+        if untried is not None:
+            return untried
         kind = rng.random()
         if kind < ARM_FLOOR:
             arms = np.unique(self.table.arm[open_to])
@@ -157,6 +164,31 @@ class Chooser:
                 return steepest
         sample = self.with_in_flight.samples(rng, 1)[:, 0]
         return int(np.argmax(np.where(open_to, sample, -np.inf)))
+
+    def _untried(self, rng: np.random.Generator, open_to: Mask) -> int | None:
+        """A recipe of a task that never ran, of the arm with the fewest that did; None: all ran.
+
+        Each task is first seen at the target stage that suits direct training, and at the middle
+        of what its own stage can be. What a task brings is mostly known after that; without it
+        some of them are first tried where none would help, and are not looked at again.
+        """
+        table, evidence = self.table, self.evidence
+        ran = np.concatenate(
+            (evidence.runs.recipe, evidence.recipe_in_flight, evidence.infeasible)
+        )
+        is_new = open_to & (table.task >= 0) & ~np.isin(table.task, table.task[ran])
+        if not is_new.any():
+            return None
+        arms = np.unique(table.arm[is_new])
+        tried = [len(np.unique(table.task[ran][table.arm[ran] == arm])) for arm in arms]
+        fewest = arms[np.array(tried) == min(tried)]
+        is_new &= table.arm == rng.choice(fewest)
+        is_new &= table.task == rng.choice(np.unique(table.task[is_new]))
+        of_task = np.flatnonzero(is_new)
+        of_target = self.posterior.mean[table.without_intermediate[of_task]]
+        best = of_task[of_target == of_target.max()]
+        away = table.from_middle[best]
+        return int(rng.choice(best[away == away.min()]))
 
     def _steepest(self, rng: np.random.Generator, open_to: Mask) -> int | None:
         """The recipe with the highest knowledge gradient per update; None where there is none.

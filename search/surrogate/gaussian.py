@@ -27,6 +27,7 @@ from search.surrogate.recipe_table import (
     Integers,
     RecipeTable,
 )
+from search.surrogate.threads import on_one_thread
 
 SEED_SHARE, TRUNK_SHARE, TARGET_SHARE = 0.15, 0.25, 0.60
 """Parts of the variance of a run's noise: common to its seed, to trunk and seed, its own."""
@@ -108,6 +109,7 @@ class Posterior:
         scales: Scales of the prior.
     """
 
+    @on_one_thread
     def __init__(self, table: RecipeTable, runs: Runs, scales: Scales) -> None:
         self.table, self.runs, self.scales = table, runs, scales
         self._features = table.features * scales.by_group()[table.group]
@@ -119,17 +121,20 @@ class Posterior:
         self._inverse = form(self._seen, self._own, runs.recipe, self._noise)
 
     @cached_property
+    @on_one_thread
     def mean(self) -> Floats:
         """Posterior mean of every recipe, percentage points, [r]."""
         return self._centre + self._carried(self.runs.score[:, None] - self._centre)[:, 0]
 
     @property
+    @on_one_thread
     def log_evidence(self) -> float:
         """Logarithm of the density of the runs' scores, but for a constant."""
         gap = self.runs.score[:, None] - self._centre
         fit = float(gap[:, 0] @ self._inverse.solve(gap)[:, 0]) if len(gap) else 0.0
         return -fit / 2 - self._inverse.half_log_determinant
 
+    @on_one_thread
     def samples(self, rng: np.random.Generator, count: int) -> Floats:
         """Joint posterior samples of all recipes, percentage points, [r, s].
 
@@ -148,6 +153,7 @@ class Posterior:
         values += self._centre + self._carried(gap)
         return values
 
+    @on_one_thread
     def covariance(self, some: Integers, others: Integers) -> Floats:
         """Posterior covariance between recipes, squared points, [some, others]."""
 
@@ -239,21 +245,19 @@ class _Weights:
     """
 
     def __init__(self, seen: Floats, own: float, recipe: Integers, noise: _Noise) -> None:
-        runs, variance = np.arange(len(recipe)), noise.own.copy()
-        _, group, size = np.unique(recipe, return_inverse=True, return_counts=True)
-        repeated = size[group] > 1
-        variance[~repeated] += own
-        # The own term of a recipe that ran once is noise to all others.
-        place = np.cumsum(size > 1) - 1
-        columns = [
-            sparse.csr_matrix((np.full(len(runs), deviation), (runs, group)))
-            for deviation, group in noise.shared
-        ]
-        ones = np.full(repeated.sum(), own**0.5)
-        shape = (len(runs), int((size > 1).sum()))
-        columns.append(
-            sparse.csr_matrix((ones, (runs[repeated], place[group[repeated]])), shape=shape)
-        )
+        variance, columns = noise.own.copy(), []
+        for deviation, group in (*noise.shared, (own**0.5, recipe)):
+            _, place, size = np.unique(group, return_inverse=True, return_counts=True)
+            is_shared = size[place] > 1
+            # What one run has for itself is noise like any other.
+            variance[~is_shared] += deviation**2
+            inside, groups = np.flatnonzero(is_shared), np.cumsum(size > 1)
+            columns.append(
+                sparse.csr_matrix(
+                    (np.full(len(inside), deviation), (inside, groups[place[inside]] - 1)),
+                    shape=(len(recipe), int(groups[-1])),
+                )
+            )
         members = sparse.hstack(columns, format="csr")
         self._seen, self._members, self._variance = seen, members, variance[:, None]
         weighted = seen / self._variance
@@ -289,6 +293,7 @@ def fitted_runs(runs: int) -> int:
     return min(int(count), FITTED_RUNS)
 
 
+@on_one_thread
 def fit_scales(table: RecipeTable, runs: Runs, *, idle: bool = False) -> Scales:
     """The scales of highest posterior density given runs: marginal likelihood and prior.
 

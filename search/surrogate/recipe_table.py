@@ -59,6 +59,17 @@ class _Choice:
     values: int
     is_ordered: bool
 
+    @property
+    def from_middle(self) -> Floats:
+        """Squared distance from the middle value, of two the upper, in grids of length 1, [r].
+
+        Of names, and where a recipe has no value, 0.
+        """
+        if not self.is_ordered or self.values == 1:
+            return np.zeros(len(self.codes))
+        away = (self.codes - self.values // 2) / (self.values - 1)
+        return np.where(self.codes >= 0, away**2, 0.0)
+
     @cached_property
     def columns(self) -> Floats:
         """Features whose inner products are the prior covariance of the choice, [r, values]."""
@@ -87,6 +98,8 @@ class RecipeTable:
         trunk: Number of what each recipe's target stages start from (encoder and intermediate
             stages); alike where these are alike, [r].
         updates: Optimizer steps of one run of each recipe, nothing of it cached, [r].
+        from_middle: Distance of each recipe's intermediate stage from the middle of the study's
+            grids, squared and summed over its choices of numbers, [r].
         features: [r, f].
         group: Group of each feature, [f].
         risk: Features of what makes a training fail, [r, k].
@@ -100,6 +113,7 @@ class RecipeTable:
     task: Integers
     trunk: Integers
     updates: Floats
+    from_middle: Floats
     features: Floats
     group: Integers
     risk: Floats
@@ -213,6 +227,7 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
         task=task.codes,
         trunk=np.array([trunks.setdefault(_trunk(row), len(trunks)) for row in rows]),
         updates=np.array([_updates(point) for point in found], dtype=float),
+        from_middle=sum((one.from_middle for one in stage), start=np.zeros(len(rows))),
         features=np.concatenate([columns for _, columns in blocks], axis=1),
         group=np.repeat([g for g, _ in blocks], [columns.shape[1] for _, columns in blocks]),
         risk=_risk(list(choices.values()), len(rows)),

@@ -5,8 +5,9 @@
 Three instruments: studies simulated at scale (`calibration_simulated`), small studies that are
 really trained on the pocket corpora (`calibration_trained`) and, with `--landscape`, a table of
 published scores (`calibration_published`). Ends in a JSON line with `power`,
-`false_positive_rate`, `coverage` and `n` of the simulated studies, those of the trained ones under
-`trained`, and those of the table under `landscape`.
+`false_positive_rate`, `coverage` and `n` of the simulated studies, `false_positive_rate_grouped`
+and `coverage_grouped` of those with five questions a passage (`calibration_grouped`), those of the
+trained ones under `trained`, and those of the table under `landscape`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from objectives.hardware import usable_cores
+from tests.benchmarks.calibration_grouped import (
+    grouped_summary,
+    show_grouped,
+    simulate_grouped,
+)
 from tests.benchmarks.calibration_published import (
     judge_landscape,
     landscape_summary,
@@ -60,6 +66,9 @@ def main() -> None:
     result: dict[str, Any] = {"benchmark": "calibration"} | summary(tallies)
     result["simulated_median_range"] = round(simulated_range(chosen.seed), 1)
     show(tallies)
+    grouped = simulate_grouped(studies, chosen.seed)
+    result |= grouped_summary(grouped)
+    show_grouped(grouped)
     if chosen.trained or (chosen.trained is None and not chosen.quick):
         size = QUICK if chosen.quick else FULL
         result["trained"] = run_trained(size, chosen.seed, chosen.threads, chosen.cache)

@@ -281,8 +281,9 @@ def test_a_trial_is_trained_again_and_has_the_score_that_it_had(
     for task in ("pocket_ner", "pocket_retrieval"):
         own = [pair.score for pair in trials[trial] if pair.score.task == task]
         expected = {score.language: score.score for score in own}
-        words = [*tiny, "--task", task, "--trial", str(trial), "--languages", *expected]
+        words = [*tiny, "--task", task, "--trial", str(trial)]  # in the study's own languages
         assert predict.main(words) == 0
+        assert len(expected) < len(CATALOGUE[task].languages)
         assert {path.name for path in (workplace.folder / "to" / task).iterdir()} == {
             f"validation-{language}.tsv" for language in expected
         }

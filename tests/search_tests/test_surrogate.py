@@ -229,6 +229,37 @@ def test_no_gain_is_claimed_where_no_task_does_anything() -> None:
         assert said.probability_of_effect < 0.9
 
 
+def test_each_task_first_runs_where_direct_training_is_best_and_its_own_stage_is_middling() -> (
+    None
+):
+    table = _table()
+    is_direct = table.arm == table.arms.index("none")
+    direct = np.flatnonzero(is_direct)
+    truth = _planted("d", 9.0)
+    recipe, score = list(map(int, direct)), list(truth[direct])
+    in_flight = list[int]()
+    for slot in range(4):  # two runs come, two others are still on their way
+        waiting = np.array(in_flight, np.int64), np.full(len(in_flight), 500)
+        chooser = Chooser(table, Evidence(_as_runs(recipe, score), *waiting))
+        chosen = chooser.choose(np.random.default_rng(slot), ~is_direct)
+        if slot < 2:
+            recipe.append(chosen)
+            score.append(truth[chosen])
+        else:
+            in_flight.append(chosen)
+    first = [table.params[x] for x in (*recipe[len(direct) :], *in_flight)]
+    assert [x["intermediate.domain"] for x in first[:2]] in (
+        ["general", "legal"],
+        ["legal", "general"],
+    )
+    assert {x[f"intermediate.task.{x['intermediate.domain']}"] for x in first} == set("abcd")
+    best = max(_space().target.learning_rate)
+    assert {x["target.learning_rate"] for x in first} == {best}
+    assert {(x["intermediate.epochs"], x["intermediate.learning_rate"]) for x in first} == {
+        (2, 3e-5)
+    }
+
+
 def test_every_arm_is_tried_though_another_leads() -> None:
     chooser = _search(_planted("a", 8.0), 60)
     table = chooser.table
