@@ -23,7 +23,7 @@ from storage.urls import parse_url, redacted
 _ALSO: dict[type, tuple[type, ...]] = {
     float: (int, float),
     bool: (bool, int),
-    dict: (dict, list, str, int, float, bool),
+    dict: (dict, list),
 }
 _ADVICE = "restore it from a copy"
 # Table, the one that has a row for each of its rows, and the columns that say which.
@@ -42,18 +42,24 @@ def damage_of(url: str) -> StorageError | None:
     engine = sa.create_engine(parse_url(url))
     try:
         with engine.connect() as connection:
-            there = set(sa.inspect(connection).get_table_names())
+            inspector, shown = sa.inspect(connection), redacted(url)
+            there = set(inspector.get_table_names())
             for table in (*TABLES.sorted_tables, *optuna_tables()):
-                for column in table.columns if table.name in there else ():
+                where = f"storage {shown}, table {table.name}"
+                if table.name not in there:
+                    return StorageError(where, "a table", "none", _ADVICE)
+                names = {column["name"] for column in inspector.get_columns(table.name)}
+                for column in table.columns:
+                    if column.name not in names:
+                        return StorageError(where, f"a column {column.name}", "none", _ADVICE)
                     if (found := _first_wrong(connection, column)) is not None:
-                        where = f"storage {redacted(url)}, table {table.name}"
                         expected = f"whole values in column {column.name}"
                         return StorageError(where, expected, found, _ADVICE)
-            for table, other, names in _NEEDED:
-                whose = sa.and_(*(table.c[name] == other.c[name] for name in names))
+            for table, other, keys in _NEEDED:
+                whose = sa.and_(*(table.c[key] == other.c[key] for key in keys))
                 lost = sa.select(sa.func.count()).where(~sa.exists().where(whose))
                 if count := connection.execute(lost.select_from(table)).scalar_one():
-                    where = f"storage {redacted(url)}, table {other.name}"
+                    where = f"storage {shown}, table {other.name}"
                     expected = f"a row for each of {table.name}"
                     return StorageError(where, expected, f"none for {count}", _ADVICE)
     except (sa.exc.SQLAlchemyError, OSError):

@@ -17,6 +17,8 @@ from tests.studies import PLANS, write_study
     ("statement", "column"),
     [
         ("UPDATE transfer_studies SET frozen = '{'", "frozen"),
+        ("ALTER TABLE transfer_accounts DROP COLUMN trials", "trials"),
+        ("ALTER TABLE trials RENAME COLUMN datetime_start TO x", "datetime_start"),
         ("UPDATE study_directions SET direction = 'x'", "direction"),
         ("UPDATE transfer_results SET seed = 'x'", "seed"),
         ("UPDATE trials SET datetime_start = 'x'", "datetime_start"),
