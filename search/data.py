@@ -22,6 +22,7 @@ from search.command_line.options import (
     add_overrides,
     fail_in_one_line,
 )
+from search.command_line.parser import CommandParser
 from spaces.catalogue import load_catalogue
 from spaces.task import Domain, TaskKind
 
@@ -37,7 +38,7 @@ DOES = {
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(prog="python -m search.data", description=__doc__)
+    options = CommandParser(prog="python -m search.data", description=__doc__)
     commands = options.add_subparsers(dest="command", required=True)
     named = {x: commands.add_parser(x, help=does, description=does) for x, does in DOES.items()}
     for name in ("ls", "get", "check"):

@@ -90,7 +90,7 @@ def _network_problem(needed: Needed, source: DataSource) -> str:
 
 
 def _real_source(option: str, needed: Needed) -> DataSource:
-    named = os.environ.get(DATA_VARIABLE)
+    named = os.environ.get(DATA_VARIABLE, "").strip()
     reason = "asked for with --data real" if option == SourceKind.REAL else ""
     if not named:
         reason = reason or "each can be had: from the cache, the Hub or a public repository"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -83,10 +84,23 @@ def local_source(names: str, option: str) -> DataSource:
     Raises:
         DataError: One of them does not exist.
     """
-    folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
-    for folder in folders or [Path(names)]:
-        if not (names and folder.is_dir()):
-            raise DataError(option, "auto, real, hub, pocket or a folder", f"{str(folder)!r}")
+    folders = list[Path]()
+    parts = [part for part in names.strip("\ufeff \t\r\n").split(os.pathsep) if part]
+    expected = "auto, real, hub, pocket or a folder"
+    while parts:
+        # A folder's own name may hold what joins folders: the longest that is there is one.
+        for length in range(len(parts), 0, -1):
+            folder = Path(os.pathsep.join(parts[:length]))
+            with suppress(RuntimeError):  # a user who has no home here
+                folder = folder.expanduser()
+            if folder.is_dir():
+                break
+        else:
+            raise DataError(option, expected, f"{parts[0]!r}")
+        folders.append(folder)
+        parts = parts[length:]
+    if not folders:
+        raise DataError(option, expected, repr(names))
     first, *further = [folder.resolve() for folder in folders]
     return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
 

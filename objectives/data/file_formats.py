@@ -1,8 +1,8 @@
 """Readers of the file formats that a data folder may have, and of `get`'s own.
 
 - Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
-- Tables: unquoted fields between TABs, with a header line, or without one where the template names
-  the columns.
+- Tables: fields between TABs, with a header line, or without one where the template names the
+  columns; quoted where the whole file is as the csv module and pandas write it.
 - Questions: SQuAD JSON, 1.1 or 2.0.
 - Sentences: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
   sentence` and a third file has `ID TAB ID`.
@@ -13,21 +13,30 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import lzma
 import math
+import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pydantic
 from pydantic import BaseModel
 
+from objectives.data.written_tables import written_rows
 from spaces.errors import DataError
-from spaces.task import FileTemplate, Task
+from spaces.records import decoded
+from spaces.task import FileTemplate, Task, by_unicode_form
+from storage.fingerprint import fingerprint
+
+_log = logging.getLogger(__name__)
 
 Columns = dict[str, list[Any]]
 Lines = Iterable[tuple[int, str]]
+Rows = Sequence[tuple[int, list[str]]]
 
 
 # --- text
@@ -45,7 +54,7 @@ def read_text(file: Path) -> str:
             data = gzip.decompress(data)
         elif file.suffix == ".xz":
             data = lzma.decompress(data)
-        return data.decode("utf-8-sig")
+        return decoded(data)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}:{line}", "UTF-8", error.reason) from error
@@ -55,8 +64,11 @@ def read_text(file: Path) -> str:
 
 def numbered_lines(file: Path) -> Lines:
     """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
-    text = read_text(file).replace("\r\n", "\n").removesuffix("\n")
-    return enumerate(text.split("\n"), start=1)
+    return _numbered(read_text(file).replace("\r\n", "\n"))
+
+
+def _numbered(text: str) -> Lines:
+    return enumerate(text.removesuffix("\n").split("\n"), start=1)
 
 
 def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
@@ -91,13 +103,22 @@ def row_lines(columns: Columns) -> Iterator[str]:
 # --- tagging
 
 
+def tagged_lines(file: Path) -> Lines:
+    """Numbered lines of a tagging task's file, as `read_tagged` takes them."""
+    text = read_text(file).replace("\r\n", "\n")
+    if (written := written_rows(text, of_one_line=True)) is None:
+        return _numbered(text)
+    return [(number, "\t".join(fields)) for number, fields in written]
+
+
 def read_tagged(
     lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
     """Sentences of a tagging task; tags of a test split may all be missing."""
     known = set(task.tags)
     # What may stand behind the TAB -> our tag.
-    ours = {tag: template.labels.get(tag, tag) for tag in known} | template.labels
+    ours = by_unicode_form({tag: template.labels.get(tag, tag) for tag in known} | template.labels)
+    empty = 0
     has_outside = "O" in known
     columns: Columns = {"tokens": [], "tags": []}
     words: list[str] = []
@@ -106,7 +127,10 @@ def read_tagged(
     for number, line in lines:
         token, _, theirs = line.partition("\t")
         tag = ours.get(theirs)
-        if tag is None or not token.strip():  # not the line that nearly all are
+        if tag is not None and not token.strip():
+            # XTREME's script writes a word that is white space so. No sub-word stands for it.
+            empty += 1
+        elif tag is None:  # not the line that nearly all are
             if not line.strip():
                 _end_sentence(columns, words, tags)
                 words, tags = [], []
@@ -120,7 +144,7 @@ def read_tagged(
                 hidden = True
                 continue
             theirs = rest[0].strip()
-            tag = ours.get(theirs, theirs)
+            tag = ours.get(unicodedata.normalize("NFC", theirs), theirs)
         if tag not in known:
             raise _unknown_label(tag, task, file, number)
         if has_outside and tag.startswith("I-"):
@@ -134,6 +158,8 @@ def read_tagged(
         words.append(token)
         tags.append(tag)
     _end_sentence(columns, words, tags)
+    if empty:
+        _log.warning("%s: %d words are white space, for which a model sees nothing", file, empty)
     if hidden and any(columns["tags"]):
         raise DataError(str(file), "all tags or none", "some words without a tag")
     if hidden:
@@ -150,11 +176,18 @@ def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
 # --- tables
 
 
+def table_rows(file: Path, template: FileTemplate) -> Rows:
+    """Numbered rows of a table, its header among them, as `read_table` takes them."""
+    text = read_text(file).replace("\r\n", "\n")
+    rows = None if template.columns else written_rows(text)
+    return rows or [(number, line.split("\t")) for number, line in _numbered(text)]
+
+
 def read_table(
-    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+    rows: Rows, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
     """Columns of a table, which may have others too; a hidden test split may lack the last one."""
-    rows = [(number, line.split("\t")) for number, line in lines]
+    rows = list(rows)
     wanted = task.kind.columns
     if template.columns:
         # What writes tables without a header, XTREME's script for one, uses Python's csv module.
@@ -173,6 +206,7 @@ def read_table(
     places = [(name, header.index(name)) for name in read]
     columns: Columns = {name: [] for name in wanted}
     known = {*task.labels, *task.unscored_labels}
+    ours = by_unicode_form({label: label for label in known} | template.labels)
     for number, fields in rows:
         if len(fields) != len(header):
             raise DataError(f"{file}:{number}", f"{len(header)} columns", str(len(fields)))
@@ -181,7 +215,7 @@ def read_table(
             if hidden_allowed and name == wanted[-1] and not value:
                 value = None
             elif name == "label":
-                value = template.labels.get(str(value), str(value))
+                value = ours.get(unicodedata.normalize("NFC", str(value)), str(value))
                 if value not in known:
                     raise _unknown_label(value, task, file, number)
             elif name == "score":
@@ -241,7 +275,9 @@ def read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
     """Questions with their passages and answers, as in SQuAD."""
     try:
         squad = _Squad.model_validate_json(read_text(file))
-    except pydantic.ValidationError as error:
+    except (pydantic.ValidationError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise DataError(str(file), "SQuAD JSON", "values nested too deep") from error
         problem = error.errors(include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))
         raise DataError(
@@ -259,7 +295,35 @@ def read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
             columns["question"].append(question.question.strip())
             columns["context"].append(paragraph.context)
             columns["answers"].append(answers)
+    columns["id"] = _distinct_ids(columns, file)
     return columns
+
+
+def _distinct_ids(columns: Columns, file: Path) -> list[str]:
+    """Ids as they are, but for those of several questions: these are told apart by their text.
+
+    XTREME's script cuts TyDiQA's ids to their last number, which questions of a language share.
+    """
+    counts = Counter(columns["id"])
+    if len(counts) == len(columns["id"]):
+        return columns["id"]
+    ids: list[str] = []
+    places = Counter[str]()
+    for name, question, context in zip(
+        columns["id"], columns["question"], columns["context"], strict=True
+    ):
+        own = name
+        if counts[name] > 1:
+            own = f"{name}-{fingerprint([context, question])[:12]}"
+            places[own] += 1
+            own += f"-{places[own]}" if places[own] > 1 else ""
+        ids.append(own)
+    shared = sum(count for count in counts.values() if count > 1)
+    _log.warning(
+        "%s: %d of %d questions share their id with others; they are told apart by their text",
+        *(file, shared, len(ids)),
+    )
+    return ids
 
 
 def _answers(question: _Question) -> list[dict[str, Any]] | None:

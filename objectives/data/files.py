@@ -8,6 +8,7 @@ to; who may read a test split is for `objectives.data.sources` to say.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from objectives.data.file_formats import (
     read_sentences,
     read_table,
     read_tagged,
+    table_rows,
+    tagged_lines,
 )
 from spaces.errors import DataError
 from spaces.task import FileTemplate, Task, TaskKind
@@ -159,11 +162,14 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
         )
     if task.kind is TaskKind.QA:
         return read_questions(file, hidden_allowed=hidden_allowed)
-    lines = numbered_lines(file)
     if task.kind is TaskKind.MLM:
-        return {"text": [text for _, line in lines if (text := line.strip())]}
-    read = read_tagged if task.kind.is_tagging else read_table
-    return read(lines, file, task, files.template, hidden_allowed=hidden_allowed)
+        return {"text": [text for _, line in numbered_lines(file) if (text := line.strip())]}
+    template = files.template
+    if task.kind.is_tagging:
+        lines = tagged_lines(file)
+        return read_tagged(lines, file, task, template, hidden_allowed=hidden_allowed)
+    rows = table_rows(file, template)
+    return read_table(rows, file, task, template, hidden_allowed=hidden_allowed)
 
 
 # --- where
@@ -181,5 +187,7 @@ def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
 
 
 def _existing(folder: Path, name: str) -> Path | None:
-    paths = (folder / (name + ending) for ending in _ENDINGS)
+    """The file of a name, in whichever Unicode form the folder's disk has it."""
+    names = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    paths = (folder / (each + ending) for each in names for ending in _ENDINGS)
     return next((path for path in paths if path.is_file()), None)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from objectives.data.file_formats import numbered_lines, read_table, read_tagged
+from objectives.data.file_formats import read_table, read_tagged, table_rows, tagged_lines
 from objectives.data.files import ROWS, SplitFiles, find_split, missing_splits, read_files
 from objectives.data.row_checks import check_rows
 from spaces.errors import DataError
@@ -94,8 +95,10 @@ def _behind(
         return
     file = files.paths[0]
     has_header = not (task.kind.is_tagging or files.template.columns)
+    template = files.template
     try:
-        lines = list(numbered_lines(file))
+        lines: list[tuple[int, Any]]
+        lines = list(tagged_lines(file) if task.kind.is_tagging else table_rows(file, template))
     except DataError:
         return
     header = lines[:1] if has_header else []
@@ -106,7 +109,7 @@ def _behind(
             return
         lines = _after(int(line[1]), lines, by_sentence=task.kind.is_tagging)
         try:
-            read([*header, *lines], file, task, files.template, hidden_allowed=hidden_allowed)
+            read([*header, *lines], file, task, template, hidden_allowed=hidden_allowed)
         except DataError as further:
             error = further
             yield error
@@ -116,8 +119,8 @@ def _behind(
 
 
 def _after(
-    number: int, lines: list[tuple[int, str]], *, by_sentence: bool
-) -> list[tuple[int, str]]:
+    number: int, lines: list[tuple[int, Any]], *, by_sentence: bool
+) -> list[tuple[int, Any]]:
     """The lines behind a broken one, or behind its sentence."""
     rest = [(at, line) for at, line in lines if at > number]
     if by_sentence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 from objectives.data.file_formats import Columns
 from spaces.errors import DataError
@@ -59,8 +60,10 @@ def _check_answers(columns: Columns, where: str) -> None:
             text, start = answer["text"], answer["start"]
             shown = context[start : start + len(text)] if start >= 0 else ""
             if not text or shown != text:
+                form = unicodedata.normalize("NFC", shown) == unicodedata.normalize("NFC", text)
                 raise DataError(
                     f"{where}: question {name}",
                     f"the answer {text[:60]!r} at character {start} of the context",
                     f"{shown[:60]!r}",
+                    "they differ in their Unicode form only: write both in NFC" if form else "",
                 )

@@ -7,6 +7,7 @@ differ, none drops an option that the study needs, and none shows a password.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -123,6 +124,11 @@ def get_command(study: str, to: Path | None = None, overrides: Sequence[str] = (
     words = ["--study", study, *(word for x in overrides for word in ("--set", x))]
     words += ["--to", str(to)] if to else []
     return shlex.join(["python", "-m", "search.data", "get", *words])
+
+
+def folder_name(study: str) -> str:
+    """What a folder that is named after a study is called: a name may hold what makes a path."""
+    return re.sub(r"[/\\:]|^\.+", "_", study)
 
 
 def file_stem(study: str) -> str:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.command_line.markdown import fenced, md
-from search.command_line.next_commands import next_command
+from search.command_line.next_commands import folder_name, next_command
+from search.command_line.output import plain_console
 from search.command_line.words import console_for
 from search.findings.answer import StudyAnswer, answer_of
 from search.findings.answer_words import answer_lines, regret_line
@@ -99,7 +100,7 @@ class _Shown:
         """The note: verdicts first, then tables, then how to go on."""
         text = io.StringIO()
         # Markdown has a row per line, however long.
-        console = Console(file=text, width=1000)
+        console = plain_console(file=text, width=1000)
 
         def write(*lines: str) -> None:
             _say(console, *lines)
@@ -119,7 +120,7 @@ class _Shown:
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
             write("", md(self.caption()), "")
-        commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
+        commands = (("confirm",), ("report",), ("export", "--to", folder_name(self.study.name)))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", fenced("\n".join(words), "sh"), "")
         write("This note is written anew as trials come in: what is added here does not stay.")

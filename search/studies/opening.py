@@ -19,6 +19,7 @@ from objectives.data.data_source import SourceKind
 from objectives.data.origins import Origin, Place, origins_of
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
+from objectives.models.fitness import check_fits
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
@@ -34,7 +35,7 @@ from search.studies.identity import (
 )
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
-from spaces.study_checks import check_layers, check_sizes
+from spaces.study_checks import check_layers, check_sizes, longest_inputs
 from storage.checkpoints import CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import LEASE_SECONDS, Lease, Leases
@@ -130,6 +131,10 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     space = search_space(spec, catalogue, sizes)
     layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
     check_layers(spec, catalogue, layers)
+    for name in spec.backbone:
+        tasks = [catalogue[task] for task in spec.task_names]
+        check_fits(objective.backbone(name), tasks, longest_inputs(spec))
+    objective.corpora.check_scored()
     encoders = {
         name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
         for name in spec.backbone
