@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
 
 from search.command_line.options import (
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
     count,
     fail_in_one_line,
-    loading_torch,
-    quiet_optuna,
 )
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
-
-if TYPE_CHECKING:
-    from objectives.stages.stage import StageProgress
+from search.findings.confirm_request import ConfirmRequest
+from spaces.errors import Interrupted
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
@@ -57,37 +53,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line():
-        quiet_optuna()
-        from search.studies.asked_again import check_reopening
-
         reopen = request_from(vars(options), ReopenRequest)
-        check_reopening(reopen)
-        with loading_torch(options.threads):
-            import torch
-            from rich.console import Console
-
-            from objectives.hardware import usable_cores
-            from search.findings.confirming import ConfirmRequest, confirm_study
-            from search.reporting.terminal import show_confirmation
-            from search.workers.progress import RunProgress
-            from spaces.errors import Interrupted
-
-        if options.threads is None:
-            torch.set_num_threads(usable_cores())
         request = request_from(vars(options), ConfirmRequest, study=reopen)
         stop = StopSignal()
-        progress = RunProgress(Console(stderr=True, soft_wrap=True), frozenset())
-
-        def on_stage(stage: StageProgress) -> None:
-            stop.check()
-            progress.on_stage(stage)
+        from search.workers.confirmation_run import start_confirmation
 
         try:
-            with stop.listening(), progress.showing():
-                study, look = confirm_study(request, on_stage, progress.say)
+            study, look = start_confirmation(request, options.threads, stop)
         except Interrupted as error:
             print(error, file=sys.stderr)
             return 128 + stop.number
+        from search.reporting.terminal import show_confirmation
+
         show_confirmation(study, look)
     return 0
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from optuna.trial import TrialState
 
 from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command
 from search.command_line.options import CONFIRMED_RECIPES, CONFIRMED_SEEDS
-from search.command_line.requests import ReopenRequest
+from search.findings.confirm_request import ConfirmRequest
 from search.findings.confirmation import (
     ConfirmationPlan,
     ConfirmationResult,
@@ -29,23 +28,6 @@ from search.studies.recipes import FinishedRecipe
 from search.studies.reopened import ReopenedStudy, reopen_study
 from search.studies.stored_study import StoredStudy
 from spaces.errors import Interrupted, SpecError, StorageError
-
-
-@dataclass(frozen=True)
-class ConfirmRequest:
-    """Which study to confirm, and how thoroughly.
-
-    Attributes:
-        study: The study, its data and its encoder.
-        recipes: Number of recipes to confirm; None for that of a look that is there, else 3.
-        seeds: Number of fresh seeds of each; None for that of a look that is there, else 5.
-        again: Whether to look at the test splits once more after a finished look.
-    """
-
-    study: ReopenRequest
-    recipes: int | None = None
-    seeds: int | None = None
-    again: bool = False
 
 
 def confirm_study(

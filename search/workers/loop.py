@@ -194,6 +194,7 @@ class Worker:
         def record(run: StageRun) -> None:
             runs.append(run)
             self.opened.ledger.record_stage_run(name, trial.number, run)
+            self.listener.on_stage_run(trial, run)
 
         pairs = self.objective(recipe, seed, record)
         self.pulse.check()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -39,6 +41,7 @@ from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version
 from search.surrogate.recipe_table import build_table
 from search.workers.baseline_phase import BaselinePhase, direct_gains
+from search.workers.callbacks import CallbackListener, Callbacks, RunCallback
 from search.workers.card_sharing import shared_cards
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
@@ -73,6 +76,7 @@ class Session:
         storage: Storage of the study, from `open_storage`.
         stop: Whether somebody asked the run to end.
         console: Console for what a person sees.
+        callbacks: Callbacks that are told of each stage and each run.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class Session:
         storage: SharedStorage,
         stop: StopSignal,
         console: Console,
+        callbacks: Sequence[RunCallback] = (),
     ) -> None:
         self._options, self._asked, self._storage = options, asked, storage
         self._stop, self._console = stop, console
@@ -93,6 +98,8 @@ class Session:
         self._languages = spec.selection_languages(catalogue)
         self._name = newest_version(options.name or spec.name, storage)
         self._progress = RunProgress(console, self._languages)
+        self._callbacks = Callbacks(callbacks)
+        self._listeners = list[CallbackListener]()
         hours = options.gpu_hours
         self._pulse = Pulse(
             Workers(storage.engine, self._name),
@@ -124,7 +131,12 @@ class Session:
         objective = self._objective()
         slots = Slots(self._storage.engine, objective.leases, self._name)
         study, ended = None, None
-        with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
+        with (
+            self._stop.listening(),
+            self._progress.showing(),
+            asking(self._stop.check),
+            self._callbacks.until_the_end(),
+        ):
             try:
                 definition, space = define_study(objective)
                 study = self._opened(objective, definition)
@@ -135,6 +147,9 @@ class Session:
                     self._work(study, slots, objective, definition, space)
             except Interrupted as error:
                 ended = error
+            with suppress(Interrupted):  # the database is away, and nobody waits for it
+                for listener in self._listeners:
+                    listener.catch_up()
         if study is not None and not options.fellow:
             steps = [] if options.quiet else next_steps(options, self._asked, self._trials)
             show_results(self._stored(study, objective.ledger), steps)
@@ -165,8 +180,9 @@ class Session:
         )
         progress, pulse = self._progress, self._pulse
         if baseline is None:
+            listener = self._listening_at(trainings)
             phase = BaselinePhase(
-                *(self._name, trainings, space, objective, pulse, progress),
+                *(self._name, trainings, space, objective, pulse, listener),
                 on_plan=lambda done, total: progress.begin("direct training", done, total),
             )
             baseline = phase.run()
@@ -191,7 +207,16 @@ class Session:
         progress.begin("trial", slots.count_done(), self._trials)
         for line in baseline_lines(baseline):
             progress.say(line)
-        Worker(opened, self._trials, objective, pulse, progress, self._options.until).run()
+        listener = self._listening_at(opened)
+        Worker(opened, self._trials, objective, pulse, listener, self._options.until).run()
+
+    def _listening_at(self, opened: OpenStudy) -> CallbackListener:
+        """What listens to the worker at the study, or at its direct trainings."""
+        listener = CallbackListener(
+            *(self._progress, self._callbacks, self._name, opened), self._workers > 1
+        )
+        self._listeners.append(listener)
+        return listener
 
     def _objective(self) -> TransferObjective:
         options, pulse, progress = self._options, self._pulse, self._progress

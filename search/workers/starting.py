@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -12,14 +14,23 @@ from search.command_line.stop_signal import StopSignal
 from search.studies.asked_study import as_asked
 from search.studies.study_file import StudyFile
 
+if TYPE_CHECKING:
+    from search.workers.callbacks import RunCallback
 
-def start_run(options: RunOptions, file: StudyFile, stop: StopSignal | None = None) -> int:
+
+def start_run(
+    options: RunOptions,
+    file: StudyFile,
+    stop: StopSignal | None = None,
+    callbacks: Sequence[RunCallback] = (),
+) -> int:
     """Create, resume or extend a study and run its trials.
 
     Args:
         options: What the run was asked for.
         file: The study, from `read_study_file`.
         stop: Whether somebody else asked the run to end; default: signals of its process.
+        callbacks: Callbacks that are told of each stage and each run.
 
     Returns:
         0 when the study has all its trials, 128 + the signal's number when one ended the run.
@@ -39,4 +50,5 @@ def start_run(options: RunOptions, file: StudyFile, stop: StopSignal | None = No
     with closing(open_storage(options.storage, patient=patient)) as storage:
         with loading_torch(None):
             from search.workers.session import Session
-        return Session(options, asked, storage, stop or StopSignal(), console).run()
+        stop = stop or StopSignal()
+        return Session(options, asked, storage, stop, console, callbacks).run()

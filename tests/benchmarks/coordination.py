@@ -314,6 +314,9 @@ class _Untrained(Worker):
     def on_trial_started(self, trial: Any, recipe: Recipe) -> None:
         """Nothing."""
 
+    def on_stage_run(self, trial: Any, run: Any) -> None:
+        """Nothing."""
+
     def on_trial_finished(self, trial: Any, result: Any, done: int) -> None:
         """Keep the time since the end of the trial before, without sleep."""
         before, self.end = self.end, time.perf_counter()

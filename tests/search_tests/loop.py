@@ -87,6 +87,9 @@ class Seen:
         """Note it."""
         self.lines.append(f"trial {trial.number} started")
 
+    def on_stage_run(self, trial: optuna.trial.FrozenTrial, run: StageRun) -> None:
+        """Tests of the loop train no stages."""
+
     def on_trial_finished(
         self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int
     ) -> None:
