@@ -78,6 +78,6 @@ class WandbCallback:
                 mode=self._mode,
                 dir=self._folder,
                 reinit="create_new",  # a program's own run of W&B is left alone
-                settings=self._wandb.Settings(quiet=True),
+                settings=self._wandb.Settings(silent=True),  # it has lines for each run
             )
         return self._open[place]

@@ -41,9 +41,10 @@ def metrics_of(run: FinishedRun) -> dict[str, float]:
     trained = (x for x in run.stages if x.updates)
     return {
         **{name: value for name, value in whole.items() if value is not None},
-        **{f"gain/{task}": gain for task, gain in run.gains.items()},
-        **{f"score/{place}": score for place, score in run.scores.items()},
-        **{f"seconds/{x.position}/{x.task}": x.seconds for x in trained},
+        # No name is the beginning of another: MLflow's files have one as a folder, then.
+        **{f"gains/{task}": gain for task, gain in run.gains.items()},
+        **{f"scores/{place}": score for place, score in run.scores.items()},
+        **{f"stage_seconds/{x.position}/{x.task}": x.seconds for x in trained},
     }
 
 

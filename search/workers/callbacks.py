@@ -31,7 +31,7 @@ Kind = Literal["direct", "trial"]
 
 @dataclass(frozen=True)
 class FinishedStage:
-    """A stage of a run, trained.
+    """A stage that a run trained, or found trained.
 
     Attributes:
         study: Name of the study.
@@ -40,7 +40,8 @@ class FinishedStage:
         position: intermediate or target.
         task: Name of the task that it trains on.
         seed: Random seed of its training.
-        updates: Optimizer steps that the run took itself; 0 where the stage was there already.
+        updates: Optimizer steps that the run took itself, those of a shorter stage on the way
+            among them; 0 where the stage was there already.
         seconds: Wall seconds of these.
         losses: Mean training loss of each epoch, from the first one on; empty where not known.
     """
@@ -133,10 +134,10 @@ class Callbacks:
         self._tell(lambda callback: callback.on_run(run))
 
     @contextmanager
-    def until_the_end(self) -> Iterator[None]:
+    def until_the_end(self) -> Iterator[Callbacks]:
         """Tell all of the end, however it comes, and say how often each failed."""
         try:
-            yield
+            yield self
         finally:
             self._end()
 
@@ -192,12 +193,14 @@ class CallbackListener:
         self.shown.on_trial_started(trial, recipe)
 
     def on_stage_run(self, trial: FrozenTrial, run: StageRun) -> None:
-        """Tell of a stage as soon as it is trained."""
+        """Tell of a stage that is asked for and trained, whichever is said last."""
         if not self.callbacks:
             return
-        self._runs.setdefault(trial.number, []).append(run)
-        if _is_training(run):
-            self.callbacks.on_stage(self._stage(trial, run, run))
+        runs = self._runs.setdefault(trial.number, [])
+        runs.append(run)
+        same = [x for x in runs if x.checkpoint_key == run.checkpoint_key]
+        if any(map(_is_training, same)) and any(x.updates_asked for x in same):
+            self.callbacks.on_stage(self._stage(trial, run, runs))
 
     def on_trial_finished(
         self, trial: FrozenTrial, result: TransferGain | None, done: int
@@ -233,8 +236,9 @@ class CallbackListener:
         for trial in new:
             self._told.add(trial.number)
             runs = stage_runs.get(trial.number, [])
-            for run in filter(_is_training, runs):
-                self.callbacks.on_stage(self._stage(trial, run, run))
+            for stage in self._stages(trial, runs):
+                if stage.updates:
+                    self.callbacks.on_stage(stage)
             result = None
             if trial.state is TrialState.COMPLETE:
                 pairs = ledger.pairs(name, SEARCH_SPLIT, trial.number)
@@ -245,20 +249,26 @@ class CallbackListener:
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
         return self.opened.trials(*states)
 
-    def _stage(self, trial: FrozenTrial, run: StageRun, work: StageRun | None) -> FinishedStage:
-        """One stage, and what its run trained of it."""
-        key = run.checkpoint_key
+    def _stages(self, trial: FrozenTrial, runs: Sequence[StageRun]) -> tuple[FinishedStage, ...]:
+        return tuple(self._stage(trial, run, runs) for run in runs if run.updates_asked)
+
+    def _stage(
+        self, trial: FrozenTrial, stage: StageRun, runs: Sequence[StageRun]
+    ) -> FinishedStage:
+        """One stage, and what its trial trained of it."""
+        key = stage.checkpoint_key
+        place = stage.position, stage.task
+        work = [x for x in runs if _is_training(x) and (x.position, x.task) == place]
         return FinishedStage(
-            *(self.study, self._kind, trial.number, run.position, run.task, run.seed),
-            updates=work.updates_trained if work else 0,
-            seconds=work.training_seconds if work else 0.0,
+            *(self.study, self._kind, trial.number, *place, stage.seed),
+            updates=sum(x.updates_trained for x in work),
+            seconds=sum(x.training_seconds for x in work),
             losses=tuple(self.opened.ledger.losses({key}).get(key, ())),
         )
 
     def _run(
         self, trial: FrozenTrial, result: TransferGain | None, runs: Sequence[StageRun]
     ) -> FinishedRun:
-        trained = {run.checkpoint_key: run for run in runs if _is_training(run)}
         notes, languages = TrialNotes.of(trial), self.opened.languages
         is_held = result is not None and self.opened.baseline is not None
         return FinishedRun(
@@ -271,11 +281,7 @@ class CallbackListener:
             gain=result.overall_gain(languages) if result and is_held else None,
             scores={"/".join(x): score for x, score in result.scores().items()} if result else {},
             gains=result.by_task(languages) if result and is_held else {},
-            stages=tuple(
-                self._stage(trial, run, trained.get(run.checkpoint_key))
-                for run in runs
-                if run.updates_asked
-            ),
+            stages=self._stages(trial, runs),
         )
 
 
