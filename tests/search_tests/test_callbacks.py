@@ -126,7 +126,10 @@ def test_a_failing_callback_has_its_traceback_in_the_log(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     told = Told()
-    with caplog.at_level(logging.WARNING, "search"), Callbacks([Away(), told]).until_the_end() as x:
+    with (
+        caplog.at_level(logging.WARNING, "search"),
+        Callbacks([Away(), told]).until_the_end() as x,
+    ):
         x.on_stage(STAGE)
     (record,) = caplog.records
     assert record.exc_info is not None
