@@ -129,7 +129,7 @@ def test_it_confirms_and_exports(study: Study, searched: Workplace) -> None:
         study.confirm(recipes=1, seeds=2, threads=1)
         folder = study.export("model", threads=1)
     assert "recipes that were confirmed" in study.answer
-    assert (folder / "model.safetensors").exists()
+    assert (searched.folder / folder / "model.safetensors").exists()
 
 
 @pytest.mark.slow
