@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
-# Recipes that a confirmation retrains by default, and fresh seeds of each.
-CONFIRMED_RECIPES, CONFIRMED_SEEDS = 3, 5
+# Recipes that a confirmation retrains by default, fresh seeds of each at most, and the percentage
+# points below which a gain is as good as none.
+CONFIRMED_RECIPES, CONFIRMED_SEEDS, CONFIRMED_MARGIN = 3, 12, 1.0
 
 
 def count(text: str) -> int:
@@ -32,6 +33,21 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
     return int(text)
+
+
+def amount(text: str) -> float:
+    """The `type` of an option that measures something.
+
+    Raises:
+        ArgumentTypeError: It is no number above 0.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return value
 
 
 def add_data(options: argparse.ArgumentParser) -> None:
