@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from search.command_line.options import (
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
-    count,
     fail_in_one_line,
     loading_torch,
     quiet_optuna,
 )
+from search.command_line.output import plain_console
+from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
 
@@ -29,9 +30,7 @@ Asked again, the command shows what came of it. After an interruption it goes on
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.confirm", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.confirm", description=__doc__, epilog=EPILOG)
     options.add_argument("--study", required=True, help="a study's name in the storage")
     options.add_argument(
         "--top",
@@ -48,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="look at the test splits once more, which every later report will say",
     )
-    options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
+    options.add_argument(
+        "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
+    )
     add_reopening(options, "default: the study's own")
     return options
 
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True):
         quiet_optuna()
         from search.studies.asked_again import check_reopening
 
@@ -64,7 +65,6 @@ def main(arguments: list[str] | None = None) -> int:
         check_reopening(reopen)
         with loading_torch(options.threads):
             import torch
-            from rich.console import Console
 
             from objectives.hardware import usable_cores
             from search.findings.confirming import ConfirmRequest, confirm_study
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             torch.set_num_threads(usable_cores())
         request = request_from(vars(options), ConfirmRequest, study=reopen)
         stop = StopSignal()
-        progress = RunProgress(Console(stderr=True, soft_wrap=True), frozenset())
+        progress = RunProgress(plain_console(stderr=True, soft_wrap=True), frozenset())
 
         def on_stage(stage: StageProgress) -> None:
             stop.check()

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
@@ -53,7 +52,7 @@ def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
 def _differences_table(differences: Mapping[str, Both[Any]]) -> Table:
     table = new_table("What differs", "field", "A", "B")
     for name, values in differences.items():
-        table.add_row(name, *(escape(_shown(value)) for value in values))
+        table.add_row(name, *(_shown(value) for value in values))
     return table
 
 
@@ -73,7 +72,7 @@ def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
                 continue
             gain = "" if arm.gain is None else points_with_interval(arm.gain, arm.low, arm.high)
             tried = f"{arm.tried} of {arm.tasks}"
-            table.add_row(name, letter, tried, escape(gain), arm.best or "-")
+            table.add_row(name, letter, tried, gain, arm.best or "-")
     table.caption = "what the search model expects; the search's own scores chose these recipes"
     return table
 
@@ -84,8 +83,7 @@ def _languages_table(cells: Sequence[ComparedCell]) -> Table:
     for cell in cells:
         shown = []
         for gain in cell.gains:
-            # Brackets are markup to rich, where they hold words.
-            shown += [f"{gain.examples:,}", escape(_with_verdict(gain))]
+            shown += [f"{gain.examples:,}", _with_verdict(gain)]
         table.add_row(cell.task, cell.language, *shown, in_points(cell.difference))
     table.caption = "95 % intervals, each by itself; none is known of the difference"
     return table

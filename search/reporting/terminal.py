@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.command_line.next_commands import next_command
+from search.command_line.output import plain_console
 from search.command_line.words import console_for
 from search.findings.answer import StudyAnswer, answer_of
 from search.findings.answer_words import answer_lines, regret_line
@@ -105,7 +106,7 @@ class _Shown:
         """The note: verdicts first, then tables, then how to go on."""
         text = io.StringIO()
         # Markdown has a row per line, however long.
-        console = Console(file=text, width=1000)
+        console = plain_console(file=text, width=1000)
 
         def write(*lines: str) -> None:
             _say(console, *lines)

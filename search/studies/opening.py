@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from objectives.data.sources import SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
+from objectives.models.fitness import check_fits
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
@@ -26,7 +27,7 @@ from search.studies.baseline import baseline_name, deleted_direct_trainings
 from search.studies.definition import StudyDefinition, check_same
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
-from spaces.study_checks import check_layers, check_sizes
+from spaces.study_checks import check_layers, check_sizes, longest_inputs
 from storage.checkpoints import CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import LEASE_SECONDS, Lease, Leases
@@ -124,6 +125,10 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     space = search_space(spec, catalogue, sizes)
     layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
     check_layers(spec, catalogue, layers)
+    for name in spec.backbone:
+        tasks = [catalogue[task] for task in spec.task_names]
+        check_fits(objective.backbone(name), tasks, longest_inputs(spec))
+    objective.corpora.check_scored()
     encoders = {
         name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
         for name in spec.backbone
