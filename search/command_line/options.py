@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import re
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.command_line.output import patient_output
 from search.command_line.parser import MOST_THREADS, count_to, size
+from search.command_line.stop_signal import ending_at_once, unwinding
 from spaces.errors import TransferSearchError, one_line
 
 if TYPE_CHECKING:
@@ -140,8 +142,9 @@ def loading_torch(threads: int | None) -> Iterator[None]:
     if hunts:
         gc.disable()
     try:
-        _start_torch(threads)
-        yield
+        with ending_at_once("interrupted"):
+            _start_torch(threads)
+            yield
     finally:
         if hunts:
             gc.freeze()
@@ -201,6 +204,17 @@ class _Storage(argparse.Action):
             )
 
 
+# A folder's owner, its disk or its quota says no: nothing that a traceback would explain.
+_OF_THE_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+
+def _in_words(error: OSError) -> str:
+    return (
+        f"{os.fspath(error.filename)}: expected a place that may be read and written, found: "
+        f"{error.strerror}; see its permissions, or name another place"
+    )
+
+
 @contextmanager
 def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
     """Turn an error that a user can cause into one line and exit code 2.
@@ -213,12 +227,18 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
     """
     with patient_output() as out:
         try:
-            yield
+            with unwinding():
+                yield
         except TransferSearchError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
+        except OSError as error:
+            if error.errno not in _OF_THE_PLACE or error.filename is None:
+                raise
+            print(f"error: {one_line(_in_words(error))}", file=sys.stderr)
+            raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:
             closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
