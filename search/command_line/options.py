@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from search.command_line.output import patient_output
 from search.command_line.parser import MOST_THREADS, count_to, size
 from search.command_line.stop_signal import ending_at_once, unwinding
-from spaces.errors import TransferSearchError, one_line
+from spaces.errors import SeveralErrors, TransferSearchError, one_line
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
@@ -41,7 +41,11 @@ def add_data(options: argparse.ArgumentParser) -> None:
 
 def add_study(options: argparse.ArgumentParser) -> None:
     """Add `--study`, of a command about a study of the storage, and `--storage`."""
-    options.add_argument("--study", required=True, help="a study's name in the storage")
+    options.add_argument(
+        "--study",
+        required=True,
+        help="a study's name in the storage; the option's name may be left out",
+    )
     add_storage(options)
 
 
@@ -230,7 +234,8 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
             with unwinding():
                 yield
         except TransferSearchError as error:
-            print(f"error: {one_line(str(error))}", file=sys.stderr)
+            for each in error.errors if isinstance(error, SeveralErrors) else [error]:
+                print(f"error: {one_line(str(each))}", file=sys.stderr)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error

@@ -183,7 +183,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_study(options: argparse.ArgumentParser) -> None:
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--study", help="a shipped study (see --list), or the path of a .toml file")
+    what.add_argument(
+        "--study",
+        help="a shipped study (see --list), or the path of a .toml file; the option's name may be "
+        "left out",
+    )
     what.add_argument("--list", action="store_true", help="show the shipped studies")
     options.add_argument("--name", help="name in the storage; default: that of the study file")
     add_overrides(options, "target.examples=400 (a TOML value)")

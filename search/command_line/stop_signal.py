@@ -78,7 +78,10 @@ def unwinding() -> Iterator[None]:
 
 
 # A second signal of the kind.
-_AGAIN: dict[int, signal.Handlers] = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
+_AGAIN: dict[int, signal.Handlers] = {
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_IGN,
+}
 
 
 @dataclass
