@@ -69,6 +69,7 @@ class RunOptions:
         fellow: Whether this is a further worker, started by another run.
         device_share: Share of its device that this worker has, in (0, 1].
         quiet: Whether only the result is shown.
+        dry_run: Whether what the study will take is said, and nothing is run.
 
     Raises:
         SpecError: An option of Ray's without the launcher "ray", or a number of workers that
@@ -101,6 +102,7 @@ class RunOptions:
     fellow: bool = False
     device_share: float = 1.0
     quiet: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         name = file_stem(self.study) if self.name is None else self.name
@@ -178,6 +180,12 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_workers(options)
     options.add_argument("--quiet", action="store_true", help="show the result only")
+    options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the study will take: data, stages, time on this device, disk, and the gain "
+        "that could be found; nothing is kept",
+    )
     return options
 
 

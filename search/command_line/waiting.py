@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,7 +16,7 @@ SILENCE_SECONDS = 2.0
 
 
 @contextmanager
-def waiting(console: Console, what: str) -> Iterator[None]:
+def waiting(console: Console, what: str) -> Iterator[Callable[[str], None]]:
     """Say what is waited for, within.
 
     On a terminal it is gone afterwards. In a log it is said only where it takes long.
@@ -24,20 +24,24 @@ def waiting(console: Console, what: str) -> Iterator[None]:
     Args:
         console: Where to say it; a quiet one says nothing.
         what: What is waited for, as in `loading torch`.
+
+    Yields:
+        Takes another name for it.
     """
     if console.quiet:
-        yield
+        yield lambda line: None
     elif console.is_terminal:
-        text = Text(what, no_wrap=True, overflow="ellipsis")
+        kind = "dots" if console.encoding.startswith("utf") else "line"
+        spinner = Spinner(kind, _one_line(what))
         with Live(
-            Spinner("dots" if console.encoding.startswith("utf") else "line", text),
+            spinner,
             console=console,
             transient=True,
             refresh_per_second=8,
             redirect_stdout=False,
             redirect_stderr=False,
         ):
-            yield
+            yield lambda line: spinner.update(text=_one_line(line))
     else:
         late = threading.Timer(
             SILENCE_SECONDS, console.print, (f"{what} ...",), {"soft_wrap": True}
@@ -45,6 +49,10 @@ def waiting(console: Console, what: str) -> Iterator[None]:
         late.daemon = True
         late.start()
         try:
-            yield
+            yield lambda line: console.print(f"{line} ...", soft_wrap=True)
         finally:
             late.cancel()
+
+
+def _one_line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")

@@ -16,11 +16,14 @@ from search.command_line.output import plain_console
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal, ending_at_once
 from search.command_line.waiting import waiting
+from search.command_line.words import console_for
 from search.studies.asked_study import AskedStudy, as_asked
 from search.studies.study_file import StudyFile
 
 if TYPE_CHECKING:
     from storage.patient_storage import SharedStorage
+
+LOG_WIDTH = 110
 
 
 def start_run(options: RunOptions, file: StudyFile, stop: StopSignal | None = None) -> int:
@@ -50,6 +53,8 @@ def _start(options: RunOptions, file: StudyFile, stop: StopSignal, console: Cons
         asked = as_asked(file, options.data, options.backbone)
     source = asked.source
     print_lines(console, f"data: {source}, because {source.reason}")
+    if options.dry_run:
+        return _estimate(options, asked, console)
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
@@ -59,6 +64,17 @@ def _start(options: RunOptions, file: StudyFile, stop: StopSignal, console: Cons
         with waiting(console, "loading torch and transformers"), loading_torch(None):
             from search.workers.session import Session
         return Session(options, asked, storage, stop, console).run()
+
+
+def _estimate(options: RunOptions, asked: AskedStudy, console: Console) -> int:
+    """Say what the study will take; nothing is kept."""
+    quiet_optuna()
+    with waiting(console, "loading torch and transformers"), loading_torch(None):
+        from search.workers.dry_run import estimate_study
+    with waiting(console, "reading the data and the encoder") as step:
+        estimate = estimate_study(options, asked, step)
+    print_lines(console_for(LOG_WIDTH), *estimate.lines())
+    return 0
 
 
 @contextmanager
