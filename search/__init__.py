@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from search.notebook.study import Study
 
 __all__ = ["Study"]
+
+if sys.argv[:1] == ["-m"]:  # `python -m search.COMMAND`, which is not imported yet
+    from search.command_line.stop_signal import end_at_once_from_now
+
+    end_at_once_from_now()
 
 
 def __getattr__(name: str) -> Any:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from search.command_line.options import (
     CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
-    amount,
-    count,
     fail_in_one_line,
-    loading_torch,
     quiet_optuna,
 )
+from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
-
-if TYPE_CHECKING:
-    from objectives.stages.stage import StageProgress
-    from search.findings.confirm_request import ConfirmRequest
+from spaces.errors import Interrupted
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
@@ -35,9 +29,7 @@ shows what came of it. After an interruption it goes on.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.confirm", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.confirm", description=__doc__, epilog=EPILOG)
     options.add_argument("--study", required=True, help="a study's name in the storage")
     options.add_argument(
         "--top",
@@ -48,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--margin",
-        type=amount,
+        type=positive,
         metavar="POINTS",
         help=f"gains nearer to 0 are equivalent to none; default: {CONFIRMED_MARGIN:g}",
     )
@@ -60,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--gpu-hours",
-        type=amount,
+        type=positive,
         metavar="H",
         help="hours of training and scoring; no look is begun that does not fit. With more hours "
         "the command goes on",
@@ -73,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
-    options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
+    options.add_argument(
+        "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
+    )
     add_reopening(options, "default: the study's own")
     return options
 
@@ -81,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True):
         quiet_optuna()
         from search.studies.asked_again import check_reopening
 
@@ -92,11 +86,19 @@ def main(arguments: list[str] | None = None) -> int:
         from search.findings.confirm_request import ConfirmRequest
 
         request = request_from(vars(options), ConfirmRequest, study=reopen)
+        from search.workers.confirmation_run import show_settled, start_confirmation
+
         if is_begun:
-            if _is_shown(request):
+            if show_settled(request):
                 return 0
             check_reopening(reopen)
-        return _confirm(request, options.threads)
+        stop = StopSignal()
+        try:
+            start_confirmation(request, options.threads, stop)
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            return 128 + stop.number
+    return 0
 
 
 def _is_begun(reopen: ReopenRequest) -> bool:
@@ -106,52 +108,6 @@ def _is_begun(reopen: ReopenRequest) -> bool:
     study = open_stored_study(reopen.storage, reopen.study)
     with closing(study.storage):
         return bool(study.confirmations)
-
-
-def _is_shown(request: ConfirmRequest) -> bool:
-    """Show a confirmation that is over: without its data, its encoder or torch."""
-    from search.findings.confirm_request import is_settled
-    from search.findings.confirmation import looks_of
-    from search.reporting.confirmation_tables import show_confirmation
-    from search.studies.stored_study import open_stored_study
-
-    study = open_stored_study(request.study.storage, request.study.study)
-    with closing(study.storage):
-        looks = looks_of(study)
-        if not is_settled(looks, request):
-            return False
-        show_confirmation(study, looks[-1])
-        return True
-
-
-def _confirm(request: ConfirmRequest, threads: int | None) -> int:
-    with loading_torch(threads):
-        import torch
-        from rich.console import Console
-
-        from objectives.hardware import usable_cores
-        from search.findings.confirming import confirm_study
-        from search.reporting.confirmation_tables import show_confirmation
-        from search.workers.progress import RunProgress
-        from spaces.errors import Interrupted
-
-    if threads is None:
-        torch.set_num_threads(usable_cores())
-    stop = StopSignal()
-    progress = RunProgress(Console(stderr=True, soft_wrap=True), frozenset())
-
-    def on_stage(stage: StageProgress) -> None:
-        stop.check()
-        progress.on_stage(stage)
-
-    try:
-        with stop.listening(), progress.showing():
-            study, look = confirm_study(request, on_stage, progress.say)
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + stop.number
-    show_confirmation(study, look)
-    return 0
 
 
 if __name__ == "__main__":

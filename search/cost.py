@@ -6,12 +6,13 @@ import argparse
 import sys
 
 from search.command_line.options import add_study, fail_in_one_line
+from search.command_line.parser import CommandParser
 from search.command_line.words import console_for
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="python -m search.cost", description="What a study asked for, trained and saved."
     )
     add_study(options)

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import add_data, fail_in_one_line, loading_torch
+from search.command_line.parser import CommandParser
 from search.command_line.requests import request_from
+from search.command_line.words import console_for
 from search.handover.requests import EvaluationRequest
 
 EPILOG = """\
@@ -21,9 +23,7 @@ mean over its nine tasks; neither is given where some are missing.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.evaluate", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.evaluate", description=__doc__, epilog=EPILOG)
     options.add_argument("--predictions", required=True, type=Path, metavar="PATH")
     options.add_argument("--task", help="a task of the catalogue; default: one per folder in PATH")
     options.add_argument(
@@ -51,9 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         check_named(request.data)
         with loading_torch(None):
-            from rich.console import Console
-
-            from search.handover.evaluation import evaluate, scores_table
+            from search.handover.evaluation import evaluate, scores_tables
 
         evaluation = evaluate(request)
         for note in evaluation.notes:
@@ -61,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json:
             print(json.dumps(evaluation.as_json(), ensure_ascii=False, indent=2))
         else:
-            console = Console(width=None if sys.stdout.isatty() else 140)
-            console.print(scores_table(evaluation, options.task))
+            console_for(140).print(*scores_tables(evaluation, options.task))
     return 0
 
 

@@ -13,12 +13,13 @@ from search.command_line.catalogue_tables import (
     print_tasks,
 )
 from search.command_line.options import add_data, fail_in_one_line
+from search.command_line.parser import CommandParser
 from spaces.catalogue import load_catalogue
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(prog="python -m search.tasks", description=__doc__)
+    options = CommandParser(prog="python -m search.tasks", description=__doc__)
     options.add_argument("task", nargs="?", help="show one task whole")
     options.add_argument(
         "--grid", action="store_true", help="intermediate tasks by kind and domain"

@@ -7,7 +7,16 @@ that reaches it is a bug and shows its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+LONGEST_PART = 240
+"""Characters of a subject or of what was found that an error shows; of more, both ends."""
+LONGEST_LINE = 1600
+"""Characters of an error in one line."""
+# Names of more characters are like no other.
+_LONGEST_NAME = 100
 
 
 class TransferSearchError(Exception):
@@ -31,17 +40,66 @@ class TransferSearchError(Exception):
 
     def _sentence(self) -> str:
         facts = [f"expected {self.expected}"] if self.expected else []
-        if self.found:
-            facts.append(f"found {self.found}" if self.expected else self.found)
-        said = ": ".join(filter(None, (self.subject, ", ".join(facts))))
+        if found := shortened(self.found, LONGEST_PART):
+            facts.append(f"found {found}" if self.expected else found)
+        said = ": ".join(filter(None, (shortened(self.subject, LONGEST_PART), ", ".join(facts))))
         return "; ".join(filter(None, (said, self.advice)))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (self.subject, self.expected, self.found, self.advice)
 
 
 class SpecError(TransferSearchError, ValueError):
     """A study file, a catalogue record or an option does not say what it must."""
+
+
+class SeveralErrors(SpecError):
+    """A study file or a record has more than one thing wrong; the fields are those of the first.
+
+    Attributes:
+        errors: All of them, in order.
+    """
+
+    def __init__(self, errors: Sequence[TransferSearchError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__(first.subject, first.expected, first.found, first.advice)
+
+    def _sentence(self) -> str:
+        return "; and ".join(map(str, self.errors))
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.errors,)
+
+
+class Problems:
+    """Collects what is wrong, so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self._found = list[TransferSearchError]()
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an error that is raised within."""
+        try:
+            yield
+        except SeveralErrors as error:
+            self._found += error.errors
+        except (SpecError, UnknownNameError) as error:
+            self._found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise what was noted, if anything was.
+
+        Raises:
+            SpecError: One thing was, or several (`SeveralErrors`).
+            UnknownNameError: One thing was, a name.
+        """
+        distinct = list({str(error): error for error in self._found}.values())
+        if len(distinct) == 1:
+            raise distinct[0]
+        if distinct:
+            raise SeveralErrors(distinct)
 
 
 class UnknownNameError(TransferSearchError, LookupError):
@@ -57,7 +115,9 @@ class UnknownNameError(TransferSearchError, LookupError):
     def _sentence(self) -> str:
         advice = self.advice[:1].upper() + self.advice[1:]
         stop = "" if advice.endswith("?") else "."
-        return f"{self.subject} {self.found!r} is not {self.expected}. {advice}{stop}"
+        found = shortened(repr(self.found), LONGEST_PART)
+        subject = shortened(self.subject, LONGEST_PART)
+        return f"{subject} {found} is not {self.expected}. {advice}{stop}"
 
 
 class DataError(TransferSearchError, ValueError):
@@ -74,6 +134,10 @@ class StorageError(TransferSearchError, RuntimeError):
 
 class CacheError(TransferSearchError, OSError):
     """The checkpoint cache cannot be opened or written; the trial fails, the study goes on."""
+
+
+class CacheClosedError(CacheError):
+    """The checkpoint cache will not be writable by itself: the worker ends at once."""
 
 
 class DivergedError(TransferSearchError, ArithmeticError):
@@ -115,6 +179,20 @@ def unknown_name(what: str, name: str, known: Collection[str], where: str) -> Un
     return UnknownNameError(what, where, name, nearest_name(name, known))
 
 
+def shortened(text: str, limit: int) -> str:
+    """A text of at most about `limit` characters: of a longer one both ends, and its length."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit * 2 // 3]} ... {text[-limit // 4 :]} ({len(text):,} characters)"
+
+
+def one_line(text: str) -> str:
+    """A message in one line that a person can read: without control characters, and not long."""
+    line = " ".join(shortened(text, 4 * LONGEST_LINE).split())
+    shown = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+    return shortened(shown, LONGEST_LINE)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what a library says of an error; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -126,5 +204,7 @@ def nearest_name(name: str, known: Collection[str]) -> str:
     Example:
         `did you mean 'mnli'?`, or `known: general, legal`.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = []
+    if len(name) <= _LONGEST_NAME:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"

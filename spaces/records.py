@@ -6,6 +6,8 @@ records of tasks, studies and backbones are made of these.
 
 from __future__ import annotations
 
+import codecs
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -13,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from spaces.errors import SpecError, nearest_name
+from spaces.errors import SeveralErrors, SpecError, nearest_name
 
 
 def as_tuple(value: object) -> object:
@@ -29,6 +31,9 @@ class StrictRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+LARGEST_FILE = 10_000_000
+"""Bytes of a file of records; a study has some thousand."""
 
 R = TypeVar("R", bound=StrictRecord)
 
@@ -53,11 +58,41 @@ def read_toml(path: Path) -> dict[str, Any]:
         SpecError: The file cannot be read or is no TOML (which also forbids a name used twice).
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+            expected = f"a file of at most {LARGEST_FILE:,} bytes"
+            raise SpecError(str(path), expected, "another kind, or a larger one")
+        # With or without the byte order mark that editors of Windows begin a file with.
+        return parse_toml(decoded(path.read_bytes()))
     except OSError as error:
         raise SpecError(str(path), "a readable file", str(error.strerror)) from error
+    except SpecError:
+        raise
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SpecError(str(path), "TOML in UTF-8", str(error)) from error
+
+
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 with the byte order mark that PowerShell writes.
+
+    Raises:
+        UnicodeDecodeError: It is neither.
+    """
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML's tables.
+
+    Raises:
+        ValueError: It is no TOML, nested deeper than Python reads, or has a number of thousands
+            of digits.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deep") from error
 
 
 def parse(record_type: type[R], value: object, where: str) -> R:
@@ -71,12 +106,13 @@ def parse(record_type: type[R], value: object, where: str) -> R:
         where: The table's name in errors, as in `task 'x' (my.toml)`; may be empty.
 
     Raises:
-        SpecError: The first wrong field, what it must be and what was found.
+        SpecError: Each wrong field, what it must be and what was found.
     """
     try:
         return record_type.model_validate(value)
     except pydantic.ValidationError as error:
-        raise in_record(where, _first_problem(error, record_type)) from error
+        wrong = [in_record(where, each) for each in _problems(error, record_type)]
+        raise (wrong[0] if len(wrong) == 1 else SeveralErrors(wrong)) from error
 
 
 def in_record(where: str, error: SpecError) -> SpecError:
@@ -91,15 +127,22 @@ def in_record(where: str, error: SpecError) -> SpecError:
     return SpecError(subject, error.expected, error.found, error.advice)
 
 
-def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> SpecError:
+def _problems(error: pydantic.ValidationError, record_type: type[BaseModel]) -> list[SpecError]:
+    """What is wrong with each field, in order."""
     problems = error.errors(include_url=False)
     # Where a field takes a string or a record, the one that was written.
     fitting = [
         p for p in problems if not (p["type"] == "string_type" and type(p["input"]) is dict)
     ]
-    problem = (fitting or problems)[0]
     forms = {"str", *(record.__name__ for record in _nested_records(record_type))}
-    field = ".".join(str(part) for part in problem["loc"] if part not in forms)
+    by_field: dict[str, SpecError] = {}
+    for problem in fitting or problems:
+        field = ".".join(str(part) for part in problem["loc"] if part not in forms)
+        by_field.setdefault(field, _problem(problem, field, record_type))
+    return list(by_field.values())
+
+
+def _problem(problem: Any, field: str, record_type: type[BaseModel]) -> SpecError:
     kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "extra_forbidden":
         known = _fields_at(record_type, problem["loc"][:-1])
@@ -112,13 +155,21 @@ def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]
         assert isinstance(own, SpecError), "checks of records raise nothing else"
         inner = ".".join(filter(None, (field, own.subject)))
         return SpecError(inner, own.expected, own.found, own.advice)
-    found = repr(list(value) if isinstance(value, tuple) else value)
+    found = _spelled(list(value) if isinstance(value, tuple) else value)
     if kind == "string_pattern_mismatch":
         return SpecError(field, f"a string that matches {context['pattern']}", found)
     if kind == "too_short":
         return SpecError(field, f"at least {context['min_length']} value", found)
     expected = _TYPES.get(kind, problem["msg"].removeprefix("Input should be "))
     return SpecError(field, expected, found)
+
+
+def _spelled(value: object) -> str:
+    """A value as Python spells it; of numbers with thousands of digits their kind."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} that is too large to show"
 
 
 def _fields_at(record_type: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -118,6 +120,18 @@ class AnswerNormalisation(StrEnum):
 
     SQUAD = "squad"
     MLQA = "mlqa"
+
+
+SHORTEST_WINDOW = 32
+"""Sub-words of the shortest window of question answering."""
+
+
+def by_unicode_form(labels: Mapping[str, str]) -> dict[str, str]:
+    """A corpus's label -> ours, with the labels in Unicode's composed form (NFC) too.
+
+    A disk, a keyboard and a corpus may each spell the same letters in another form.
+    """
+    return {**{unicodedata.normalize("NFC", x): y for x, y in labels.items()}, **labels}
 
 
 class HubSource(StrictRecord):

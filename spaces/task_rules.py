@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Collection, Hashable, Mapping
 
 from spaces.errors import SpecError, nearest_name
@@ -315,7 +316,7 @@ def _check_known(field: str, names: Collection[str], known: Collection[str]) -> 
 
 
 def _check_distinct(field: str, values: Collection[str]) -> None:
-    if len(set(values)) != len(values):
+    if len({unicodedata.normalize("NFC", x) for x in values}) != len(values):
         raise SpecError(field, "each once", _listed(values))
 
 

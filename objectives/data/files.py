@@ -1,8 +1,9 @@
 """Corpus files below a data folder: which files a split lies in, and how each format is read.
 
 - NER and POS: token TAB tag, a blank line after each sentence; IOB2 for NER.
-- A text or a pair of texts with a label or a score: unquoted fields between TABs, with a header
-  line, or without one where `FileTemplate.columns` names them.
+- A text or a pair of texts with a label or a score: fields between TABs, with a header line, or
+  without one where `FileTemplate.columns` names them; quoted where the whole file is as the csv
+  module and pandas write it.
 - QA: SQuAD JSON, 1.1 or 2.0.
 - Retrieval: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
   sentence` and a third file has `ID TAB ID`.
@@ -15,9 +16,12 @@ module reads what it is told to; who may read a test split is for `objectives.da
 from __future__ import annotations
 
 import gzip
+import logging
 import lzma
 import math
+import unicodedata
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +30,15 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
+from objectives.data.written_tables import written_rows
 from spaces.errors import DataError
-from spaces.task import FileTemplate, Task, TaskKind
+from spaces.records import decoded
+from spaces.task import FileTemplate, Task, TaskKind, by_unicode_form
+from storage.fingerprint import fingerprint
 
 FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 _ENDINGS = ("", ".gz", ".xz")
+_log = logging.getLogger(__name__)
 
 Columns = dict[str, list[Any]]
 Lines = Iterable[tuple[int, str]]
@@ -99,11 +107,10 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
     file = files.paths[0]
     if task.kind is TaskKind.QA:
         return _read_questions(file, hidden_allowed=hidden_allowed)
-    lines = _lines(file)
     if task.kind is TaskKind.MLM:
-        return {"text": [text for _, line in lines if (text := line.strip())]}
+        return {"text": [text for _, line in _lines(file) if (text := line.strip())]}
     read = _read_tagged if task.kind.is_tagging else _read_table
-    return read(lines, file, task, files.template, hidden_allowed=hidden_allowed)
+    return read(file, task, files.template, hidden_allowed=hidden_allowed)
 
 
 # --- where
@@ -121,7 +128,9 @@ def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
 
 
 def _existing(folder: Path, name: str) -> Path | None:
-    paths = (folder / (name + ending) for ending in _ENDINGS)
+    """The file of a name, in whichever Unicode form the folder's disk has it."""
+    names = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    paths = (folder / (each + ending) for each in names for ending in _ENDINGS)
     return next((path for path in paths if path.is_file()), None)
 
 
@@ -135,7 +144,7 @@ def _text(file: Path) -> str:
             data = gzip.decompress(data)
         elif file.suffix == ".xz":
             data = lzma.decompress(data)
-        return data.decode("utf-8-sig")
+        return decoded(data)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}:{line}", "UTF-8", error.reason) from error
@@ -145,8 +154,11 @@ def _text(file: Path) -> str:
 
 def _lines(file: Path) -> Lines:
     """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
-    text = _text(file).replace("\r\n", "\n").removesuffix("\n")
-    return enumerate(text.split("\n"), start=1)
+    return _numbered(_text(file).replace("\r\n", "\n"))
+
+
+def _numbered(text: str) -> Lines:
+    return enumerate(text.removesuffix("\n").split("\n"), start=1)
 
 
 def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
@@ -159,11 +171,16 @@ def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
 
 
 def _read_tagged(
-    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+    file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
+    text = _text(file).replace("\r\n", "\n")
+    lines = _numbered(text)
+    if (written := written_rows(text, of_one_line=True)) is not None:
+        lines = ((number, "\t".join(fields)) for number, fields in written)
     known = set(task.tags)
     # What may stand behind the TAB -> our tag.
-    ours = {tag: template.labels.get(tag, tag) for tag in known} | template.labels
+    ours = by_unicode_form({tag: template.labels.get(tag, tag) for tag in known} | template.labels)
+    empty = 0
     has_outside = "O" in known
     columns: Columns = {"tokens": [], "tags": []}
     words: list[str] = []
@@ -172,7 +189,10 @@ def _read_tagged(
     for number, line in lines:
         token, _, theirs = line.partition("\t")
         tag = ours.get(theirs)
-        if tag is None or not token.strip():  # not the line that nearly all are
+        if tag is not None and not token.strip():
+            # XTREME's script writes a word that is white space so. No sub-word stands for it.
+            empty += 1
+        elif tag is None:  # not the line that nearly all are
             if not line.strip():
                 _end_sentence(columns, words, tags)
                 words, tags = [], []
@@ -186,7 +206,7 @@ def _read_tagged(
                 hidden = True
                 continue
             theirs = rest[0].strip()
-            tag = ours.get(theirs, theirs)
+            tag = ours.get(unicodedata.normalize("NFC", theirs), theirs)
         if tag not in known:
             raise _unknown_label(tag, task, file, number)
         if has_outside and tag.startswith("I-"):
@@ -200,6 +220,8 @@ def _read_tagged(
         words.append(token)
         tags.append(tag)
     _end_sentence(columns, words, tags)
+    if empty:
+        _log.warning("%s: %d words are white space, for which a model sees nothing", file, empty)
     if hidden and any(columns["tags"]):
         raise DataError(str(file), "all tags or none", "some words without a tag")
     if hidden:
@@ -217,10 +239,13 @@ def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
 
 
 def _read_table(
-    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+    file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
 ) -> Columns:
     """Columns of a table, which may have others too; a hidden test split may lack the last one."""
-    rows = [(number, line.split("\t")) for number, line in lines]
+    text = _text(file).replace("\r\n", "\n")
+    rows = None if template.columns else written_rows(text)
+    if rows is None:
+        rows = [(number, line.split("\t")) for number, line in _numbered(text)]
     wanted = task.kind.columns
     if template.columns:
         # What writes tables without a header, XTREME's script for one, uses Python's csv module.
@@ -239,6 +264,7 @@ def _read_table(
     places = [(name, header.index(name)) for name in read]
     columns: Columns = {name: [] for name in wanted}
     known = {*task.labels, *task.unscored_labels}
+    ours = by_unicode_form({label: label for label in known} | template.labels)
     for number, fields in rows:
         if len(fields) != len(header):
             raise DataError(f"{file}:{number}", f"{len(header)} columns", str(len(fields)))
@@ -247,7 +273,7 @@ def _read_table(
             if hidden_allowed and name == wanted[-1] and not value:
                 value = None
             elif name == "label":
-                value = template.labels.get(str(value), str(value))
+                value = ours.get(unicodedata.normalize("NFC", str(value)), str(value))
                 if value not in known:
                     raise _unknown_label(value, task, file, number)
             elif name == "score":
@@ -306,7 +332,9 @@ class _Squad(BaseModel):
 def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
     try:
         squad = _Squad.model_validate_json(_text(file))
-    except pydantic.ValidationError as error:
+    except (pydantic.ValidationError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise DataError(str(file), "SQuAD JSON", "values nested too deep") from error
         problem = error.errors(include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))
         raise DataError(
@@ -324,7 +352,35 @@ def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
             columns["question"].append(question.question.strip())
             columns["context"].append(paragraph.context)
             columns["answers"].append(answers)
+    columns["id"] = _distinct_ids(columns, file)
     return columns
+
+
+def _distinct_ids(columns: Columns, file: Path) -> list[str]:
+    """Ids as they are, but for those of several questions: these are told apart by their text.
+
+    XTREME's script cuts TyDiQA's ids to their last number, which questions of a language share.
+    """
+    counts = Counter(columns["id"])
+    if len(counts) == len(columns["id"]):
+        return columns["id"]
+    ids: list[str] = []
+    places = Counter[str]()
+    for name, question, context in zip(
+        columns["id"], columns["question"], columns["context"], strict=True
+    ):
+        own = name
+        if counts[name] > 1:
+            own = f"{name}-{fingerprint([context, question])[:12]}"
+            places[own] += 1
+            own += f"-{places[own]}" if places[own] > 1 else ""
+        ids.append(own)
+    shared = sum(count for count in counts.values() if count > 1)
+    _log.warning(
+        "%s: %d of %d questions share their id with others; they are told apart by their text",
+        *(file, shared, len(ids)),
+    )
+    return ids
 
 
 def _answers(question: _Question) -> list[dict[str, Any]] | None:

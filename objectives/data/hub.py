@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineMod
 
 from spaces.backbones import known_backbones
 from spaces.errors import DataError, first_line
-from spaces.task import HubSource, Task, TaskKind
+from spaces.task import HubSource, Task, TaskKind, by_unicode_form
 
 if TYPE_CHECKING:
     import datasets
@@ -133,7 +134,9 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         elif name == "score":
             columns[name] = _scores(values)
         elif name in {"label", "tags"}:
-            columns[name] = _named(values, rows.features[hub.columns.get(name, name)], hub.labels)
+            known = by_unicode_form({x: x for x in (*task.tags, *task.unscored_labels)})
+            feature = rows.features[hub.columns.get(name, name)]
+            columns[name] = _named(values, feature, hub.labels, known)
         elif name == "tokens":
             columns[name] = values
         elif name == "id":
@@ -216,7 +219,9 @@ def _scores(values: list[Any]) -> list[Any]:
     return [None] * len(values) if set(values) == {-1} else values
 
 
-def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
+def _named(
+    values: list[Any], feature: object, rename: dict[str, str], known: Mapping[str, str]
+) -> list[Any]:
     """Labels as the catalogue has them; None where the Hub hides them (-1, or no name).
 
     Class numbers get their names; plain numbers are looked up in the catalogue by their digits.
@@ -233,6 +238,8 @@ def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[A
             if value == -1:
                 return None
             value = names[value] if names is not None else str(value)
-        return rename.get(value, value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return rename.get(value) or known.get(unicodedata.normalize("NFC", value), value)
 
     return [name(value) for value in values]

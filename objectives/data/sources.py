@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -113,7 +114,7 @@ def choose_source(
         return _local(option, "--data")
     if needed and all(task.pocket for task, _ in needed):
         return DataSource(SourceKind.POCKET, reason="the study names pocket tasks only")
-    if named := os.environ.get(DATA_VARIABLE):
+    if named := os.environ.get(DATA_VARIABLE, "").strip():
         return _local(named, DATA_VARIABLE)
     unset = f"{DATA_VARIABLE} is not set"
     if elsewhere := sorted({task.name for task, x in needed if hub_place(task, x) is None}):
@@ -139,10 +140,20 @@ def check_named(option: str) -> None:
 
 
 def _local(names: str, option: str) -> DataSource:
-    folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
-    for folder in folders or [Path(names)]:
-        if not (names and folder.is_dir()):
-            raise DataError(option, "auto, hub, pocket or a folder", f"{str(folder)!r}")
+    folders = list[Path]()
+    parts = [part for part in names.strip("\ufeff \t\r\n").split(os.pathsep) if part]
+    while parts:
+        # A folder's own name may hold what joins folders: the longest that is there is one.
+        for length in range(len(parts), 0, -1):
+            folder = Path(os.pathsep.join(parts[:length])).expanduser()
+            if folder.is_dir():
+                break
+        else:
+            raise DataError(option, "auto, hub, pocket or a folder", f"{parts[0]!r}")
+        folders.append(folder)
+        parts = parts[length:]
+    if not folders:
+        raise DataError(option, "auto, hub, pocket or a folder", repr(names))
     first, *further = [folder.resolve() for folder in folders]
     return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
 
@@ -397,8 +408,10 @@ def _check_answers(columns: Columns, where: str) -> None:
             text, start = answer["text"], answer["start"]
             shown = context[start : start + len(text)] if start >= 0 else ""
             if not text or shown != text:
+                form = unicodedata.normalize("NFC", shown) == unicodedata.normalize("NFC", text)
                 raise DataError(
                     f"{where}: question {name}",
                     f"the answer {text[:60]!r} at character {start} of the context",
                     f"{shown[:60]!r}",
+                    "they differ in their Unicode form only: write both in NFC" if form else "",
                 )

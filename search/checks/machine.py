@@ -116,6 +116,8 @@ def _outbox(url: str) -> Iterator[Check]:
         yield Check("outbox", State.WARNING, line, advice)
     else:
         rest = f", {len(unfinished)} half-written file(s) of no use" if unfinished else ""
+        if strange := outbox.set_aside():
+            rest += f", {len(strange)} file(s) that are none of its own set aside"
         yield Check("outbox", State.OK, f"nothing waits in it{rest}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import re
@@ -12,7 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from spaces.errors import TransferSearchError
+from search.command_line.output import patient_output
+from search.command_line.parser import MOST_THREADS, count_to, size
+from search.command_line.stop_signal import ending_at_once, unwinding
+from spaces.errors import SeveralErrors, TransferSearchError, one_line
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
@@ -22,32 +26,6 @@ STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 # Recipes that a confirmation retrains by default, fresh seeds of each at most, and the percentage
 # points below which a gain is as good as none.
 CONFIRMED_RECIPES, CONFIRMED_SEEDS, CONFIRMED_MARGIN = 3, 12, 1.0
-
-
-def count(text: str) -> int:
-    """The `type` of an option that counts something.
-
-    Raises:
-        ArgumentTypeError: It is no whole number from 1.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
-
-
-def amount(text: str) -> float:
-    """The `type` of an option that measures something.
-
-    Raises:
-        ArgumentTypeError: It is no number above 0.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
 
 
 def add_data(options: argparse.ArgumentParser) -> None:
@@ -64,7 +42,11 @@ def add_data(options: argparse.ArgumentParser) -> None:
 
 def add_study(options: argparse.ArgumentParser) -> None:
     """Add `--study`, of a command about a study of the storage, and `--storage`."""
-    options.add_argument("--study", required=True, help="a study's name in the storage")
+    options.add_argument(
+        "--study",
+        required=True,
+        help="a study's name in the storage; the option's name may be left out",
+    )
     add_storage(options)
 
 
@@ -84,7 +66,12 @@ def add_storage(options: argparse.ArgumentParser) -> None:
 
 def default_storage() -> str:
     """URL of the storage that commands use without `--storage`."""
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    return trimmed(os.environ.get(STORAGE_VARIABLE, "")) or DEFAULT_STORAGE
+
+
+def trimmed(text: str) -> str:
+    """A value without the white space around it that files and secrets of a cluster end with."""
+    return text.strip("\ufeff \t\r\n\f\v")
 
 
 def holds_password(storage: str) -> bool:
@@ -115,7 +102,7 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
     if limit:
         options.add_argument(
             "--cache-limit",
-            type=_size,
+            type=size,
             metavar="SIZE",
             help="as in 20GB: above it the least recently used checkpoints go, but for those "
             "that running trials need",
@@ -142,7 +129,7 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again."""
     options.add_argument(
         "--threads",
-        type=count,
+        type=count_to(MOST_THREADS),
         metavar="N",
         help=f"CPU threads; with as many as its run had, {same}",
     )
@@ -160,8 +147,9 @@ def loading_torch(threads: int | None) -> Iterator[None]:
     if hunts:
         gc.disable()
     try:
-        _start_torch(threads)
-        yield
+        with ending_at_once("interrupted"):
+            _start_torch(threads)
+            yield
     finally:
         if hunts:
             gc.freeze()
@@ -211,6 +199,7 @@ class _Storage(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """As argparse wants it: for an option that is on the command line."""
+        values = trimmed(values)
         setattr(namespace, self.dest, values)
         if holds_password(values):
             print(
@@ -220,24 +209,46 @@ class _Storage(argparse.Action):
             )
 
 
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a size as in 20GB, found {text!r}")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " "))
+# A folder's owner, its disk or its quota says no: nothing that a traceback would explain.
+_OF_THE_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+
+def _in_words(error: OSError) -> str:
+    return (
+        f"{os.fspath(error.filename)}: expected a place that may be read and written, found: "
+        f"{error.strerror}; see its permissions, or name another place"
+    )
 
 
 @contextmanager
-def fail_in_one_line() -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2."""
-    try:
-        yield
-    except TransferSearchError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from error
+def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
+    """Turn an error that a user can cause into one line and exit code 2.
+
+    Output that cannot be written is dropped.
+
+    Args:
+        works: Whether the command does more than to show something: then output that nobody
+            reads changes nothing about how it ends.
+    """
+    with patient_output() as out:
+        try:
+            with unwinding():
+                yield
+        except TransferSearchError as error:
+            for each in error.errors if isinstance(error, SeveralErrors) else [error]:
+                print(f"error: {one_line(str(each))}", file=sys.stderr)
+            raise SystemExit(2) from error
+        except KeyboardInterrupt as error:
+            raise SystemExit(128 + signal.SIGINT) from error
+        except OSError as error:
+            if error.errno not in _OF_THE_PLACE or error.filename is None:
+                raise
+            print(f"error: {one_line(_in_words(error))}", file=sys.stderr)
+            raise SystemExit(2) from error
+        out.flush()
+        if out.failure is not None and not works:
+            closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
+            raise SystemExit(128 + signal.SIGPIPE if closed else 1)
 
 
 def print_stage(stage: StageProgress) -> None:

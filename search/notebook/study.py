@@ -24,7 +24,6 @@ from search.command_line.options import (
 )
 from search.command_line.requests import ReopenRequest
 from search.command_line.run_options import RunOptions
-from search.command_line.stop_signal import StopSignal
 from search.command_line.words import say
 from search.findings.arm_table import arm_table
 from search.findings.confirm_request import ConfirmRequest
@@ -32,16 +31,16 @@ from search.findings.confirmation import confirmed_recipes
 from search.findings.landscape import Landscape, read_landscape
 from search.findings.stage_costs import study_cost
 from search.handover.requests import ExportRequest
+from search.notebook.hosting import hosted
 from search.reporting.figures import build_figures
 from search.reporting.first_screen import first_screen
 from search.reporting.page import ReportRequest, first_screen_html, write_report
-from search.reporting.terminal import show_confirmation
 from search.studies.asked_again import check_reopening
 from search.studies.baseline import study_of_baseline
 from search.studies.stored_study import StoredStudy, open_stored_study
 from search.studies.study_file import read_study_file
 from search.studies.versions import version_of
-from search.workers.confirmation_run import start_confirmation
+from search.workers.confirmation_run import show_settled, start_confirmation
 from search.workers.starting import start_run
 from spaces.errors import SpecError, StorageError, unknown_name
 from spaces.studies import study_files
@@ -141,7 +140,7 @@ class Study:
                 `workers=4`, `gpu_hours=2.5` or `device="cuda"`.
 
         Raises:
-            KeyboardInterrupt: It was interrupted; what was finished is kept, and the same call
+            KeyboardInterrupt: It was interrupted: what is finished is kept, and the same call
                 goes on.
             TransferSearchError: As from `search.run`.
         """
@@ -161,8 +160,7 @@ class Study:
             **options,
         )
         file = read_study_file(asked.study, asked.overrides)
-        if start_run(asked, file, callbacks=callbacks):
-            raise KeyboardInterrupt("the run of the study was interrupted")
+        hosted(lambda stop: start_run(asked, file, stop, callbacks))
 
     def confirm(self, *, threads: int | None = None, **options: Any) -> None:
         """Retrain the leaders with fresh seeds and judge them on test splits, as `search.confirm`.
@@ -173,11 +171,14 @@ class Study:
                 `recipes=3`, and of `ReopenRequest`: `device` and `precision`.
 
         Raises:
-            Interrupted: It was interrupted; the same call goes on.
+            KeyboardInterrupt: It was interrupted: the same call goes on.
             TransferSearchError: As from `search.confirm`.
         """
+        quiet_optuna()
         request = ConfirmRequest(study=self._reopening(options), **options)
-        show_confirmation(*start_confirmation(request, threads, StopSignal()))
+        if not show_settled(request):
+            check_reopening(request.study)
+            hosted(lambda stop: start_confirmation(request, threads, stop))
 
     def export(self, to: Path | str, *, threads: int | None = None, **options: Any) -> Path:
         """Train the recommended recipe once more and write its model, as `search.export` does.

@@ -18,15 +18,21 @@ from pydantic import BaseModel
 from objectives.data.sources import SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
+from objectives.models.fitness import check_fits
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, deleted_direct_trainings
-from search.studies.definition import StudyDefinition, check_same
+from search.studies.definition import (
+    StudyDefinition,
+    check_same,
+    kept_definition,
+    kept_fields,
+)
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
-from spaces.study_checks import check_layers, check_sizes
+from spaces.study_checks import check_layers, check_sizes, longest_inputs
 from storage.checkpoints import CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import LEASE_SECONDS, Lease, Leases
@@ -36,10 +42,6 @@ from storage.patient_storage import SharedStorage
 from storage.slots import Slots
 from storage.workers import Workers
 
-# What may differ between two runs of one study: a longer run is the same experiment.
-FREE_FIELDS = frozenset(
-    {"name", "question", "about", "trials", "backbone", "tasks", "claims", "pocket"}
-)
 # What of them a study is opened again with, where its file is not at hand.
 KEPT_FIELDS = frozenset({"question", "about", "backbone", "tasks", "claims"})
 
@@ -124,13 +126,16 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     space = search_space(spec, catalogue, sizes)
     layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
     check_layers(spec, catalogue, layers)
+    for name in spec.backbone:
+        tasks = [catalogue[task] for task in spec.task_names]
+        check_fits(objective.backbone(name), tasks, longest_inputs(spec))
+    objective.corpora.check_scored()
     encoders = {
         name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
         for name in spec.backbone
     }
-    fields = spec.model_dump(mode="json")
     definition = StudyDefinition(
-        spec={name: value for name, value in fields.items() if name not in FREE_FIELDS},
+        spec=kept_fields(spec),
         space={name: x for name, x in _jsonable(asdict(space)).items() if name != "backbones"},
         source=objective.corpora.source.kind.value,
         corpora=corpora,
@@ -138,12 +143,6 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
         precision=objective.hardware.precision,
     )
     return definition, space
-
-
-def kept_definition(study_name: str, ledger: Ledger) -> StudyDefinition | None:
-    """What a study of the storage was made from; None before its first run has begun."""
-    frozen = ledger.frozen_study(study_name)
-    return None if frozen is None else StudyDefinition.from_json(frozen)
 
 
 def running_since(storage: SharedStorage) -> float | None:

@@ -18,21 +18,21 @@ from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import usable_cores
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
-from search.command_line.next_commands import next_command
+from search.command_line.lines import print_lines
+from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.requests import request_from
 from search.command_line.run_options import RunOptions
-from search.command_line.stop_signal import StopSignal
+from search.command_line.stop_signal import GRACE_SECONDS, StopSignal, ending_at_once
 from search.findings.baseline_words import baseline_lines
 from search.reporting.terminal import show_results
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, kept_baseline
-from search.studies.definition import StudyDefinition
+from search.studies.definition import StudyDefinition, kept_definition
 from search.studies.direct_trainings import tuning_space
 from search.studies.opening import (
     TrainingSite,
     build_objective,
     define_study,
-    kept_definition,
     open_direct_trainings,
     open_study,
     provenance,
@@ -43,6 +43,8 @@ from search.surrogate.recipe_table import build_table
 from search.workers.baseline_phase import BaselinePhase, direct_gains
 from search.workers.callbacks import CallbackListener, Callbacks, RunCallback
 from search.workers.card_sharing import shared_cards
+from search.workers.finished import next_steps
+from search.workers.forecast import typical_runs
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
@@ -122,23 +124,24 @@ class Session:
             return self._run()
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        print_lines(self._console, line)
 
     def _run(self) -> int:
         options = self._options
         threads = options.threads or max(1, usable_cores() // self._workers)
         torch.set_num_threads(threads)
         objective = self._objective()
+        objective.cache.check_writable()
         slots = Slots(self._storage.engine, objective.leases, self._name)
         study, ended = None, None
         with (
-            self._stop.listening(),
+            self._stop.listening(self._last_words, GRACE_SECONDS),
             self._progress.showing(),
             asking(self._stop.check),
             self._callbacks.until_the_end(),
         ):
             try:
-                definition, space = define_study(objective)
+                definition, space = self._defined(objective)
                 study = self._opened(objective, definition)
                 with (
                     self._pulse.beating(objective.hardware.name),
@@ -150,13 +153,38 @@ class Session:
             with suppress(Interrupted):  # the database is away, and nobody waits for it
                 for listener in self._listeners:
                     listener.catch_up()
-        if study is not None and not options.fellow:
-            steps = [] if options.quiet else next_steps(options, self._asked, self._trials)
-            show_results(self._stored(study, objective.ledger), steps)
+        if options.fellow:
+            return self._code
+        if self._stop.number:
+            print_lines(self._console, *self._last_words().splitlines())
+        elif study is not None:
+            steps = [] if options.quiet else next_steps(self._address, options, self._trials)
+            with ending_at_once("interrupted; the study is complete"):
+                show_results(self._stored(study, objective.ledger), steps)
         if isinstance(ended, BudgetSpent):
             done = slots.count_done()
-            self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
+            self._say(f"{ended}: {done} of {self._trials} trials are done")
+        return self._code
+
+    @property
+    def _code(self) -> int:
         return 128 + self._stop.number if self._stop.number else 0
+
+    @property
+    def _address(self) -> StudyAddress:
+        name = self._options.name or self._asked.spec.name
+        return self._options.study_address(name, self._asked.data)
+
+    def _last_words(self) -> str:
+        """What an interruption leaves, and how to go on."""
+        wanted = ("--trials", str(self._options.trials)) if self._options.trials else ()
+        command = next_command("run", self._address, *wanted)
+        return f"interrupted: {self._progress.kept()}\ngo on with {command}"
+
+    def _defined(self, objective: TransferObjective) -> tuple[StudyDefinition, SearchSpace]:
+        splits = len(self._asked.spec.needed_splits(self._asked.catalogue))
+        with self._progress.waiting(f"reading {splits} splits and the encoder"):
+            return define_study(objective)
 
     def _work(
         self,
@@ -179,6 +207,7 @@ class Session:
             self._languages,
         )
         progress, pulse = self._progress, self._pulse
+        progress.expect(typical_runs(space), self._trials)
         if baseline is None:
             listener = self._listening_at(trainings)
             phase = BaselinePhase(
@@ -187,6 +216,7 @@ class Session:
             )
             baseline = phase.run()
         space = baseline.space(space)
+        progress.expect(typical_runs(space), self._trials)
         modelled = None
         if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
             best = tuple(training.params for training in baseline.tasks.values())
@@ -229,22 +259,20 @@ class Session:
         site = request_from(vars(options), TrainingSite)
         objective = build_objective(self._name, self._asked, self._storage, site, on_progress)
         hardware = objective.hardware
-        self._console.print(
+        self._say(
             f"device: {hardware.name}, {hardware.precision}; storage: "
             f"{redacted(options.storage)}, study {self._name!r}; checkpoints: "
-            f"{objective.cache.location}",
-            markup=False,
-            highlight=False,
+            f"{objective.cache.location}"
         )
         return objective
 
     def _opened(self, objective: TransferObjective, definition: StudyDefinition) -> Study:
         """The study, created where it is new."""
         options, ledger = self._options, objective.ledger
-        address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
-        about = provenance(objective) | {"address": json.dumps(address.kept())}
+        about = provenance(objective) | {"address": json.dumps(self._address.kept())}
         if ledger.frozen_study(self._name) is None:
-            about |= _noted(objective.corpora)
+            with self._progress.waiting("looking for examples that training and scores share"):
+                about |= _noted(objective.corpora)
         return open_study(
             self._name, self._storage, ledger, definition, about, redacted(options.storage)
         )
@@ -261,25 +289,6 @@ class Session:
             self._asked.spec,
             self._asked.catalogue,
         )
-
-
-def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:
-    """The commands to go on with after a run, a line each."""
-    address = options.study_address(options.name or asked.spec.name, asked.data)
-    kept = {
-        "--cache-limit": options.cache_limit,
-        "--device": None if options.device == "auto" else options.device,
-        "--precision": None if options.precision == "auto" else options.precision,
-        "--graphs": None if options.graphs == "auto" else options.graphs,
-        "--threads": options.threads,
-        "--workers": options.workers,
-        "--workers-per-gpu": options.workers_per_gpu,
-    }
-    more = [word for name, value in kept.items() if value for word in (name, str(value))]
-    return [
-        f"extend:  {next_command('run', address, '--trials', str(2 * trials), *more)}",
-        f"browse:  {next_command('dashboard', address)}",
-    ]
 
 
 def _noted(corpora: StudyCorpora) -> dict[str, str]:

@@ -52,7 +52,16 @@ _log = logging.getLogger(__name__)
 
 
 class RunListener(Protocol):
-    """Listens to what a worker does."""
+    """Listens to what a worker does.
+
+    Attributes:
+        shows_answers: Whether it is told the answer of the moment after each trial.
+    """
+
+    shows_answers: bool
+
+    def on_answer(self, line: str) -> None:
+        """The answer of the moment, in a line."""
 
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """A trial has its recipe."""

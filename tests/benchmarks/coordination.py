@@ -311,6 +311,11 @@ class _Untrained(Worker):
         self._slept = time.perf_counter() - before
         return cast(TransferGain, SimpleNamespace(overall_gain=lambda languages: 1.0))
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: Any, recipe: Recipe) -> None:
         """Nothing."""
 

@@ -104,6 +104,11 @@ class Clock:
 class Quiet:
     """Shows nothing of a worker."""
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """Nothing."""
 

@@ -83,6 +83,11 @@ class Seen:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: optuna.trial.FrozenTrial, recipe: Recipe) -> None:
         """Note it."""
         self.lines.append(f"trial {trial.number} started")

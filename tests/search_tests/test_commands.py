@@ -170,5 +170,5 @@ def test_what_counts_something_is_a_whole_number(
     with pytest.raises(SystemExit) as ended:
         command.main([f"--threads={number}"])
     assert ended.value.code == 2
-    expected = f"--threads: expected a whole number from 1, found '{number}'\n"
-    assert capsys.readouterr().err.endswith(expected)
+    expected = f"--threads: expected a whole number from 1 to 4,096, found '{number}'; see"
+    assert expected in capsys.readouterr().err

@@ -89,7 +89,7 @@ def test_a_log_grid_has_both_ends_and_even_steps() -> None:
 )
 def test_a_log_grid_needs_a_range_and_two_points(low: float, high: float, points: int) -> None:
     found = f"low={low}, high={high}, points={points}"
-    with raises(SpecError, expected="0 < low < high and points >= 2", found=found):
+    with raises(SpecError, expected="0 < low < high and points from 2 to 1000", found=found):
         log_grid(low, high, points)
 
 
@@ -211,7 +211,7 @@ def test_a_wrong_override_is_an_error(
         ),
         (
             "target.learning_rate={low=1e-3, high=1e-4, points=4}",
-            *("target.learning_rate", "0 < low < high and points >= 2", "low=0.001, "),
+            *("target.learning_rate", "0 < low < high and points from 2 to 1000", "low=0.001, "),
         ),
         ("target.shots=4", "target", "one of examples, shots, train_share", "examples and shots"),
         (

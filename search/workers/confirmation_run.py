@@ -1,0 +1,64 @@
+"""A confirmation from start to end: shown where it is known, else trained with bars, then shown."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from search.command_line.options import loading_torch
+from search.command_line.output import plain_console
+from search.command_line.stop_signal import StopSignal
+from search.findings.confirm_request import ConfirmRequest, is_settled
+from search.findings.confirmation import looks_of
+from search.reporting.confirmation_tables import show_confirmation
+from search.studies.stored_study import open_stored_study
+
+if TYPE_CHECKING:
+    from objectives.stages.stage import StageProgress
+
+
+def show_settled(request: ConfirmRequest) -> bool:
+    """Show a confirmation that is over: without its data, its encoder or torch.
+
+    Returns:
+        False where there is something to train.
+    """
+    study = open_stored_study(request.study.storage, request.study.study)
+    with closing(study.storage):
+        looks = looks_of(study)
+        if not is_settled(looks, request):
+            return False
+        show_confirmation(study, looks[-1])
+        return True
+
+
+def start_confirmation(request: ConfirmRequest, threads: int | None, stop: StopSignal) -> None:
+    """Confirm a study and show what came of it.
+
+    Args:
+        request: Which study, and how thoroughly; `check_reopening` found nothing wrong with it.
+        threads: CPU threads; None for all cores.
+        stop: Whether somebody asked it to end.
+
+    Raises:
+        Interrupted: It was asked to end.
+        TransferSearchError: As from `search.findings.confirming.confirm_study`.
+    """
+    with loading_torch(threads):
+        import torch
+
+        from objectives.hardware import usable_cores
+        from search.findings.confirming import confirm_study
+        from search.workers.progress import RunProgress
+
+    if threads is None:
+        torch.set_num_threads(usable_cores())
+    progress = RunProgress(plain_console(stderr=True, soft_wrap=True), frozenset())
+
+    def on_stage(stage: StageProgress) -> None:
+        stop.check()
+        progress.on_stage(stage)
+
+    with stop.listening(), progress.showing():
+        study, look = confirm_study(request, on_stage, progress.say)
+    show_confirmation(study, look)
