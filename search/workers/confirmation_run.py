@@ -1,4 +1,4 @@
-"""A confirmation from start to end: shown where it is known, else trained with bars, then shown."""
+"""A confirmation from start to end: shown where it is known, else trained first."""
 
 from __future__ import annotations
 
