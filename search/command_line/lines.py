@@ -23,7 +23,7 @@ def print_lines(console: Console, *lines: str) -> None:
     """Print lines, each wrapped to the width of a terminal."""
     for line in lines:
         for part in wrapped(line, console.width) if console.is_terminal else [line]:
-            console.print(part, soft_wrap=True)
+            console.print(part, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def wrapped(line: str, width: int) -> list[str]:

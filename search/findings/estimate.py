@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from search.command_line.words import in_bytes, in_hours
+from search.command_line.words import in_about, in_bytes
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,16 @@ class StudyEstimate:
             f"plan: about {self.direct} direct trainings, then {self.trials} trials: "
             f"{self.stages_asked:,} stages, of which {self.stages_trained:,} are trained "
             f"({self.updates_trained:,} updates; sharing saves {saved:.0%})",
-            f"time: about {in_hours(self.seconds)} on {self.device}, with {self.workers} "
-            f"worker{'s' * (self.workers != 1)}; of the work {in_hours(self.scoring_seconds)} is "
+            f"time: about {in_about(self.seconds)} on {self.device}, with {self.workers} "
+            f"worker{'s' * (self.workers != 1)}; of the work {in_about(self.scoring_seconds)} is "
             f"scoring",
         ]
         if self.pretraining_seconds:
-            lines[-1] += f"; {in_hours(self.pretraining_seconds)} make the pocket encoder, once"
+            lines[-1] += f"; {in_about(self.pretraining_seconds)} make the pocket encoder, once"
         if self.is_card:
             lines.append(f"GPU-hours: {self.device_seconds / 3600:.2f}")
         else:
-            lines.append(f"GPU-hours: none; {in_hours(self.device_seconds)} of workers' time")
+            lines.append(f"GPU-hours: none; {in_about(self.device_seconds)} of workers' time")
         lines += [self._disk(), self._gain()]
         if self.extrapolated:
             lines.append("some tasks were not measured: they count as the mean of the others")

@@ -15,7 +15,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-from search.command_line.words import in_hours
+from search.command_line.words import in_about
 
 NARROWEST_BAR, WIDEST_BAR = 10, 60
 _DONE, _TO_COME, _FAINT = Style(color="green"), Style(dim=True), Style(dim=True)
@@ -32,6 +32,7 @@ class Bar:
         unit: What is counted, for the speed.
         speed: Of these in a second; None while unknown.
         seconds_left: Until it is done; None while unknown.
+        short: A shorter name, for terminals that have no room for the other.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Bar:
     unit: str = ""
     speed: float | None = None
     seconds_left: float | None = None
+    short: str = ""
 
     @property
     def count(self) -> str:
@@ -58,7 +60,7 @@ class Bar:
     @property
     def left(self) -> str:
         """As in `12 min left`."""
-        return "" if self.seconds_left is None else f"{in_hours(self.seconds_left)} left"
+        return "" if self.seconds_left is None else f"{in_about(self.seconds_left)} left"
 
 
 @dataclass(frozen=True)
@@ -90,20 +92,20 @@ class Bars:
         bars = self.bars()
         if not bars:
             return []
-        columns = [[bar.count for bar in bars], [bar.left for bar in bars]]
-        paces = [bar.pace for bar in bars]
-        names = [bar.name for bar in bars]
-        wanted = max(map(cell_len, names))
-        room = width - sum(2 + _widest(column) for column in columns)
-        # The pace goes first, then some of the bar, and only then something of the name.
-        if room - (2 + _widest(paces)) >= min(wanted, 24) + 2 + NARROWEST_BAR:
-            columns.insert(1, paces)
-            room -= 2 + _widest(paces)
-        of_name = max(min(wanted, room - 2 - NARROWEST_BAR), min(wanted, 8))
+        counts, paces = [bar.count for bar in bars], [bar.pace for bar in bars]
+        left = [bar.left for bar in bars]
+        full, short = [bar.name for bar in bars], [bar.short or bar.name for bar in bars]
+        # Without room a short name comes first, then the pace goes, then some of the bar.
+        ways = ((full, [counts, paces, left]), (short, [counts, paces, left]))
+        for names, columns in (*ways, (short, [counts, left])):
+            room = width - sum(2 + _widest(column) for column in columns)
+            if _widest(names) + 2 + NARROWEST_BAR <= room:
+                break
+        of_name = max(min(_widest(names), room - 2 - NARROWEST_BAR), min(_widest(names), 8))
         of_bar = max(0, min(WIDEST_BAR, room - of_name - 2))
         lines = []
         for place, bar in enumerate(bars):
-            line = Text(_cut(bar.name, of_name, utf8=utf8).ljust(of_name), no_wrap=True)
+            line = Text(_cut(names[place], of_name, utf8=utf8).ljust(of_name), no_wrap=True)
             if of_bar >= 4:
                 line.append("  ").append_text(_drawn(bar, of_bar, utf8=utf8))
             for number, column in enumerate(columns):

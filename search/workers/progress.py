@@ -19,7 +19,7 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from objectives.stages.stage import StageProgress
 from search.command_line.lines import print_lines
 from search.command_line.waiting import SILENCE_SECONDS
-from search.command_line.words import in_hours
+from search.command_line.words import in_about
 from search.studies.trial_notes import TrialNotes
 from search.workers.bars import Bar, Bars
 from search.workers.forecast import Forecast, Typical
@@ -47,6 +47,7 @@ class _Stage:
     """The stage of the moment, and since when it is there."""
 
     name: str
+    short: str
     unit: str
     total: int
     first: int
@@ -59,7 +60,7 @@ class _Stage:
         seconds, done = self.seen - self.began, self.done - self.first
         speed = done / seconds if done > 0 and seconds > 0 else None
         left = (self.total - self.done) / speed if speed and self.total else None
-        return Bar(self.name, self.done, self.total, self.unit, speed, left)
+        return Bar(self.name, self.done, self.total, self.unit, speed, left, self.short)
 
 
 class RunProgress:
@@ -180,7 +181,7 @@ class RunProgress:
             self._key = key
             seed = f" seed {progress.seed}" if progress.seed else ""
             name = f"{progress.position} {progress.task}{seed}"
-            self._stage = _Stage(name, unit, progress.total, progress.done, now)
+            self._stage = _Stage(name, progress.task, unit, progress.total, progress.done, now)
             if progress.position == "waiting":
                 self.say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
             if progress.position == "pretraining":
@@ -199,7 +200,7 @@ class RunProgress:
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         head = f"{self._what} {trial.number} ({done}/{self._total}, {seconds:.0f} s"
         left = self._forecast.seconds_left()
-        head += f", {in_hours(left)} left)" if left else ")"
+        head += f", {in_about(left)} left)" if left and left >= 1 else ")"
         if result is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
             self.say(f"{head} {state}: {TrialNotes.of(trial).reason or 'no reason kept'}")
