@@ -69,6 +69,9 @@ class StudyEstimate:
     detectable: float
     extrapolated: bool
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def as_json(self) -> dict[str, Any]:
         """In JSON's types."""
         return {**asdict(self), "tasks": dict(self.tasks)}

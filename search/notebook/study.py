@@ -6,7 +6,7 @@ nothing is kept here, so that what is shown is the study as it is in its storage
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ from search.studies.stored_study import StoredStudy, open_stored_study
 from search.studies.study_file import read_study_file
 from search.studies.versions import version_of
 from search.workers.confirmation_run import show_settled, start_confirmation
-from search.workers.starting import start_run
+from search.workers.starting import estimate_run, start_run
 from spaces.errors import SpecError, StorageError, unknown_name
 from spaces.studies import study_files
 from storage.opening import open_storage
@@ -50,6 +50,7 @@ from storage.urls import local_place, redacted
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+    from search.findings.estimate import StudyEstimate
     from search.workers.callbacks import RunCallback
 
 LANDSCAPE = "surfaces"
@@ -144,11 +145,33 @@ class Study:
                 goes on.
             TransferSearchError: As from `search.run`.
         """
+        asked = self._asked(trials, options)
+        file = read_study_file(asked.study, asked.overrides)
+        hosted(lambda stop: start_run(asked, file, stop, callbacks))
+
+    def estimate(self, trials: int | None = None, **options: Any) -> StudyEstimate:
+        """What a run will take on this machine, as `search.run --dry-run` says; nothing is kept.
+
+        Args:
+            trials: Number of trials in all; None for the study file's.
+            options: Further fields of `RunOptions`, as in `run`.
+
+        Returns:
+            Time, disk, GPU-hours, stages and the gain that could be found; `print` it.
+
+        Raises:
+            TransferSearchError: As from `search.run`.
+        """
+        asked = self._asked(trials, options)
+        file = read_study_file(asked.study, asked.overrides)
+        return estimate_run(asked, file)  # Ctrl-C may end it anywhere: it keeps nothing
+
+    def _asked(self, trials: int | None, options: Mapping[str, Any]) -> RunOptions:
         if options.get("launcher", "local") != "local":
             expected = "local; `python -m search.run --launcher ray` starts workers on a cluster"
             raise SpecError("launcher", expected, repr(options["launcher"]))
         address = self.address
-        asked = RunOptions(
+        return RunOptions(
             study=address.file,
             name=address.name,
             overrides=address.overrides,
@@ -159,8 +182,6 @@ class Study:
             trials=trials,
             **options,
         )
-        file = read_study_file(asked.study, asked.overrides)
-        hosted(lambda stop: start_run(asked, file, stop, callbacks))
 
     def confirm(self, *, threads: int | None = None, **options: Any) -> None:
         """Retrain the leaders with fresh seeds and judge them on test splits, as `search.confirm`.

@@ -181,12 +181,17 @@ class CallbackListener:
     has_fellows: bool
 
     def __post_init__(self) -> None:
+        self.shows_answers = self.shown.shows_answers
         self._told = {x.number for x in self._finished()} if self.callbacks else set()
         self._runs: dict[int, list[StageRun]] = {}
 
     @property
     def _kind(self) -> Kind:
         return "direct" if self.opened.baseline is None else "trial"
+
+    def on_answer(self, line: str) -> None:
+        """Show the answer of the moment."""
+        self.shown.on_answer(line)
 
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """Show it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from search.studies.asked_study import AskedStudy, as_asked
 from search.studies.study_file import StudyFile
 
 if TYPE_CHECKING:
+    from objectives.rehearsal import Clock
+    from search.findings.estimate import StudyEstimate
     from search.workers.callbacks import RunCallback
     from storage.patient_storage import SharedStorage
 
@@ -67,7 +70,8 @@ def _start(
     source = asked.source
     print_lines(console, f"data: {source}, because {source.reason}")
     if options.dry_run:
-        return _estimate(options, asked, console)
+        print_lines(console_for(LOG_WIDTH), *_estimate(options, asked, console).lines())
+        return 0
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
@@ -79,15 +83,26 @@ def _start(
         return Session(options, asked, storage, stop, console, callbacks).run()
 
 
-def _estimate(options: RunOptions, asked: AskedStudy, console: Console) -> int:
-    """Say what the study will take; nothing is kept."""
+def estimate_run(options: RunOptions, file: StudyFile) -> StudyEstimate:
+    """What a run will take, counted from now; nothing is kept.
+
+    Raises:
+        TransferSearchError: Something the user gave is wrong.
+    """
+    console, begun = plain_console(stderr=True, quiet=options.quiet), time.perf_counter()
+    with waiting(console, "looking for the data and the encoder"):
+        asked = as_asked(file, options.data, options.backbone)
+    return _estimate(options, asked, console, lambda: time.perf_counter() - begun)
+
+
+def _estimate(
+    options: RunOptions, asked: AskedStudy, console: Console, clock: Clock | None = None
+) -> StudyEstimate:
     quiet_optuna()
     with waiting(console, "loading torch and transformers"), loading_torch(None):
         from search.workers.dry_run import estimate_study
     with waiting(console, "reading the data and the encoder") as step:
-        estimate = estimate_study(options, asked, step)
-    print_lines(console_for(LOG_WIDTH), *estimate.lines())
-    return 0
+        return estimate_study(options, asked, step, clock)
 
 
 @contextmanager
