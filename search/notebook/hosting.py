@@ -35,13 +35,14 @@ def hosted(work: Callable[[StopSignal], object]) -> None:
             ended.set_exception(error)
 
     thread = threading.Thread(target=run, name="transfer-search", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while thread.is_alive():
             thread.join(LOOK_EVERY)
     except KeyboardInterrupt:
         stop.ask()
-        thread.join()  # a second Ctrl-C waits no longer
+        while thread.is_alive():  # a second Ctrl-C waits no longer
+            thread.join(LOOK_EVERY)
         raise
     try:
         ended.result()

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from search import Study
+from search.command_line.stop_signal import StopSignal
+from search.notebook.hosting import hosted
 from search.report import main as report_command
 from spaces.errors import SpecError, UnknownNameError
 from tests.raising import raises
@@ -36,7 +41,8 @@ def example(workplace: Workplace) -> str:
     (code,) = MARKED.findall((ROOT / "search" / "README.md").read_text(encoding="utf-8"))
     assert 'Study.open("xtreme_legal")' in code
     opened = f'Study.open("tiny.toml", data="pocket", backbone={str(workplace.encoder)!r})'
-    return str(code).replace('Study.open("xtreme_legal")', opened).replace("trials=60", "trials=4")
+    code = str(code).replace('Study.open("xtreme_legal")', opened).replace("trials=60", "trials=4")
+    return code.replace('-report")', '-report", png=False)')  # which takes a browser's start
 
 
 @pytest.fixture
@@ -123,11 +129,57 @@ def test_workers_on_a_cluster_are_left_to_the_command(study: Study) -> None:
         study.run(5, launcher="ray")
 
 
+def test_an_interrupt_asks_the_work_to_end_and_spares_the_process() -> None:
+    ended = []
+
+    def work(stop: StopSignal) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            while True:
+                stop.check()
+                time.sleep(0.01)
+        finally:
+            ended.append(stop.number)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            hosted(work)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ended == [signal.SIGTERM]
+
+
+def test_what_the_work_raises_is_raised() -> None:
+    def work(stop: StopSignal) -> None:
+        raise SpecError("--trials", "a number", "none")
+
+    with raises(SpecError, subject="--trials"):
+        hosted(work)
+
+
+@pytest.mark.slow
+def test_it_estimates_what_a_run_takes_and_keeps_nothing(
+    workplace: Workplace, study: Study
+) -> None:
+    with chdir(workplace.folder):
+        found = study.estimate(20, threads=1, quiet=True)
+    assert (found.trials, found.study) == (20, "tiny")
+    assert 0 < found.seconds < 3600, "from now, however long this process was there before"
+    assert found.stages_trained <= found.stages_asked
+    assert "20 trials" in str(found)
+    assert study.recipes()["runs"].sum() == 4
+
+
 @pytest.mark.slow
 def test_it_confirms_and_exports(study: Study, searched: Workplace) -> None:
     with chdir(searched.folder):
-        study.confirm(recipes=1, seeds=2, threads=1)
+        study.confirm(recipes=1, max_seeds=3, anyway=True, threads=1)
+        said = searched.capsys.readouterr().out
+        study.confirm()  # again: it is shown
         folder = study.export("model", threads=1)
+    assert said
+    assert searched.capsys.readouterr().out.endswith(said)
     assert "recipes that were confirmed" in study.answer
     assert (searched.folder / folder / "model.safetensors").exists()
 
