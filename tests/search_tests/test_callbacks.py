@@ -111,6 +111,22 @@ def test_a_callback_is_told_of_each_new_run_and_one_that_fails_costs_none(
     assert f"callback Away failed {1 + len(told.stages)} times in all" in said
 
 
+@pytest.mark.slow
+def test_runs_of_further_workers_are_told_of_once(workplace: Workplace) -> None:
+    told = Told()
+    with chdir(workplace.folder):
+        study = study_of(workplace)
+        study.run(6, [told], threads=1, workers=2)
+    scores = study.scores()
+    finished = scores[["kind", "trial"]].drop_duplicates()
+    assert sorted((x.kind, x.run) for x in told.runs) == sorted(
+        zip(finished["kind"], finished["trial"], strict=True)
+    )
+    assert {x.state for x in told.runs} == {"complete"}
+    assert told.stages == [stage for run in told.runs for stage in run.stages if stage.updates]
+    assert told.ends == 1
+
+
 def test_a_callback_may_end_the_run_by_ctrl_c() -> None:
     class Enough(Told):
         def on_run(self, run: FinishedRun) -> None:
