@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from search.command_line.options import (
+    CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
     fail_in_one_line,
@@ -14,17 +16,20 @@ from search.command_line.options import (
     quiet_optuna,
 )
 from search.command_line.output import plain_console
-from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to
+from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
+    from search.findings.confirm_request import ConfirmRequest
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
-of each arm, then the next best, the best direct training, and seeds that the search did not have.
-Asked again, the command shows what came of it. After an interruption it goes on.
+of each arm, then the next best, the best direct training, seeds that the search did not have, and
+after how many of them is looked (3, 5, 8, 12). After each look the recipes that help, hurt or are
+equivalent to none are dropped; the 5 % error is spent over the looks. Asked again, the command
+shows what came of it. After an interruption it goes on.
 """
 
 
@@ -40,12 +45,31 @@ def parser() -> argparse.ArgumentParser:
         help=f"recipes; default: {CONFIRMED_RECIPES}",
     )
     options.add_argument(
-        "--seeds", type=count, metavar="N", help=f"fresh seeds of each; default: {CONFIRMED_SEEDS}"
+        "--margin",
+        type=positive,
+        metavar="POINTS",
+        help=f"gains nearer to 0 are equivalent to none; default: {CONFIRMED_MARGIN:g}",
+    )
+    options.add_argument(
+        "--max-seeds",
+        type=count,
+        metavar="N",
+        help=f"fresh seeds of each recipe at most; default: {CONFIRMED_SEEDS}",
+    )
+    options.add_argument(
+        "--gpu-hours",
+        type=positive,
+        metavar="H",
+        help="hours of training and scoring; no look is begun that does not fit. With more hours "
+        "the command goes on",
     )
     options.add_argument(
         "--again",
         action="store_true",
-        help="look at the test splits once more, which every later report will say",
+        help="confirm once more, with the error that is left, which every later report will say",
+    )
+    options.add_argument(
+        "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
     options.add_argument(
         "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
@@ -62,33 +86,70 @@ def main(arguments: list[str] | None = None) -> int:
         from search.studies.asked_again import check_reopening
 
         reopen = request_from(vars(options), ReopenRequest)
-        check_reopening(reopen)
-        with loading_torch(options.threads):
-            import torch
+        is_begun = _is_begun(reopen)
+        if not is_begun:
+            check_reopening(reopen)
+        from search.findings.confirm_request import ConfirmRequest
 
-            from objectives.hardware import usable_cores
-            from search.findings.confirming import ConfirmRequest, confirm_study
-            from search.reporting.terminal import show_confirmation
-            from search.workers.progress import RunProgress
-            from spaces.errors import Interrupted
-
-        if options.threads is None:
-            torch.set_num_threads(usable_cores())
         request = request_from(vars(options), ConfirmRequest, study=reopen)
-        stop = StopSignal()
-        progress = RunProgress(plain_console(stderr=True, soft_wrap=True), frozenset())
+        if is_begun:
+            if _is_shown(request):
+                return 0
+            check_reopening(reopen)
+        return _confirm(request, options.threads)
 
-        def on_stage(stage: StageProgress) -> None:
-            stop.check()
-            progress.on_stage(stage)
 
-        try:
-            with stop.listening(), progress.showing():
-                study, look = confirm_study(request, on_stage, progress.say)
-        except Interrupted as error:
-            print(error, file=sys.stderr)
-            return 128 + stop.number
-        show_confirmation(study, look)
+def _is_begun(reopen: ReopenRequest) -> bool:
+    """Whether the study has a confirmation; told without the libraries that judge one."""
+    from search.studies.stored_study import open_stored_study
+
+    study = open_stored_study(reopen.storage, reopen.study)
+    with closing(study.storage):
+        return bool(study.confirmations)
+
+
+def _is_shown(request: ConfirmRequest) -> bool:
+    """Show a confirmation that is over: without its data, its encoder or torch."""
+    from search.findings.confirm_request import is_settled
+    from search.findings.confirmation import looks_of
+    from search.reporting.confirmation_tables import show_confirmation
+    from search.studies.stored_study import open_stored_study
+
+    study = open_stored_study(request.study.storage, request.study.study)
+    with closing(study.storage):
+        looks = looks_of(study)
+        if not is_settled(looks, request):
+            return False
+        show_confirmation(study, looks[-1])
+        return True
+
+
+def _confirm(request: ConfirmRequest, threads: int | None) -> int:
+    with loading_torch(threads):
+        import torch
+
+        from objectives.hardware import usable_cores
+        from search.findings.confirming import confirm_study
+        from search.reporting.confirmation_tables import show_confirmation
+        from search.workers.progress import RunProgress
+        from spaces.errors import Interrupted
+
+    if threads is None:
+        torch.set_num_threads(usable_cores())
+    stop = StopSignal()
+    progress = RunProgress(plain_console(stderr=True), frozenset())
+
+    def on_stage(stage: StageProgress) -> None:
+        stop.check()
+        progress.on_stage(stage)
+
+    try:
+        with stop.listening(), progress.showing():
+            study, look = confirm_study(request, on_stage, progress.say)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + stop.number
+    show_confirmation(study, look)
     return 0
 
 

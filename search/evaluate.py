@@ -54,6 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
             from search.handover.evaluation import evaluate, scores_tables
 
         evaluation = evaluate(request)
+        for note in evaluation.notes:
+            print(f"note: {note}", file=sys.stderr)
         if options.json:
             print(json.dumps(evaluation.as_json(), ensure_ascii=False, indent=2))
         else:

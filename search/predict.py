@@ -21,10 +21,10 @@ from spaces.errors import SpecError
 EPILOG = """\
 The model is a folder with a head, as transformers writes it (for retrieval any encoder), or the
 one that a trial of a study trains: its target stage is trained again, as only scores are kept of
-it. The files are DIR/TASK/test-LG.tsv; `evaluate` scores them. A search never reads a test split;
-this command does, as predictions for it are what is submitted: with --checkpoint by default, with
---study for --split test only. Choose the trial before: whoever compares the test scores of several
-trials has searched on test.
+it. The files are DIR/TASK/test-LG.tsv; `evaluate` scores them. No run of a search is scored on a
+test split; this command reads one, as predictions for it are what is submitted: with --checkpoint
+by default, with --study for --split test only. Choose the trial before: whoever compares the test
+scores of several trials has searched on test.
 """
 OF_CHECKPOINT = ("max_length", "pooled_layer", "similarity")
 OF_STUDY = ("trial", "seed", "backbone")
@@ -41,9 +41,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--languages",
         nargs="+",
-        default=["all"],
         metavar="CODE",
-        help="ISO 639-3 codes, named sets, or all that the data has; default: all",
+        help="ISO 639-3 codes, named sets, or all that the data has; default: all; with --study "
+        "those that the study scores",
     )
     options.add_argument(
         "--split",

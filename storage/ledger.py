@@ -30,10 +30,12 @@ from storage.tables import (
     STAGE_RUNS,
     STAGES,
     STUDIES,
+    TEST_READS,
     Confirmation,
     PairedScore,
     Score,
     ScorePlace,
+    SeenTestSplit,
     StageRun,
     TrainedStage,
 )
@@ -85,20 +87,20 @@ class Ledger:
     def forget_study(self, study_name: str) -> None:
         """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
         with self._engine.begin() as connection:
-            for table in (STUDIES, RESULTS, STAGE_RUNS, CONFIRMATIONS):
+            for table in (STUDIES, RESULTS, STAGE_RUNS, CONFIRMATIONS, TEST_READS):
                 connection.execute(sa.delete(table).where(table.c.study_name == study_name))
 
     @outlasting
     def copy_study(self, study_name: str, other: str) -> None:
         """Copy the results, stage runs and looks of a study to another name."""
         with self._engine.begin() as connection:
-            for table in (RESULTS, STAGE_RUNS, CONFIRMATIONS):
+            for table in (RESULTS, STAGE_RUNS, CONFIRMATIONS, TEST_READS):
                 query = sa.select(table).where(table.c.study_name == study_name)
                 rows = [dict(row) for row in connection.execute(query).mappings()]
                 for row in rows:
                     row["study_name"] = other
-                    if table is STAGE_RUNS:
-                        del row["id"]
+                    row.pop("id", None)
+                    if "token" in row:
                         row["token"] = uuid.uuid4().hex
                 if rows:
                     connection.execute(sa.insert(table), rows)
@@ -346,24 +348,30 @@ class Ledger:
             The look that was kept first under that number.
         """
         row = {"study_name": study_name, "look": look, "begun_at": _now(), "plan": dict(plan)}
-        self._insert_new(CONFIRMATIONS, [{**row, "result": None}])
+        self._insert_new(CONFIRMATIONS, [{**row, "result": None, "is_final": False}])
         return next(x for x in self.confirmations(study_name) if x.look == look)
 
     @outlasting
-    def finish_confirmation(self, study_name: str, look: int, result: Mapping[str, Any]) -> None:
-        """Keep the result of a look; one that is there already stays."""
-        update = sa.update(CONFIRMATIONS).where(
-            CONFIRMATIONS.c.study_name == study_name,
-            CONFIRMATIONS.c.look == look,
-            CONFIRMATIONS.c.result.is_(None),
-        )
+    def keep_confirmation(
+        self, study_name: str, look: int, result: Mapping[str, Any], *, is_final: bool
+    ) -> None:
+        """Keep what a look has found up to now; a final result that is there already stays.
+
+        Args:
+            study_name: Name of the study.
+            look: Number of the look.
+            result: The result in JSON's types.
+            is_final: Whether nothing will be added to it.
+        """
+        row = sa.and_(CONFIRMATIONS.c.study_name == study_name, CONFIRMATIONS.c.look == look)
+        update = sa.update(CONFIRMATIONS).where(row, CONFIRMATIONS.c.is_final.is_(False))
         with self._engine.begin() as connection:
-            connection.execute(update.values(result=dict(result)))
+            connection.execute(update.values(result=dict(result), is_final=is_final))
 
     @outlasting
     def confirmations(self, study_name: str) -> list[Confirmation]:
         """All looks at the test split of a study, in order."""
-        columns = [x for x in CONFIRMATIONS.c if x.name != "study_name"]
+        columns = [CONFIRMATIONS.c[x] for x in Confirmation.__dataclass_fields__]
         query = (
             sa.select(*columns)
             .where(CONFIRMATIONS.c.study_name == study_name)
@@ -371,6 +379,35 @@ class Ledger:
         )
         with self._engine.connect() as connection:
             return [Confirmation(**row) for row in connection.execute(query).mappings()]
+
+    def record_test_read(self, study_name: str, command: str, what: str) -> None:
+        """Keep that something of a study's test splits was shown beside its confirmations.
+
+        Args:
+            study_name: Name of the study.
+            command: predict, evaluate or export.
+            what: What was shown, in words.
+        """
+        row = {"study_name": study_name, "read_at": _now(), "command": command}
+        self._insert_new(TEST_READS, [{**row, "what": what[:255], "token": uuid.uuid4().hex}])
+
+    @outlasting
+    def test_reads(self, study_name: str) -> list[SeenTestSplit]:
+        """What of a study's test splits was shown beside its confirmations, in order of time."""
+        query = (
+            sa.select(TEST_READS.c.read_at, TEST_READS.c.command, TEST_READS.c.what)
+            .where(TEST_READS.c.study_name == study_name)
+            .order_by(TEST_READS.c.read_at, TEST_READS.c.token)
+        )
+        with self._engine.connect() as connection:
+            return [SeenTestSplit(**row) for row in connection.execute(query).mappings()]
+
+    @outlasting
+    def frozen_studies(self) -> dict[str, dict[str, Any]]:
+        """What `freeze_study` kept of every study of the database, by name."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(sa.select(STUDIES.c.study_name, STUDIES.c.frozen))
+            return {name: dict(frozen) for name, frozen in rows}
 
     def _new_scores(self, checkpoint_key: str, scores: Sequence[Score]) -> list[Score]:
         """The scores that are not in the ledger yet."""

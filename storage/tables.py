@@ -1,6 +1,6 @@
 """Our own tables beside Optuna's, and what a row of the ledger's is to the rest of the program.
 
-Any change of a table raises `storage.schema.VERSION`.
+Any change of a table, or of what a column holds, raises `storage.schema.VERSION`.
 """
 
 from __future__ import annotations
@@ -60,6 +60,16 @@ CONFIRMATIONS = sa.Table(
     sa.Column("begun_at", sa.String(32), nullable=False),
     sa.Column("plan", sa.JSON, nullable=False),
     sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("is_final", sa.Boolean, nullable=False),
+)
+TEST_READS = sa.Table(
+    "transfer_test_reads",
+    TABLES,
+    sa.Column("token", sa.String(32), primary_key=True),
+    sa.Column("study_name", sa.String(255), nullable=False, index=True),
+    sa.Column("read_at", sa.String(32), nullable=False),
+    sa.Column("command", sa.String(16), nullable=False),
+    sa.Column("what", sa.String(255), nullable=False),
 )
 STAGES = sa.Table(
     "transfer_stages",
@@ -174,8 +184,8 @@ class Score:
             label.
         setting: What of the target stage was chosen by validation, as in `4 epochs` or
             `layer 7, margin`.
-        outcomes: Outcome of each example (`objectives.scores.outcomes.packed`); only
-            `Ledger.outcomes` reads it back.
+        outcomes: Outcome of each example, and the group that it belongs to
+            (`objectives.scores.outcomes.packed`); only `Ledger.outcomes` reads it back.
     """
 
     checkpoint_key: str
@@ -324,10 +334,27 @@ class Confirmation:
         look: Number of the look, from 1.
         begun_at: Time of its begin, UTC, ISO 8601.
         plan: The plan, recorded before any test split was read.
-        result: The result; None while it is not done.
+        result: The result up to now; None before the first.
+        is_final: Whether nothing will be added to it.
     """
 
     look: int
     begun_at: str
     plan: Mapping[str, Any]
     result: Mapping[str, Any] | None
+    is_final: bool
+
+
+@dataclass(frozen=True)
+class SeenTestSplit:
+    """Something of a study's test splits that somebody saw beside its confirmations.
+
+    Attributes:
+        read_at: Time, UTC, ISO 8601.
+        command: Command that showed it: predict, evaluate or export.
+        what: What was shown, in words.
+    """
+
+    read_at: str
+    command: str
+    what: str

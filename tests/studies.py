@@ -279,6 +279,7 @@ def verdict_row(trial: int, task: str, language: str, verdict: str, gain: float)
         "against": 50.0,
         "family": 2,
         "scope": "other seeds and examples",
+        "needed": 9 if verdict == "undecided" else None,
     }
 
 
@@ -288,9 +289,10 @@ def write_confirmation(
     recipes: Mapping[int, tuple[str, str]],
     rows: Sequence[Mapping[str, Any]],
     look: int = 1,
+    ended: str = "seeds",
     **changes: Any,
 ) -> None:
-    """A finished confirmation of a study.
+    """A confirmation of a study that has a result.
 
     Args:
         ledger: Of the study's database.
@@ -298,6 +300,7 @@ def write_confirmation(
         recipes: Trial -> (arm, intermediate task) of the recipes that were confirmed.
         rows: Of `verdict_row`.
         look: Number of the look at the test splits.
+        ended: Why it ended.
         **changes: Fields of the plan that are to be others.
     """
     plan = {
@@ -307,12 +310,16 @@ def write_confirmation(
         ],
         "baseline": {TASK: 0},
         "seeds": [2, 3, 4, 5, 6],
+        "looks": [3, 5],
+        "margin": 1.0,
         "trials_of_the_search": 4,
         "aggregate": "mean",
+        "alpha": 0.05,
+        "outlook": {"detectable": [], "half_width": None, "expected": None, "seconds": []},
     }
     ledger.begin_confirmation(study, look, plan | changes)
-    result = {"verdicts": list(rows), "paired": list(rows), "seconds": 600.0}
-    ledger.finish_confirmation(study, look, result)
+    result = {"verdicts": list(rows), "paired": list(rows), "seconds": 600.0, "ended": ended}
+    ledger.keep_confirmation(study, look, result, is_final=ended in {"decided", "seeds"})
 
 
 # --- a study whose gains are worked out by hand, and a larger one with a planted choice

@@ -7,10 +7,10 @@ A test split is read by `load_test_split` alone, for one of three purposes. A te
 modules that may call it, so that no search comes to read one by mistake.
 
 Of a halved task one part of its only evaluation split is the validation split, and the rest the
-test split. A group of rows falls into either part by the SHA-256 of its number: a paragraph with
-its questions, a sentence with its translation, otherwise a row. So parallel content, which has the
-same number in every language, is in the same part in all of them, and the parts do not depend on
-how long a file is.
+test split. A group of rows falls into either part by the SHA-256 of its number: a passage with
+its questions, a text with all that it is paired with, a sentence with its translation, otherwise
+a row. So parallel content, which has the same number in every language, is in the same part in
+all of them, and the parts do not depend on how long a file is.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from objectives.data.files import Columns, SplitFiles, expected_files, find_files, read_files
+from objectives.data.groups import example_groups
 from objectives.data.hub import hub_place, hub_problem, in_hub_cache, read_hub
 from objectives.pocket import POCKET_VERSION, pocket_split
 from spaces.errors import DataError
@@ -339,13 +339,9 @@ def _in_validation(group: int) -> bool:
 
 def _groups(columns: Columns, kind: TaskKind) -> list[int]:
     """The number of the group that each row is in."""
-    if kind is TaskKind.QA:
-        # XTREME's files without answers have a paragraph per question, so the text has to say
-        # what a paragraph is.
-        contexts = columns["context"]
-        return list(accumulate(int(a != b) for a, b in pairwise([*contexts[:1], *contexts])))
     if kind is not TaskKind.RETRIEVAL:
-        return list(range(len(columns[kind.columns[0]])))
+        together = example_groups(columns, kind)
+        return list(range(len(columns[kind.columns[0]]))) if together is None else [*together]
     groups: list[int] = []
     group_of: dict[str, int] = {}  # by English id
     counts = {"language": 0, "english": 0}

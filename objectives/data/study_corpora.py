@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
 from objectives.data.encoding import EncodedSplit, encode
+from objectives.data.groups import example_groups
 from objectives.data.sources import (
     DataSource,
     TestPurpose,
@@ -69,6 +70,11 @@ class Corpus:
                 *(*self.name, lost, words, self.max_length),
             )
         return encoded
+
+    @cached_property
+    def groups(self) -> NDArray[np.int32] | None:
+        """The group of each example that is scored, [examples]; None: each is its own."""
+        return example_groups(self.examples, self.task.kind)
 
 
 @dataclass(frozen=True)
@@ -256,10 +262,11 @@ def _drawn(examples: datasets.Dataset, task: Task, limit: int) -> datasets.Datas
     """
     if len(examples) <= limit:
         return examples
+    # Of pairs rows are drawn: as many of different premises say more than those of a few.
+    together = example_groups(examples, task.kind) if task.kind is TaskKind.QA else None
     groups = np.arange(len(examples))
-    if task.kind is TaskKind.QA:
-        numbers: dict[str, int] = {}
-        groups = np.array([numbers.setdefault(x, len(numbers)) for x in examples["context"][:]])
+    if together is not None:
+        groups = np.unique(together, return_inverse=True)[1]
     sizes = np.bincount(groups)
     order = np.random.default_rng(0).permutation(len(sizes))
     drawn = order[: max(1, int(np.searchsorted(np.cumsum(sizes[order]), limit, "right")))]

@@ -26,6 +26,11 @@ Three things make few seeds enough. `tests.benchmarks.calibration` measures what
   https://doi.org/10.2202/1544-6115.1027).
 - Cells share seeds and baselines, so that together they know less than as many independent ones.
   Their correlations say how much less.
+
+Examples that belong together, as the questions of a passage, are resampled together (the cluster
+bootstrap; Cameron, Gelbach and Miller 2008, https://doi.org/10.1162/rest.90.3.414). Some dozens of
+groups tell no more of b than so many values do of a variance, and b then has a t too; where each
+example is by itself, b is as good as known.
 """
 
 from __future__ import annotations
@@ -33,15 +38,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from objectives.gains.seed_gains import SeedGains
+from objectives.gains.sequential import Stage
 from objectives.gains.small_samples import Floats, half_widths, moderated, two_sided
 
 Name = TypeVar("Name")
 POWER = 0.8
+LARGEST = 100.0
+"""Percentage points that no gain of a score in [0, 1] exceeds."""
 
 
 class Verdict(StrEnum):
@@ -49,7 +59,8 @@ class Verdict(StrEnum):
 
     HELPS = "helps"
     HURTS = "hurts"
-    UNDECIDED = "no reliable difference"
+    EQUIVALENT = "equivalent"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,8 @@ class GainEstimate:
             not simultaneous over a family). It is about what `scope` says. None if nothing varies.
         p_value: Two-sided p-value for a gain of 0 over all seeds; None with one seed, or if
             nothing varies.
+        examples_freedom: Degrees of freedom of `examples_variance`; infinite where no examples
+            belong together, so that it is as good as known.
     """
 
     gain: float
@@ -77,6 +90,7 @@ class GainEstimate:
     examples: int
     interval: tuple[float, float] | None = None
     p_value: float | None = None
+    examples_freedom: float = inf
 
     @property
     def standard_error(self) -> float:
@@ -97,19 +111,25 @@ class GainEstimate:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A gain in the light of all those that were looked at.
+    """A gain in the light of all those that were looked at, and of how often.
 
     Attributes:
         estimate: Estimate of the gain.
-        verdict: Verdict by the adjusted p-value. With one seed there is nothing to decide by.
-        adjusted_p_value: P-value after Holm's adjustment; None where there is no p-value.
-        detectable: Minimum detectable effect, in percentage points, with power 80 % at Holm's
-            first step and this standard error; None where there is no p-value.
+        verdict: Verdict by the adjusted p-value; equivalent by the interval. With one seed there
+            is nothing to decide by.
+        interval: Interval at the level of the verdict, percentage points: 0 is outside where it
+            helps or hurts and inside elsewhere. None where there is no p-value.
+        level: Two-sided level of that interval.
+        adjusted_p_value: P-value over the looks after Holm's adjustment; None where there is none.
+        detectable: Minimum detectable gain, in percentage points, with power 80 % at Holm's first
+            step and this standard error; None where there is no p-value, or above 100 points.
         family: Number of gains judged together.
     """
 
     estimate: GainEstimate
     verdict: Verdict
+    interval: tuple[float, float] | None
+    level: float
     adjusted_p_value: float | None
     detectable: float | None
     family: int
@@ -141,6 +161,7 @@ def estimate_gains(
             None if cell.resampled is None else _examples_variance(cell.resampled),
             len(cell.seeds),
             cell.examples,
+            examples_freedom=cell.examples_freedom,
         )
         for name, cell in cells.items()
     }
@@ -155,37 +176,79 @@ def estimate_gains(
     }
 
 
-def judge(family: Mapping[Name, GainEstimate], alpha: float = 0.05) -> dict[Name, Judgement]:
+def judge(
+    family: Mapping[Name, GainEstimate],
+    alpha: float = 0.05,
+    stages: Mapping[Name, Stage] | None = None,
+    margin: float = 0.0,
+) -> dict[Name, Judgement]:
     """The verdicts on a family of gains.
 
     Holm's correction (1979, https://www.jstor.org/stable/4615733) keeps the chance of any "helps"
     or "hurts" that is not true at `alpha` over the family, however its gains depend on each
-    other. One without a p-value counts as one of p = 1.
+    other. One without a p-value counts as one of p = 1. The interval of a gain is at the level of
+    Holm's step that judges it, so that interval and verdict are one statement; where it lies
+    within the margin, the gain is equivalent to none (Schuirmann 1987,
+    https://doi.org/10.1007/BF01068419; at half of the level, as only one end can be wrong).
 
     Args:
         family: All that are looked at, as every arm in every language.
         alpha: Family-wise error rate. A study that publishes two families, its arms' means and
             its arms in every language, gives each one half.
+        stages: At which of several planned looks each gain was seen last; None where there is
+            one look.
+        margin: Gains nearer to 0 are as good as none, percentage points; 0 for no such verdict.
     """
     if not family:
         return {}
-    estimates = family.values()
-    adjusted = _holm([1.0 if e.p_value is None else e.p_value for e in estimates])
+    estimates = list(family.values())
+    once = Stage((1,), 0)
+    stages_of = [once if stages is None else stages[name] for name in family]
+    p_values = [
+        1.0 if e.p_value is None else stage.overall(e.p_value)
+        for e, stage in zip(estimates, stages_of, strict=True)
+    ]
+    adjusted, sure, levels = _holm(p_values, alpha)
+    nominal = np.array(
+        [stage.nominal(x) for stage, x in zip(stages_of, levels, strict=True)], np.float64
+    )
+    first = np.array([stage.nominal(alpha / len(family)) for stage in stages_of], np.float64)
     columns = _columns(estimates)
+    widths = half_widths(nominal, *columns)
     # Bloom 1995, "Minimum detectable effects", https://doi.org/10.1177/0193841X9501900504
-    detectable = half_widths(alpha / len(family), *columns) + half_widths(2 - 2 * POWER, *columns)
-    return {
-        name: Judgement(
+    detectable = half_widths(first, *columns) + half_widths(2 - 2 * POWER, *columns)
+    judged = {}
+    for place, (name, estimate) in enumerate(family.items()):
+        if estimate.p_value is None:
+            judged[name] = Judgement(
+                *(estimate, Verdict.UNDECIDED, None, float(nominal[place]), None, None),
+                len(family),
+            )
+            continue
+        low, high = _ends(estimate.gain, float(widths[place]), is_sure=bool(sure[place]))
+        smallest = float(detectable[place])
+        judged[name] = Judgement(
             estimate,
-            _verdict(estimate, sure=bool(p_value <= alpha)),
-            None if estimate.p_value is None else float(p_value),
-            None if estimate.p_value is None else float(smallest),
+            _verdict(low, high, margin, is_sure=bool(sure[place])),
+            (low, high),
+            float(nominal[place]),
+            float(adjusted[place]),
+            smallest if smallest <= LARGEST else None,
             len(family),
         )
-        for (name, estimate), p_value, smallest in zip(
-            family.items(), adjusted, detectable, strict=True
-        )
-    }
+    return judged
+
+
+def _ends(gain: float, width: float, *, is_sure: bool) -> tuple[float, float]:
+    """Ends of an interval; no gain is beyond `LARGEST`, and rounding moves no end over 0."""
+    width = min(width, abs(gain) * (1 - 1e-12)) if is_sure else max(width, abs(gain))
+    return max(gain - width, min(-LARGEST, gain)), min(gain + width, max(LARGEST, gain))
+
+
+def _verdict(low: float, high: float, margin: float, *, is_sure: bool) -> Verdict:
+    if is_sure:
+        return Verdict.HELPS if low > 0 else Verdict.HURTS
+    return Verdict.EQUIVALENT if max(-low, high) < margin else Verdict.UNDECIDED
 
 
 def _examples_variance(resampled: Floats) -> float:
@@ -198,22 +261,29 @@ def _examples_variance(resampled: Floats) -> float:
     return max(float(shared), 0.0)
 
 
-def _holm(p_values: Sequence[float]) -> Floats:
+def _holm(p_values: Sequence[float], alpha: float) -> tuple[Floats, NDArray[np.bool_], Floats]:
+    """Adjusted p-values, which of them are sure, and the level at which each was judged."""
     # Here rather than from statsmodels, which collects garbage at every call (half a second with
-    # torch about) and would be a dependency for these four lines.
-    order = np.argsort(p_values)
-    steps = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
+    # torch about) and would be a dependency for these few lines.
+    order = np.argsort(p_values, kind="stable")
+    remaining = np.arange(len(order), 0, -1)
     adjusted = np.empty(len(order))
-    adjusted[order] = np.maximum.accumulate(steps).clip(max=1.0)
-    return adjusted
+    adjusted[order] = np.maximum.accumulate(np.asarray(p_values)[order] * remaining).clip(max=1.0)
+    sure = adjusted <= alpha
+    steps = alpha / remaining
+    steps[sure.sum() :] = steps[min(sure.sum(), len(order) - 1)]  # where it stopped
+    levels = np.empty(len(order))
+    levels[order] = steps
+    return adjusted, sure, levels
 
 
-def _columns(estimates: Collection[GainEstimate]) -> tuple[Floats, Floats, Floats]:
-    """Variance of seeds, of examples, degrees of freedom; [gains] each."""
+def _columns(estimates: Collection[GainEstimate]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Variance of seeds, of examples, degrees of freedom of either; [gains] each."""
     return (
         np.array([e.seeds_variance or 0.0 for e in estimates]),
         np.array([e.examples_variance or 0.0 for e in estimates]),
         np.array([max(e.degrees_of_freedom, 1.0) for e in estimates]),
+        np.array([e.examples_freedom for e in estimates]),
     )
 
 
@@ -225,9 +295,3 @@ def _with_interval(estimate: GainEstimate, p_value: float, width: float) -> Gain
         interval=(estimate.gain - width, estimate.gain + width),
         p_value=None if estimate.seeds_variance is None else p_value,
     )
-
-
-def _verdict(estimate: GainEstimate, *, sure: bool) -> Verdict:
-    if not sure or estimate.p_value is None:
-        return Verdict.UNDECIDED
-    return Verdict.HELPS if estimate.gain > 0 else Verdict.HURTS

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from objectives.gains.small_samples import Floats
-from objectives.scores.outcomes import Outcomes, score_of
+from objectives.scores.outcomes import Groups, Outcomes, score_of
 from spaces.errors import DataError
 from spaces.task import Metric
 
@@ -32,6 +35,8 @@ class PairedOutcomes:
         baselines: Contribution of each example to the score without the intermediate stage.
         sample: Name of the sample of examples. Cells with the same examples, or with
             translations of them, name the same sample and are resampled alike.
+        groups: Group of each example; those of one group, as questions of one passage, are
+            resampled together. None: each is a group of its own.
 
     Raises:
         DataError: Seeds, sides or examples that are not as many as they must be.
@@ -42,10 +47,13 @@ class PairedOutcomes:
     outcomes: tuple[Outcomes, ...]
     baselines: tuple[Outcomes, ...]
     sample: str
+    groups: Groups | None = None
 
     def __post_init__(self) -> None:
         _check_seeds(self.sample, self.seeds, len(self.outcomes), len(self.baselines))
         lengths = {len(outcomes) for outcomes in (*self.outcomes, *self.baselines)}
+        if self.groups is not None:
+            lengths.add(len(self.groups))
         if len(lengths) != 1 or lengths == {0}:
             raise DataError(
                 str(self.sample),
@@ -64,12 +72,23 @@ class SeedGains:
         examples: Number of examples scored, over all cells; 0 if only scores are known.
         resampled: The gains on resampled examples, percentage points, [resamples, seeds]; None if
             only scores are known.
+        groups: Sample -> number of groups of equal size that would tell as much of other examples
+            (Kish's effective number); infinite where none belong together.
     """
 
     seeds: tuple[int, ...]
     gains: Floats = field(repr=False)
     examples: int = 0
     resampled: Floats | None = field(default=None, repr=False)
+    groups: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def examples_freedom(self) -> float:
+        """Degrees of freedom of what resampled examples say of a variance.
+
+        Samples are independent, and translations are one sample.
+        """
+        return sum(max(groups - 1, 1.0) for groups in self.groups.values()) or inf
 
 
 def gains_of_outcomes(
@@ -86,7 +105,8 @@ def gains_of_outcomes(
         seed: Random seed of the drawing; not negative.
 
     Raises:
-        DataError: Cells name the same sample, and have not as many examples.
+        DataError: Cells name the same sample, and have not as many examples; or all examples of
+            a sample belong together.
     """
     samples: dict[str, list[Name]] = defaultdict(list)
     for name, cell in cells.items():
@@ -99,19 +119,24 @@ def gains_of_outcomes(
                 sample, "as many examples in all cells of this sample", _listed(sorted(sizes))
             )
         examples = sizes.pop()
+        group = _joined_groups([cells[name].groups for name in names], examples)
+        many = int(group.max()) + 1
+        alike = {sample: _groups_of_equal_size(sample, group)}
         drawn: dict[Name, list[Floats]] = {name: [] for name in names}
         rng = np.random.default_rng([seed, *sample.encode()])
         for start in range(0, resamples, step := max(1, WEIGHTS_AT_ONCE // examples)):
-            weights = _draw(examples, min(step, resamples - start), rng)
+            weights = _draw(many, min(step, resamples - start), rng)
+            if many < examples:
+                weights = weights[:, group]
             for name in names:
                 drawn[name].append(_gains(cells[name], weights))
         for name in names:
             gains, resampled = _gains(cells[name], None), np.concatenate(drawn[name])
-            # Drawing n of n examples gives (n - 1) / n of the variance.
+            # Drawing n of n groups gives (n - 1) / n of the variance.
             centre = resampled.mean(axis=0)
-            wider = (resampled - centre) * np.sqrt(examples / max(examples - 1, 1))
+            wider = (resampled - centre) * np.sqrt(many / max(many - 1, 1))
             of_cells[name] = SeedGains(
-                cells[name].seeds, gains, examples, np.round(centre + wider, 6)
+                cells[name].seeds, gains, examples, np.round(centre + wider, 6), alike
             )
     return {name: of_cells[name] for name in cells}
 
@@ -170,6 +195,7 @@ def mean_gains(parts: Sequence[SeedGains]) -> SeedGains:
         np.mean([part.gains[order] for part, order in pairs], axis=0),
         sum(part.examples for part in parts),
         np.mean(resampled, axis=0) if resampled else None,
+        {sample: groups for part in parts for sample, groups in part.groups.items()},
     )
 
 
@@ -186,11 +212,43 @@ def _listed(values: Sequence[int]) -> str:
     return ", ".join(str(value) for value in values)
 
 
-def _draw(examples: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each example is drawn, [times, examples]."""
-    drawn = rng.integers(examples, size=(times, examples)) + np.arange(times)[:, None] * examples
-    counts = np.bincount(drawn.ravel(), minlength=times * examples)
-    return counts.reshape(times, examples).astype(np.float32)
+def _joined_groups(partitions: Sequence[Groups | None], examples: int) -> NDArray[np.int32]:
+    """Number of each example's group, from 0, [examples].
+
+    Translations of a sample may differ in which texts are equal: what belongs together in one of
+    them does in all.
+    """
+    rows = np.arange(examples, dtype=np.int32)
+    known = [groups for groups in partitions if groups is not None]
+    if not known:
+        return rows
+    firsts = []
+    for groups in known:
+        _, first, of_row = np.unique(groups, return_index=True, return_inverse=True)
+        firsts.append(first[of_row])
+    ends = np.tile(rows, len(known)), np.concatenate(firsts)
+    graph = sparse.coo_array((np.ones(len(ends[0])), ends), (examples, examples))
+    _, numbers = connected_components(graph, directed=False)
+    return np.asarray(numbers, np.int32)
+
+
+def _groups_of_equal_size(sample: str, group: NDArray[np.int32]) -> float:
+    """Number of groups of equal size that would tell as much; infinite where each has one."""
+    sizes = np.bincount(group)
+    if len(sizes) == len(group):
+        return inf
+    if len(sizes) == 1:
+        raise DataError(
+            sample, "examples of two passages or premises", f"{len(group)} examples of one"
+        )
+    return len(group) ** 2 / float((sizes**2).sum())
+
+
+def _draw(groups: int, times: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """How often each group is drawn, [times, groups]."""
+    drawn = rng.integers(groups, size=(times, groups)) + np.arange(times)[:, None] * groups
+    counts = np.bincount(drawn.ravel(), minlength=times * groups)
+    return counts.reshape(times, groups).astype(np.float32)
 
 
 def _gains(cell: PairedOutcomes, weights: NDArray[np.float32] | None) -> Floats:

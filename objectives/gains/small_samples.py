@@ -15,27 +15,45 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 
-def two_sided(gain: Floats, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
-    """P(|sqrt(seeds) t + sqrt(examples) z| >= |gain|), z normal: Behrens and Fisher's p-value.
+def two_sided(
+    gain: Floats,
+    seeds: Floats,
+    examples: Floats,
+    freedom: Floats,
+    examples_freedom: Floats | None = None,
+) -> Floats:
+    """P(|sqrt(seeds) t + sqrt(examples) u| >= |gain|), t and u of Student's: Behrens and Fisher's.
 
     Args:
         gain: [gains], as all others.
         seeds: An estimated variance, and
-        examples: one that is as good as known.
+        examples: another.
         freedom: The degrees of freedom of `seeds`, at least 1.
+        examples_freedom: Those of `examples`, at least 1; infinite (None: all of them) where it is
+            as good as known, so that u is normal.
 
     Returns:
         [gains], to 1e-9; where both variances are 0, 0.
     """
-    return _tails(gain, *_normals(seeds, examples, freedom))
+    return _tails(gain, *_normals(seeds, examples, freedom, examples_freedom))
 
 
-def half_widths(alpha: float, seeds: Floats, examples: Floats, freedom: Floats) -> Floats:
-    """The gains whose p-value is alpha, the rest as for `two_sided`; 0 where nothing varies."""
-    normals = _normals(seeds, examples, freedom)
+def half_widths(
+    alpha: float | Floats,
+    seeds: Floats,
+    examples: Floats,
+    freedom: Floats,
+    examples_freedom: Floats | None = None,
+) -> Floats:
+    """The gains whose p-value is alpha, one for all or one each; the rest as for `two_sided`.
+
+    0 where nothing varies.
+    """
+    normals = _normals(seeds, examples, freedom, examples_freedom)
+    fewest = freedom if examples_freedom is None else np.minimum(freedom, examples_freedom)
     low: Floats = np.zeros_like(seeds)
     # A t for both variances has the longer tails.
-    high: Floats = 2 * np.sqrt(seeds + examples) * special.stdtrit(freedom, 1 - alpha / 2)
+    high: Floats = 2 * np.sqrt(seeds + examples) * special.stdtrit(fewest, 1 - alpha / 2)
     for _ in range(40):
         middle = (low + high) / 2
         inside = _tails(middle, *normals) > alpha
@@ -43,18 +61,37 @@ def half_widths(alpha: float, seeds: Floats, examples: Floats, freedom: Floats) 
     return high
 
 
-def _normals(seeds: Floats, examples: Floats, freedom: Floats) -> tuple[Floats, Floats]:
-    """Deviations and weights of normal distributions that mix to the wanted one, [gains, 81].
+def _normals(
+    seeds: Floats, examples: Floats, freedom: Floats, examples_freedom: Floats | None
+) -> tuple[Floats, Floats]:
+    """Deviations and weights of normal distributions that mix to the wanted one, [gains, nodes].
 
-    Given the chi-squared variable under t the sum is normal, so the integral is over that alone;
-    over its logarithm, where the trapezium rule converges at once.
+    Given the chi-squared variables under t and u the sum is normal, so the integral is over these
+    alone.
+    """
+    of_seeds, weights = _inverse_chi_squared(freedom, 81)
+    variances = seeds[:, None] * of_seeds + examples[:, None]
+    if examples_freedom is not None and np.isfinite(examples_freedom).any():
+        known = ~np.isfinite(examples_freedom)
+        of_examples, of_nodes = _inverse_chi_squared(np.where(known, 1.0, examples_freedom), 25)
+        of_examples[known], of_nodes[known] = 1, np.arange(25) == 0
+        variances = seeds[:, None, None] * of_seeds[:, :, None]
+        variances = variances + (examples[:, None] * of_examples)[:, None, :]
+        weights = weights[:, :, None] * of_nodes[:, None, :]
+    many = len(seeds)
+    return np.sqrt(variances).reshape(many, -1), weights.reshape(many, -1)
+
+
+def _inverse_chi_squared(freedom: Floats, nodes: int) -> tuple[Floats, Floats]:
+    """Values of freedom / chi-squared and their weights, [gains, nodes] each.
+
+    They are spaced by the logarithm, where the trapezium rule converges at once.
     """
     low, high = special.gammaincinv(freedom / 2, 1e-10), special.gammainccinv(freedom / 2, 1e-10)
-    logs = np.linspace(np.log(2 * low), np.log(2 * high), 81, axis=-1)
+    logs = np.linspace(np.log(2 * low), np.log(2 * high), nodes, axis=-1)
     values, half = np.exp(logs), freedom[:, None] / 2
     density = np.exp(half * (logs - np.log(2)) - values / 2 - special.gammaln(half))
-    deviations = np.sqrt(seeds[:, None] * freedom[:, None] / values + examples[:, None])
-    return deviations, density * (logs[:, 1:2] - logs[:, :1])
+    return freedom[:, None] / values, density * (logs[:, 1:2] - logs[:, :1])
 
 
 def _tails(gain: Floats, deviations: Floats, weights: Floats) -> Floats:

@@ -24,6 +24,8 @@ from spaces.task import AnswerNormalisation, Metric
 
 Outcomes = NDArray[np.float32]
 """[examples, k]; what the k columns are, `example_outcomes` says."""
+Groups = NDArray[np.int32]
+"""Number of the group that each example belongs to, [examples], as of its passage."""
 Scores = NDArray[np.float64]
 
 
@@ -114,17 +116,26 @@ def example_outcomes(
     return counts.reshape(len(sizes), -1)
 
 
-def packed(outcomes: Outcomes) -> bytes:
-    """For a database: numpy's file format, compressed."""
+def packed(outcomes: Outcomes, groups: Groups | None = None) -> bytes:
+    """For a database: two arrays in numpy's file format, compressed.
+
+    Args:
+        outcomes: Contributions of the examples.
+        groups: Examples that belong together; None where each is a group of its own.
+    """
+    assert groups is None or len(groups) == len(outcomes), "a group for each example"
     file = io.BytesIO()
     np.save(file, outcomes, allow_pickle=False)
+    np.save(file, np.empty(0, np.int32) if groups is None else groups, allow_pickle=False)
     return zlib.compress(file.getvalue())
 
 
-def unpacked(data: bytes) -> Outcomes:
-    """What was `packed`; nothing in it is run."""
-    outcomes: Outcomes = np.load(io.BytesIO(zlib.decompress(data)), allow_pickle=False)
-    return outcomes
+def unpacked(data: bytes) -> tuple[Outcomes, Groups | None]:
+    """The outcomes and groups that were `packed`; nothing in it is run."""
+    file = io.BytesIO(zlib.decompress(data))
+    outcomes: Outcomes = np.load(file, allow_pickle=False)
+    groups: Groups = np.load(file, allow_pickle=False)
+    return outcomes, groups if len(groups) else None
 
 
 def score_of(

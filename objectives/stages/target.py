@@ -230,7 +230,7 @@ class TargetStages:
                     lost_words=encoded[language].lost_words,
                     unscored_examples=corpora[language].unscored,
                     setting=setting.stage.setting,
-                    outcomes=packed(of_language.outcomes),
+                    outcomes=packed(of_language.outcomes, corpora[language].groups),
                 )
                 for language, of_language in of_setting.items()
             }

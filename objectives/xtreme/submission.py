@@ -13,8 +13,9 @@ LG is the corpus's `iso2` code in the catalogue, or our ISO 639-3 one where it h
 
 What is written is read back to the same values, which are those of `predict_languages`. Tags are
 read as XTREME's evaluate.py (at 0918248) reads them, with a sentence per blank line and an unended
-last one. For question answering and mining it takes files that are too short or too long, and
-elsewhere stops without saying where; here all are told, with the file.
+last one. It scores files that it should not: with missing or surplus answers, unknown ids and
+unknown labels, which count as wrong or not at all. Here each is refused, with file and line: a
+score of half a file is no score. What it reads otherwise than we do, `reading_note` says.
 """
 
 from __future__ import annotations
@@ -180,6 +181,30 @@ def _as_text(task: Task, split: datasets.Dataset, predictions: Sequence[Any]) ->
 # --- reading
 
 
+def reading_note(file: Path, task: Task) -> str:
+    """What of a file is read here and counted as wrong by XTREME's evaluate.py; empty if nothing.
+
+    Args:
+        file: File of predictions that `read_predictions` has read.
+        task: Catalogue record of the task.
+    """
+    text, odd = file.read_text(encoding="utf-8"), []
+    if text.startswith("\ufeff"):
+        odd.append("a byte order mark")
+    if task.metric is Metric.BUCC_F1:
+        lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+        if any(not line.strip() for line in lines):
+            odd.append("blank lines")
+        if any(part != part.strip(" ") for line in lines for part in line.strip().split("\t")):
+            odd.append("spaces around ids")
+    if not odd:
+        return ""
+    return (
+        f"{file} has {' and '.join(odd)}: skipped here, while XTREME's evaluate.py counts such "
+        f"lines as wrong"
+    )
+
+
 def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[Any]:
     """The predictions for one language, as `predict_languages` has them.
 
@@ -311,6 +336,14 @@ def _neighbours(lines: list[str], file: Path, split: datasets.Dataset) -> list[s
     ours, english = _sentences(split)
     _check_count(file, "sentence numbers", len(english), len(lines))
     names = {str(number): name for number, name in enumerate(ours)}
+    if lines and lines[0].startswith("["):
+        raise DataError(
+            f"{file}:1",
+            "the number of a sentence",
+            f"{lines[0][:60]!r}",
+            "take the brackets off: XTREME's script for Tatoeba writes them, and its evaluate.py "
+            "counts such lines as wrong",
+        )
     predicted = _each(lines, file, names.get, f"the number of a sentence, 0 to {len(ours) - 1}")
     of_english = dict(zip(english, predicted, strict=True))
     return [of_english[name] for name in _english_rows(split)]

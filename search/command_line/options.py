@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STORAGE = "sqlite:///transfer-search.sqlite"
 STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
-# Recipes that a confirmation retrains by default, and fresh seeds of each.
-CONFIRMED_RECIPES, CONFIRMED_SEEDS = 3, 5
+# Recipes that a confirmation retrains by default, fresh seeds of each at most, and the percentage
+# points below which a gain is as good as none.
+CONFIRMED_RECIPES, CONFIRMED_SEEDS, CONFIRMED_MARGIN = 3, 12, 1.0
 
 
 def add_data(options: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from search.findings.judging import JudgedGain
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
+from search.findings.test_splits import test_split_lines
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
@@ -97,6 +98,11 @@ class BestRecipe:
         split: Split that its gain is of: test where both studies are confirmed, else validation.
         confirmed: Whether a confirmation found the gain.
         gain: Its gain over all target tasks.
+        itself: How much of it is the intermediate task itself, percentage points, by the
+            confirmation; None before there is one.
+        margin: Points below which its gain counts as none; 0 before a confirmation.
+        test_splits: What else was seen of the study's test splits, which other studies have them,
+            and what error is left, in words; empty before a confirmation.
     """
 
     trial: int
@@ -104,6 +110,9 @@ class BestRecipe:
     split: str
     confirmed: bool
     gain: ComparedGain
+    itself: float | None
+    margin: float
+    test_splits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -288,12 +297,16 @@ def _arm(finding: ArmFinding) -> ComparedArm:
 
 def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
     recipe = next(x for x in study.recipes if x.first.number == evidence.trial)
+    itself = evidence.paired.gain_of(evidence.trial)
     return BestRecipe(
         trial=evidence.trial,
         recipe=recipe.in_words,
         split=evidence.split,
         confirmed=evidence.confirmation is not None,
         gain=ComparedGain.of(evidence.verdict.gain, evidence.confirmation is not None),
+        itself=itself.points if itself else None,
+        margin=evidence.margin,
+        test_splits=tuple(test_split_lines(study)) if evidence.confirmation else (),
     )
 
 

@@ -1,17 +1,26 @@
 """Verdicts: what the scores of repeated recipes say of a gain, with interval and correction.
 
-Two families are judged, each at half of the 5 %: the mean gain of every recipe, and every recipe
-in every target task and language.
+Families are judged one by one: the mean gain of every recipe at half of the error, and at the
+other half every recipe in every target task and language; of several target tasks every recipe in
+each has half of that. What the intermediate task itself does is judged beside it in the same way:
+it explains a gain, and decides nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
 
-from objectives.gains.intervals import Judgement, Verdict, estimate_gains, judge
-from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
+from objectives.gains.intervals import (
+    GainEstimate,
+    Judgement,
+    Verdict,
+    estimate_gains,
+    judge,
+)
+from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes, mean_gains
+from objectives.gains.sequential import Stage, seeds_to_decide
 from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import unpacked
 from spaces.catalogue import Catalogue
@@ -23,6 +32,7 @@ ALPHA = 0.05
 Against = Literal["reference", "baseline"]
 Cell = tuple[int, str, str]
 """Number of a recipe's first trial, target task, language (ISO 639-3)."""
+Name = TypeVar("Name", int, tuple[int, str], Cell)
 
 
 @dataclass(frozen=True)
@@ -30,18 +40,23 @@ class JudgedGain:
     """What may be said of one gain; points are percentage points.
 
     Attributes:
-        verdict: Whether it helps, hurts, or makes no reliable difference.
+        verdict: Whether it helps, hurts, is equivalent to none, or is undecided.
         points: The gain, the mean over seeds.
-        low: Lower end of its own 95 % interval, points; None where nothing is known.
+        low: Lower end of its interval at the level of the verdict, points; None where nothing is
+            known.
         high: Upper end of that interval.
-        p_value: Two-sided, corrected for the family (Holm); None with one seed.
-        detectable: Minimum detectable effect at 80 % power, points; None with one seed.
+        p_value: Two-sided, corrected for looks and family (Holm); None with one seed.
+        detectable: Minimum detectable gain at 80 % power, points; None with one seed, and above
+            100 points.
         seeds: Number of seeds.
         examples: Number of examples scored; 0 where only scores are kept.
         score: Mean score of the recipe, percent.
         against: Mean score of what the recipe is held against, percent.
         family: Number of gains judged together.
         scope: The population that the interval generalises to.
+        needed: Seeds of a new confirmation with one look that would probably decide a gain of
+            this size; None where it is decided, or where the examples leave it open with any
+            number of seeds.
     """
 
     verdict: Verdict
@@ -56,6 +71,7 @@ class JudgedGain:
     against: float
     family: int
     scope: str
+    needed: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types, by the names that storage and `report.json` have for them."""
@@ -84,6 +100,21 @@ class RecipeVerdict:
 
 
 @dataclass(frozen=True)
+class TaskVerdict:
+    """The verdict on a recipe in one target task: on the mean gain over its languages.
+
+    Attributes:
+        trial: Number of the recipe's first trial.
+        task: Target task.
+        gain: Mean over its languages.
+    """
+
+    trial: int
+    task: str
+    gain: JudgedGain
+
+
+@dataclass(frozen=True)
 class CellVerdict:
     """The verdict on a recipe in one target task and language.
 
@@ -102,59 +133,133 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Two families of verdicts on the same recipes, each corrected by itself.
+    """Families of verdicts on the same recipes, each corrected by itself.
 
     Attributes:
         recipes: One per recipe.
         cells: One per recipe, target task and language.
+        tasks: One per recipe and target task; empty where there is one target task, as it is that
+            on the recipe then.
     """
 
     recipes: tuple[RecipeVerdict, ...] = ()
     cells: tuple[CellVerdict, ...] = ()
+    tasks: tuple[TaskVerdict, ...] = ()
 
     def as_json(self) -> list[dict[str, Any]]:
         """One flat row per verdict; those on whole recipes come first, without task and language.
 
-        Storage, `report.json` and `recipe.json` keep verdicts in this form.
+        Storage, `report.json` and `recipe.json` keep verdicts in this form. Those on target tasks
+        have no language.
         """
         whole = [(x.trial, "", "", x.gain) for x in self.recipes]
+        tasks = [(x.trial, x.task, "", x.gain) for x in self.tasks]
         cells = [(x.trial, x.task, x.language, x.gain) for x in self.cells]
         return [
             {"trial": trial, "task": task, "language": language, **gain.as_json()}
-            for trial, task, language, gain in whole + cells
+            for trial, task, language, gain in whole + tasks + cells
         ]
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Verdicts:
         """The verdicts that `as_json` made rows of."""
-        recipes, cells = [], []
+        recipes, tasks, cells = [], [], []
         for row in rows:
             gain = JudgedGain.from_json(row)
-            if row["task"]:
+            if row["language"]:
                 cells.append(CellVerdict(row["trial"], row["task"], row["language"], gain))
+            elif row["task"]:
+                tasks.append(TaskVerdict(row["trial"], row["task"], gain))
             else:
                 recipes.append(RecipeVerdict(row["trial"], gain))
-        return cls(tuple(recipes), tuple(cells))
+        return cls(tuple(recipes), tuple(cells), tuple(tasks))
 
     def of_trial(self, trial: int) -> Verdicts:
         """Those on one recipe."""
         return Verdicts(
             tuple(x for x in self.recipes if x.trial == trial),
             tuple(x for x in self.cells if x.trial == trial),
+            tuple(x for x in self.tasks if x.trial == trial),
         )
+
+    def gain_of(self, trial: int, task: str = "", language: str = "") -> JudgedGain | None:
+        """The gain of a recipe, of it in a target task, or in one of its languages."""
+        places = {
+            **{(x.trial, "", ""): x.gain for x in self.recipes},
+            **{(x.trial, x.task, ""): x.gain for x in self.tasks},
+            **{(x.trial, x.task, x.language): x.gain for x in self.cells},
+        }
+        return places.get((trial, task, language))
 
 
 NO_VERDICTS = Verdicts()
 
 
-def judge_gains(
+@dataclass(frozen=True)
+class Rules:
+    """How gains are judged, fixed before a test split is read.
+
+    Attributes:
+        looks: Numbers of seeds after which is looked.
+        alpha: Chance of any false helps or hurts in the whole study, over all looks.
+        margin: Gains nearer to 0 are equivalent to none, percentage points; 0 for no such
+            verdict.
+    """
+
+    looks: tuple[int, ...]
+    alpha: float = ALPHA
+    margin: float = 0.0
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An estimate, and the mean scores behind it.
+
+    Attributes:
+        estimate: Of the gain.
+        score: Mean score of the recipe, percent.
+        against: Mean score of what it is held against, percent.
+    """
+
+    estimate: GainEstimate
+    score: float
+    against: float
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """All estimates of one look, before any is judged.
+
+    Attributes:
+        recipes: Number of a recipe's first trial -> its mean gain.
+        tasks: That and a target task -> the recipe's gain in it.
+        cells: That and a language -> the gain in it.
+    """
+
+    recipes: Mapping[int, Estimated] = field(default_factory=dict)
+    tasks: Mapping[tuple[int, str], Estimated] = field(default_factory=dict)
+    cells: Mapping[Cell, Estimated] = field(default_factory=dict)
+
+    def with_kept(self, earlier: Estimates, trials: Collection[int]) -> Estimates:
+        """These, but of recipes that were dropped at an earlier look what was found there.
+
+        What is found of the others later would move them, as variances are drawn together.
+        """
+        return Estimates(
+            {**self.recipes, **{x: e for x, e in earlier.recipes.items() if x in trials}},
+            {**self.tasks, **{x: e for x, e in earlier.tasks.items() if x[0] in trials}},
+            {**self.cells, **{x: e for x, e in earlier.cells.items() if x[0] in trials}},
+        )
+
+
+def estimate_recipes(
     gains: Mapping[int, TransferGain],
     ledger: Ledger,
     catalogue: Catalogue,
     languages: Iterable[str],
     against: Against = "reference",
-) -> Verdicts:
-    """The verdicts on recipes: on the mean gain of each, and on each target task and language.
+) -> Estimates:
+    """The estimates of recipes: of the mean gain of each, and in each target task and language.
 
     Args:
         gains: Number of a recipe's first trial -> its scores. All have the same target tasks and
@@ -184,24 +289,50 @@ def judge_gains(
             for cell, of_cell in pairs.items()
         }
     )
+    tasks = {
+        place: mean_gains([gain for cell, gain in cells.items() if cell[:2] == place])
+        for place in dict.fromkeys((trial, task) for trial, task, _ in cells)
+    }
     means = {
-        trial: mean_gains([mean_gains(of_task) for of_task in _by_task(cells, trial)])
+        trial: mean_gains([gain for place, gain in tasks.items() if place[0] == trial])
         for trial in gains
     }
-    judged_means = judge(estimate_gains(means), ALPHA / 2)
-    judged_cells = judge(estimate_gains(cells, lambda cell: cell[1]), ALPHA / 2)
-    return Verdicts(
-        tuple(
-            RecipeVerdict(
-                trial, _judged(judgement, [pairs[x] for x in pairs if x[0] == trial], against)
-            )
-            for trial, judgement in judged_means.items()
-        ),
-        tuple(
-            CellVerdict(*cell, _judged(judgement, [pairs[cell]], against))
-            for cell, judgement in judged_cells.items()
-        ),
+
+    def scored(name: Sequence[Any], estimate: GainEstimate) -> Estimated:
+        of_name = [pairs[x] for x in pairs if x[: len(name)] == name]
+        return Estimated(estimate, *_scores(of_name, against))
+
+    return Estimates(
+        {x: scored((x,), e) for x, e in estimate_gains(means).items()},
+        {x: scored(x, e) for x, e in estimate_gains(tasks, lambda x: x[1]).items()},
+        {x: scored(x, e) for x, e in estimate_gains(cells, lambda x: x[1]).items()},
     )
+
+
+def judge_estimates(estimates: Estimates, rules: Rules) -> Verdicts:
+    """The verdicts on recipes at a look, family by family."""
+    several = len({task for _, task in estimates.tasks}) > 1
+    rest = rules.alpha / (4 if several else 2)
+    recipes = _family(estimates.recipes, rules.alpha / 2, rules)
+    cells = _family(estimates.cells, rest, rules)
+    tasks = _family(estimates.tasks, rest, rules) if several else {}
+    return Verdicts(
+        tuple(RecipeVerdict(trial, gain) for trial, gain in recipes.items()),
+        tuple(CellVerdict(*cell, gain) for cell, gain in cells.items()),
+        tuple(TaskVerdict(*place, gain) for place, gain in tasks.items()),
+    )
+
+
+def _family(
+    family: Mapping[Name, Estimated], alpha: float, rules: Rules
+) -> dict[Name, JudgedGain]:
+    estimates = {name: x.estimate for name, x in family.items()}
+    stages = {
+        name: Stage(rules.looks, rules.looks.index(estimate.seeds))
+        for name, estimate in estimates.items()
+    }
+    judged = judge(estimates, alpha, stages, rules.margin)
+    return {name: _judged(judged[name], x, rules.margin, alpha) for name, x in family.items()}
 
 
 def _paired(
@@ -212,31 +343,23 @@ def _paired(
     against: Against,
 ) -> PairedOutcomes:
     _, task, language = cell
+    own = [unpacked(outcomes[pair.score.place]) for pair in pairs]
+    other = [unpacked(outcomes[getattr(pair, against).place]) for pair in pairs]
     sample = f"{task} {language}"
     if catalogue[task].parallel:
         sample = f"{task} {pairs[0].score.examples}"
     return PairedOutcomes(
         metric=Metric(pairs[0].score.metric),
         seeds=tuple(pair.seed for pair in pairs),
-        outcomes=tuple(unpacked(outcomes[pair.score.place]) for pair in pairs),
-        baselines=tuple(unpacked(outcomes[getattr(pair, against).place]) for pair in pairs),
+        outcomes=tuple(x for x, _ in own),
+        baselines=tuple(x for x, _ in other),
         sample=sample,
+        groups=own[0][1],
     )
 
 
-def _by_task(cells: Mapping[Cell, SeedGains], trial: int) -> list[list[SeedGains]]:
-    tasks: dict[str, list[SeedGains]] = {}
-    for (number, task, _), gains in cells.items():
-        if number == trial:
-            tasks.setdefault(task, []).append(gains)
-    return list(tasks.values())
-
-
-def _judged(
-    judgement: Judgement, parts: Sequence[Sequence[PairedScore]], against: Against
-) -> JudgedGain:
-    estimate = judgement.estimate
-    low, high = estimate.interval or (None, None)
+def _scores(parts: Sequence[Sequence[PairedScore]], against: Against) -> tuple[float, float]:
+    """Mean scores of a recipe and of what it is held against over cells, in percent."""
     means: dict[str, list[tuple[float, float]]] = {}
     for pairs in parts:
         own = sum(pair.score.score for pair in pairs) / len(pairs)
@@ -246,7 +369,22 @@ def _judged(
         [sum(side) / len(of_task) for side in zip(*of_task, strict=True)]
         for of_task in means.values()
     ]
-    own, other = (sum(side) / len(by_task) for side in zip(*by_task, strict=True))
+    own, other = (100 * sum(side) / len(by_task) for side in zip(*by_task, strict=True))
+    return own, other
+
+
+def _judged(judgement: Judgement, known: Estimated, margin: float, alpha: float) -> JudgedGain:
+    estimate = judgement.estimate
+    low, high = judgement.interval or (None, None)
+    needed = None
+    if judgement.verdict is Verdict.UNDECIDED and estimate.p_value is not None:
+        distance = abs(estimate.gain)
+        needed = seeds_to_decide(
+            max(distance, margin - distance),
+            alpha / judgement.family,
+            (estimate.seeds_variance or 0.0) * estimate.seeds,
+            estimate.examples_variance or 0.0,
+        )
     return JudgedGain(
         verdict=judgement.verdict,
         points=estimate.gain,
@@ -256,8 +394,9 @@ def _judged(
         detectable=judgement.detectable,
         seeds=estimate.seeds,
         examples=estimate.examples,
-        score=100 * own,
-        against=100 * other,
+        score=known.score,
+        against=known.against,
         family=judgement.family,
         scope=estimate.scope,
+        needed=needed,
     )

@@ -72,6 +72,17 @@ class Evidence:
         """The verdict on the recipe as a whole; direct training has none."""
         return self.verdicts.recipes[0]
 
+    @property
+    def margin(self) -> float:
+        """Points below which its gains count as none; 0 before a confirmation."""
+        return self.confirmation.plan.margin if self.confirmation else 0.0
+
+    @property
+    def paired(self) -> Verdicts:
+        """Verdicts on its intermediate task itself; none before a confirmation."""
+        result = self.confirmation and self.confirmation.result
+        return result.paired.of_trial(self.trial) if result else NO_VERDICTS
+
     def scores(self, task: str, seed: int) -> list[Score]:
         """The scores of one model, that of a target task and a seed."""
         return [x.score for x in self.pairs if x.seed == seed and x.score.task == task]
@@ -270,8 +281,12 @@ def _confirmed_baseline(study: StoredStudy, look: Look, task: str) -> Evidence:
 
 def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:
     pairs = study.ledger.pairs(study.name, "test")[trial]
-    return tuple(pair for pair in pairs if pair.seed in look.plan.seeds)
+    judged = look.result.verdicts.gain_of(trial) if look.result else None
+    # More may be trained by now than was judged: a confirmation that goes on.
+    seeds = look.plan.seeds[: judged.seeds if judged else 0]
+    return tuple(pair for pair in pairs if pair.seed in seeds)
 
 
 def _verdict(evidence: Evidence) -> str:
-    return verdict_line(evidence.verdict, f"trial {evidence.trial} ({evidence.name})")
+    name = f"trial {evidence.trial} ({evidence.name})"
+    return verdict_line(evidence.verdict, name, evidence.margin)

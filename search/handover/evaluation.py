@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ from objectives.xtreme.submission import (
     file_split,
     find_predictions,
     read_predictions,
+    reading_note,
 )
+from search.handover.origin import PredictionsOrigin
 from search.handover.requests import EvaluationRequest
 from spaces.errors import DataError, SpecError, unknown_name
 from spaces.task import Task
@@ -37,11 +39,14 @@ class Evaluation:
         split: test or validation.
         source: Where the gold labels come from.
         scores: Task -> its scores by language.
+        notes: Lines on what other scorers read otherwise (XTREME's script, the corpus's own), and
+            on looks at a study's test splits that could not be counted.
     """
 
     split: str
     source: DataSource
     scores: Mapping[str, TaskScores]
+    notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All of it in JSON's types, scores in [0, 1]."""
@@ -76,7 +81,29 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     needed = [(task, language) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
-    return Evaluation(split, source, scores)
+    read = [(file, task) for task, by_language in files for file in by_language.values()]
+    notes = [*(_types_note(task) for task, _ in files), *(reading_note(*x) for x in read)]
+    if split == "test":
+        notes += _counted_looks([file.parent for file, _ in read])
+    return Evaluation(split, source, scores, tuple(filter(None, notes)))
+
+
+def _types_note(task: Task) -> str:
+    """What entity types of a corpus are read as none; empty where all are read."""
+    tags = [tag for layout in task.layouts for tag, ours in layout.labels.items() if ours == "O"]
+    types = sorted({tag.partition("-")[2] for tag in tags})
+    if not types:
+        return ""
+    return (
+        f"{task.name}: {', '.join(types)} of the corpus is read as no entity, as the source "
+        f"language has none; scores on all of its types differ"
+    )
+
+
+def _counted_looks(folders: Iterable[Path]) -> list[str]:
+    """Count the scoring of a study's own predictions; what hinders it, in words."""
+    origins = [PredictionsOrigin.of_folder(folder) for folder in sorted(set(folders))]
+    return [origin.count_as_scored() for origin in origins if origin is not None]
 
 
 def _files(request: EvaluationRequest) -> tuple[str, list[tuple[Task, dict[str, Path]]]]:

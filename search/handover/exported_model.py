@@ -23,7 +23,9 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel
 
 from objectives.stages.stage import VERSIONS, StageProgress
+from search.findings.confirmation import finished, looks_of
 from search.findings.recommendation import Choice, Evidence, of_trial, recommended
+from search.findings.test_splits import test_split_lines
 from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
 from search.studies.reopened import ReopenedStudy, reopen_study
@@ -80,6 +82,9 @@ def export_model(
     exported, model = _trained(reopened, study, choice, task, seed)
     exported = replace(exported, place=request.push_to_hub or exported.place)
     _write(request.to, exported, model, reopened.objective.hardware.name)
+    if finished(looks_of(study)):
+        seen = f"trial {choice.evidence.trial} for {task}, seed {seed}"
+        reopened.objective.ledger.record_test_read(study.name, "export", seen)
     published = _push(request.to, request.push_to_hub) if request.push_to_hub else None
     return ExportedFolder(request.to, exported.steps, seed, published)
 
@@ -189,6 +194,10 @@ def _record(exported: ExportedModel, device: str) -> dict[str, Any]:
             "look": look.number,
             "begun_at": look.begun_at,
             "baseline": dict(look.plan.baseline),
+            "looks": look.plan.looks,
+            "margin": look.plan.margin,
+            "itself": evidence.paired.as_json(),
+            "test_splits": test_split_lines(study),
         },
         # Encoders are named by their folders there.
         "defined_by": {

@@ -15,7 +15,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from objectives.backbone import Backbone
 from search.command_line.next_commands import StudyAddress, next_command
 from search.findings.recommendation import Choice
-from search.findings.verdict_words import with_interval
+from search.findings.test_splits import test_split_lines
+from search.findings.verdict_words import parts_line, with_interval
 from search.studies.stored_study import StoredStudy
 from spaces.backbones import known_backbones
 from spaces.recipe import Method, Route, Stage
@@ -220,23 +221,29 @@ def _gains(model: ExportedModel) -> str:
             f"{100 * own[language].score:.1f}" if language in own else "",
             f"{gain.score:.1f}",
             f"{gain.against:.1f}",
-            with_interval(gain),
+            with_interval(gain, evidence.margin),
             *([str(gain.verdict)] if sure else []),
             f"{gain.examples:,}",
         ]
         for language, gain in judged
     ]
-    header = ["language", "this model", "recipe", "direct training", "gain [95 % interval]"]
+    level = "corrected interval" if sure else "95 % interval"
+    header = ["language", "this model", "recipe", "direct training", f"gain [{level}]"]
     header += [*(["verdict"] if sure else []), "examples"]
     note = (
         f"{scores}. The recipe's are means over {seeds} "
         f"({', '.join(map(str, evidence.seeds))}); this model is seed {model.seed}. Gains are "
-        f"percentage points over the best direct training. Intervals hold for each gain by itself "
-        f"and carry over to {evidence.verdict.gain.scope}"
+        f"percentage points over the best direct training. Intervals carry over to "
+        f"{evidence.verdict.gain.scope}"
     )
-    if sure:
-        note += "; verdicts are corrected for all that were judged together"
-    return f"{_table(header, rows)}\n\n{note}."
+    if not sure:
+        return f"{_table(header, rows)}\n\n{note}, each by itself."
+    note += (
+        f"; they and the verdicts are corrected for all looks and all that were judged together. "
+        f"Equivalent: within {evidence.margin:g} points"
+    )
+    parts = parts_line(evidence.verdicts, evidence.paired, evidence.trial, evidence.margin)
+    return f"{_table(header, rows)}\n\n{note}.\n\nOf the gain, {parts}."
 
 
 def _limits(model: ExportedModel) -> list[str]:
@@ -266,8 +273,9 @@ def _limits(model: ExportedModel) -> list[str]:
         times = "once" if looks == 1 else f"{looks} times"
         limits.append(
             f"Confirmed on {evidence.confirmation.begun_at[:10]} with seeds that the search did "
-            f"not have; the test splits were looked at {times}."
+            f"not have; the study was confirmed {times}."
         )
+        limits += [f"{x[0].upper()}{x[1:]}." for x in test_split_lines(study)]
     limits.append(
         "Its scores are those that the same recipe and seed had in the study. Only scores are "
         "kept of target stages, so it was trained again; on other hardware the weights differ in "

@@ -19,11 +19,12 @@ from objectives.xtreme import benchmark
 from objectives.xtreme.submission import write_predictions
 from objectives.xtreme.trained_folder import Predictor, load_trained, longest_input, predict_splits
 from search.command_line.next_commands import scoring_command
+from search.handover.origin import PredictionsOrigin
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from search.studies.reopened import ReopenedStudy, reopen_study
 from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, SpecError, unknown_name
-from spaces.languages import expand_languages
+from spaces.languages import ALL, expand_languages
 from spaces.recipe import Similarity, untrained_stage
 from spaces.task import Metric, Task, TaskKind
 
@@ -54,6 +55,7 @@ class _Predictions:
     task: Task
     source: DataSource
     split: str
+    languages: Sequence[str]
 
 
 def predict(
@@ -90,10 +92,24 @@ def predict(
             )
         if asked.task.name not in load_catalogue().tasks:
             study_file = reopened.study.address.file
+        if asked.split == "test":
+            _count_as_seen(request, request.model, reopened)
     command = scoring_command(
         asked.task.name, str(request.to), asked.split, data=data, study_file=study_file
     )
     return WrittenPredictions(_write(request, asked), note, command)
+
+
+def _count_as_seen(request: PredictionRequest, trial: StudyTrial, reopened: ReopenedStudy) -> None:
+    """Keep that the study's test splits were read, and with the files whose predictions they are.
+
+    `evaluate` counts itself by that.
+    """
+    study = reopened.study
+    what = f"trial {trial.trial} on {request.task}"
+    reopened.objective.ledger.record_test_read(study.name, "predict", what)
+    origin = PredictionsOrigin(study.name, study.shown_url, what)
+    origin.write(request.to / request.task)
 
 
 def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictions:
@@ -114,7 +130,7 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
     source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"
     predictor = Predictor(model, tokenizer, stage, hardware)
-    return _Predictions(predictor, task, source, split)
+    return _Predictions(predictor, task, source, split, request.languages or [ALL])
 
 
 def _of_trial(
@@ -126,19 +142,21 @@ def _of_trial(
     if seed not in seeds:
         raise unknown_name("Seed", str(seed), list(map(str, seeds)), "one of the trial's recipe")
     stage, model = objective.trained_model(recipe, request.task, seed)
+    task = objective.catalogue[request.task]
     tokenizer = objective.backbone(recipe.backbone).tokenizer
     return _Predictions(
         Predictor(model, tokenizer, stage, objective.hardware),
-        objective.catalogue[request.task],
+        task,
         objective.corpora.source,
         request.split or "validation",
+        request.languages or objective.spec.scored_languages(task),
     )
 
 
 def _write(request: PredictionRequest, asked: _Predictions) -> list[Path]:
     task, split, source = asked.task, asked.split, asked.source
 
-    languages = _languages(request.languages, split, task, source)
+    languages = _languages(asked.languages, split, task, source)
 
     def examples(of_split: str) -> dict[str, datasets.Dataset]:
         return {x: benchmark.benchmark_split(task, x, of_split, source) for x in languages}

@@ -95,14 +95,15 @@ class PredictionRequest:
         model: A trained model's folder, or a trial of a study.
         task: Name of the task.
         to: Folder of the predictions; each task has a folder in it.
-        languages: ISO 639-3 codes, named sets, or all that the data has.
+        languages: ISO 639-3 codes, named sets, or all that the data has; None for all with a
+            folder, for those that the study scores with a trial.
         split: test or validation; None for test with a folder, for validation with a trial.
     """
 
     model: TrainedFolder | StudyTrial
     task: str
     to: Path
-    languages: Sequence[str] = ("all",)
+    languages: Sequence[str] | None = None
     split: str | None = None
 
 

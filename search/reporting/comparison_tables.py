@@ -17,7 +17,7 @@ from search.findings.comparison import (
     ComparedGain,
     StudyComparison,
 )
-from search.findings.verdict_words import points_with_interval
+from search.findings.verdict_words import judged_points, points_with_interval
 
 
 def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
@@ -34,12 +34,16 @@ def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
     for letter, best in zip("AB", comparison.best, strict=True):
         known = "confirmed on test splits" if best.confirmed else "not confirmed, validation"
         seeds = f"{best.gain.seeds} seed{'s' * (best.gain.seeds > 1)}"
+        itself = ""
+        if best.itself is not None:
+            itself = f"; {in_points(best.itself)} of it by the intermediate task itself"
         yield (
-            f"{letter} best: {_with_verdict(best.gain)} ({known}, {seeds}), "
+            f"{letter} best: {_with_verdict(best.gain, best.margin)} ({known}, {seeds}{itself}), "
             f"trial {best.trial}: {best.recipe}"
         )
+        yield from (f"  {line}" for line in best.test_splits)
     if comparison.languages:
-        yield _languages_table(comparison.languages)
+        yield _languages_table(comparison.languages, [best.margin for best in comparison.best])
     else:
         yield "they have no target task and language in common"
     costs = new_table("Cost", "", "A", "B")
@@ -77,18 +81,20 @@ def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
     return table
 
 
-def _languages_table(cells: Sequence[ComparedCell]) -> Table:
+def _languages_table(cells: Sequence[ComparedCell], margins: Sequence[float]) -> Table:
     columns = ("task", "language", "A examples", "A gain", "B examples", "B gain", "B less A")
     table = new_table("Gains of the best recipes, each over its own direct training", *columns)
     for cell in cells:
         shown = []
-        for gain in cell.gains:
-            shown += [f"{gain.examples:,}", _with_verdict(gain)]
+        for gain, margin in zip(cell.gains, margins, strict=True):
+            shown += [f"{gain.examples:,}", _with_verdict(gain, margin)]
         table.add_row(cell.task, cell.language, *shown, in_points(cell.difference))
-    table.caption = "95 % intervals, each by itself; none is known of the difference"
+    confirmed = any(gain.verdict for cell in cells for gain in cell.gains)
+    how = "corrected as its verdicts are" if confirmed else "of 95 %, each by itself"
+    table.caption = f"intervals of each study {how}; none is known of the difference"
     return table
 
 
-def _with_verdict(gain: ComparedGain) -> str:
-    interval = points_with_interval(gain.gain, gain.low, gain.high)
+def _with_verdict(gain: ComparedGain, margin: float) -> str:
+    interval = judged_points(gain.gain, gain.low, gain.high, margin)
     return f"{interval} {gain.verdict or ''}".rstrip()

@@ -144,10 +144,10 @@ def renew_pages(
         look_every: Seconds between looks for new trials, at least.
     """
 
-    def finished() -> tuple[int, int]:
+    def finished() -> tuple[int, object]:
         trials = study.optuna_study.get_trials(deepcopy=False)
         done = sum(trial.state.is_finished() for trial in trials)
-        return done, sum(look.result is not None for look in study.confirmations)
+        return done, [look.result for look in study.confirmations]
 
     shown, pause = finished(), look_every
     while not ended.wait(pause):

@@ -96,11 +96,11 @@ def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure
                 for x in confirmed
             ],
             hovertemplate="%{text}: %{x:+.1f}<br>%{customdata[0]} seeds, %{customdata[1]} examples"
-            "<br>%{customdata[2]}<br>95 %: %{customdata[3]}<extra></extra>",
+            "<br>%{customdata[2]}<br>corrected interval: %{customdata[3]}<extra></extra>",
         )
     figure.update_layout(
         title="Gain over the best direct training, points<br><sub>each arm's recommended recipe, "
-        "all target tasks; 95 %</sub>",
+        "all target tasks; search 95 %, confirmed corrected</sub>",
         height=170 + 55 * len(labels),
         xaxis={"rangemode": "tozero"},  # an interval is read against nothing
         yaxis={

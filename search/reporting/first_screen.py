@@ -5,7 +5,7 @@ The answer is a confirmation's, where there is one. Else it says that it is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
@@ -16,18 +16,24 @@ from search.command_line.next_commands import next_command
 from search.command_line.words import in_hours
 from search.findings.answer_words import answer_lines, regret_line
 from search.findings.baseline_words import baseline_lines
-from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
-from search.findings.judging import JudgedGain
+from search.findings.confirmation import (
+    ConfirmationResult,
+    Look,
+    error_left,
+    finished,
+    looks_of,
+)
 from search.findings.landscape import Landscape
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
-from search.findings.verdict_words import aggregate_note, verdict_line, with_interval
+from search.findings.test_splits import test_split_lines
+from search.findings.verdict_words import aggregate_note, confirmation_lines, with_interval
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
 from spaces.studies import NO_INTERMEDIATE
 
 _Finished = tuple[Look, ConfirmationResult]
-INTERVALS = "Intervals are of 95 %, each by itself: one without 0 in it need not be a verdict."
+INTERVALS = "Intervals are corrected as the verdicts are: one without 0 in it is one."
 
 
 @dataclass(frozen=True)
@@ -86,14 +92,22 @@ def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
     if helping:
         best = helping[0]
         answer = (
-            f"Train on {names[best.trial]} first: it helps, {with_interval(best.gain)} points "
-            f"over training directly, well tuned."
+            f"Train on {names[best.trial]} first: it helps, "
+            f"{with_interval(best.gain, look.plan.margin)} points over training directly, well "
+            f"tuned."
         )
         if len(helping) > 1:
             others = ", ".join(names[row.trial] for row in helping[1:])
             answer += f" So does {others}, by {in_points(helping[1].gain.points)} or less."
-    else:
+    elif len(by_verdict[Verdict.EQUIVALENT]) == len(rows):
+        answer = (
+            f"Train directly: all {len(rows)} recipes that were confirmed are equivalent to that "
+            f"within {look.plan.margin:g} points."
+        )
+    elif by_verdict[Verdict.UNDECIDED]:
         answer = f"Undecided: none of the {len(rows)} recipes that were confirmed helps reliably."
+    else:
+        answer = f"Train directly: none of the {len(rows)} recipes that were confirmed helps."
     if hurting:
         names_of = ", ".join(
             f"{names[row.trial]} by {in_points(row.gain.points)}" for row in hurting
@@ -117,25 +131,28 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
         return lines + _aggregate_lines(study)
     look, result = done[-1]
     plan, cells = look.plan, result.verdicts.cells
-    helps, hurts = (
+    helps, hurts, alike = (
         sum(cell.gain.verdict is verdict for cell in cells)
-        for verdict in (Verdict.HELPS, Verdict.HURTS)
+        for verdict in (Verdict.HELPS, Verdict.HURTS, Verdict.EQUIVALENT)
     )
     lines = [
         f"Confirmed on {look.begun_at[:10]}: {len(plan.recipes)} recipes chosen "
-        f"before any test split was read, {len(plan.seeds)} fresh seeds, test splits, "
-        f"against the best direct training. The verdicts are "
-        f"corrected so that at most 5 % of such studies have a wrong one. {INTERVALS}"
+        f"before any test split was read, up to {result.seeds} fresh seeds, test splits, "
+        f"against the best direct training; looks after {', '.join(map(str, plan.looks))} seeds "
+        f"were planned. The verdicts are corrected so that at most 5 % of such studies say helps "
+        f"or hurts wrongly. {INTERVALS}"
     ]
-    lines += [f"{verdict_line(x, plan.names[x.trial])}." for x in result.verdicts.recipes]
+    of_look = (_sentence(line.strip()) for line in confirmation_lines(look)[1:])
+    lines += of_look
+    lines += map(_sentence, test_split_lines(study))
     lines.append(
-        f"Of {len(cells)} recipes in single languages {helps} help reliably, {hurts} hurt; of the "
-        f"rest nothing reliable can be said."
+        f"Of {len(cells)} recipes in single languages {helps} help reliably, {hurts} hurt, "
+        f"{alike} are equivalent to direct training; the rest is undecided."
     )
     if look.number > 1:
         lines.append(
-            f"This is look {look.number} at the same test splits: what was chosen after an "
-            f"earlier look is less sure than these numbers say."
+            f"This is look {look.number} at the same test splits, with the error that those "
+            f"before had left."
         )
     trials = sum(len(recipe.trials) for recipe in study.recipes)
     if (newer := trials - plan.trials_of_the_search) > 0:
@@ -147,11 +164,6 @@ def _aggregate_lines(study: StoredStudy) -> list[str]:
     spec = study.spec
     note = aggregate_note(spec.target.aggregate, len(spec.target_tasks(study.catalogue)))
     return [_sentence(note)] if note else []
-
-
-def _smallest_detectable(gains: Iterable[JudgedGain]) -> float | None:
-    """The smallest minimum detectable effect, points; None where none is known."""
-    return min((x.detectable for x in gains if x.detectable is not None), default=None)
 
 
 def _asked(study: StoredStudy) -> str:
@@ -183,10 +195,10 @@ def _cost_in_words(cost: StudyCost, done: Sequence[_Finished]) -> str:
 
 def _next_steps(study: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, str]]:
     confirm = _command(study, "confirm")
-    if looks and looks[-1].result is None:
+    if looks and not looks[-1].is_over:
         return [("A confirmation was begun and not finished; this goes on with it.", confirm)]
     if looks:
-        return _after_confirmation(*finished(looks)[-1], study)
+        return _after_confirmation(finished(looks)[-1][1], study)
     if running := study.optuna_study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         wait = f"Running trials: {len(running)}. Report again when they have ended."
         return [(wait, _command(study, "report"))]
@@ -197,35 +209,27 @@ def _next_steps(study: StoredStudy, looks: Sequence[Look]) -> list[tuple[str, st
     if missing := [arm for arm in arms if arm not in tried]:
         return [(f"Go on searching: {', '.join(missing)} has no recipe yet.", more)]
     return [
-        ("Confirm the leaders with fresh seeds on the test splits. That counts once.", confirm),
+        ("Confirm the leaders with fresh seeds on the test splits, until decided.", confirm),
         ("Or search on before:", more),
     ]
 
 
-def _after_confirmation(
-    look: Look, result: ConfirmationResult, study: StoredStudy
-) -> list[tuple[str, str]]:
+def _after_confirmation(result: ConfirmationResult, study: StoredStudy) -> list[tuple[str, str]]:
     gains = [x.gain for x in result.verdicts.recipes]
     if any(gain.verdict is Verdict.HELPS for gain in gains):
-        decided = (
-            "Nothing is left to decide: another look at the same test splits (--again) would make "
-            "these verdicts weaker. This writes the model to use"
-        )
-        return _exports(study, decided)
+        return _exports(study, "This writes the model to use")
     direct = (
         "As long as nothing helps reliably, the model to use is the best direct training. This "
         "writes it"
     )
     steps = _exports(study, direct)
-    smallest = _smallest_detectable(x for x in gains if x.verdict is Verdict.UNDECIDED)
-    if smallest is not None:
-        seeds = len(look.plan.seeds)
+    left = error_left(looks_of(study))
+    if result.undecided and left:
         again = (
-            f"With {seeds} {'seeds' if seeds > 1 else 'seed'} a gain below {smallest:.1f} points "
-            f"would often be missed. More would see smaller ones, on test splits that have been "
-            f"looked at, which every later report will say:"
+            f"Another look may spend what error is left ({100 * left:.2g} %), on test splits that "
+            f"have been looked at, which every later report will say:"
         )
-        steps.append((again, _command(study, "confirm", "--again", "--seeds", str(2 * seeds))))
+        steps.append((again, _command(study, "confirm", "--again")))
     return steps
 
 

@@ -64,6 +64,7 @@ def as_json(report: ReportContent) -> dict[str, Any]:
         "baseline": report.baseline and report.baseline.as_json(),
         "found": landscape.answer and _answer(landscape.answer),
         "confirmations": [asdict(look) for look in report.confirmations],
+        "test_splits": report.test_splits,
         "recipes": landscape.recipes,
         "tasks": landscape.tasks,
         "matrix": landscape.matrix,

@@ -13,6 +13,7 @@ from search.findings.landscape import Landscape, read_landscape
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import StudyCost, study_cost
 from search.findings.study_status import trial_counts
+from search.findings.test_splits import test_split_lines
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.landscape_sections import Section
 from search.reporting.study_sections import report_sections
@@ -35,6 +36,8 @@ class ReportContent:
         landscape: The numbers of the search.
         confirmed: The verdicts of the last finished confirmation; empty before there is one.
         confirmations: All confirmations, in order.
+        test_splits: What else was seen of the test splits, which other studies have them, and
+            what error is left.
         claims: What the trials say of each claim in the study file.
         cost: Training time that the search asked for, took and saved.
         states: State -> number of trials.
@@ -50,6 +53,7 @@ class ReportContent:
     landscape: Landscape
     confirmed: tuple[RecipeVerdict, ...]
     confirmations: list[Confirmation]
+    test_splits: list[str]
     claims: list[ClaimVerdict]
     cost: StudyCost
     states: Mapping[str, int]
@@ -78,6 +82,7 @@ def report_content(study: StoredStudy) -> ReportContent:
         landscape=landscape,
         confirmed=confirmed_recipes(study),
         confirmations=study.confirmations,
+        test_splits=test_split_lines(study),
         claims=claims,
         cost=cost,
         states=trial_counts(study.optuna_study),

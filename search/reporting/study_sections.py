@@ -14,7 +14,7 @@ from search.findings.confirmation import ConfirmationResult, Look, finished, loo
 from search.findings.landscape import Landscape
 from search.findings.selection import judged_languages
 from search.findings.trial_tables import choices
-from search.findings.verdict_words import cell_rows, points_with_interval
+from search.findings.verdict_words import cell_rows, parts_line, points_with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row
 from search.studies.stored_study import StoredStudy
 
@@ -94,22 +94,49 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
     if not done:
         return []
     look, result = done[-1]
-    names = look.plan.names
-    rows = cell_rows(result.verdicts, list(names))
+    names, margin = look.plan.names, look.plan.margin
+    columns = ("target task", "language", "examples", *names.values())
     gains = [cell.gain for cell in result.verdicts.cells]
     detectable = [gain.detectable for gain in gains if gain.detectable is not None]
     lines = [
-        f"Gains over the best direct training on test splits, {len(look.plan.seeds)} fresh seeds. "
-        f"The intervals are of 95 %, each by itself; the verdicts are corrected for all of the "
-        f"table (Holm), and where none stands there is no reliable difference."
+        f"Gains over the best direct training on test splits, up to {result.seeds} fresh seeds. "
+        f"Intervals and verdicts are corrected for all looks and all of the table (Holm); where "
+        f"none stands it is undecided. Equivalent: within {margin:g} points of direct training."
     ]
     if detectable:
         lines.append(
-            f"Minimum detectable effects at 80 % power: {min(detectable):.1f} to "
+            f"Minimum detectable gains at 80 % power: {min(detectable):.1f} to "
             f"{max(detectable):.1f} points."
         )
-    columns = ("target task", "language", "examples", *names.values())
-    return [Section("confirmed", "Confirmed, by language", lines, columns, rows)]
+    itself = (
+        "Gains over the same target stage without the intermediate task, paired by seed: what the "
+        "intermediate task itself does. The rest of a gain is the target stage's. They explain a "
+        "gain; their verdicts have an error of their own."
+    )
+    return [
+        Section(
+            "confirmed",
+            "Confirmed, by language",
+            lines,
+            columns,
+            cell_rows(result.verdicts, list(names), margin),
+        ),
+        Section(
+            "confirmed-itself",
+            "By the intermediate task itself",
+            [itself, *_parts(look, result)],
+            columns,
+            cell_rows(result.paired, list(names), margin),
+        ),
+    ]
+
+
+def _parts(look: Look, result: ConfirmationResult) -> list[str]:
+    parts = (
+        (name, parts_line(result.verdicts, result.paired, trial, look.plan.margin))
+        for trial, name in look.plan.names.items()
+    )
+    return [f"{name}: {line}." for name, line in parts if line]
 
 
 def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich import box
 from rich.table import Table
 
@@ -11,9 +9,7 @@ from objectives.gains.transfer_gain import in_points
 from search.command_line.words import new_table
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.answer_words import gain_words, verdict_word
-from search.findings.judging import Verdicts
 from search.findings.stage_costs import EVALUATION, StudyCost
-from search.findings.verdict_words import cell_rows
 
 WIDE = 100
 """Columns from which on a terminal has room for all that is known of an arm."""
@@ -56,7 +52,7 @@ def _answer_table(
     if is_wide:
         columns = (*columns[:3], "itself", "recommended task", *columns[3:])
     table = new_table(title, *columns, numbers=("gain [95 %]", "itself", "tried"))
-    _without_lines(table)
+    without_lines(table)
     for column in table.columns:
         # Names and numbers are never broken, words between are.
         column.no_wrap = column.header != "so far"
@@ -66,7 +62,7 @@ def _answer_table(
     return table
 
 
-def _without_lines(table: Table) -> None:
+def without_lines(table: Table) -> None:
     """Leave what room there is to words and numbers."""
     table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
 
@@ -78,27 +74,6 @@ def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
         found = [gain_words(known), in_points(known.itself), recipe.task]
     tried = f"{known.tried if known else 0} of {finding.tasks}"
     return [task, finding.arm, *found[: 3 if is_wide else 1], tried, verdict_word(known)]
-
-
-def cells_table(verdicts: Verdicts, names: Mapping[int, str], title: str, width: int) -> Table:
-    """Every target task and language: the gain of each recipe, its interval and its verdict.
-
-    Args:
-        verdicts: Verdicts on the recipes.
-        names: Trial -> the recipe's name for people.
-        title: Title of the table.
-        width: Columns of the terminal; where they are few, recipes are known by their numbers.
-    """
-    heads = names.values() if width >= WIDE else (f"trial {trial}" for trial in names)
-    numbers = ["examples", *heads]
-    table = new_table(title, "target task", "language", *numbers, numbers=numbers)
-    _without_lines(table)
-    for column in table.columns[:2]:
-        column.no_wrap = True
-    for row in cell_rows(verdicts, list(names)):
-        table.add_row(*row)
-    table.caption = "95 % intervals, each by itself; a verdict is corrected for all of the table"
-    return table
 
 
 def cost_table(cost: StudyCost, title: str) -> Table:

@@ -19,14 +19,15 @@ from search.findings.answer_words import answer_lines, regret_line
 from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
-from search.findings.confirmation import Look, finished, looks_of
+from search.findings.confirmation import looks_of
 from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
 from search.findings.study_status import trial_counts
+from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.comparison_tables import comparison_parts
-from search.reporting.tables import answer_tables, cells_table
+from search.reporting.tables import answer_tables
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
@@ -67,15 +68,6 @@ def write_note(study: StoredStudy) -> None:
     note = _read(study).in_markdown()
     if note != get_note(study.optuna_study):
         save_note(study.optuna_study, note)
-
-
-def show_confirmation(study: StoredStudy, look: Look) -> None:
-    """Print the verdicts of a finished confirmation."""
-    console = console_for(WIDTH)
-    title = f"{study.title}: gains over the best direct training on test splits"
-    ((look, result),) = finished([look])
-    console.print(cells_table(result.verdicts, look.plan.names, title, console.width))
-    _say(console, *confirmation_lines(look))
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,9 @@ class _Shown:
         for head, *verdicts in map(confirmation_lines, looks):
             write(f"**{head[0].upper()}{head[1:]}**", "")
             write(*(f"- {line.strip()}" for line in verdicts), "")
-        if not looks:
+        if looks:
+            write(*(f"- {line}" for line in test_split_lines(self.study)), "")
+        else:
             write("**Not confirmed yet.**", "")
         write("**The search**, whose scores also chose what is shown:", "")
         write(*(f"- {line}" for line in (*self.answer_lines, *self.notes)), "")

@@ -245,21 +245,19 @@ class _Weights:
     """
 
     def __init__(self, seen: Floats, own: float, recipe: Integers, noise: _Noise) -> None:
-        runs, variance = np.arange(len(recipe)), noise.own.copy()
-        _, group, size = np.unique(recipe, return_inverse=True, return_counts=True)
-        repeated = size[group] > 1
-        variance[~repeated] += own
-        # The own term of a recipe that ran once is noise to all others.
-        place = np.cumsum(size > 1) - 1
-        columns = [
-            sparse.csr_matrix((np.full(len(runs), deviation), (runs, group)))
-            for deviation, group in noise.shared
-        ]
-        ones = np.full(repeated.sum(), own**0.5)
-        shape = (len(runs), int((size > 1).sum()))
-        columns.append(
-            sparse.csr_matrix((ones, (runs[repeated], place[group[repeated]])), shape=shape)
-        )
+        variance, columns = noise.own.copy(), []
+        for deviation, group in (*noise.shared, (own**0.5, recipe)):
+            _, place, size = np.unique(group, return_inverse=True, return_counts=True)
+            is_shared = size[place] > 1
+            # What one run has for itself is noise like any other.
+            variance[~is_shared] += deviation**2
+            inside, groups = np.flatnonzero(is_shared), np.cumsum(size > 1)
+            columns.append(
+                sparse.csr_matrix(
+                    (np.full(len(inside), deviation), (inside, groups[place[inside]] - 1)),
+                    shape=(len(recipe), int(groups[-1])),
+                )
+            )
         members = sparse.hstack(columns, format="csr")
         self._seen, self._members, self._variance = seen, members, variance[:, None]
         weighted = seen / self._variance

@@ -4,9 +4,13 @@
 
 Three instruments: studies simulated at scale (`calibration_simulated`), small studies that are
 really trained on the pocket corpora (`calibration_trained`) and, with `--landscape`, a table of
-published scores (`calibration_published`). Ends in a JSON line with `power`,
-`false_positive_rate`, `coverage` and `n` of the simulated studies, those of the trained ones under
-`trained`, and those of the table under `landscape`.
+published scores (`calibration_published`). Ends in a JSON line with `coverage` and `n` of
+simulated studies of fixed designs; `false_positive_rate`, `power`, `decided_share` and
+`seeds_used` of those confirmed look by look (`calibration_sequential`), those of fixed designs
+under `fixed`;
+`false_positive_rate_grouped` and `coverage_grouped` of those with five questions a passage
+(`calibration_grouped`), those of the trained ones under `trained`, and those of the table under
+`landscape`.
 """
 
 from __future__ import annotations
@@ -19,10 +23,21 @@ from pathlib import Path
 from typing import Any
 
 from objectives.hardware import usable_cores
+from tests.benchmarks.calibration_grouped import (
+    grouped_summary,
+    show_grouped,
+    simulate_grouped,
+)
 from tests.benchmarks.calibration_published import (
     judge_landscape,
     landscape_summary,
     show_landscape,
+)
+from tests.benchmarks.calibration_sequential import EFFECTS as LOOKED_AT
+from tests.benchmarks.calibration_sequential import (
+    confirm_simulated,
+    sequential_summary,
+    show_sequential,
 )
 from tests.benchmarks.calibration_simulated import (
     EFFECTS,
@@ -58,8 +73,18 @@ def main() -> None:
             tallies.append(simulate(effect, seeds, studies, chosen.seed))
             print(f"{time.perf_counter() - start:.0f} s", tallies[-1].row(), file=sys.stderr)
     result: dict[str, Any] = {"benchmark": "calibration"} | summary(tallies)
+    print("confirmed look by look", file=sys.stderr)
+    confirmed = [confirm_simulated(effect, studies, chosen.seed) for effect in LOOKED_AT]
+    # What confirmations are now stands under the plain names.
+    fixed = ("false_positive_rate", "power", "power_design")
+    result["fixed"] = {name: result.pop(name) for name in fixed}
+    result |= sequential_summary(confirmed)
     result["simulated_median_range"] = round(simulated_range(chosen.seed), 1)
     show(tallies)
+    show_sequential(confirmed)
+    grouped = simulate_grouped(studies, chosen.seed)
+    result |= grouped_summary(grouped)
+    show_grouped(grouped)
     if chosen.trained or (chosen.trained is None and not chosen.quick):
         size = QUICK if chosen.quick else FULL
         result["trained"] = run_trained(size, chosen.seed, chosen.threads, chosen.cache)

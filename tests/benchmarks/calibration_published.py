@@ -96,7 +96,7 @@ def show_landscape(landscape: Landscape) -> None:
     """Print the table with its verdicts."""
     signs = {Verdict.HELPS: "+", Verdict.HURTS: "-", Verdict.UNDECIDED: " "}
     arms, targets = (list(dict.fromkeys(cell[i] for cell in landscape.judged)) for i in (0, 1))
-    print("\ngain in points, up to three runs; [+] helps, [-] hurts, [ ] no reliable difference")
+    print("\ngain in points, up to three runs; [+] helps, [-] hurts, [ ] undecided")
     print(f"{'':>14}" + "".join(f"{target[:11]:>12}" for target in targets))
     for arm in arms:
         line = f"{arm:>14}"

@@ -103,11 +103,39 @@ class Tally:
 FALSE = ("arms", "cells", "either")
 
 
+@dataclass(frozen=True)
+class Passages:
+    """What the questions of one passage have in common.
+
+    Attributes:
+        questions: Questions of each passage.
+        correlation: Share of the variance of each part of `parts` that they have in common.
+        parts: Parts of the variance of what decides an example: difficulty, arm, seed.
+        are_known: Whether the statistics are told which questions are of one passage.
+    """
+
+    questions: int
+    correlation: float
+    parts: tuple[float, float, float]
+    are_known: bool = True
+
+    def groups(self, examples: int) -> NDArray[np.int32]:
+        """The passage of each example."""
+        return np.arange(examples, dtype=np.int32) // self.questions
+
+
 class Truth:
     """One study's world: what each arm's recipes really do in each language."""
 
-    def __init__(self, effects: tuple[float, ...], rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        effects: tuple[float, ...],
+        rng: np.random.Generator,
+        passages: Passages | None = None,
+    ) -> None:
         self._rng = rng
+        self._passages = passages
+        self._parts = passages.parts if passages else (DIFFICULTY, OF_ARM, OF_SEED)
         self._effects = effects
         self._base = rng.uniform(0.4, 0.7, LANGUAGES)
         spread = rng.normal(0, LANGUAGE_SPREAD, (len(ARMS) + 1, LANGUAGES))
@@ -141,31 +169,44 @@ class Truth:
             seeds: How many trainings of each.
             examples: Of each language.
         """
-        draw = self._rng.standard_normal
+        draw, (difficulty, of_arm, of_seed) = self._rng.standard_normal, self._parts
         checkpoint = draw((len(gains), seeds))
         found: list[list[NDArray[np.bool_]]] = [[] for _ in gains]
         for place, size in enumerate(examples):
-            shared = draw(size) * DIFFICULTY**0.5
+            shared = self._of_examples(size) * difficulty**0.5
             for row, (gain, arm) in enumerate(zip(gains, arms, strict=True)):
                 deviation = np.array([self._of_checkpoint[place], self._of_language[arm, place]])
                 # The mean over seeds is to be the score, not the score of the mean seed.
                 level = special.ndtri(self._base[place] + gain / 100)
                 level *= np.sqrt(1 + (deviation**2).sum())
                 moved = level + deviation @ np.stack([checkpoint[row], draw(seeds)])
-                of_example = shared + draw(size) * OF_ARM**0.5
-                noise = draw((seeds, size)) * OF_SEED**0.5
+                of_example = shared + self._of_examples(size) * of_arm**0.5
+                noise = self._of_examples(seeds, size) * of_seed**0.5
                 found[row].append(moved[:, None] + of_example + noise > 0)
         return found
 
+    def _of_examples(self, *shape: int) -> Floats:
+        """Standard normal values, [..., examples]."""
+        own = self._rng.standard_normal(shape)
+        if self._passages is None:
+            return own
+        *before, examples = shape
+        groups = self._passages.groups(examples)
+        common = self._rng.standard_normal((*before, groups[-1] + 1))[..., groups]
+        share = self._passages.correlation
+        return share**0.5 * common + (1 - share) ** 0.5 * own
 
-def simulate(effect: float, seeds: int, studies: int, seed: int) -> Tally:
+
+def simulate(
+    effect: float, seeds: int, studies: int, seed: int, passages: Passages | None = None
+) -> Tally:
     """Judge so many studies of one design."""
     tally = Tally(seeds, effect)
     for number in range(studies):
         rng = np.random.default_rng([seed, seeds, int(10 * effect), number])
-        world = Truth((effect, 0.0, -effect), rng)
+        world = Truth((effect, 0.0, -effect), rng, passages)
         truth, seen = world.choose()
-        cells = _confirm(world, truth, seeds, number)
+        cells = simulated_cells(world, truth, seeds, number, passages)
         _count(tally, truth, seen, cells)
     return tally
 
@@ -184,14 +225,18 @@ def _test_sizes() -> list[int]:
     return [int(size) for size in np.linspace(*EXAMPLES, LANGUAGES)]
 
 
-def _confirm(
-    world: Truth, truth: Floats, seeds: int, number: int
+def simulated_cells(
+    world: Truth, truth: Floats, seeds: int, number: int, passages: Passages | None = None
 ) -> dict[tuple[str, str], SeedGains]:
     """(arm, language) -> gains of fresh seeds on the test split."""
     right = world.train([0.0, *truth], list(range(len(ARMS) + 1)), seeds, _test_sizes())
     outcomes = [
         [[np.stack([x, np.ones_like(x)], 1).astype(np.float32) for x in of] for of in training]
         for training in right
+    ]
+    groups = [
+        passages.groups(size) if passages and passages.are_known else None
+        for size in _test_sizes()
     ]
     return gains_of_outcomes(
         {
@@ -201,6 +246,7 @@ def _confirm(
                 tuple(outcomes[row + 1][place]),
                 tuple(outcomes[0][place]),
                 f"language {place}",
+                groups[place],
             )
             for row, arm in enumerate(ARMS)
             for place in range(LANGUAGES)
@@ -229,8 +275,8 @@ def _count(
         for (arm, _), judged in of_cells.items()
         if arm != idle
     )
-    wrong_arms = any(_is_wrong(judged, true[arm]) for arm, judged in of_arms.items())
-    wrong_cells = any(_is_wrong(judged, true[arm]) for (arm, _), judged in of_cells.items())
+    wrong_arms = any(is_wrong(judged, true[arm]) for arm, judged in of_arms.items())
+    wrong_cells = any(is_wrong(judged, true[arm]) for (arm, _), judged in of_cells.items())
     for name, wrong in zip(
         FALSE, (wrong_arms, wrong_cells, wrong_arms | wrong_cells), strict=True
     ):
@@ -249,7 +295,8 @@ def _is(judged: Judgement, verdict: Verdict) -> bool:
     return judged.verdict is verdict
 
 
-def _is_wrong(judged: Judgement, truth: float) -> bool:
+def is_wrong(judged: Judgement, truth: float) -> bool:
+    """Whether a helps or hurts is not true."""
     if judged.verdict is Verdict.HELPS:
         return truth <= 0
     return judged.verdict is Verdict.HURTS and truth >= 0

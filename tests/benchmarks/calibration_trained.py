@@ -3,7 +3,7 @@
 Entities are the target. One intermediate corpus helps (`ner_parties`), one hurts (`ner_assay`), by
 `objectives.pocket.effects`. Each is trained with many seeds, and so is the target without either.
 From these trainings studies of a few fresh seeds each are drawn without replacement, on the test
-splits, and judged by `search.findings.judging.judge_gains`, as `search.confirm` does:
+splits, and judged by `search.findings.judging`, as `search.confirm` does:
 
 - Planted: both corpora against none, each pair with one seed on both sides. Does the verdict find
   the one that helps, and call the one that hurts harmful?
@@ -36,7 +36,13 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory
 from objectives.models.encoders import quiet_libraries
 from objectives.transfer import TransferObjective
-from search.findings.judging import Verdicts, judge_gains
+from search.findings.judging import (
+    Estimates,
+    Rules,
+    Verdicts,
+    estimate_recipes,
+    judge_estimates,
+)
 from storage.tables import PairedScore, Score
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
@@ -48,7 +54,8 @@ SIDES = 3  # of a null study: two arms and what they are held against
 
 Training = Sequence[Score]
 """The scores of one training, a language each."""
-Studies = list[Verdicts]
+Studies = list[tuple[Verdicts, Estimates]]
+"""The verdicts of each study, and the estimates behind them with intervals of 95 % each."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +188,7 @@ def _dealt(rng: np.random.Generator, count: int, size: int) -> list[list[int]]:
 
 def _judged(
     objective: TransferObjective, arms: Sequence[list[Training]], direct: list[Training]
-) -> Verdicts:
+) -> tuple[Verdicts, Estimates]:
     """The verdicts on arms, numbered as they come, against the same trainings without."""
     gains = {
         number: TransferGain(
@@ -194,13 +201,14 @@ def _judged(
         for number, trainings in enumerate(arms)
     }
     languages = {score.language for score in direct[0]}
-    return judge_gains(gains, objective.ledger, objective.catalogue, languages)
+    found = estimate_recipes(gains, objective.ledger, objective.catalogue, languages)
+    return judge_estimates(found, Rules((len(direct),))), found
 
 
 def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, Any]:
     """One design, shares in [0, 1]."""
-    arms = [[verdict.gain for verdict in verdicts.recipes] for verdicts in planted]
-    nothing = [[x.gain for x in v.recipes] + [x.gain for x in v.cells] for v in null]
+    arms = [[verdict.gain for verdict in verdicts.recipes] for verdicts, _ in planted]
+    nothing = [[x.gain for x in v.recipes] + [x.gain for x in v.cells] for v, _ in null]
     found = [
         helpful.verdict is Verdict.HELPS and helpful.points > harmful.points
         for helpful, harmful in arms
@@ -210,10 +218,10 @@ def _row(seeds: int, planted: Studies, null: Studies, size: Size) -> dict[str, A
     wrong_too = [helpful.verdict is Verdict.HURTS for helpful, _ in arms]
     false = [any(gain.verdict is not Verdict.UNDECIDED for gain in gains) for gains in nothing]
     intervals = [
-        (gain.low, gain.high)
-        for gains in nothing
-        for gain in gains
-        if gain.low is not None and gain.high is not None
+        x.estimate.interval
+        for _, estimates in null
+        for x in (*estimates.recipes.values(), *estimates.cells.values())
+        if x.estimate.interval is not None
     ]
     covered = [low <= 0 <= high for low, high in intervals]
     return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,25 @@ def test_a_paragraph_stays_with_its_questions(local: DataSource) -> None:
         ]
         assert not paragraphs[language][0] & paragraphs[language][1]
     assert paragraphs["eng"] == paragraphs["swa"] == paragraphs["yor"]
+
+
+def test_no_passage_is_in_both_halves_wherever_its_questions_stand(local: DataSource) -> None:
+    """Of TyDiQA the file has a paragraph for each question, in no order."""
+    task = make_task("qa", files=["tydiqa.{language}.json"], halved=True, **QA)
+    articles = json.loads(squad("eng", 2, split_up=True))["data"]
+    random.Random(0).shuffle(articles)
+    put(local, "tydiqa.eng.json", json.dumps({"data": articles}))
+    validation, test = halves(task, "eng", local)
+    assert not {row["context"] for row in validation} & {row["context"] for row in test}
+
+
+def test_premises_of_a_halved_task_stay_with_their_hypotheses(local: DataSource) -> None:
+    rows = [(f"premise {number // 3}", f"{number}", "neutral") for number in range(3 * GROUPS)]
+    lines = ["text_a\ttext_b\tlabel", *("\t".join(row) for row in rows)]
+    put(local, "test.tsv", "".join(f"{line}\n" for line in lines))
+    task = make_task("nli", files=["test.tsv"], halved=True)
+    validation, test = halves(task, "eng", local)
+    assert not {row["text_a"] for row in validation} & {row["text_a"] for row in test}
 
 
 def test_the_only_evaluation_split_is_not_trained_on(local: DataSource) -> None:

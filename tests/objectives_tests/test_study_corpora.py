@@ -256,6 +256,8 @@ def test_questions_of_one_passage_are_drawn_together(
         corpora = make_corpora(record.replace(" = ", "=", 1), most(limit))
         corpus = corpora.evaluation(bert, stage, "swa")
         drawn = Counter(corpus.examples["context"][:])
+        assert corpus.groups is not None
+        assert sorted(Counter(corpus.groups.tolist()).values()) == sorted(drawn.values())
         assert all(count == sizes[int(x.split()[0])] for x, count in drawn.items())
         assert drawn.total() <= limit or len(drawn) == 1
         assert before <= drawn.keys()

@@ -22,6 +22,7 @@ from objectives.xtreme.submission import (
     find_predictions,
     predictions_file,
     read_predictions,
+    reading_note,
     write_predictions,
 )
 from spaces.catalogue import load_catalogue
@@ -182,6 +183,7 @@ def test_what_other_programs_write_is_read_too(tmp_path: Path) -> None:
         ("questions", '{"q-1": "", "q-2": "", "q-3": ""}', "", "", "3 answers, 2 ", "'q-3' too"),
         ("mining", "de-1\ten-1\nde-1\tde-2\n", "test:2", "the id of a sentence TAB", "", ""),
         ("retrieval", "0\n1\n", "test", "3 sentence numbers", "2", ""),
+        ("retrieval", "[0]\n[2]\n[1]\n", "test:1", "the number", "'[0]'", "take the brackets off"),
         ("retrieval", "0\n3\n1\n", "test:2", "the number of a sentence, 0 to 2", "'3'", ""),
     ],
 )
@@ -193,6 +195,28 @@ def test_a_broken_file_is_told_with_its_place(
     file.write_text(text, encoding="utf-8")
     with raises(DataError, subject=subject, expected=expected, found=found, advice=advice):
         read_predictions(file, task, split)
+
+
+@pytest.mark.parametrize(
+    ("case", "text", "said"),
+    [
+        ("mining", "de-1\ten-1\nde-2\ten-2\n", ""),
+        ("mining", "de-1\ten-1\n\nde-2\ten-2\n", "has blank lines:"),
+        ("mining", "\ufeffde-1\ten-1\nde-2 \ten-2\n", "a byte order mark and spaces around ids:"),
+        ("classification", "\ufeffneutral\nneutral\nneutral\n", "has a byte order mark:"),
+        ("classification", "neutral\nneutral \nneutral\n", ""),
+    ],
+)
+def test_what_xtreme_reads_otherwise_is_noted(
+    tmp_path: Path, case: str, text: str, said: str
+) -> None:
+    task, split = split_of(case)
+    file = tmp_path / "test"
+    file.write_text(text, encoding="utf-8")
+    assert len(read_predictions(file, task, split)) == len(split) // (1 + (case == "mining"))
+    note = reading_note(file, task)
+    assert said in note
+    assert bool(note) is bool(said)
 
 
 def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from objectives.backbone import Backbone
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
 from objectives.models.encoders import ENCODER_FILE, TRAINING_FILE
+from objectives.scores.outcomes import unpacked
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from spaces.errors import Interrupted
@@ -21,6 +23,7 @@ from spaces.recipe import Recipe, Route
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
+from tests.objectives_tests.toy_encoders import PLACES
 from tests.objectives_tests.toys import (
     RETRIEVAL_STAGE,
     Outcome,
@@ -28,6 +31,7 @@ from tests.objectives_tests.toys import (
     make_stage,
     run,
     toy_columns,
+    toy_record,
     trained,
     with_row,
     with_targets,
@@ -323,3 +327,32 @@ def test_what_another_databases_workers_trained_is_found_with_what_it_took(
     (found,) = (x for x in ledger.trained_stages("toy").values() if x.task == "deeds")
     assert found.training_seconds > 0
     storage.engine.dispose()
+
+
+def test_the_passage_of_each_question_is_kept_with_its_outcome(
+    make_objective: Callable[..., TransferObjective], recipe: Recipe, data: Path, ledger: Ledger
+) -> None:
+    def write(place: str, passages: int) -> None:
+        paragraphs = [
+            {"context": f"ni {PLACES[0]} {number // 2}", "qas": [_question(number)]}
+            for number in range(2 * passages)
+        ]
+        (data / "answers" / place).parent.mkdir(parents=True, exist_ok=True)
+        content = json.dumps({"data": [{"title": "", "paragraphs": paragraphs}]})
+        (data / "answers" / place).write_text(content, encoding="utf-8")
+
+    write("eng/train.json", 4)
+    write("swa/dev.json", 3)
+    record = toy_record("answers", "qa", "general", "eng swa", answers="squad")
+    objective = make_objective(record.replace(" = ", "=", 1), 'target.tasks=["answers"]')
+    asked = with_targets(with_row(recipe), make_stage("answers", max_length=32))
+    (pair,) = run(objective, asked).pairs
+    outcomes, groups = unpacked(ledger.outcomes([pair.score])[pair.score.place])
+    assert groups is not None
+    assert len(outcomes) == pair.score.examples == 6
+    assert groups.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def _question(number: int) -> dict[str, Any]:
+    answers = [{"text": PLACES[0], "answer_start": 3}]
+    return {"id": f"q{number}", "question": "wapi", "answers": answers}

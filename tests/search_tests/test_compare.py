@@ -143,17 +143,20 @@ def test_of_two_confirmed_studies_the_gains_on_test_splits_are_shown(
     confirm(first, 2.0, "helps")
     warning = "only one of them is confirmed, so both gains are those of the search"
     assert compare_studies(first, second).warnings == (warning,)
-    confirm(second, -1.0, "no reliable difference")
+    confirm(second, -1.0, "undecided")
     record = compare_studies(first, second)
     assert record.warnings == ()
     assert [best.confirmed for best in record.best] == [True, True]
     (row,) = record.languages
     assert [gain.gain for gain in row.gains] == [2.0, -1.0]
-    assert [gain.verdict for gain in row.gains] == ["helps", "no reliable difference"]
+    assert [gain.verdict for gain in row.gains] == ["helps", "undecided"]
     assert row.difference == -3.0
     assert compare.main(["first", "second", "--storage", url]) == 0
     shown = capsys.readouterr().out
-    assert "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 5 seeds)" in shown
+    assert (
+        "A best: +2.0 [+1.0, +3.0] helps (confirmed on test splits, 5 seeds; +2.0 of it by"
+        in shown
+    )
     assert "-1.0 [-2.0, +0.0]" in shown
 
 

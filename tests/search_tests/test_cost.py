@@ -281,6 +281,7 @@ def test_the_ledgers_tables_are_one_set(searched: Workplace) -> None:
         f"transfer_{name}"
         for name in (
             *("studies", "scores", "results", "stages", "stage_runs", "leases"),
-            *("confirmations", "losses", "slots", "workers", "accounts", "schema"),
+            *("confirmations", "test_reads", "losses", "slots", "workers", "accounts"),
+            "schema",
         )
     }

@@ -135,6 +135,23 @@ def test_validation_is_scored_when_asked_for(
         evaluate.main(list(map(str, wrong)))
 
 
+def test_what_other_scorers_read_otherwise_is_noted_in_a_line(
+    capsys: pytest.CaptureFixture[str], predictions: Path, data: Path
+) -> None:
+    date = "Juma\tB-PER\nleo\tB-DATE\n"
+    write(data / "ner/masakhaner2/swa/test.conll", date)
+    write(predictions / "masakhaner2/test-swa.tsv", "\ufeffB-PER\nO\n")
+    words = ["--predictions", str(predictions), "--data", str(data)]
+    assert evaluate.main([*words, "--task", "masakhaner2", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["tasks"]["masakhaner2"]["mean"] == {"score": 1.0}
+    types, mark = captured.err.splitlines()
+    assert types.startswith("note: masakhaner2: DATE of the corpus is read as no entity")
+    assert "test-swa.tsv has a byte order mark: skipped here" in mark
+    assert evaluate.main([*words, "--task", "panx"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_what_is_wrong_is_named(predictions: Path, data: Path, tmp_path: Path) -> None:
     def run(path: Path, *options: str) -> None:
         evaluate.main(["--predictions", str(path), "--data", str(data), *options])

@@ -296,7 +296,18 @@ def confirmed(place: Path, tmp_path: Path, encoder: Path) -> StoredStudy:
         closing(sqlite3.connect(tmp_path / "copy.sqlite")) as new,
     ):
         old.backup(new)
-    words = ["--study", "tiny", "--top", "1", "--seeds", "2", "--backbone", str(encoder), *COMMON]
+    words = [
+        "--study",
+        "tiny",
+        "--top",
+        "1",
+        "--max-seeds",
+        "2",
+        "--anyway",
+        "--backbone",
+        str(encoder),
+        *COMMON,
+    ]
     words += ["--storage", url, "--cache", str(place / "transfer-search.cache")]
     assert confirm.main(words) == 0
     return open_stored_study(url, "tiny")
@@ -310,7 +321,7 @@ def with_verdicts(results: StoredStudy, verdict: str | None) -> StoredStudy:
     if verdict is not None:
         rows = [{**row, "verdict": verdict} for row in last.result["verdicts"]]
         result = {**last.result, "verdicts": rows}
-        results.ledger.finish_confirmation(results.name, last.look + 1, result)
+        results.ledger.keep_confirmation(results.name, last.look + 1, result, is_final=True)
     return results
 
 
@@ -325,7 +336,7 @@ def test_a_confirmation_decides_which_recipe_is_handed_over(
     (planned,) = plan["recipes"]
     pairs = confirmed.ledger.pairs("tiny", "test")[planned["trial"]]
 
-    nothing = recommended(with_verdicts(confirmed, "no reliable difference"), "pocket_pos")
+    nothing = recommended(with_verdicts(confirmed, "undecided"), "pocket_pos")
     assert nothing.evidence.is_baseline
     assert nothing.evidence.trial == plan["baseline"]["pocket_pos"]
     assert "found no intermediate task that helps (1 judged" in nothing.reason
@@ -359,8 +370,14 @@ def test_a_confirmation_decides_which_recipe_is_handed_over(
     assert {x.dataset_config: x.metric_value for x in results} == expected
     assert {x.dataset_split for x in results} == {"test"}
     assert "Not confirmed" not in card.text
-    assert "the test splits were looked at 3 times" in card.text
+    assert "the study was confirmed 3 times" in card.text
     assert card.text.count("| helps |") == 3
+
+    assert "Of the gain, by the intermediate task itself" in card.text
+    seen = [(x.command, x.what) for x in confirmed.ledger.test_reads("tiny")]
+    assert [command for command, _ in seen] == ["export", "export"]
+    assert seen[1][1].startswith(f"trial {planned['trial']} for pocket_pos, seed ")
+    assert "These test splits were also seen once: export on 20" in card.text
 
     # What is asked for by number has its own verdict, or none.
     others = {x.first.number for x in confirmed.recipes} - {planned["trial"]}

@@ -68,7 +68,7 @@ def with_verdict(verdict: str, gain: float) -> Callable[[str], None]:
 def begun(url: str) -> None:
     """A confirmation that was interrupted."""
     storage = open_storage(url)
-    plan = ConfirmationPlan((), {}, (2, 3), 4, Aggregate.MEAN)
+    plan = ConfirmationPlan((), {}, (2, 3, 4), (3,), 1.0, 4, Aggregate.MEAN)
     Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.close()
 
@@ -85,8 +85,8 @@ RUNNING = [*PLANS, Plan(dict(PLANS[-1].params), seed=1, state=TrialState.RUNNING
         pytest.param(PLANS, with_verdict("helps", 2.5), ["export"], id="helps"),
         pytest.param(
             PLANS,
-            with_verdict("no reliable difference", 0.5),
-            ["export", "confirm"],
+            with_verdict("undecided", 0.5),
+            ["export"],
             id="undecided",
         ),
     ],
@@ -244,7 +244,7 @@ def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Pa
     assert ran.returncode == 0, ran.stderr
     written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
     confirm, run = commands_in(written.page.parent)
-    done = pasted(f"{confirm} --top 1 --seeds 1 --threads 1", workplace.folder)
+    done = pasted(f"{confirm} --top 1 --max-seeds 1 --anyway --threads 1", workplace.folder)
     assert done.returncode == 0, done.stderr
     more = re.sub(r"--trials \d+", shlex.join(["--trials", "4", "--quiet", *fixed]), run)
     assert workplace.call(run_command, *shlex.split(more)[3:]).returncode == 0

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -281,8 +282,9 @@ def test_a_trial_is_trained_again_and_has_the_score_that_it_had(
     for task in ("pocket_ner", "pocket_retrieval"):
         own = [pair.score for pair in trials[trial] if pair.score.task == task]
         expected = {score.language: score.score for score in own}
-        words = [*tiny, "--task", task, "--trial", str(trial), "--languages", *expected]
+        words = [*tiny, "--task", task, "--trial", str(trial)]  # in the study's own languages
         assert predict.main(words) == 0
+        assert len(expected) < len(CATALOGUE[task].languages)
         assert {path.name for path in (workplace.folder / "to" / task).iterdir()} == {
             f"validation-{language}.tsv" for language in expected
         }
@@ -304,6 +306,14 @@ def test_a_trial_is_trained_again_and_has_the_score_that_it_had(
     assert predict.main([*words, "--split", "test"]) == 0
     assert set(read) == {"test"}
     assert (workplace.folder / "to/pocket_retrieval/test-qaa.tsv").is_file()
+
+    # It is counted, and so is scoring what it wrote.
+    ledger = Ledger(open_storage(workplace.storage).engine)
+    (seen,) = ledger.test_reads("tiny")
+    assert (seen.command, seen.what) == ("predict", "trial 0 on pocket_retrieval")
+    with chdir(workplace.folder):  # where the study's storage lies
+        scored(capsys, "pocket_retrieval", workplace.folder / "to", "test")
+    assert [x.command for x in ledger.test_reads("tiny")] == ["predict", "evaluate"]
 
 
 def test_what_is_wrong_with_a_trial_is_told_in_one_line(

@@ -226,7 +226,7 @@ def confirm(url: str, said: str, gain: float, look: int = 1) -> None:
     recipes = {1: ("general", "pocket_ner_calendar"), 3: ("legal", "pocket_ner_parties")}
     rows = [verdict_row(1, "", "", said, gain), verdict_row(3, "", "", "hurts", -9)]
     rows += [
-        verdict_row(1, "pocket_nli", "qaa", "no reliable difference", gain),
+        verdict_row(1, "pocket_nli", "qaa", "undecided", gain),
         verdict_row(3, "pocket_nli", "qaa", "hurts", -9),
     ]
     write_confirmation(Ledger(storage.engine), "synthetic", recipes, rows, look)
@@ -245,8 +245,8 @@ def test_the_answer_is_the_confirmations_where_there_is_one(tmp_path: Path) -> N
     assert found.numbers["answer"] in text
     assert "Not confirmed" not in text
     assert "Exploratory" not in text
-    assert "5 fresh seeds, test splits" in text
-    assert "Of 2 recipes in single languages 0 help reliably, 1 hurt" in text
+    assert "up to 5 fresh seeds, test splits" in text
+    assert "Of 2 recipes in single languages 0 help reliably, 1 hurt, 0 are" in text
     assert "The search has gone on since: 1 " in text
     assert "confirming took 10 min" in text
     assert "look 2" not in text
@@ -262,24 +262,24 @@ def test_a_figure_has_search_and_confirmation_side_by_side(tmp_path: Path) -> No
 def test_nothing_confirmed_is_an_answer_too_and_a_second_look_is_said(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
     confirm(url_in(tmp_path), "helps", 2.5)
-    confirm(url_in(tmp_path), "no reliable difference", 0.5, look=2)
+    confirm(url_in(tmp_path), "undecided", 0.5, look=2)
     found = written(tmp_path)
     assert found.numbers["answer"].startswith(
         "Undecided: none of the 2 recipes that were confirmed helps reliably."
     )
     assert "This is look 2 at the same test splits" in found.page.text
-    export, more = found.numbers["next"]
+    (export,) = found.numbers["next"]
     assert "the model to use is the best direct training" in export[0]
     assert export[1].startswith("python -m search.export --study synthetic")
-    assert "With 5 seeds a gain below 1.5 points would often be missed" in more[0]
-    assert more[1].endswith("--again --seeds 10")
-    assert "minimum detectable effect 1.5 points" in found.page.text
+    assert "No error is left for another look" in found.page.text
+    assert "minimum detectable gain 1.5 points at 80 % power" in found.page.text
+    assert "A gain of this size would take about 9 fresh seeds" in found.page.text
 
 
 def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> None:
     write_study(url_in(tmp_path), PLANS)
     storage = open_storage(url_in(tmp_path))
-    plan = ConfirmationPlan((), {TASK: 0}, (2, 3), 4, Aggregate.MEAN)
+    plan = ConfirmationPlan((), {TASK: 0}, (2, 3, 4), (3,), 1.0, 4, Aggregate.MEAN)
     Ledger(storage.engine).begin_confirmation("synthetic", 1, plan.as_json())
     storage.engine.dispose()
     found = written(tmp_path)

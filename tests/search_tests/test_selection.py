@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from search import compare, report
+from search.command_line.requests import ReopenRequest
+from search.findings.confirm_request import ConfirmRequest
 from search.findings.confirming import plan_confirmation
 from search.findings.recommendation import recommended
 from search.findings.selection import standings_of
@@ -38,6 +40,11 @@ def url_in(folder: Path) -> str:
 
 def opened(folder: Path, study: str = "synthetic") -> StoredStudy:
     return open_stored_study(url_in(folder), study)
+
+
+def asked(recipes: int) -> ConfirmRequest:
+    """A request to confirm so many recipes."""
+    return ConfirmRequest(ReopenRequest("synthetic", ""), recipes)
 
 
 def page_of(folder: Path, study: str = "synthetic") -> dict[str, Any]:
@@ -97,7 +104,7 @@ def test_selected_on_the_source_language_recipes_are_judged_on_the_targets_by_al
     best = compared(tmp_path, capsys)["best"][0]
     assert (best["trial"], best["gain"]) == (0, arms["general"]["gain"])
 
-    plan = plan_confirmation(study, 2, [9])
+    plan = plan_confirmation(study, asked(2), 9)
     assert [recipe.trial for recipe in plan.recipes] == [0, 4]
     assert plan.baseline == {TASK: 0}
 
@@ -138,7 +145,7 @@ def test_without_a_recipe_there_is_nothing_to_lead_and_nothing_to_confirm(tmp_pa
         with raises(
             StorageError, expected="a complete trial with an intermediate task", found="none"
         ):
-            plan_confirmation(study, 1, [9])
+            plan_confirmation(study, asked(1), 9)
     with raises(StorageError, expected="a complete trial", advice="python -m search.run"):
         recommended(opened(tmp_path), TASK)
     assert recommended(opened(tmp_path, "tuned"), TASK).evidence.is_baseline
