@@ -7,6 +7,8 @@ import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from search.command_line.lines import print_lines
+from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.options import (
     CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
@@ -18,12 +20,15 @@ from search.command_line.options import (
 from search.command_line.output import plain_console
 from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
-from search.command_line.stop_signal import StopSignal
+from search.command_line.stop_signal import GRACE_SECONDS, StopSignal
+from search.command_line.waiting import waiting
+from search.command_line.words import console_for
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
     from search.findings.confirm_request import ConfirmRequest
 
+WIDTH = 110
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
 of each arm, then the next best, the best direct training, seeds that the search did not have, and
@@ -72,6 +77,11 @@ def parser() -> argparse.ArgumentParser:
         "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
     options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it will take and could find; no test split is scored, nothing is kept",
+    )
+    options.add_argument(
         "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
     )
     add_reopening(options, "default: the study's own")
@@ -96,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             if _is_shown(request):
                 return 0
             check_reopening(reopen)
-        return _confirm(request, options.threads)
+        return _confirm(request, options.threads, is_dry=options.dry_run)
 
 
 def _is_begun(reopen: ReopenRequest) -> bool:
@@ -124,12 +134,13 @@ def _is_shown(request: ConfirmRequest) -> bool:
         return True
 
 
-def _confirm(request: ConfirmRequest, threads: int | None) -> int:
-    with loading_torch(threads):
+def _confirm(request: ConfirmRequest, threads: int | None, *, is_dry: bool) -> int:
+    console = plain_console(stderr=True)
+    with waiting(console, "loading torch and transformers"), loading_torch(threads):
         import torch
 
         from objectives.hardware import usable_cores
-        from search.findings.confirming import confirm_study
+        from search.findings.confirming import confirm_study, foresee_confirmation
         from search.reporting.confirmation_tables import show_confirmation
         from search.workers.progress import RunProgress
         from spaces.errors import Interrupted
@@ -137,17 +148,25 @@ def _confirm(request: ConfirmRequest, threads: int | None) -> int:
     if threads is None:
         torch.set_num_threads(usable_cores())
     stop = StopSignal()
-    progress = RunProgress(plain_console(stderr=True), frozenset())
+    progress = RunProgress(console, frozenset())
 
     def on_stage(stage: StageProgress) -> None:
         stop.check()
         progress.on_stage(stage)
 
+    if is_dry:
+        with waiting(console, "reading the data and the encoder"), stop.listening():
+            lines = foresee_confirmation(request, lambda stage: stop.check())
+        print_lines(console_for(WIDTH), *lines)
+        return 0
+    address = StudyAddress(request.study.study, request.study.study, request.study.storage)
+    again = next_command("confirm", address)
+    kept = f"interrupted: every training that is finished is kept; go on with {again}"
     try:
-        with stop.listening(), progress.showing():
+        with stop.listening(lambda: kept, GRACE_SECONDS), progress.showing():
             study, look = confirm_study(request, on_stage, progress.say)
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        print_lines(console, str(error))
         return 128 + stop.number
     show_confirmation(study, look)
     return 0

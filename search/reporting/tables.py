@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich import box
 from rich.table import Table
 
@@ -37,7 +39,7 @@ def answer_tables(answer: StudyAnswer, title: str, width: int) -> list[Table]:
     for place, (task, findings) in enumerate(parts.items()):
         head = f"{title}\n\n{task}" if place == 0 else f"\n{task}"
         table = new_table(head, "arm", "gain [95 %]", "so far", numbers=("gain [95 %]",))
-        _without_lines(table)
+        without_lines(table)
         for finding in findings.values():
             _, arm, gain, *_, word = _cells(task, finding, is_wide=False)
             table.add_row(arm, gain, word)
