@@ -6,6 +6,7 @@ import argparse
 import sys
 from contextlib import closing
 
+from search.command_line.lines import print_lines
 from search.command_line.options import (
     CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
@@ -13,6 +14,7 @@ from search.command_line.options import (
     fail_in_one_line,
     quiet_optuna,
 )
+from search.command_line.output import plain_console
 from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
@@ -66,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
     options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it will take and could find; no test split is scored, nothing is kept",
+    )
+    options.add_argument(
         "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
     )
     add_reopening(options, "default: the study's own")
@@ -94,9 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
             check_reopening(reopen)
         stop = StopSignal()
         try:
-            start_confirmation(request, options.threads, stop)
+            start_confirmation(request, options.threads, stop, is_dry=options.dry_run)
         except Interrupted as error:
-            print(error, file=sys.stderr)
+            print_lines(plain_console(stderr=True), str(error))
             return 128 + stop.number
     return 0
 

@@ -80,6 +80,32 @@ def confirm_study(
     return reopened.study, look
 
 
+def foresee_confirmation(
+    request: ConfirmRequest, on_stage: Callable[[StageProgress], None]
+) -> list[str]:
+    """What a confirmation would take and could find, in words; nothing is scored or kept.
+
+    Raises:
+        TransferSearchError: As from `confirm_study`.
+    """
+    reopened = reopen_study(request.study, on_stage)
+    study = reopened.study
+    plan, sizes = _plan(reopened, request)
+    plan = replace(plan, outlook=outlook_of(study, plan, sizes))
+    cost, most = seconds_per_seed(study, plan, sizes), len(plan.seeds)
+    lines = [
+        *outlook_lines(plan),
+        f"test splits: {sum(sizes.values()):,} examples of {len(sizes)} languages and target tasks",
+    ]
+    if cost:
+        hardware = reopened.objective.hardware
+        hours = f"at most {most * sum(cost.values()) / 3600:.2f} hours of {hardware.name}"
+        lines.append(f"{'GPU-hours' if hardware.device.type == 'cuda' else 'hours'}: {hours}")
+    if not request.anyway:
+        check_it_can_decide(study.name, plan)
+    return lines
+
+
 def plan_confirmation(
     study: StoredStudy, request: ConfirmRequest, first_seed: int
 ) -> ConfirmationPlan:

@@ -6,6 +6,7 @@ nothing is kept here, so that what is shown is the study as it is in its storage
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -183,10 +184,13 @@ class Study:
             **options,
         )
 
-    def confirm(self, *, threads: int | None = None, **options: Any) -> None:
+    def confirm(
+        self, *, dry_run: bool = False, threads: int | None = None, **options: Any
+    ) -> None:
         """Retrain the leaders with fresh seeds and judge them on test splits, as `search.confirm`.
 
         Args:
+            dry_run: Whether what it will take is said, and nothing is planned or read.
             threads: CPU threads; None for all cores.
             options: Further fields of `search.findings.confirm_request.ConfirmRequest`, as in
                 `recipes=3`, and of `ReopenRequest`: `device` and `precision`.
@@ -199,7 +203,7 @@ class Study:
         request = ConfirmRequest(study=self._reopening(options), **options)
         if not show_settled(request):
             check_reopening(request.study)
-            hosted(lambda stop: start_confirmation(request, threads, stop))
+            hosted(lambda stop: start_confirmation(request, threads, stop, is_dry=dry_run))
 
     def export(self, to: Path | str, *, threads: int | None = None, **options: Any) -> Path:
         """Train the recommended recipe once more and write its model, as `search.export` does.
@@ -294,7 +298,10 @@ class Study:
         return written.page
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the first screen of the report."""
+        """What a notebook shows: the first screen of the report, once there is one."""
+        if not _is_stored(self.address.storage, self.address.name):
+            question = html.escape(read_study_file(self.address.file).spec.question)
+            return f"<p>{question}</p><p>Not run yet: <code>.run()</code> does.</p>"
         with self._opened() as study:
             return first_screen_html(study)
 
@@ -312,7 +319,7 @@ class Study:
 
 def _kept_address(url: str, name: str) -> StudyAddress | None:
     """How a study's first run was started; None where there was none yet."""
-    if version_of(name)[0] not in {version_of(x)[0] for x in _stored(url)}:
+    if not _is_stored(url, name):
         return None
     try:
         study = open_stored_study(url, name)
@@ -320,6 +327,11 @@ def _kept_address(url: str, name: str) -> StudyAddress | None:
         return None
     with closing(study.storage):
         return study.address
+
+
+def _is_stored(url: str, name: str) -> bool:
+    """Whether a study is in a storage, in any version."""
+    return version_of(name)[0] in {version_of(x)[0] for x in _stored(url)}
 
 
 def _stored(url: str) -> list[str]:

@@ -300,4 +300,5 @@ def _is_new(met: set[tuple[object, ...]], key: tuple[object, ...]) -> bool:
 
 def _since_start() -> float:
     """Seconds since the start of this process."""
-    return time.time() - psutil.Process().create_time()
+    began: float = psutil.Process().create_time()
+    return time.time() - began

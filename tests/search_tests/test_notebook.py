@@ -124,6 +124,13 @@ def test_a_study_that_is_nowhere_is_said_at_once(searched: Workplace) -> None:
         Study.open("nowhere.toml", storage=searched.storage)
 
 
+def test_before_its_first_run_a_cell_says_what_to_do(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'none.sqlite'}"
+    shown = Study.open("xtreme_legal", storage=storage)._repr_html_()
+    assert "Not run yet" in shown
+    assert "low-resource" in shown or "legal" in shown
+
+
 def test_workers_on_a_cluster_are_left_to_the_command(study: Study) -> None:
     with raises(SpecError, subject="launcher", expected="search.run --launcher ray"):
         study.run(5, launcher="ray")
