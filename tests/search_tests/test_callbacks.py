@@ -222,9 +222,10 @@ def test_tensorboard_reads_the_event_files(
 
 @pytest.mark.slow
 def test_weights_and_biases_keeps_runs_offline(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("wandb", reason="the extra 'wandb' is not installed")
+    monkeypatch.setenv("WANDB__SERVICE_WAIT", "250")  # its process starts beside other tests
     tell(WandbCallback(mode="offline", folder=tmp_path))
     assert not caplog.records
     found = {}
