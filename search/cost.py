@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         from search.findings.stage_costs import cost_of_stored
         from search.reporting.tables import cost_table
 

@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line(works=True):
+    with fail_in_one_line(works=True, storage=options.storage):
         quiet_optuna()
         from search.reporting.dashboard_access import credentials_for
         from search.studies.stored_study import check_stored_study

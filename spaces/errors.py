@@ -186,6 +186,14 @@ def shortened(text: str, limit: int) -> str:
     return f"{text[: limit * 2 // 3]} ... {text[-limit // 4 :]} ({len(text):,} characters)"
 
 
+def spelled(value: object) -> str:
+    """A value as Python spells it; of numbers with thousands of digits their kind."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} that is too large to show"
+
+
 def one_line(text: str) -> str:
     """A message in one line that a person can read: without control characters, and not long."""
     line = " ".join(shortened(text, 4 * LONGEST_LINE).split())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ MOST_TRIALS, MOST_SEEDS, MOST_POINTS, MOST_CHOICES = 1_000_000, 1000, 1000, 1000
 """Trials of a study, seeds of its baseline, points of a grid, values of one choice."""
 MOST_LAYERS = 10_000
 LONGEST_NAME = 100
-"""Characters of a study's name, which is part of the names of files and folders."""
+"""Characters of a study's name, which is part of the names of folders."""
 
 RETIRED = {
     "seeds": "a trial is one seed, and the search repeats a recipe where another seed decides",
@@ -427,12 +428,10 @@ def check_study_name(name: str, subject: str) -> None:
         problem = f"of {len(name)} characters"
     elif not name.isprintable():
         problem = "with characters that cannot be printed"
-    elif set(name) & set("/\\"):
-        problem = "which is a path"
-    elif name.endswith(".toml") or name in {".", ".."} or name.startswith("-"):
-        problem = "which commands take for something else"
+    elif name.startswith("-"):
+        problem = "which commands take for an option"
     if problem:
-        expected = f"a name of 1 to {LONGEST_NAME} characters, without / and \\, as in ner-2"
+        expected = f"a name of 1 to {LONGEST_NAME} characters, as in ner-2"
         raise SpecError(subject, expected, f"{shortened(repr(name), 60)}, {problem}")
 
 
@@ -461,7 +460,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
             here = (str(file) for file in sorted(Path().glob("*.toml")))
             raise unknown_name("Study", name_or_path, [*shipped, *here], where)
         path = shipped[name_or_path]
-    record = {"name": path.stem, **read_toml(path)}
+    record = {"name": unicodedata.normalize("NFC", path.stem), **read_toml(path)}
     for override in overrides:
         _override(record, override)
     for field in RETIRED.keys() & record.keys():

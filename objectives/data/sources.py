@@ -20,6 +20,7 @@ import math
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -145,7 +146,9 @@ def _local(names: str, option: str) -> DataSource:
     while parts:
         # A folder's own name may hold what joins folders: the longest that is there is one.
         for length in range(len(parts), 0, -1):
-            folder = Path(os.pathsep.join(parts[:length])).expanduser()
+            folder = Path(os.pathsep.join(parts[:length]))
+            with suppress(RuntimeError):  # a user who has no home here
+                folder = folder.expanduser()
             if folder.is_dir():
                 break
         else:

@@ -136,8 +136,8 @@ class StudyCorpora:
             for language in self.spec.scored_languages(task):
                 name = self.spec.scored_split(task, language, self.catalogue)
                 self._check_entities(task, name, limit=self.spec.target.validation_examples)
-        for name, split in self.spec.training_splits(self.catalogue).items():
-            self._check_entities(self.catalogue[name], split)
+        for trained, split in self.spec.training_splits(self.catalogue).items():
+            self._check_entities(self.catalogue[trained], split)
 
     def _check_entities(self, task: Task, name: SplitName, limit: int | None = None) -> None:
         if task.kind is not TaskKind.NER:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -15,7 +16,7 @@ import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from spaces.backbones import known_backbones
-from spaces.errors import BackboneError, first_line
+from spaces.errors import BackboneError, first_line, spelled
 
 POCKET_BACKBONE = "pocket"
 """The encoder that the project trains itself (`objectives.models.pocket_pretraining`)."""
@@ -37,6 +38,8 @@ _LARGEST: Mapping[str, int] = {
     "max_position_embeddings": 100_000_000,
     "type_vocab_size": 100_000,
 }
+# XLNet says -1 where it has no such number; some have no segments.
+_LEAST: Mapping[str, int] = {"max_position_embeddings": -1, "type_vocab_size": 0}
 _LARGEST_CONFIG = 10_000_000
 
 
@@ -50,8 +53,9 @@ def find_backbone(name: str) -> tuple[Path, str]:
         BackboneError: There is none, or it lacks its configuration, safetensors or a tokenizer, or
             its configuration is of no encoder.
     """
-    folder = Path(name).expanduser()
-    revision = ""
+    folder, revision = Path(name), ""
+    with suppress(RuntimeError):  # a user who has no home here
+        folder = folder.expanduser()
     if (record := known_backbones().get(name)) is not None:
         folder = _download(record.repository, record.revision)
         revision = folder.name
@@ -100,10 +104,10 @@ def check_config(folder: Path, name: str) -> None:
         raise BackboneError(where, "a JSON object", "other JSON")
     for field, most in _LARGEST.items():
         value = config.get(field, 1)
-        # XLNet says -1 where it has no such number.
-        is_size = isinstance(value, int) and not isinstance(value, bool) and -1 <= value <= most
+        least = _LEAST.get(field, 1)
+        is_size = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         if not is_size and value is not None:
-            raise BackboneError(where, f"{field} of at most {most:,}", f"{value!r}")
+            raise BackboneError(where, f"{field} from {least} to {most:,}", spelled(value))
 
 
 def check_trained_folder(folder: Path) -> None:

@@ -7,6 +7,7 @@ differ, none drops an option that the study needs, and none shows a password.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -109,6 +110,11 @@ def scoring_command(
     words += ["--data", data] if data != "auto" else []
     words += ["--study", study_file] if study_file else []
     return shlex.join(["python", "-m", "search.evaluate", *words])
+
+
+def folder_name(study: str) -> str:
+    """What a folder that is named after a study is called: a name may hold what makes a path."""
+    return re.sub(r"[/\\:]|^\.+", "_", study)
 
 
 def file_stem(study: str) -> str:

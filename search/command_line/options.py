@@ -221,7 +221,7 @@ def _in_words(error: OSError) -> str:
 
 
 @contextmanager
-def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
+def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
     """Turn an error that a user can cause into one line and exit code 2.
 
     Output that cannot be written is dropped.
@@ -229,6 +229,8 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
     Args:
         works: Whether the command does more than to show something: then output that nobody
             reads changes nothing about how it ends.
+        storage: URL of the storage that is read. Where something else goes wrong and a value in
+            its tables is damaged, that is what is said.
     """
     with patient_output() as out:
         try:
@@ -240,15 +242,29 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
-        except OSError as error:
-            if error.errno not in _OF_THE_PLACE or error.filename is None:
+        except Exception as error:
+            damage = str(_damage_of(storage) or "")
+            if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename:
+                damage = _in_words(error)
+            if not damage:
                 raise
-            print(f"error: {one_line(_in_words(error))}", file=sys.stderr)
+            print(f"error: {one_line(damage)}", file=sys.stderr)
             raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:
             closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
             raise SystemExit(128 + signal.SIGPIPE if closed else 1)
+
+
+def _damage_of(storage: str) -> TransferSearchError | None:
+    if not storage:
+        return None
+    from storage.damage import damage_of
+
+    try:
+        return damage_of(storage)
+    except TransferSearchError:
+        return None
 
 
 def print_stage(stage: StageProgress) -> None:

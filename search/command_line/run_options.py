@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
@@ -139,6 +140,7 @@ def read_run_options(words: Sequence[str]) -> RunOptions | None:
     if given["list"]:
         return None
     given["overrides"] = tuple(given["overrides"])
+    given["name"] = given["name"] and unicodedata.normalize("NFC", given["name"])
     return RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)})
 
 

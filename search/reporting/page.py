@@ -20,6 +20,7 @@ from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.command_line.next_commands import folder_name
 from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
@@ -71,7 +72,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
     with closing(study.storage):
         report = report_content(study)
     figures = build_figures(report.landscape, report.confirmed, report.is_pocket)
-    folder = request.to or Path(f"{study.name}-report")
+    folder = request.to or Path(f"{folder_name(study.name)}-report")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for old in (folder / "figures").glob("*.png"):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search.command_line.lines import print_lines
-from search.command_line.next_commands import next_command
+from search.command_line.next_commands import folder_name, next_command
 from search.command_line.output import plain_console
 from search.command_line.words import console_for
 from search.findings.answer import StudyAnswer, answer_of
@@ -127,7 +127,7 @@ class _Shown:
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
             write("", self.caption(), "")
-        commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
+        commands = (("confirm",), ("report",), ("export", "--to", folder_name(self.study.name)))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", "```sh", *words, "```", "")
         write("This note is written anew as trials come in: what is added here does not stay.")

@@ -422,3 +422,16 @@ def test_auto_takes_the_hub_where_its_cache_holds_what_is_needed(
     source = choose_source("auto", [(task, "eng"), (task, "swa")], [str(tmp_path)])
     assert source.kind is (SourceKind.HUB if held else SourceKind.POCKET)
     assert ("its cache holds" in source.reason) is held
+
+
+def test_a_folder_s_own_name_may_hold_what_joins_folders(tmp_path: Path) -> None:
+    stamped, other = tmp_path / "2026-05-01T10:30" / "d", tmp_path / "other"
+    for folder in (stamped, other):
+        folder.mkdir(parents=True)
+    assert choose_source(str(stamped)).folders == (stamped,)
+    assert choose_source(f"{other}:{stamped}:{other}").folders == (other, stamped, other)
+    assert choose_source(f"{stamped}\n").folders == (stamped,)
+    with raises(DataError, found="nowhere"):
+        choose_source(f"{stamped}:nowhere")
+    with raises(DataError, found="~nobody-of-that-name"):
+        choose_source("~nobody-of-that-name/data")
