@@ -3,7 +3,7 @@
 - NER and POS: token TAB tag, a blank line after each sentence; IOB2 for NER.
 - A text or a pair of texts with a label or a score: fields between TABs, with a header line, or
   without one where `FileTemplate.columns` names them; quoted where the whole file is as the csv
-  module and pandas write it. Files named .csv have commas for TABs.
+  module and pandas write it.
 - QA: SQuAD JSON, 1.1 or 2.0.
 - Retrieval: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
   sentence` and a third file has `ID TAB ID`.
@@ -30,7 +30,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
-from objectives.data.written_tables import Rows, comma_rows, written_rows
+from objectives.data.written_tables import written_rows
 from spaces.errors import DataError
 from spaces.records import decoded
 from spaces.task import FileTemplate, Task, TaskKind, by_unicode_form
@@ -243,21 +243,13 @@ def _read_table(
 ) -> Columns:
     """Columns of a table, which may have others too; a hidden test split may lack the last one."""
     text = _text(file).replace("\r\n", "\n")
-    has_commas = ".csv" in file.suffixes[-2:]
-    if has_commas:
-        try:
-            rows: Rows | None = comma_rows(text)
-        except ValueError as error:
-            raise DataError(str(file), "a table with commas", str(error)) from error
-    else:
-        rows = None if template.columns else written_rows(text)
+    rows = None if template.columns else written_rows(text)
     if rows is None:
         rows = [(number, line.split("\t")) for number, line in _numbered(text)]
     wanted = task.kind.columns
     if template.columns:
         # What writes tables without a header, XTREME's script for one, uses Python's csv module.
-        if not has_commas:
-            rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
+        rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
         rows = [] if rows == [(1, [""])] else rows
         header = list(template.columns)
         narrow = bool(rows) and len(rows[0][1]) == len(header) - 1
