@@ -243,12 +243,13 @@ def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
         except Exception as error:
-            damage = str(_damage_of(storage) or "")
             if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename:
-                damage = _in_words(error)
-            if not damage:
+                told = _in_words(error)
+            elif (damage := _damage_of(storage)) is not None:
+                told = str(damage)
+            else:
                 raise
-            print(f"error: {one_line(damage)}", file=sys.stderr)
+            print(f"error: {one_line(told)}", file=sys.stderr)
             raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:
