@@ -114,7 +114,7 @@ def _check(model: TrainedFolder | StudyTrial) -> None:
     Raises:
         TransferSearchError: The model, or its data, are not there.
     """
-    from objectives.data.sources import check_named
+    from objectives.data.data_source import check_named
     from objectives.models.backbone_files import check_trained_folder
 
     if isinstance(model, TrainedFolder):

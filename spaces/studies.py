@@ -404,6 +404,20 @@ class StudySpec(StrictRecord):
                 splits.add(self.scored_split(task, language, catalogue))
         return sorted(splits)
 
+    def evaluation_splits(self, catalogue: Catalogue) -> list[SplitName]:
+        """Validation and test splits of every target, in its languages and the source language.
+
+        A search reads the validation splits that it scores, and no test split.
+        """
+        names: dict[SplitName, None] = {}
+        for task in self.target_tasks(catalogue):
+            for language in (*self.target_languages(task), self.source_language):
+                owner = catalogue[self.scored_split(task, language, catalogue)[0]]
+                if language in owner.languages:
+                    for split in ("validation", "test"):
+                        names[owner.name, language, split] = None
+        return list(names)
+
     def target_languages(self, task: Task) -> tuple[str, ...]:
         """The study's target languages that `task` has."""
         named = expand_languages(self.target.languages, task.languages)

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.groups import example_groups
-from objectives.data.sources import (
-    DataSource,
-    TestPurpose,
-    corpus_key,
-    load_split,
-    load_test_split,
-)
+from objectives.data.sources import TestPurpose, corpus_key, load_split, load_test_split
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.recipe import Stage

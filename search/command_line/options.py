@@ -34,9 +34,20 @@ def add_data(options: argparse.ArgumentParser) -> None:
         "--data",
         default="auto",
         metavar="SOURCE",
-        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
-        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
-        f"Face hub if it answers, else the pocket corpora",
+        help=f"auto, real, hub, pocket or a folder; several folders are joined by {os.pathsep!r} "
+        f"and searched in that order. real: each corpus from the folders of "
+        f"TRANSFER_SEARCH_DATA, else the cache, else the Hugging Face hub, else a public "
+        f"repository. auto: the same, or the pocket corpora where something is missing and "
+        f"there is no network",
+    )
+
+
+def add_licences(options: argparse.ArgumentParser) -> None:
+    """Add `--accept-licences`."""
+    options.add_argument(
+        "--accept-licences",
+        action="store_true",
+        help="download corpora whose licence is not stated or forbids passing them on; remembered",
     )
 
 
@@ -222,7 +233,7 @@ def _in_words(error: OSError) -> str:
 
 @contextmanager
 def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2.
+    """Turn an error that a user can cause into one line, with its details below, and code 2.
 
     Output that cannot be written is dropped.
 
@@ -239,6 +250,8 @@ def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None
         except TransferSearchError as error:
             for each in error.errors if isinstance(error, SeveralErrors) else [error]:
                 print(f"error: {one_line(str(each))}", file=sys.stderr)
+                for line in each.details:
+                    print(f"  {one_line(line)}", file=sys.stderr)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error

@@ -20,6 +20,7 @@ from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.command_line.markdown import for_spreadsheets
 from search.command_line.next_commands import folder_name
 from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
@@ -81,7 +82,9 @@ def write_report(request: ReportRequest) -> WrittenReport:
         if request.png and not drawn:
             raise SpecError("--png", found=NO_BROWSER)
         scores = report.landscape.scores
-        scores.to_csv(folder / "trials.csv", index=False)
+        texts_of = scores.select_dtypes(exclude="number")
+        safe = scores.assign(**{x: texts_of[x].map(for_spreadsheets) for x in texts_of})
+        safe.rename(columns=for_spreadsheets).to_csv(folder / "trials.csv", index=False)
         scores.to_parquet(folder / "trials.parquet", index=False)
         texts = {
             "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False),

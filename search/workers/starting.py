@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from search.command_line.corpora import get_corpora, lines_of_missing
 from search.command_line.lines import print_lines
 from search.command_line.next_commands import next_command
 from search.command_line.options import loading_torch, quiet_optuna
@@ -55,6 +57,7 @@ def _start(options: RunOptions, file: StudyFile, stop: StopSignal, console: Cons
     print_lines(console, f"data: {source}, because {source.reason}")
     if options.dry_run:
         return _estimate(options, asked, console)
+    get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
@@ -67,7 +70,15 @@ def _start(options: RunOptions, file: StudyFile, stop: StopSignal, console: Cons
 
 
 def _estimate(options: RunOptions, asked: AskedStudy, console: Console) -> int:
-    """Say what the study will take; nothing is kept."""
+    """Say what the study will take; nothing is fetched or kept."""
+    if missing := lines_of_missing(asked.needed, asked.source):
+        words = ["python", "-m", "search.data", "get", "--study", options.study]
+        print_lines(
+            console_for(LOG_WIDTH),
+            *missing,
+            f"what the study will take can be told when these are here: {shlex.join(words)}",
+        )
+        return 0
     quiet_optuna()
     with waiting(console, "loading torch and transformers"), loading_torch(None):
         from search.workers.dry_run import estimate_study
