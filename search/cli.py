@@ -14,11 +14,12 @@ from spaces.studies import study_files
 COMMANDS = {
     "init": "write a study file, by a few questions",
     "run": "create, resume or extend a study, and run its trials",
-    "tasks": "show the catalogue, and where each task's data would come from now",
+    "data": "list corpora and where they come from, get them, check a folder of them",
     "predict": "write a model's predictions in XTREME's submission format",
     "evaluate": "score predictions in XTREME's submission format",
     "status": "show who works at a study, how far it is, and what went wrong",
     "extend": "go on with a study whose space has grown, with the trials it has",
+    "copy": "carry a study, with all that is known of it, to another storage",
     "dashboard": "browse a study in optuna-dashboard",
     "confirm": "retrain the leaders with fresh seeds, and judge them on the test splits",
     "report": "write what a study found as a page, tables and figures",

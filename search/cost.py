@@ -7,7 +7,7 @@ import sys
 
 from search.command_line.options import add_study, fail_in_one_line
 from search.command_line.parser import CommandParser
-from search.command_line.words import console_for
+from search.command_line.words import console_for, say
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,12 +22,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         from search.findings.stage_costs import cost_of_stored
         from search.reporting.tables import cost_table
 
-        name, cost = cost_of_stored(options.storage, options.study)
+        name, cost, missing = cost_of_stored(options.storage, options.study)
         console_for(100).print(cost_table(cost, f"Cost of {name}"))
+        for line in missing:
+            say(line)
     return 0
 
 

@@ -44,7 +44,22 @@ def parser() -> argparse.ArgumentParser:
         help="ask visitors for this name and the password that FILE holds (mode 600)",
     )
     options.add_argument(
-        "--read-only", action="store_true", help="let visitors look, and change nothing"
+        "--public-url",
+        metavar="URL",
+        help="what visitors type, behind a proxy, as in https://opt.example.org: pages of that "
+        "site may change studies, and X-Forwarded-For is believed",
+    )
+    changes = options.add_mutually_exclusive_group()
+    changes.add_argument(
+        "--read-only",
+        action="store_true",
+        help="let visitors look, and change nothing; so it is without --auth, too, as every user "
+        "of this machine is let in",
+    )
+    changes.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="without --auth: let every user of this machine change and delete studies",
     )
     return options
 
@@ -52,12 +67,13 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line(works=True):
+    with fail_in_one_line(works=True, storage=options.storage):
         quiet_optuna()
-        from search.reporting.dashboard_access import credentials_for
+        from search.reporting.dashboard_access import credentials_for, public_place
         from search.studies.stored_study import check_stored_study
 
         credentials_for(options.host, options.auth)
+        public_place(options.public_url)
         check_stored_study(options.storage, options.study)
         from search.reporting.dashboard_server import DashboardRequest, serve_dashboard
         from search.workers.trial_files import ArtifactFolder

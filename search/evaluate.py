@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         request = request_from(vars(options), EvaluationRequest)
-        from objectives.data.sources import check_named
+        from objectives.data.data_source import check_named
 
         check_named(request.data)
         with loading_torch(None):

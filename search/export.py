@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line(works=True):
+    with fail_in_one_line(works=True, storage=options.storage):
         study = request_from(vars(options), ReopenRequest)
         request = request_from(vars(options), ExportRequest, study=study)
         quiet_optuna()

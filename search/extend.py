@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line(works=True):
+    with fail_in_one_line(works=True, storage=options.storage):
         file = read_study_file(options.study, options.overrides)
         from search.studies.asked_study import as_asked
 

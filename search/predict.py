@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line(works=True):
+    with fail_in_one_line(works=True, storage=options.storage):
         request = request_from(vars(options), PredictionRequest, model=_model(options))
         _check(request.model)
         quiet_optuna()
@@ -114,7 +114,7 @@ def _check(model: TrainedFolder | StudyTrial) -> None:
     Raises:
         TransferSearchError: The model, or its data, are not there.
     """
-    from objectives.data.sources import check_named
+    from objectives.data.data_source import check_named
     from objectives.models.backbone_files import check_trained_folder
 
     if isinstance(model, TrainedFolder):

@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         from search.findings.study_status import study_status
         from search.reporting.status_lines import status_lines
         from search.studies.stored_study import open_stored_study

@@ -30,12 +30,19 @@ class TransferSearchError(Exception):
         expected: The values that are right.
         found: The value that was there instead.
         advice: The user's next step, as in `rename it`.
+        details: Lines that belong below the sentence, where it is about many things of a kind.
     """
 
     def __init__(
-        self, subject: str, expected: str = "", found: str = "", advice: str = ""
+        self,
+        subject: str,
+        expected: str = "",
+        found: str = "",
+        advice: str = "",
+        details: tuple[str, ...] = (),
     ) -> None:
         self.subject, self.expected, self.found, self.advice = subject, expected, found, advice
+        self.details = details
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
@@ -46,7 +53,8 @@ class TransferSearchError(Exception):
         return "; ".join(filter(None, (said, self.advice)))
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return type(self), (self.subject, self.expected, self.found, self.advice)
+        fields = (self.subject, self.expected, self.found, self.advice, self.details)
+        return type(self), fields
 
 
 class SpecError(TransferSearchError, ValueError):
@@ -184,6 +192,14 @@ def shortened(text: str, limit: int) -> str:
     if len(text) <= limit:
         return text
     return f"{text[: limit * 2 // 3]} ... {text[-limit // 4 :]} ({len(text):,} characters)"
+
+
+def spelled(value: object) -> str:
+    """A value as Python spells it; of numbers with thousands of digits their kind."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} that is too large to show"
 
 
 def one_line(text: str) -> str:

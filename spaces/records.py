@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from spaces.errors import SeveralErrors, SpecError, nearest_name
+from spaces.errors import SeveralErrors, SpecError, nearest_name, spelled
 
 
 def as_tuple(value: object) -> object:
@@ -155,21 +155,13 @@ def _problem(problem: Any, field: str, record_type: type[BaseModel]) -> SpecErro
         assert isinstance(own, SpecError), "checks of records raise nothing else"
         inner = ".".join(filter(None, (field, own.subject)))
         return SpecError(inner, own.expected, own.found, own.advice)
-    found = _spelled(list(value) if isinstance(value, tuple) else value)
+    found = spelled(list(value) if isinstance(value, tuple) else value)
     if kind == "string_pattern_mismatch":
         return SpecError(field, f"a string that matches {context['pattern']}", found)
     if kind == "too_short":
         return SpecError(field, f"at least {context['min_length']} value", found)
     expected = _TYPES.get(kind, problem["msg"].removeprefix("Input should be "))
     return SpecError(field, expected, found)
-
-
-def _spelled(value: object) -> str:
-    """A value as Python spells it; of numbers with thousands of digits their kind."""
-    try:
-        return repr(value)
-    except (ValueError, RecursionError):
-        return f"{type(value).__name__} that is too large to show"
 
 
 def _fields_at(record_type: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -35,7 +36,7 @@ MOST_TRIALS, MOST_SEEDS, MOST_POINTS, MOST_CHOICES = 1_000_000, 1000, 1000, 1000
 """Trials of a study, seeds of its baseline, points of a grid, values of one choice."""
 MOST_LAYERS = 10_000
 LONGEST_NAME = 100
-"""Characters of a study's name, which is part of the names of files and folders."""
+"""Characters of a study's name, which is part of the names of folders."""
 
 RETIRED = {
     "seeds": "a trial is one seed, and the search repeats a recipe where another seed decides",
@@ -403,6 +404,20 @@ class StudySpec(StrictRecord):
                 splits.add(self.scored_split(task, language, catalogue))
         return sorted(splits)
 
+    def evaluation_splits(self, catalogue: Catalogue) -> list[SplitName]:
+        """Validation and test splits of every target, in its languages and the source language.
+
+        A search reads the validation splits that it scores, and no test split.
+        """
+        names: dict[SplitName, None] = {}
+        for task in self.target_tasks(catalogue):
+            for language in (*self.target_languages(task), self.source_language):
+                owner = catalogue[self.scored_split(task, language, catalogue)[0]]
+                if language in owner.languages:
+                    for split in ("validation", "test"):
+                        names[owner.name, language, split] = None
+        return list(names)
+
     def target_languages(self, task: Task) -> tuple[str, ...]:
         """The study's target languages that `task` has."""
         named = expand_languages(self.target.languages, task.languages)
@@ -427,12 +442,10 @@ def check_study_name(name: str, subject: str) -> None:
         problem = f"of {len(name)} characters"
     elif not name.isprintable():
         problem = "with characters that cannot be printed"
-    elif set(name) & set("/\\"):
-        problem = "which is a path"
-    elif name.endswith(".toml") or name in {".", ".."} or name.startswith("-"):
-        problem = "which commands take for something else"
+    elif name.startswith("-"):
+        problem = "which commands take for an option"
     if problem:
-        expected = f"a name of 1 to {LONGEST_NAME} characters, without / and \\, as in ner-2"
+        expected = f"a name of 1 to {LONGEST_NAME} characters, as in ner-2"
         raise SpecError(subject, expected, f"{shortened(repr(name), 60)}, {problem}")
 
 
@@ -461,7 +474,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
             here = (str(file) for file in sorted(Path().glob("*.toml")))
             raise unknown_name("Study", name_or_path, [*shipped, *here], where)
         path = shipped[name_or_path]
-    record = {"name": path.stem, **read_toml(path)}
+    record = {"name": unicodedata.normalize("NFC", path.stem), **read_toml(path)}
     for override in overrides:
         _override(record, override)
     for field in RETIRED.keys() & record.keys():

@@ -40,7 +40,9 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
                 raise SpecError(f"{where}, field 'target.tasks'", _ROLES[Role.TARGET], _role(task))
             _check_target(spec, task, catalogue, where)
     known = {code for task in targets for code in task.languages}
-    for language in spec.target.languages:
+    # Of tasks that are no targets the languages say nothing.
+    are_targets = all(task.role is not Role.INTERMEDIATE for task in targets)
+    for language in spec.target.languages if are_targets else ():
         with problems.noted():
             if not set(expand_languages([language], known)) & known:
                 names = {*known, *LANGUAGE_SETS, ALL}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url
 from storage.leases import clock
-from storage.opening import SQLITE_TIMEOUT
+from storage.opening import connect_arguments
 from storage.schema import has_tables
 from storage.urls import embedded_folder, parse_url, redacted, sqlite_file
 
@@ -64,9 +64,9 @@ def examine_database(url: str) -> Examination:
     file = sqlite_file(url)
     if file is not None and not file.is_file():
         raise StorageError(f"storage {shown}", expected="a database", found=f"no file {file}")
-    wait = {"timeout": SQLITE_TIMEOUT} if file else {}
+    arguments = connect_arguments(parsed)
     try:
-        engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=wait)
+        engine = sa.create_engine(parsed, poolclass=sa.NullPool, connect_args=arguments)
         with engine.connect() as connection:
             before = time.time()
             ahead = clock(connection) - (before + time.time()) / 2

@@ -15,25 +15,41 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, cast
 
 import sqlalchemy as sa
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 
+from spaces.errors import StorageError
 from storage.processes import awake_seconds, is_dead, process_identity
+from storage.sqlite_files import FileGuard
 
 GRACE_SECONDS = 30.0
 """A lock that was not given back for so long is broken; nothing is done under one but writing."""
 _PAUSE = 0.005
 
 
-def journal_studies(folder: Path) -> JournalStorage:
-    """Optuna's storage in a folder that is there."""
-    file = folder / "studies.journal"
+JOURNAL_FILE, LEDGER_FILE = "studies.journal", "ledger.sqlite"
+
+
+def journal_studies(folder: Path, guarded: Callable[[Path], FileGuard]) -> JournalStorage:
+    """Optuna's storage in a folder that is there.
+
+    Args:
+        folder: The folder.
+        guarded: Makes what looks whether a file is still the one that it was.
+    """
+    file = folder / JOURNAL_FILE
     lock = FolderLock(file.with_suffix(".lock"))
-    return JournalStorage(_MendedJournal(str(file), lock))
+    return JournalStorage(_MendedJournal(str(file), lock, guarded))
+
+
+def read_journal_studies(folder: Path) -> JournalStorage:
+    """The same of a folder that cannot be written."""
+    return JournalStorage(_ReadJournal(folder / JOURNAL_FILE))
 
 
 def journal_engine(folder: Path, timeout: float) -> sa.Engine:
@@ -45,7 +61,7 @@ def journal_engine(folder: Path, timeout: float) -> sa.Engine:
     """
     lock = FolderLock(folder / "ledger.lock")
     engine = sa.create_engine(
-        f"sqlite:///{folder / 'ledger.sqlite'}",
+        f"sqlite:///{folder / LEDGER_FILE}",
         # A file that is opened anew shows what other machines wrote.
         poolclass=sa.NullPool,
         connect_args={"timeout": timeout},
@@ -125,15 +141,24 @@ class FolderLock:
 class _MendedJournal(JournalFileBackend):
     """Optuna's journal, which a writer that was killed in its middle leaves readable."""
 
-    def __init__(self, file_path: str, lock: FolderLock) -> None:
+    def __init__(
+        self, file_path: str, lock: FolderLock, guarded: Callable[[Path], FileGuard]
+    ) -> None:
         # Optuna asks a lock for `acquire` and `release` only; its base class is private.
         super().__init__(file_path, lock_obj=cast(Any, lock))
         self._file, self._folder_lock = Path(file_path), lock
+        self._guard = guarded(self._file)
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Read as Optuna does."""
+        self._guard.check()
+        return super().read_logs(log_number_from)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append as Optuna does, after cutting off half a line at the end that nobody has read."""
         self._folder_lock.acquire()
         try:
+            self._guard.check()
             with self._file.open("rb+") as file:
                 size = file.seek(0, os.SEEK_END)
                 end = size
@@ -149,6 +174,32 @@ class _MendedJournal(JournalFileBackend):
                 os.fsync(file.fileno())
         finally:
             self._folder_lock.release()
+
+
+class _ReadJournal(BaseJournalBackend):
+    """Optuna's journal, in a folder that cannot be written.
+
+    Args:
+        file: The journal.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
+        """Its whole lines from that number on."""
+        with self._file.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if number >= log_number_from and line.endswith(b"\n"):
+                    yield json.loads(line)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Refuse.
+
+        Raises:
+            StorageError: Always.
+        """
+        raise StorageError(f"storage {self._file.parent}", "a folder that can be written")
 
 
 def _ends_line(file: Any, end: int) -> bool:

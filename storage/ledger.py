@@ -27,6 +27,7 @@ from storage.tables import (
     RESULTS,
     SCORE_COLUMNS,
     SCORES,
+    SLOTS,
     STAGE_RUNS,
     STAGES,
     STUDIES,
@@ -63,17 +64,31 @@ class Ledger:
         self._engine = engine
         self._outbox = outbox
 
-    def freeze_study(self, study_name: str, frozen: Mapping[str, Any]) -> dict[str, Any]:
+    def freeze_study(
+        self, study_name: str, frozen: Mapping[str, Any], study_id: str | None = None
+    ) -> dict[str, Any]:
         """Keep what defines a study, once.
+
+        Args:
+            study_name: Name of the study.
+            frozen: The definition in JSON's types.
+            study_id: Id that the study keeps in Optuna, too; default: one that nobody else has.
 
         Returns:
             The definition that was kept first: `frozen`, or that of an earlier run.
         """
         row = {"study_name": study_name, "frozen": dict(frozen), "created_at": _now()}
-        self._insert_new(STUDIES, [row])
+        self._insert_new(STUDIES, [{**row, "study_id": study_id or uuid.uuid4().hex}])
         kept = self.frozen_study(study_name)
         assert kept is not None, study_name
         return kept
+
+    @outlasting
+    def names(self) -> dict[str, str]:
+        """The id of each study that is kept -> its name here."""
+        with self._engine.connect() as connection:
+            query = sa.select(STUDIES.c.study_id, STUDIES.c.study_name)
+            return {study_id: name for study_id, name in connection.execute(query)}
 
     @outlasting
     def frozen_study(self, study_name: str) -> dict[str, Any] | None:
@@ -82,28 +97,6 @@ class Ledger:
             query = sa.select(STUDIES.c.frozen).where(STUDIES.c.study_name == study_name)
             frozen = connection.execute(query).scalar()
             return None if frozen is None else dict(frozen)
-
-    @outlasting
-    def forget_study(self, study_name: str) -> None:
-        """Drop a study's rows, for a study that was deleted in Optuna; scores and stages stay."""
-        with self._engine.begin() as connection:
-            for table in (STUDIES, RESULTS, STAGE_RUNS, CONFIRMATIONS, TEST_READS):
-                connection.execute(sa.delete(table).where(table.c.study_name == study_name))
-
-    @outlasting
-    def copy_study(self, study_name: str, other: str) -> None:
-        """Copy the results, stage runs and looks of a study to another name."""
-        with self._engine.begin() as connection:
-            for table in (RESULTS, STAGE_RUNS, CONFIRMATIONS, TEST_READS):
-                query = sa.select(table).where(table.c.study_name == study_name)
-                rows = [dict(row) for row in connection.execute(query).mappings()]
-                for row in rows:
-                    row["study_name"] = other
-                    row.pop("id", None)
-                    if "token" in row:
-                        row["token"] = uuid.uuid4().hex
-                if rows:
-                    connection.execute(sa.insert(table), rows)
 
     @outlasting
     def scores(self, checkpoint_key: str, split: str) -> dict[tuple[str, str, str], Score]:
@@ -237,6 +230,8 @@ class Ledger:
                     lease.confirm(connection)
                 if left_under is not None and not is_fenced(connection, *left_under):
                     return
+                if left_under is not None:
+                    results = _under_its_name(connection, results, left_under[0])
                 if not self._has_results(connection, results):
                     for row in results:
                         connection.execute(sa.insert(RESULTS), row)
@@ -444,6 +439,15 @@ class Ledger:
                     connection.execute(sa.insert(table), row)
             except sa.exc.IntegrityError:
                 continue  # another worker wrote it first
+
+
+def _under_its_name(
+    connection: sa.Connection, results: Sequence[Mapping[str, Any]], lease_key: str
+) -> list[Mapping[str, Any]]:
+    """Results as the study is called by now that has the slot of a lease."""
+    query = sa.select(SLOTS.c.study_name).where(SLOTS.c.lease_key == lease_key)
+    name = connection.execute(query).scalar()
+    return [row if name is None else {**row, "study_name": name} for row in results]
 
 
 def _now() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import optuna
 import sqlalchemy as sa
@@ -17,13 +16,16 @@ from sqlalchemy.engine import URL
 
 from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url, start_again
-from storage.journal import journal_engine, journal_studies
-from storage.optuna_internals import database_storage, with_cache
+from storage.journal import LEDGER_FILE, journal_engine, journal_studies, read_journal_studies
+from storage.optuna_internals import database_storage, optuna_table_names, with_cache
 from storage.outages import outlast, wait_at_connect
 from storage.outbox import Outbox, outbox_of
 from storage.patient_storage import SharedStorage
 from storage.schema import create_together, has_tables, make_tables
+from storage.sqlite_files import FileGuard, can_be_written, read_only_url
+from storage.url_options import PREPARE
 from storage.urls import (
+    database_name,
     embedded_folder,
     journal_folder,
     local_place,
@@ -50,6 +52,7 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 1000 * SILENT_SECONDS,
 }
+_BOUND = f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)"
 
 
 def open_storage(url: str, *, create: bool = True, patient: bool = False) -> SharedStorage:
@@ -72,22 +75,41 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Sha
     """
     parsed = parse_url(url)
     shown = redacted(url)
-    place = local_place(url)
+    place, file = local_place(url), sqlite_file(url)
     if place is not None and not create and not place.exists():
-        kind = "folder" if sqlite_file(url) is None else "file"
+        kind = "folder" if file is None else "file"
         raise StorageError(f"storage {shown}", expected="a database", found=f"no {kind} {place}")
     if (shared := journal_folder(url)) is not None:
-        return _open_journal(shared, url)
+        return _open_journal(shared, url, create=create)
     if (folder := embedded_folder(url)) is not None:
         parsed = parse_url(embedded_url(folder, create=create))
+    is_read_only = file is not None and file.exists() and not can_be_written(file)
+    if file is not None and is_read_only:
+        if create:
+            raise _only_readable(shown)
+        parsed = read_only_url(file)
     engine_options: dict[str, object] = {
         "pool_pre_ping": True,
         "connect_args": connect_arguments(parsed),
     }
 
     def opened() -> RDBStorage:
-        by_this_optuna, is_whole = _prepare(parsed, engine_options, shown)
+        written = None if is_read_only else file
+        by_this_optuna, is_whole = _prepare(parsed, engine_options, shown, written)
+        if is_read_only and not (by_this_optuna and is_whole):
+            raise StorageError(
+                f"storage {shown}",
+                f"tables of this transfer-search and of Optuna {optuna.__version__}",
+                "others, or none",
+                "it can only be read; copy it to where it can be written",
+            )
         whole = parsed.render_as_string(hide_password=False)
+        if not by_this_optuna and parsed.get_backend_name() == "postgresql":
+            # Optuna asks in a second session while a first one has a transaction open, which
+            # behind a pooler of one connection waits for itself.
+            step_by_step = {**engine_options, "isolation_level": "AUTOCOMMIT"}
+            create_together(lambda: RDBStorage(whole, step_by_step).engine.dispose())
+            by_this_optuna = True
         database = create_together(
             lambda: database_storage(whole, engine_options, is_made=by_this_optuna)
         )
@@ -114,92 +136,111 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Sha
         raise StorageError(f"storage {shown}", found=first_line(error)) from error
     # It shows a traceback for each connection that an outage has cut; the outage is said once.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
+    outbox = outbox_for(url)
     _bound_transactions(database.engine)
+    if file is not None:
+        FileGuard(file, shown, outbox.folder).watch(database.engine)
     wait_at_connect(database.engine, partial(start_again, folder) if folder else None)
-    return SharedStorage(with_cache(database), database.engine, outbox_for(url))
+    return SharedStorage(with_cache(database), database.engine, outbox, is_read_only=is_read_only)
+
+
+def _only_readable(shown: str) -> StorageError:
+    return StorageError(
+        f"storage {shown}",
+        "a database that can be written, and its folder",
+        "one that can only be read",
+        "name another with --storage; status, report, cost, compare and dashboard read it",
+    )
 
 
 def outbox_for(url: str) -> Outbox:
     """This machine's outbox for the database at a URL."""
     place = local_place(url)
-    return outbox_of(str(place.absolute()) if place else redacted(url))
+    return outbox_of(str(place.absolute()) if place else database_name(url))
 
 
-def _open_journal(folder: Path, url: str) -> SharedStorage:
+def _open_journal(folder: Path, url: str, *, create: bool) -> SharedStorage:
     """The storage in a shared folder, which is made if only its parent is there.
 
     Raises:
-        StorageError: It cannot be written, or its tables are of another version.
+        StorageError: It cannot be written and is to be, or its tables are of another version.
     """
+    outbox, ledger = outbox_for(url), folder / LEDGER_FILE
+    if not create and ledger.exists() and not can_be_written(ledger):
+        engine = sa.create_engine(read_only_url(ledger))
+        return SharedStorage(read_journal_studies(folder), engine, outbox, is_read_only=True)
     try:
         folder.mkdir(exist_ok=True)
-        studies, engine = journal_studies(folder), journal_engine(folder, SQLITE_TIMEOUT)
+        studies = journal_studies(folder, lambda file: FileGuard(file, url, outbox.folder))
+        engine = journal_engine(folder, SQLITE_TIMEOUT)
         make_tables(engine, url)
+        FileGuard(ledger, url, outbox.folder).watch(engine)
     except (OSError, sa.exc.OperationalError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise StorageError(
             f"storage {url}", expected="a folder that can be written", found=reason
         ) from error
-    return SharedStorage(studies, engine, outbox_for(url))
+    return SharedStorage(studies, engine, outbox)
 
 
 def _bound_transactions(engine: sa.Engine) -> None:
     """Have the server end transactions whose worker is silent or gone; only PostgreSQL's can.
 
-    Behind a cut cable the server's end of a connection would hold its locks for two hours.
+    Behind a cut cable the server's end of a connection would hold its locks for two hours. It is
+    said in each transaction, for that one: behind a pooler the next one may have another session,
+    and a setting that stays in a session would be another client's.
     """
     if engine.dialect.name != "postgresql":
         return
-    settings = {
-        "idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s",
-        "tcp_keepalives_idle": str(_KEEPALIVES["keepalives_idle"]),
-        "tcp_keepalives_interval": str(_KEEPALIVES["keepalives_interval"]),
-        "tcp_keepalives_count": str(_KEEPALIVES["keepalives_count"]),
-        "tcp_user_timeout": str(_KEEPALIVES["tcp_user_timeout"]),
-    }
-    query = "SELECT " + ", ".join(f"set_config('{x}', '{y}', false)" for x, y in settings.items())
 
-    def bound(connection: Any, record: object) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(query)
-        connection.commit()
+    def bound(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(_BOUND)
 
-    sa.event.listen(engine, "connect", bound)
-    engine.dispose()  # the connections made before
+    sa.event.listen(engine, "begin", bound)
 
 
-def connect_arguments(url: URL) -> dict[str, int]:
+def connect_arguments(url: URL) -> dict[str, int | None]:
     """Arguments of the driver for each connection, so that no call hangs on a peer that is gone.
 
     Where the URL's query has one of them, that one holds.
     """
     backend, driver = url.get_backend_name(), url.get_driver_name()
     if backend == "sqlite":
-        return {"timeout": SQLITE_TIMEOUT}
+        return {} if "timeout" in url.query else {"timeout": SQLITE_TIMEOUT}
     if not driver.startswith("psycopg"):
         return {}
     # https://www.postgresql.org/docs/18/libpq-connect.html
     arguments = {"connect_timeout": CONNECT_SECONDS, **_KEEPALIVES}
-    return {name: value for name, value in arguments.items() if name not in url.query}
+    own = {name: value for name, value in arguments.items() if name not in url.query}
+    # A pooler gives each transaction another session, where the statement was not prepared, or
+    # another client's was under the same name.
+    return {**own, PREPARE: None} if driver == "psycopg" else {**own}
 
 
-def _prepare(url: URL, engine_options: dict[str, object], shown: str) -> tuple[bool, bool]:
+def _prepare(
+    url: URL, engine_options: dict[str, object], shown: str, file: Path | None
+) -> tuple[bool, bool]:
     """Connect once before Optuna does: for SQLite's log mode, and to see who wrote the tables.
+
+    Args:
+        url: URL to connect to.
+        engine_options: Keyword arguments of `sqlalchemy.create_engine`.
+        shown: URL for messages, without its password.
+        file: SQLite file that is to be written; None: none is.
 
     Returns:
         Whether this very version of Optuna made its tables, and whether ours are all there.
 
     Raises:
-        StorageError: An SQLite file's folder is not there, or another version of Optuna or of
-            this program made the tables.
+        StorageError: An SQLite file's folder is not there, or another program, or another version
+            of Optuna or of this program, made the tables.
     """
-    file = sqlite_file(url.render_as_string(hide_password=False))
     if file is not None and not file.absolute().parent.is_dir():
         raise StorageError(f"storage {shown}", expected=f"the folder {file.parent} to exist")
     engine = sa.create_engine(url, **engine_options)
     try:
         with engine.connect() as connection:
-            if url.get_backend_name() == "sqlite":
+            if file is not None:
                 # Readers (the dashboard) and a writer no longer block each other.
                 connection.exec_driver_sql("PRAGMA journal_mode=WAL")
             return _made_by_this_optuna(connection, shown), has_tables(connection, shown)
@@ -211,9 +252,17 @@ def _made_by_this_optuna(connection: sa.Connection, shown: str) -> bool:
     """Whether this very version of Optuna made its tables; False where there are none.
 
     Raises:
-        StorageError: Another major version made them.
+        StorageError: Another major version, or another program, made them.
     """
-    if not sa.inspect(connection).has_table("version_info"):
+    inspector = sa.inspect(connection)
+    if not inspector.has_table("version_info"):
+        if foreign := sorted(optuna_table_names() & set(inspector.get_table_names())):
+            raise StorageError(
+                f"storage {shown}",
+                "a database of its own",
+                f"another program's table {foreign[0]!r}, which Optuna has one of that name of",
+                "name another database",
+            )
         return False
     version = connection.execute(sa.text("SELECT library_version FROM version_info")).scalar()
     ours = optuna.__version__

@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
+import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
@@ -107,6 +109,14 @@ def set_trial_id(template: FrozenTrial, trial_id: int) -> None:
 
 
 # --- a study in a database
+
+
+def optuna_table_names() -> frozenset[str]:
+    """What Optuna calls its tables in a database; none where that is not known."""
+    if not is_as_tested():
+        return frozenset()
+    tables = (getattr(_TABLES, each.name) for each in fields(OptunaTables))
+    return frozenset(table.name for table in tables if not isinstance(table, str))
 
 
 def database_storage(url: str, engine_options: dict[str, Any], *, is_made: bool) -> RDBStorage:
@@ -245,3 +255,12 @@ class _SplitOnceTPE(TPESampler):
         samples = good.sample(self._rng.rng, self._n_ei_candidates)
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
+
+
+def optuna_tables() -> Sequence[sa.Table]:
+    """Optuna's tables in a database; none where they are not known."""
+    try:
+        from optuna.storages._rdb.models import BaseModel
+    except ImportError:
+        return ()
+    return cast(Sequence[sa.Table], BaseModel.metadata.sorted_tables)

@@ -29,6 +29,25 @@ CHECK_SECONDS = 0.5
 # SQLite has one kind of error for a file that is busy and for a statement that is wrong.
 _SQLITE_AWAY = ("locked", "busy", "full", "disk i/o", "unable to open")
 
+_TABLES, _WRITABLE = "the tables that were made here", "a database that can be written"
+_SQLITE_FAULTS = {
+    "no such table": _TABLES,
+    "no such column": _TABLES,
+    "has no column named": _TABLES,
+    "readonly": _WRITABLE,
+    "malformed": "a whole database",
+    "not a database": "a database",
+}
+# https://www.postgresql.org/docs/18/errcodes-appendix.html
+_POSTGRESQL_FAULTS = {
+    "42P01": _TABLES,
+    "42703": _TABLES,
+    "42501": "the right to do so",
+    "25006": _WRITABLE,
+    "XX001": "a whole database",
+    "XX002": "a whole database",
+}
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -97,6 +116,8 @@ def reached(operation: Callable[[], object]) -> bool:
     with impatient():
         try:
             operation()
+        except StorageError:
+            return False  # it will not be back: the work itself is told when it next asks
         except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
             if not is_outage(error):
                 raise
@@ -140,9 +161,11 @@ def outlast(operation: Callable[[], T]) -> T:
         try:
             result = operation()
         except (sa.exc.SQLAlchemyError, StorageInternalError) as error:
+            reason = reason_of(error)
+            if (wanted := _fault(error)) is not None:
+                raise StorageError("storage", wanted, reason) from error
             if not is_outage(error) or patience == 0:
                 raise
-            reason = reason_of(error)
             # Of the outage, not of this call: whoever cleans up after one that was too long waits
             # no second time.
             if max(time.monotonic() - started, _outage.lasted()) > patience:
@@ -197,6 +220,18 @@ def is_outage(error: BaseException) -> bool:
         return isinstance(error, sa.exc.OperationalError) and any(x in text for x in _SQLITE_AWAY)
     # psycopg: a statement that is wrong is a ProgrammingError, broken data a DataError.
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+
+
+def _fault(error: BaseException) -> str | None:
+    """What a database lacks that is there and can be asked; None: it is away, or we are wrong."""
+    if isinstance(error, StorageInternalError):
+        return None if error.__cause__ is None else _fault(error.__cause__)
+    if not isinstance(error, sa.exc.DBAPIError):
+        return None
+    text = str(error.orig).lower()
+    if type(error.orig).__module__.partition(".")[0] == "sqlite3":
+        return next((wanted for part, wanted in _SQLITE_FAULTS.items() if part in text), None)
+    return _POSTGRESQL_FAULTS.get(getattr(error.orig, "sqlstate", None) or "")
 
 
 def reason_of(error: BaseException) -> str:

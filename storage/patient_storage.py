@@ -31,14 +31,23 @@ class SharedStorage(BaseStorage):
         studies: Optuna's storage: a database behind Optuna's cache, or a journal.
         engine: Engine of the database with our own tables.
         outbox: This machine's outbox for the database.
+        is_read_only: Whether the database can only be read.
     """
 
     TOKEN = "attempt"
 
-    def __init__(self, studies: BaseStorage, engine: sa.Engine, outbox: Outbox) -> None:
+    def __init__(
+        self,
+        studies: BaseStorage,
+        engine: sa.Engine,
+        outbox: Outbox,
+        *,
+        is_read_only: bool = False,
+    ) -> None:
         self._studies = studies
         self.engine = engine
         self.outbox = outbox
+        self.is_read_only = is_read_only
 
     def create_new_study(
         self, directions: Sequence[StudyDirection], study_name: str | None = None

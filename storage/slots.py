@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,23 +157,22 @@ class Slots:
             for row in rows
         ]
 
-    def copy(self, other: str) -> None:
-        """Have the slots of this study once more in another one, those that are done done."""
-        with self._engine.begin() as connection:
-            connection.execute(sa.delete(SLOTS).where(SLOTS.c.study_name == other))
-            rows = connection.execute(sa.select(SLOTS).where(self._mine)).mappings().all()
-            changed = [
-                {**row, "study_name": other, "lease_key": uuid.uuid4().hex, "recipe_key": None}
-                for row in rows
-            ]
-            if changed:
-                connection.execute(sa.insert(SLOTS), changed)
-
     @outlasting
-    def forget(self) -> None:
-        """Drop all slots, of a study that was deleted in Optuna."""
+    def write(self, slots: Sequence[tuple[int, bool]]) -> None:
+        """Have these slots in place of those that there are, of a study that was copied.
+
+        Args:
+            slots: Attempts at each slot so far, and whether it is done, from number 0 on.
+        """
+        rows = [
+            {"study_name": self._study, "slot": number, "attempts": attempts, "done": done}
+            for number, (attempts, done) in enumerate(slots)
+        ]
         with self._engine.begin() as connection:
             connection.execute(sa.delete(SLOTS).where(self._mine))
+            if rows:
+                keyed = [{**row, "lease_key": uuid.uuid4().hex} for row in rows]
+                connection.execute(sa.insert(SLOTS), keyed)
 
     @property
     def _mine(self) -> sa.ColumnElement[bool]:

@@ -18,6 +18,8 @@ STUDIES = sa.Table(
     "transfer_studies",
     TABLES,
     sa.Column("study_name", sa.String(255), primary_key=True),
+    # The same as in Optuna, where a study may be given another name.
+    sa.Column("study_id", sa.String(64), nullable=False, unique=True),
     sa.Column("frozen", sa.JSON, nullable=False),
     sa.Column("created_at", sa.String(32), nullable=False),
 )

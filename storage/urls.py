@@ -11,12 +11,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
 from spaces.errors import StorageError
+from storage.url_options import check_options
 
 DIALECTS = ("sqlite", "postgresql")
 RETIRED_DIALECTS = ("mysql", "mariadb")
 EMBEDDED = "embedded"
 DEFAULT_EMBEDDED_FOLDER = "transfer-search.postgresql"
 JOURNAL = "journal"
+# Options of PostgreSQL that lead to another database.
+_WHICH = frozenset({"host", "hostaddr", "port", "dbname", "options", "service"})
 _WANTED = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 
@@ -28,7 +31,8 @@ def parse_url(url: str) -> URL:
             (`storage.embedded`); or `journal:FOLDER` (`storage.journal`).
 
     Raises:
-        StorageError: It is empty, no URL, or of a database that a study cannot live in.
+        StorageError: It is empty, no URL, of a database that a study cannot live in, or has an
+            option behind its `?` that is unknown or not of its type.
     """
     if not url.strip():
         raise StorageError(
@@ -51,9 +55,14 @@ def parse_url(url: str) -> URL:
                 "storage", expected=_WANTED, found=f"a URL of {backend!r}", advice=advice
             )
         parsed.get_dialect()
+        if backend == "sqlite" and (parsed.host or parsed.username or parsed.port):
+            raise StorageError("storage", "sqlite:///FILE, with three slashes", "another number")
+        if "\0" in (parsed.database or ""):
+            raise StorageError("storage", "a path", "one with a NUL character")
     except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ValueError) as error:
         # The text itself is not shown: it may hold a password that could not be told apart.
         raise StorageError("storage", expected=_WANTED, found="no such URL") from error
+    check_options(parsed)
     return parsed
 
 
@@ -81,6 +90,16 @@ def redacted(url: str) -> str:
     if embedded_folder(url) is not None or journal_folder(url) is not None:
         return url
     return parse_url(url).set(query={}).render_as_string(hide_password=True)
+
+
+def database_name(url: str) -> str:
+    """What no other server's database is called: the URL with what of its query says which it is.
+
+    Without a password, wherever it stands.
+    """
+    parsed = parse_url(url)
+    which = {name: parsed.query[name] for name in _WHICH & parsed.query.keys()}
+    return parsed.set(query=which).render_as_string(hide_password=True)
 
 
 def embedded_folder(url: str) -> Path | None:

@@ -216,21 +216,6 @@ class Workers:
             for row in rows
         ]
 
-    def copy_account(self, other: str) -> None:
-        """Let another study begin with what this one has used."""
-        with self._engine.begin() as connection:
-            query = sa.select(ACCOUNTS).where(ACCOUNTS.c.study_name == self._study)
-            if row := connection.execute(query).mappings().one_or_none():
-                connection.execute(sa.delete(ACCOUNTS).where(ACCOUNTS.c.study_name == other))
-                connection.execute(sa.insert(ACCOUNTS), {**row, "study_name": other})
-
-    @outlasting
-    def forget(self) -> None:
-        """Drop the account, of a study that was deleted in Optuna."""
-        with self._engine.begin() as connection:
-            for table in (ACCOUNTS, WORKERS):
-                connection.execute(sa.delete(table).where(table.c.study_name == self._study))
-
     def _own(self, worker: str) -> sa.ColumnElement[bool]:
         return sa.and_(WORKERS.c.study_name == self._study, WORKERS.c.worker == worker)
 

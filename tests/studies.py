@@ -23,6 +23,7 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.scores.outcomes import packed
 from search.findings.landscape import Landscape, read_landscape
 from search.studies.baseline import Baseline, baseline_name, choose_baseline
+from search.studies.identity import STUDY_ID
 from search.studies.recipes import finished_recipes
 from search.studies.stored_study import StoredStudy, open_stored_study
 from search.studies.trial_notes import TrialNotes
@@ -215,7 +216,9 @@ def write_study(
         "backbones": {"backbone": "b" * 64},
         "precision": "float32",
     }
-    ledger.freeze_study(spec.name, definition)
+    study_id = fingerprint(spec.name)[:32]
+    ledger.freeze_study(spec.name, definition, study_id)
+    about[STUDY_ID] = study_id
     direct, trials = ([x for x in plans if x.is_direct == kind] for kind in (True, False))
     trained = _Stages(storage.engine)
 
@@ -229,7 +232,11 @@ def write_study(
         return study
 
     baseline: Baseline | None = None
-    tuning = add(baseline_name(spec.name), direct, {"baseline_of": spec.name})
+    tuning = add(
+        baseline_name(spec.name),
+        direct,
+        {"baseline_of": spec.name, STUDY_ID: f"{study_id}.baseline"},
+    )
     finished = finished_recipes(tuning, ledger, aggregate, None)
     if finished and is_tuned:
         trainings = [(x.first.number, x.first.params, x.gain) for x in finished]

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.groups import example_groups
-from objectives.data.sources import (
-    DataSource,
-    TestPurpose,
-    corpus_key,
-    load_split,
-    load_test_split,
-)
+from objectives.data.sources import TestPurpose, corpus_key, load_split, load_test_split
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.recipe import Stage
@@ -136,8 +131,8 @@ class StudyCorpora:
             for language in self.spec.scored_languages(task):
                 name = self.spec.scored_split(task, language, self.catalogue)
                 self._check_entities(task, name, limit=self.spec.target.validation_examples)
-        for name, split in self.spec.training_splits(self.catalogue).items():
-            self._check_entities(self.catalogue[name], split)
+        for trained, split in self.spec.training_splits(self.catalogue).items():
+            self._check_entities(self.catalogue[trained], split)
 
     def _check_entities(self, task: Task, name: SplitName, limit: int | None = None) -> None:
         if task.kind is not TaskKind.NER:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tokenizers import normalizers
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -83,6 +84,8 @@ def load_backbone(name: str) -> Backbone:
         raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r}", "a fast tokenizer", "a slow one")
+    if _mark_words(tokenizer):
+        key = fingerprint({"files": key, "words": "begin with a space"})
     if model.config.model_type == "xlnet":
         # Without them the two texts of a pair are one to it; transformers 5 makes them, and
         # leaves them out of what its tokenizer returns unless asked.
@@ -98,6 +101,24 @@ def load_backbone(name: str) -> Backbone:
         )
     _check_weights(name, weights, drawn)
     return Backbone(name, key, revision, model.config, tokenizer, weights)
+
+
+def _mark_words(tokenizer: Any) -> bool:
+    """Let words that are given one by one begin with a space, as they do in a text.
+
+    A tokenizer without an own class (mmBERT's, which is Gemma's) leaves `add_prefix_space` aside:
+    the words of a sentence would be one long word to it.
+
+    Returns:
+        Whether that took a change.
+    """
+    apart = tokenizer(["a", "a"], is_split_into_words=True)["input_ids"]
+    if apart == tokenizer("a a")["input_ids"]:
+        return False
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
+    return True
 
 
 def _check_weights(

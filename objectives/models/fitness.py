@@ -7,7 +7,7 @@ numbers, its positions fewer than a study's inputs are long.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -70,7 +70,8 @@ def _check_tokens(backbone: Backbone, kinds: Collection[TaskKind], where: str) -
 
 def _check_sizes(model: PreTrainedModel, backbone: Backbone, lengths: Mapping[str, int]) -> None:
     where = f"backbone {backbone.name!r}"
-    rows = model.get_input_embeddings().weight.shape[0]  # type: ignore[operator, union-attr]
+    embeddings: Any = model.get_input_embeddings()
+    rows = int(embeddings.weight.shape[0])
     ids = 1 + max(backbone.tokenizer.get_vocab().values(), default=-1)
     if ids > rows:
         raise BackboneError(
@@ -109,7 +110,7 @@ def _probed(model: PreTrainedModel, backbone: Backbone) -> torch.Tensor:
         return_tensors="pt",
     )
     device = next(iter(backbone.weights.values())).device
-    model.to(device)
+    cast(nn.Module, model).to(device)
     with torch.no_grad():
         made = model(**{name: value.to(device) for name, value in encoded.items()})
     output: torch.Tensor = made[0]

@@ -34,9 +34,20 @@ def add_data(options: argparse.ArgumentParser) -> None:
         "--data",
         default="auto",
         metavar="SOURCE",
-        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
-        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
-        f"Face hub if it answers, else the pocket corpora",
+        help=f"auto, real, hub, pocket or a folder; several folders are joined by {os.pathsep!r} "
+        f"and searched in that order. real: each corpus from the folders of "
+        f"TRANSFER_SEARCH_DATA, else the cache, else the Hugging Face hub, else a public "
+        f"repository. auto: the same, or the pocket corpora where something is missing and "
+        f"there is no network",
+    )
+
+
+def add_licences(options: argparse.ArgumentParser) -> None:
+    """Add `--accept-licences`."""
+    options.add_argument(
+        "--accept-licences",
+        action="store_true",
+        help="download corpora whose licence is not stated or forbids passing them on; remembered",
     )
 
 
@@ -221,14 +232,16 @@ def _in_words(error: OSError) -> str:
 
 
 @contextmanager
-def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2.
+def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
+    """Turn an error that a user can cause into one line, with its details below, and code 2.
 
     Output that cannot be written is dropped.
 
     Args:
         works: Whether the command does more than to show something: then output that nobody
             reads changes nothing about how it ends.
+        storage: URL of the storage that is read. Where something else goes wrong and a value in
+            its tables is damaged, that is what is said.
     """
     with patient_output() as out:
         try:
@@ -237,18 +250,35 @@ def fail_in_one_line(*, works: bool = False) -> Iterator[None]:
         except TransferSearchError as error:
             for each in error.errors if isinstance(error, SeveralErrors) else [error]:
                 print(f"error: {one_line(str(each))}", file=sys.stderr)
+                for line in each.details:
+                    print(f"  {one_line(line)}", file=sys.stderr)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
-        except OSError as error:
-            if error.errno not in _OF_THE_PLACE or error.filename is None:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename:
+                told = _in_words(error)
+            elif (damage := _damage_of(storage)) is not None:
+                told = str(damage)
+            else:
                 raise
-            print(f"error: {one_line(_in_words(error))}", file=sys.stderr)
+            print(f"error: {one_line(told)}", file=sys.stderr)
             raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:
             closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
             raise SystemExit(128 + signal.SIGPIPE if closed else 1)
+
+
+def _damage_of(storage: str) -> TransferSearchError | None:
+    if not storage:
+        return None
+    from storage.damage import damage_of
+
+    try:
+        return damage_of(storage)
+    except TransferSearchError:
+        return None
 
 
 def print_stage(stage: StageProgress) -> None:

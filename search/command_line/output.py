@@ -85,7 +85,7 @@ def patient_output() -> Iterator[PatientStream]:
         return
     _open_closed_descriptors()
     kept = sys.stdout, sys.stderr
-    streams = []
+    streams = list[PatientStream]()
     for stream, name in zip(kept, ("standard output", "standard error"), strict=True):
         opened = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
         # A character that the terminal lacks is spelled out.
@@ -127,5 +127,7 @@ def plain_console(
         width: Columns; None: the terminal's.
         more: Further options of `rich.console.Console`.
     """
-    options: dict[str, Any] = {"file": file, "stderr": stderr, "width": width, **more}
+    # Named, so that rich knows its encoding, and draws tables in ASCII where it has no lines.
+    file = file or (sys.stderr if stderr else sys.stdout)
+    options: dict[str, Any] = {"file": file, "width": width, **more}
     return Console(markup=False, highlight=False, emoji=False, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
@@ -13,6 +14,7 @@ from search.command_line.options import (
     add_data,
     add_graphs,
     add_hardware,
+    add_licences,
     add_overrides,
     add_storage,
     default_storage,
@@ -49,6 +51,7 @@ class RunOptions:
         until: Expected points between the recommended recipe and the best one below which the
             search ends; None for no such end.
         data: Source of the corpora, as `--data` names it.
+        accept_licences: Whether corpora may be downloaded whose licence wants a yes.
         backbone: Encoder to use instead of the study file's: a folder, or a name on the Hub.
         storage: URL of the storage, which may hold a password; left out of `repr`.
         patient: Whether to wait for a database that is away at the start.
@@ -84,6 +87,7 @@ class RunOptions:
     timeout: float | None = None
     until: float | None = None
     data: str = "auto"
+    accept_licences: bool = False
     backbone: str | None = None
     storage: str = field(default_factory=default_storage, repr=False)
     patient: bool = False
@@ -139,6 +143,7 @@ def read_run_options(words: Sequence[str]) -> RunOptions | None:
     if given["list"]:
         return None
     given["overrides"] = tuple(given["overrides"])
+    given["name"] = given["name"] and unicodedata.normalize("NFC", given["name"])
     return RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)})
 
 
@@ -153,6 +158,7 @@ def parser() -> argparse.ArgumentParser:
     _add_study(options)
     _add_limits(options)
     add_data(options)
+    add_licences(options)
     options.add_argument(
         "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
     )

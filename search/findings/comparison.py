@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from objectives.gains.intervals import Verdict
 from search.findings.answer import ArmFinding, answer_of
 from search.findings.judging import JudgedGain
+from search.findings.missing_rows import missing_lines
 from search.findings.recommendation import Evidence, best_confirmed, best_of_search
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
@@ -203,7 +204,12 @@ def compare_studies(first: StoredStudy, second: StoredStudy) -> StudyComparison:
     Raises:
         StorageError: A study has no complete trial.
     """
-    warnings = _warnings(first, second)
+    warnings = [
+        f"{study.name}: {line}"
+        for study in (first, second)
+        for line in missing_lines(study.name, study.storage)
+    ]
+    warnings += _warnings(first, second)
     confirmed = best_confirmed(first), best_confirmed(second)
     if confirmed[0] is not None and confirmed[1] is not None:
         best = confirmed[0], confirmed[1]

@@ -76,7 +76,9 @@ def confirm_study(
             look = _finish(reopened, look, request.gpu_hours, on_line)
         except Interrupted as error:
             command = next_command("confirm", reopened.study.address)
-            raise Interrupted(str(error), advice=f"`{command}` goes on") from error
+            raise Interrupted(
+                str(error), advice=f"what is finished is kept; go on with {command}"
+            ) from error
     return reopened.study, look
 
 
@@ -95,7 +97,7 @@ def foresee_confirmation(
     cost, most = seconds_per_seed(study, plan, sizes), len(plan.seeds)
     lines = [
         *outlook_lines(plan),
-        f"test splits: {sum(sizes.values()):,} examples of {len(sizes)} languages and target tasks",
+        f"test splits: {sum(sizes.values()):,} examples of {len(sizes)} languages of target tasks",
     ]
     if cost:
         hardware = reopened.objective.hardware

@@ -11,11 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from search.findings.missing_rows import missing_lines
 from search.studies.baseline import baseline_name
+from search.studies.identity import recognise
 from search.studies.versions import existing_study
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import StageRun, TrainedStage
+from storage.urls import redacted
 
 SHARED, PREFIX, EVALUATION = "shared stages", "prefixes", "evaluations"
 SAVINGS = (SHARED, PREFIX, EVALUATION)
@@ -92,8 +95,8 @@ def study_cost(ledger: Ledger, study_name: str) -> StudyCost:
     return cost
 
 
-def cost_of_stored(storage_url: str, study: str) -> tuple[str, StudyCost]:
-    """The name of a stored study in its storage, and its cost so far.
+def cost_of_stored(storage_url: str, study: str) -> tuple[str, StudyCost, list[str]]:
+    """The name of a stored study in its storage, its cost so far, and what is missing of it.
 
     Raises:
         UnknownNameError: The storage has no such study.
@@ -101,7 +104,9 @@ def cost_of_stored(storage_url: str, study: str) -> tuple[str, StudyCost]:
     """
     storage = open_storage(storage_url, create=False)
     name = existing_study(study, storage, storage_url)
-    return name, study_cost(Ledger(storage.engine), name)
+    recognise(name, storage, redacted(storage_url))
+    cost = study_cost(Ledger(storage.engine), name)
+    return name, cost, missing_lines(name, storage)
 
 
 def _add(cost: StudyCost, runs: Iterable[StageRun], stages: Mapping[str, TrainedStage]) -> None:
@@ -112,7 +117,7 @@ def _add(cost: StudyCost, runs: Iterable[StageRun], stages: Mapping[str, Trained
     for group in groups.values():
         trained = sum(run.updates_trained for run in group)
         for run in group:
-            if not run.updates_asked:
+            if not run.updates_asked or run.checkpoint_key not in stages:
                 continue
             stage = stages[run.checkpoint_key]
             training = Cost(run.updates_asked, stage.training_seconds)

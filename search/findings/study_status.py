@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.study import Study
 
+from search.findings.missing_rows import missing_lines
 from search.studies.baseline import baseline_name
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
@@ -72,6 +73,7 @@ class StudyStatus:
         seconds_left: Time until it is done at the pace so far; None while unknown.
         outbox: Number of results that dead processes of this machine could not deliver.
         stopped: Why a worker stopped the study for all; empty where none did.
+        missing: What the ledger should have of it and has not, in words.
     """
 
     study: str
@@ -90,6 +92,7 @@ class StudyStatus:
     seconds_left: float | None
     outbox: int
     stopped: str
+    missing: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """In JSON's types; the fields of an activity and of a lease's holder beside the others."""
@@ -137,7 +140,7 @@ def study_status(study: StoredStudy) -> StudyStatus:
         seconds_left = account.active_seconds / done * (asked - done)
     return StudyStatus(
         study=study.name,
-        data=study.optuna_study.user_attrs["data"],
+        data=study.optuna_study.user_attrs.get("data", study.definition.source),
         trials=SlotCounts(asked, done, running, asked - done - running),
         direct=Slots(storage.engine, leases, baseline_name(study.name)).count_done(),
         is_tuned=study.baseline is not None,
@@ -156,4 +159,5 @@ def study_status(study: StoredStudy) -> StudyStatus:
         seconds_left=seconds_left,
         outbox=len(storage.outbox.left()),
         stopped=account.stop_reason,
+        missing=tuple(missing_lines(study.name, storage)),
     )

@@ -6,6 +6,7 @@ no licence: only those who publish a model can choose one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -13,6 +14,7 @@ from statistics import fmean
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from objectives.backbone import Backbone
+from search.command_line.markdown import code, fenced, md, md_table
 from search.command_line.next_commands import StudyAddress, next_command
 from search.findings.recommendation import Choice
 from search.findings.test_splits import test_split_lines
@@ -40,6 +42,7 @@ _CLASSES = {
 }
 _SOURCES = {
     "hub": "the Hugging Face Hub",
+    "real": "real corpora, each from where the study's attribute `data_revisions` says",
     "local": "local files, known by the fingerprints in `recipe.json`",
     "pocket": "pocket corpora: generated text of invented languages, no real ones",
 }
@@ -119,7 +122,7 @@ def model_card(model: ExportedModel) -> ModelCard:
         "## Limits",
         _listed(_limits(model)),
         "## How to use it",
-        f"```python\n{usage_example(model.task, model.route.target, model.place)}\n```",
+        fenced(usage_example(model.task, model.route.target, model.place), "python"),
         "## How it was made",
         *_making(model),
         "## Licences",
@@ -174,19 +177,19 @@ def _pipeline(task: Task) -> str:
 
 def _head(model: ExportedModel) -> list[str]:
     study, evidence = model.study, model.choice.evidence
-    parts = [f"# {model.task.title}"]
+    parts = [f"# {md(model.task.title)}"]
     if study.is_pocket:
         parts.append(
             "**Pocket corpora.** It was trained and scored on generated text of invented "
             "languages: nothing here is about real ones."
         )
-    encoder = f"`{model.base_model}`" if model.base_model else "An encoder of the user's own"
+    encoder = code(model.base_model) if model.base_model else "An encoder of the user's own"
     parts.append(
-        f"{encoder}, trained on {model.steps}, in {study.spec.source_language} only. It "
-        f"comes out of the study `{study.name}`, which asked: {study.spec.question}"
+        f"{encoder}, trained on {md(model.steps)}, in {study.spec.source_language} only. It "
+        f"comes out of the study {code(study.name)}, which asked: {md(study.spec.question)}"
     )
     which = f"{'direct training' if evidence.is_baseline else 'trial'} {evidence.trial}"
-    return [*parts, f"Why this recipe ({which}): {model.choice.reason}."]
+    return [*parts, f"Why this recipe ({which}): {md(model.choice.reason)}."]
 
 
 def _gains(model: ExportedModel) -> str:
@@ -203,7 +206,7 @@ def _gains(model: ExportedModel) -> str:
             shown = [f"{100 * score:.1f}" for score in (x.score, mean)]
             rows.append([language, *shown, f"{x.examples:,}"])
         header = ["language", "this model", "mean over seeds", "examples"]
-        return _table(header, rows) + (
+        return md_table(header, rows) + (
             f"\n\n{scores}; the mean is over {seeds}. It is direct training, which gains "
             f"are over, so it has none."
         )
@@ -237,13 +240,13 @@ def _gains(model: ExportedModel) -> str:
         f"{evidence.verdict.gain.scope}"
     )
     if not sure:
-        return f"{_table(header, rows)}\n\n{note}, each by itself."
+        return f"{md_table(header, rows)}\n\n{note}, each by itself."
     note += (
         f"; they and the verdicts are corrected for all looks and all that were judged together. "
         f"Equivalent: within {evidence.margin:g} points"
     )
     parts = parts_line(evidence.verdicts, evidence.paired, evidence.trial, evidence.margin)
-    return f"{_table(header, rows)}\n\n{note}.\n\nOf the gain, {parts}."
+    return f"{md_table(header, rows)}\n\n{note}.\n\nOf the gain, {parts}."
 
 
 def _limits(model: ExportedModel) -> list[str]:
@@ -265,8 +268,8 @@ def _limits(model: ExportedModel) -> list[str]:
         limits.append(
             "**Not confirmed.** The figures above are those that the recipe was chosen by, so "
             "they are too high for it, and no verdict is given. "
-            f"`{next_command('confirm', model.address)}` reads the test splits once, with fresh "
-            f"seeds."
+            f"{code(next_command('confirm', model.address))} reads the test splits once, with "
+            f"fresh seeds."
         )
     else:
         looks = len(study.confirmations)
@@ -283,8 +286,8 @@ def _limits(model: ExportedModel) -> list[str]:
     )
     if model.task.halved:
         limits.append(
-            f"{model.task.name} has one evaluation split, of which half served as validation and "
-            f"half as test split: the figures are no benchmark results."
+            f"{md(model.task.name)} has one evaluation split, of which half served as validation "
+            f"and half as test split: the figures are no benchmark results."
         )
     if study.is_pocket:
         limits.append(
@@ -295,13 +298,13 @@ def _limits(model: ExportedModel) -> list[str]:
 
 def usage_example(task: Task, stage: Stage, place: str) -> str:
     """Python that loads a model of a task from a place, and asks it something."""
-    kind, auto = task.kind, _CLASSES[_pipeline(task)]
+    kind, auto, quoted = task.kind, _CLASSES[_pipeline(task)], json.dumps(place)
     cut = f'truncation=True, max_length={stage.max_length}, return_tensors="pt"'
     lines = [
         f"from transformers import {auto}, AutoTokenizer",
         "",
-        f'tokenizer = AutoTokenizer.from_pretrained("{place}")',
-        f'model = {auto}.from_pretrained("{place}").eval()',
+        f"tokenizer = AutoTokenizer.from_pretrained({quoted})",
+        f"model = {auto}.from_pretrained({quoted}).eval()",
     ]
     if kind.is_tagging:
         lines += [
@@ -348,31 +351,31 @@ def _making(model: ExportedModel) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in model.versions.items())
     encoder = model.base_model or f"fingerprint {model.backbone.key[:16]}"
     return [
-        _table(header, rows),
+        md_table(header, rows),
         _listed(
             [
                 f"Seed {model.seed} in all stages; each stage takes the encoder's weights from "
                 f"the one before, and its head is fresh.",
-                f"Encoder: {encoder} {model.backbone.revision}".rstrip() + ".",
+                f"Encoder: {md(f'{encoder} {model.backbone.revision}')}.",
                 f"Data: {_SOURCES[study.definition.source]}.",
                 f"Precision: {study.definition.precision}. Versions: {versions}.",
                 "`recipe.json` has all of it, for machines.",
             ]
         ),
-        f"```\n{model.command}\n```",
+        fenced(model.command, "sh"),
     ]
 
 
 def _stage_row(position: str, stage: Stage) -> list[str]:
     if not stage.updates:
-        return [position, stage.task, "as it is", "", "", "", "", ""]
+        return [position, md(stage.task), "as it is", "", "", "", "", ""]
     method = str(stage.method)
     if stage.method is Method.LORA:
         method += f", rank {stage.lora_rank}, merged"
     elif stage.frozen_layers:
         method += f", {stage.frozen_layers} layers frozen"
     return [
-        *(position, stage.task, method, str(stage.epochs), f"{stage.learning_rate:g}"),
+        *(position, md(stage.task), method, str(stage.epochs), f"{stage.learning_rate:g}"),
         *(str(stage.batch_size), f"{stage.examples:,}", f"{stage.updates:,}"),
     ]
 
@@ -389,13 +392,8 @@ def _licences(model: ExportedModel) -> list[str]:
     return [
         "**No licence is set.** Whoever publishes the model chooses one (`license:` above) that "
         "the licences of what it was made from allow; they are given as their pages state them.",
-        _table(["what", "for", "licence", "page"], rows),
+        md_table(["what", "for", "licence", "page"], [list(map(md, row)) for row in rows]),
     ]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _listed(lines: Sequence[str]) -> str:

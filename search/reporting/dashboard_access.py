@@ -9,13 +9,16 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
+import json
+import math
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from search.reporting.password_guesses import Guesses
 from spaces.errors import SpecError
 
 if TYPE_CHECKING:
@@ -23,6 +26,22 @@ if TYPE_CHECKING:
 
 # optuna-dashboard reads with these alone; what it posts, puts and deletes changes a study.
 READS = frozenset({"GET", "HEAD"})
+READ_ONLY = ": start search.dashboard with --allow-changes, or with --auth USER:FILE"
+FILES = "/artifacts/"
+_HEADERS = (
+    ("Content-Security-Policy", "frame-ancestors 'none'"),
+    ("X-Frame-Options", "DENY"),  # the same, for browsers that do not know it
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+# What a browser shows of files, none of which can hold a script.
+_SHOWN = frozenset(
+    {"image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "text/csv", "text/plain"}
+)
+# optuna-dashboard lets pages of all sites read files.
+_NOT_OF_FILES = ("access-control-", "content-type ", "content-disposition ")
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -107,6 +126,24 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def public_place(public_url: str | None) -> str | None:
+    """Host and port of the URL that visitors see, behind a proxy.
+
+    Raises:
+        SpecError: It is no http or https URL, or leads below the root of its site.
+    """
+    if public_url is None:
+        return None
+    try:
+        parts = urlsplit(public_url)
+        is_site = parts.scheme in _PORTS and _place(parts.netloc, parts.scheme) is not None
+    except ValueError:
+        is_site = False
+    if not is_site or parts.path not in {"", "/"} or parts.query or parts.username:
+        raise SpecError("--public-url", "https://HOST", repr(public_url[:80]))
+    return parts.netloc
+
+
 @dataclass(frozen=True)
 class Guard:
     """A WSGI application that lets some requests through to another.
@@ -116,36 +153,142 @@ class Guard:
         credentials: Name and password that visitors must give; None lets in whoever reaches the
             loopback address.
         read_only: Whether requests that could change a study are refused.
+        public: Host and port that visitors see, behind a proxy that is trusted to say who they
+            are; None: the one that is asked for.
+        guesses: What was guessed of the password, and from where.
     """
 
     app: WSGIApplication
     credentials: Credentials | None = None
     read_only: bool = False
+    public: str | None = None
+    guesses: Guesses = field(default_factory=Guesses)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or pass it on."""
-        host = environ.get("HTTP_HOST", "")
+        is_file = environ.get("PATH_INFO", "").startswith(FILES)
+
+        def hardened(
+            status: str, headers: list[tuple[str, str]], *more: Any
+        ) -> Callable[[bytes], object]:
+            return start_response(status, harden(headers, is_file=is_file), *more)
+
+        if (refusal := self._refusal(environ)) is None:
+            return self.app(environ, hardened)
+        # What optuna-dashboard's page shows of an error.
+        body = json.dumps({"reason": refusal.reason}).encode()
+        headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        hardened(refusal.status, [*headers, *refusal.headers])
+        return [body]
+
+    def _refusal(self, environ: WSGIEnvironment) -> Refusal | None:
+        host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
+        place = _place(host, "http")
         if self.credentials is None:
+            if host and place is None:
+                return Refusal("400 Bad Request", "Host is no host")
             # A site whose name is made to mean 127.0.0.1 (DNS rebinding) asks under that name.
-            if not is_loopback(urlsplit(f"//{host}").hostname or ""):
-                return _refuse(start_response, "403 Forbidden", f"expected 127.0.0.1, not {host}")
-        elif not self.credentials.match(environ.get("HTTP_AUTHORIZATION", "")):
-            asked = ("WWW-Authenticate", 'Basic realm="transfer-search", charset="UTF-8"')
-            return _refuse(start_response, "401 Unauthorized", "password needed", asked)
+            if place is None or not is_loopback(place[0]):
+                return Refusal("403 Forbidden", f"expected 127.0.0.1, not {host}")
+        else:
+            if place is None:
+                return Refusal("400 Bad Request", "Host is no host")
+            if (refusal := self._unknown(environ, self.credentials)) is not None:
+                return refusal
         # Browsers say which page a request comes from, and send the password for any of them.
-        origin = environ.get("HTTP_ORIGIN")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return _refuse(start_response, "403 Forbidden", f"asked by a page of {origin}")
+        if origin is not None and not self._is_own(origin, environ):
+            return Refusal(
+                "403 Forbidden",
+                f"asked by a page of {origin}, and this is {host}; behind a proxy, start with "
+                f"--public-url {origin}, or have it send the header X-Forwarded-Host",
+            )
         if self.read_only and environ["REQUEST_METHOD"] not in READS:
-            return _refuse(start_response, "403 Forbidden", "read-only")
-        return self.app(environ, start_response)
+            how = READ_ONLY if self.credentials is None else ""
+            return Refusal("403 Forbidden", f"read-only{how}")
+        return None
+
+    def _unknown(self, environ: WSGIEnvironment, credentials: Credentials) -> Refusal | None:
+        """Why a visitor is not let in; None where the password is right."""
+        header = environ.get("HTTP_AUTHORIZATION", "")
+        asked = ("WWW-Authenticate", 'Basic realm="transfer-search", charset="UTF-8"')
+        if not header:
+            return Refusal("401 Unauthorized", "password needed", (asked,))
+        address = environ.get("REMOTE_ADDR", "")
+        if self.public is not None:
+            # The proxy's own word, which is the last.
+            forwarded = environ.get("HTTP_X_FORWARDED_FOR", "")
+            address = forwarded.rpartition(",")[2].strip() or address
+        if (seconds := self.guesses.wait(address)) > 0:
+            after = ("Retry-After", str(math.ceil(seconds)))
+            return Refusal("429 Too Many Requests", "too many wrong passwords; wait", (after,))
+        if credentials.match(header):
+            return None
+        self.guesses.count(address)
+        return Refusal("401 Unauthorized", "password needed", (asked,))
+
+    def _is_own(self, origin: str, environ: WSGIEnvironment) -> bool:
+        """Whether a page is of this site, under whichever of its names."""
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        names = [environ.get("HTTP_HOST", ""), self.public or ""]
+        if self.credentials is not None:
+            # No page of another site can send it: browsers ask first whether they may.
+            names.append(environ.get("HTTP_X_FORWARDED_HOST", "").partition(",")[0].strip())
+        asking = _place(parts.netloc, parts.scheme)
+        known = [_place(name, parts.scheme) for name in names if name]
+        return asking is not None and asking in known
 
 
-def _refuse(
-    start_response: StartResponse, status: str, reason: str, *headers: tuple[str, str]
-) -> list[bytes]:
-    # What optuna-dashboard's page shows of an error.
-    body = f'{{"reason": "{reason}"}}'.encode()
-    kind = ("Content-Type", "application/json")
-    start_response(status, [kind, ("Content-Length", str(len(body))), *headers])
-    return [body]
+@dataclass(frozen=True)
+class Refusal:
+    """An answer to a request that is not let through.
+
+    Attributes:
+        status: Status line of HTTP.
+        reason: Reason for people.
+        headers: Further headers.
+    """
+
+    status: str
+    reason: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def harden(headers: Iterable[tuple[str, str]], *, is_file: bool) -> list[tuple[str, str]]:
+    """Headers of an answer, with those by which a browser keeps other sites and files out.
+
+    Args:
+        headers: As the application has them.
+        is_file: Whether it is a file that somebody has attached to a trial: whatever it says that
+            it is, a browser is not to run it as a page of this site.
+    """
+    kept = dict[str, tuple[str, str]]()
+    more = [*_HEADERS]
+    for name, value in headers:
+        # A list: optuna-dashboard's own policy stays beside ours.
+        kept[f"{name.lower()} {len(kept)}"] = (name, value)
+    if is_file:
+        kept = {x: pair for x, pair in kept.items() if not x.startswith(_NOT_OF_FILES)}
+        said = next((value for name, value in headers if name.lower() == "content-type"), "")
+        kind = said.partition(";")[0].strip().lower()
+        is_shown = kind in _SHOWN or kind.startswith(("audio/", "video/"))
+        more.append(("Content-Type", said if is_shown else "application/octet-stream"))
+        more.append(("Content-Security-Policy", "sandbox; default-src 'none'"))
+        if not is_shown:
+            more.append(("Content-Disposition", "attachment"))
+    return [*kept.values(), *more]
+
+
+def _place(netloc: str, scheme: str) -> tuple[str, int] | None:
+    """Host and port, as in `opt.example.org:8080`; None where it is none."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not host or parts.path or parts.query or parts.fragment or parts.username is not None:
+        return None
+    # A proxy says the port of its own side, or leaves it out.
+    return host, _PORTS.get(scheme, 80) if port in {None, 80, 443} else int(port or 0)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import socket
+import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from socketserver import ThreadingMixIn
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 from optuna_dashboard import save_plotly_graph_object, wsgi
 
 from search.findings.confirmation import confirmed_recipes
 from search.findings.landscape import read_landscape
-from search.reporting.dashboard_access import Guard, credentials_for
+from search.reporting.dashboard_access import Guard, credentials_for, public_place
 from search.reporting.figures import build_figures
 from search.reporting.terminal import write_note
+from search.reporting.web_server import WebServer, ended_by_signals
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.errors import SpecError
 from storage.optuna_internals import study_id_of
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 LOOPBACK = "127.0.0.1"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,9 @@ class DashboardRequest:
         port: Port to listen on; 0 takes a free one.
         auth: `USER:FILE`, the name and the password's file that visitors are asked for; None asks
             nobody, on the loopback address alone.
-        read_only: Whether visitors may only look.
+        read_only: Whether visitors may only look, also those who know the password.
+        allow_changes: Whether they may change studies where nobody is asked for a password.
+        public_url: URL that visitors see, behind a proxy; None: the address itself.
     """
 
     study: str
@@ -50,6 +51,8 @@ class DashboardRequest:
     port: int = 8080
     auth: str | None = None
     read_only: bool = False
+    allow_changes: bool = False
+    public_url: str | None = None
 
 
 def serve_dashboard(
@@ -69,6 +72,8 @@ def serve_dashboard(
         StorageError: The study was not made by this version.
     """
     credentials = credentials_for(request.host, request.auth)
+    public = public_place(request.public_url)
+    is_read_only = request.read_only or (credentials is None and not request.allow_changes)
     study = open_stored_study(request.storage, request.study)
     # get_storage adds the cache without which every poll reads every trial again.
     app = wsgi(optuna.storages.get_storage(study.storage), artifacts)
@@ -79,39 +84,31 @@ def serve_dashboard(
             pages: Iterable[bytes] = app(environ, start_response)
             return pages
 
-    guard = Guard(between, credentials, request.read_only)
-    renewal = Thread(target=renew_pages, args=(study, writing, ended))
-    with closing(study.storage), _listen(request.host, request.port, guard) as server:
-        write_pages(study, writing)
-        renewal.start()
+    is_fixed = study.storage.is_read_only
+    guard = Guard(between, credentials, is_read_only or is_fixed, public)
+    renewal = Thread(target=renew_pages, args=(study, writing, ended), daemon=True)
+    with closing(study.storage), closing(WebServer(request.host, request.port, guard)) as server:
         try:
-            host = f"[{request.host}]" if ":" in request.host else request.host
-            site = f"http://{host}:{server.server_port}"
-            on_ready(f"{site}/dashboard/studies/{study_id_of(study.optuna_study)}")
-            server.serve_forever()
+            with ended_by_signals():
+                if is_fixed:
+                    _log.warning("the storage can only be read: note and figures stay as they are")
+                else:
+                    write_pages(study, writing)
+                    renewal.start()
+                host = f"[{request.host}]" if ":" in request.host else request.host
+                site = f"http://{host}:{server.port}"
+                on_ready(f"{site}/dashboard/studies/{study_id_of(study.optuna_study)}")
+                server.run()
         except KeyboardInterrupt:
             return
         finally:
             ended.set()
-            renewal.join()
+            if renewal.is_alive():
+                renewal.join(END_SECONDS)
 
 
-def _listen(host: str, port: int, app: WSGIApplication) -> WSGIServer:
-    """A server with a thread for each request: an idle connection of one browser blocks nobody."""
-
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, format: str, *args: object) -> None:
-            """One line per poll helps nobody."""
-
-    class Threads(ThreadingMixIn, WSGIServer):
-        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        daemon_threads = True
-
-    try:
-        return make_server(host, port, app, server_class=Threads, handler_class=Quiet)
-    except (OSError, OverflowError) as error:
-        raise SpecError("--port", found=f"{port} cannot be used here: {host}: {error}") from error
-
+END_SECONDS = 3.0
+"""What is half written by then is written anew by whoever shows the study next."""
 
 # Seconds between looks for new trials; and, as a share of all time, how much goes into figures.
 LOOK_EVERY, LARGEST_SHARE = 20.0, 0.1

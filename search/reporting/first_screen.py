@@ -24,6 +24,7 @@ from search.findings.confirmation import (
     looks_of,
 )
 from search.findings.landscape import Landscape
+from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
@@ -61,7 +62,7 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
     done = finished(looks)
     return FirstScreen(
         answer=_answer(study, landscape, done),
-        how_sure=_how_sure(study, landscape, done),
+        how_sure=[*missing_lines(study.name, study.storage), *_how_sure(study, landscape, done)],
         asked=_asked(study),
         cost=_cost_in_words(cost, done),
         next=_next_steps(study, looks),

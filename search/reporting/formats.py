@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from search.command_line.markdown import fenced, md
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.answer_words import verdict_word
 from search.reporting.report_content import ReportContent
@@ -28,25 +29,26 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
         figures: Names of the figures that lie in `figures/` as PNG.
     """
     screen = report.first_screen
-    lines = [f"# {_md(report.title)}", ""]
+    lines = [f"# {md(report.title)}", ""]
     if report.is_pocket:
         lines += [f"> {POCKET}", ""]
-    lines += [part for line in screen.answer.splitlines() for part in (f"**{_md(line)}**", "")]
-    lines += [f"- How sure: {_md(line)}" for line in screen.how_sure]
-    lines += [f"- What was asked: {_md(screen.asked)}", f"- What it cost: {_md(screen.cost)}"]
+    lines += [part for line in screen.answer.splitlines() for part in (f"**{md(line)}**", "")]
+    lines += [f"- How sure: {md(line)}" for line in screen.how_sure]
+    lines += [f"- What was asked: {md(screen.asked)}", f"- What it cost: {md(screen.cost)}"]
     for words, command in screen.next:
-        lines += [f"- What to do next: {_md(words)}", ""]
-        lines += ["  ```sh", f"  {command}", "  ```", ""] if command else []
+        lines += [f"- What to do next: {md(words)}", ""]
+        block = fenced(command, "sh").splitlines() if command else []
+        lines += [*(f"  {line}" for line in block), *([""] if block else [])]
     for section in report.sections:
         pocket = " (pocket corpora)" if report.is_pocket else ""
-        lines += [f"## {section.title}{'' if section.name == 'provenance' else pocket}", ""]
+        lines += [f"## {md(section.title)}{'' if section.name == 'provenance' else pocket}", ""]
         for line in section.lines:
-            lines += [_md(line), ""]
+            lines += [md(line), ""]
         if section.name in figures:
-            lines += [f"![{section.title}](figures/{section.name}.png)", ""]
+            lines += [f"![{md(section.title)}](figures/{section.name}.png)", ""]
         if section.rows:
             marks = ("---" if section.is_text(i) else "--:" for i in range(len(section.columns)))
-            rows = [[_md(cell) for cell in row] for row in (section.columns, *section.rows)]
+            rows = [[md(cell) for cell in row] for row in (section.columns, *section.rows)]
             lines += [f"| {' | '.join(row)} |" for row in (rows[0], list(marks), *rows[1:])]
             lines += [""]
     return "\n".join(lines)
@@ -129,10 +131,3 @@ def _plain(value: Any) -> Any:
     if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
         return None
     return value
-
-
-def _md(text: str) -> str:
-    """Text that Markdown takes for itself."""
-    for mark in "\\`*_[]|":
-        text = text.replace(mark, f"\\{mark}")
-    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())

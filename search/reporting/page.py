@@ -20,6 +20,8 @@ from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from search.command_line.markdown import for_spreadsheets
+from search.command_line.next_commands import folder_name
 from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
@@ -71,7 +73,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
     with closing(study.storage):
         report = report_content(study)
     figures = build_figures(report.landscape, report.confirmed, report.is_pocket)
-    folder = request.to or Path(f"{study.name}-report")
+    folder = request.to or Path(f"{folder_name(study.name)}-report")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for old in (folder / "figures").glob("*.png"):
@@ -80,7 +82,9 @@ def write_report(request: ReportRequest) -> WrittenReport:
         if request.png and not drawn:
             raise SpecError("--png", found=NO_BROWSER)
         scores = report.landscape.scores
-        scores.to_csv(folder / "trials.csv", index=False)
+        texts_of = scores.select_dtypes(exclude="number")
+        safe = scores.assign(**{x: texts_of[x].map(for_spreadsheets) for x in texts_of})
+        safe.rename(columns=for_spreadsheets).to_csv(folder / "trials.csv", index=False)
         scores.to_parquet(folder / "trials.parquet", index=False)
         texts = {
             "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False),

@@ -44,6 +44,7 @@ def status_lines(status: StudyStatus, address: StudyAddress) -> list[str]:
             f"outbox: {status.outbox} results of dead workers of this machine wait for its "
             f"next worker"
         )
+    lines += status.missing
     if status.stopped:
         lines.append(f"the study was stopped last because {status.stopped}")
     return lines

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.command_line.lines import print_lines
-from search.command_line.next_commands import next_command
+from search.command_line.markdown import fenced, md
+from search.command_line.next_commands import folder_name, next_command
 from search.command_line.output import plain_console
 from search.command_line.words import console_for
 from search.findings.answer import StudyAnswer, answer_of
@@ -20,6 +21,7 @@ from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import looks_of
+from search.findings.missing_rows import missing_lines
 from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
@@ -112,24 +114,24 @@ class _Shown:
         def write(*lines: str) -> None:
             _say(console, *lines)
 
-        write(f"## {self.title}", "")
+        write(f"## {md(self.title)}", "")
         looks = looks_of(self.study)
         for head, *verdicts in map(confirmation_lines, looks):
-            write(f"**{head[0].upper()}{head[1:]}**", "")
-            write(*(f"- {line.strip()}" for line in verdicts), "")
+            write(f"**{md(head[0].upper() + head[1:])}**", "")
+            write(*(f"- {md(line)}" for line in verdicts), "")
         if looks:
-            write(*(f"- {line}" for line in test_split_lines(self.study)), "")
+            write(*(f"- {md(line)}" for line in test_split_lines(self.study)), "")
         else:
             write("**Not confirmed yet.**", "")
         write("**The search**, whose scores also chose what is shown:", "")
-        write(*(f"- {line}" for line in (*self.answer_lines, *self.notes)), "")
+        write(*(f"- {md(line)}" for line in (*self.answer_lines, *self.notes)), "")
         for table in self.tables(console.width):
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
-            write("", self.caption(), "")
-        commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
+            write("", md(self.caption()), "")
+        commands = (("confirm",), ("report",), ("export", "--to", folder_name(self.study.name)))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
-        write("### Go on", "", "```sh", *words, "```", "")
+        write("### Go on", "", fenced("\n".join(words), "sh"), "")
         write("This note is written anew as trials come in: what is added here does not stay.")
         return text.getvalue()
 
@@ -149,6 +151,7 @@ def _read(study: StoredStudy) -> _Shown:
     recipes = [*study.direct, *study.recipes]
     claims = check_claims(study.spec, recipes, judged_languages(study.spec, study.catalogue))
     notes = (
+        *missing_lines(study.name, study.storage),
         *(baseline_lines(study.baseline) if study.baseline else ()),
         *study.optuna_study.user_attrs.get("unlike_arms", "").splitlines(),
         study_cost(study.ledger, study.name).in_words(),

@@ -22,6 +22,7 @@ from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name
 from search.studies.definition import StudyDefinition, differences, kept_definition
+from search.studies.identity import STUDY_ID, baseline_id, new_study_id
 from search.studies.opening import (
     TrainingSite,
     build_objective,
@@ -35,10 +36,8 @@ from search.studies.versions import version_name, version_of
 from spaces.dimensions import SearchSpace, only_choice, suggest_recipe
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
-from storage.leases import Leases
-from storage.ledger import Ledger
 from storage.patient_storage import SharedStorage
-from storage.slots import Slots
+from storage.study_rows import copy_rows
 from storage.workers import Workers
 
 # What neither a trial's recipe nor the baseline that its gain is over depends on: direct training
@@ -148,25 +147,25 @@ def _written(
     stem, version = version_of(extends)
     name = version_name(stem, version + 1)
     about = {**old.study.optuna_study.user_attrs, **provenance(new), "extends": extends}
-    about |= {"address": json.dumps(address.kept())}
-    _copy(storage, ledger, old.study.optuna_study, name, trials, about)
+    study_id = new_study_id()
+    about |= {"address": json.dumps(address.kept()), STUDY_ID: study_id}
+    _copy(storage, old.study.optuna_study, name, trials, about)
     direct = old.study.direct_study
     _copy(
-        *(storage, ledger, direct, baseline_name(name)),
-        *(direct.get_trials(deepcopy=False), {**direct.user_attrs, "baseline_of": name}),
+        *(storage, direct, baseline_name(name)),
+        direct.get_trials(deepcopy=False),
+        {**direct.user_attrs, "baseline_of": name, STUDY_ID: baseline_id(study_id)},
     )
-    Workers(storage.engine, extends).copy_account(name)
     baseline = ledger.frozen_study(baseline_name(extends))
     assert baseline is not None, extends
-    ledger.freeze_study(baseline_name(name), baseline)
+    ledger.freeze_study(baseline_name(name), baseline, baseline_id(study_id))
     # Last: without it nobody takes the new version for one.
-    ledger.freeze_study(name, definition.as_json())
+    ledger.freeze_study(name, definition.as_json(), study_id)
     return Extension(name, extends, len(trials), address)
 
 
 def _copy(
     storage: SharedStorage,
-    ledger: Ledger,
     old: Study,
     name: str,
     trials: Sequence[FrozenTrial],
@@ -176,14 +175,12 @@ def _copy(
     if name in optuna.get_all_study_names(storage):  # an extension that was killed half-way
         optuna.delete_study(study_name=name, storage=storage)
     made = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-    ledger.forget_study(name)
     for key, value in about.items():
         made.set_user_attr(key, value)
     set_metric_names(made, old.metric_names or [])
     for trial in trials:
         made.add_trial(trial)
-    ledger.copy_study(old.study_name, name)
-    Slots(storage.engine, Leases(storage.engine), old.study_name).copy(name)
+    copy_rows(storage.engine, storage.engine, (old.study_name, name), len(trials))
 
 
 def _carried(

@@ -15,7 +15,8 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
+from objectives.data.origins import Origin, Place, origins_of
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.models.fitness import check_fits
@@ -30,6 +31,13 @@ from search.studies.definition import (
     kept_definition,
     kept_fields,
 )
+from search.studies.identity import (
+    STUDY_ID,
+    baseline_id,
+    free_direct_trainings,
+    new_study_id,
+    set_aside,
+)
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
 from spaces.study_checks import check_layers, check_sizes, longest_inputs
@@ -39,8 +47,6 @@ from storage.leases import LEASE_SECONDS, Lease, Leases
 from storage.ledger import Ledger
 from storage.optuna_internals import study_id_of
 from storage.patient_storage import SharedStorage
-from storage.slots import Slots
-from storage.workers import Workers
 
 # What of them a study is opened again with, where its file is not at hand.
 KEPT_FIELDS = frozenset({"question", "about", "backbone", "tasks", "claims"})
@@ -166,20 +172,31 @@ def provenance(objective: TransferObjective) -> dict[str, str]:
     spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
     backbones = map(objective.backbone, spec.backbone)
     encoders = (f"{b.name} {b.revision}".strip() for b in backbones)
-    corpora = {task for task, _, _ in spec.needed_splits(catalogue)}
-    hubs = {name: catalogue[name].hub for name in sorted(corpora)}
-    revisions = [f"{name} {hub.revision or 'unpinned'}" for name, hub in hubs.items() if hub]
+    needed = ((catalogue[task], x, split) for task, x, split in spec.needed_splits(catalogue))
     return {
         "question": spec.question,
         "data": str(source),
         "data_reason": source.reason,
-        "data_revisions": ", ".join(revisions) if source.kind is SourceKind.HUB else "",
+        "data_revisions": "; ".join(_where_from(origins_of(needed, source))),
         "selection": spec.selection,
         "backbone": ", ".join(encoders),
         "transfer_search_version": importlib.metadata.version("transfer-search"),
         "optuna_version": optuna.__version__,
         "study_file": json.dumps(spec.model_dump(mode="json", include=set(KEPT_FIELDS))),
     }
+
+
+def _where_from(origins: Sequence[Origin]) -> list[str]:
+    """A line for each task and place: where its corpora are from, at which revision.
+
+    Their fingerprints are in the study's definition.
+    """
+    languages: dict[tuple[str, str], list[str]] = {}
+    for origin in origins:
+        source = origin.name if origin.place is Place.CACHE else origin.source
+        where = f"{source} at {origin.revision}" if origin.revision else source
+        languages.setdefault((origin.task, where), []).append(origin.language)
+    return [f"{task} ({', '.join(of)}): {where}" for (task, where), of in languages.items()]
 
 
 def open_study(
@@ -195,8 +212,8 @@ def open_study(
     Raises:
         StorageError: A study of that name was made from something else; says what differs.
     """
-    found, made = _finding(study_name, storage), _making(study_name, storage, ledger)
-    # One worker makes it: another would forget what the first has begun.
+    found, made = _finding(study_name, storage), _making(study_name, storage)
+    # One worker makes it: another would set aside what the first has begun.
     key = fingerprint(["open", study_name])
     study = Leases(storage.engine).once(key, found, made, lambda holder: None)
     if ledger.frozen_study(study_name) is None and study.get_trials(deepcopy=False):
@@ -206,7 +223,13 @@ def open_study(
             found=f"study {study_name!r}, which was made by something else",
             advice="choose another name with --name",
         )
-    kept = StudyDefinition.from_json(ledger.freeze_study(study_name, definition.as_json()))
+    study_id = study.user_attrs.get(STUDY_ID)
+    kept = StudyDefinition.from_json(
+        ledger.freeze_study(study_name, definition.as_json(), study_id)
+    )
+    if study_id is None:  # somebody else made it, without a trial
+        known = {name: each for each, name in ledger.names().items()}
+        study.set_user_attr(STUDY_ID, known[study_name])
     check_same(study_name, kept, definition, shown_url)
     if "study_file" not in study.user_attrs:
         for name, value in about.items():
@@ -229,7 +252,9 @@ def open_direct_trainings(
         if ledger.frozen_study(name) is not None:
             raise deleted_direct_trainings(study_name, "the storage")
         study = _created(name, storage)
-    if not study.user_attrs:
+    if "baseline_of" not in study.user_attrs:
+        its = optuna.load_study(study_name=study_name, storage=storage).user_attrs[STUDY_ID]
+        study.set_user_attr(STUDY_ID, baseline_id(its))
         study.set_user_attr("baseline_of", study_name)
         _name_metric(study, "score of a direct training, percent", definition)
     return study
@@ -244,19 +269,16 @@ def _finding(study_name: str, storage: SharedStorage) -> Callable[[], Study | No
     return found
 
 
-def _making(study_name: str, storage: SharedStorage, ledger: Ledger) -> Callable[[Lease], Study]:
+def _making(study_name: str, storage: SharedStorage) -> Callable[[Lease], Study]:
     """Makes the study after its direct trainings', so that no reader finds it without these."""
 
     def made(lease: Lease) -> Study:
-        direct = baseline_name(study_name)
-        for name in (direct, study_name):  # of a study of that name which was deleted since
-            ledger.forget_study(name)
-            Slots(storage.engine, Leases(storage.engine), name).forget()
-            Workers(storage.engine, name).forget()
-        if direct in optuna.get_all_study_names(storage):
-            optuna.delete_study(study_name=direct, storage=storage)
-        _created(direct, storage)
-        return _created(study_name, storage)
+        set_aside(study_name, storage)
+        free_direct_trainings(study_name, storage)
+        _created(baseline_name(study_name), storage)
+        study = _created(study_name, storage)
+        study.set_user_attr(STUDY_ID, new_study_id())
+        return study
 
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -68,10 +69,22 @@ def place_of(pair: PairedScore) -> tuple[int, str, str]:
     return pair.seed, pair.score.task, pair.score.language
 
 
+def whole_trials(pairs: Mapping[int, Sequence[PairedScore]]) -> set[int]:
+    """The trials that have a score in every target task and language that any of them has.
+
+    All of a study's trials are scored alike: the mean of one that has lost some would be of less.
+    """
+    places = {number: {x.score.place[2:4] for x in scores} for number, scores in pairs.items()}
+    every = set[tuple[str, str]]().union(*places.values())
+    return {number for number, its in places.items() if its == every}
+
+
 def finished_recipes(
     study: Study, ledger: Ledger, aggregate: Aggregate, baseline: Baseline | None
 ) -> list[FinishedRecipe]:
     """The recipes of a study's complete trials, in the order they were tried first.
+
+    A trial whose scores the ledger has lost is left out (`search.findings.missing_rows` says so).
 
     Args:
         study: The study, or that of its direct trainings.
@@ -80,9 +93,10 @@ def finished_recipes(
         baseline: What scores are held against; None: nothing yet.
     """
     pairs = ledger.pairs(study.study_name, SEARCH_SPLIT)
+    whole = whole_trials(pairs)
     groups: dict[frozenset[tuple[str, object]], list[FinishedTrial]] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        if trial.number in pairs:
+        if trial.number in whole:
             scores = tuple(pairs[trial.number])
             held = scores if baseline is None else baseline.over(scores)
             same = groups.setdefault(frozenset(trial.params.items()), [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import optuna
@@ -18,6 +18,7 @@ from search.studies.baseline import (
     kept_baseline,
 )
 from search.studies.definition import StudyDefinition
+from search.studies.identity import recognise
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.versions import existing_study, version_of
 from spaces.catalogue import Catalogue, load_catalogue
@@ -76,7 +77,8 @@ class StoredStudy:
         """How commands reach the study, as its first run was started."""
         name = version_of(self.name)[0]
         if kept := self.optuna_study.user_attrs.get("address"):
-            return StudyAddress.restored(json.loads(kept), self.storage_url)
+            # Somebody may have given the study another name since.
+            return replace(StudyAddress.restored(json.loads(kept), self.storage_url), name=name)
         return StudyAddress(name, name, self.storage_url)
 
     @property
@@ -170,6 +172,7 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
     """
     storage = open_storage(storage_url, create=False)
     name, shown_url = existing_study(study, storage, storage_url), redacted(storage_url)
+    recognise(name, storage, shown_url)
     opened = optuna.load_study(study_name=name, storage=storage)
     ledger = Ledger(storage.engine)
     frozen, kept = ledger.frozen_study(name), opened.user_attrs.get("study_file")

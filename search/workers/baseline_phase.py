@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from objectives.transfer import TransferObjective
-from search.studies.baseline import Baseline, baseline_name, choose_baseline, kept_baseline
+from search.studies.baseline import Baseline, choose_baseline, kept_baseline
 from search.studies.direct_trainings import DirectRun, Plan, plan_direct_trainings
+from search.studies.identity import STUDY_ID
 from search.studies.recipes import FinishedRecipe, finished_recipes
 from search.studies.trial_notes import TrialNotes
 from search.workers.heartbeat import Pulse
@@ -53,7 +54,9 @@ class BaselinePhase:
             )
             if plan.is_done:
                 chosen = self._chosen(plan)
-                ledger.freeze_study(baseline_name(self.name), chosen.as_json())
+                direct = self.opened.study
+                study_id = direct.user_attrs.get(STUDY_ID)
+                ledger.freeze_study(direct.study_name, chosen.as_json(), study_id)
                 continue
             self._work_at(plan.runs)
         return kept

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
 from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.run_options import RunOptions
 from search.studies.asked_study import AskedStudy
@@ -77,7 +77,7 @@ def _is_newer(asked: AskedStudy, study: StoredStudy) -> bool:
     """Whether a file of the data or of an encoder is newer than the study's last trial."""
     ends = [x.datetime_complete for x in study.optuna_study.get_trials(deepcopy=False)]
     last = max((end.timestamp() for end in ends if end is not None), default=0.0)
-    folders = list(asked.source.folders) if asked.source.kind is SourceKind.LOCAL else []
+    folders = list(asked.source.folders) if asked.source.kind is not SourceKind.POCKET else []
     folders += [Path(name) for name in asked.spec.backbone if Path(name).is_dir()]
     return any(stamp > last for stamp in _stamps(folders))
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import torch
+from optuna import get_all_study_names
 from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
@@ -29,6 +30,7 @@ from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, kept_baseline
 from search.studies.definition import StudyDefinition, kept_definition
 from search.studies.direct_trainings import tuning_space
+from search.studies.identity import recognise
 from search.studies.opening import (
     TrainingSite,
     build_objective,
@@ -99,6 +101,8 @@ class Session:
         )
         self._languages = spec.selection_languages(catalogue)
         self._name = newest_version(options.name or spec.name, storage)
+        if self._name in get_all_study_names(storage):
+            recognise(self._name, storage, redacted(options.storage))
         self._progress = RunProgress(console, self._languages)
         self._callbacks = Callbacks(callbacks)
         self._listeners = list[CallbackListener]()

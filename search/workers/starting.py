@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from search.command_line.corpora import get_corpora, lines_of_missing
 from search.command_line.lines import print_lines
 from search.command_line.next_commands import next_command
 from search.command_line.options import loading_torch, quiet_optuna
@@ -20,6 +22,7 @@ from search.command_line.waiting import waiting
 from search.command_line.words import console_for
 from search.studies.asked_study import AskedStudy, as_asked
 from search.studies.study_file import StudyFile
+from spaces.errors import DataError
 
 if TYPE_CHECKING:
     from objectives.rehearsal import Clock
@@ -70,8 +73,10 @@ def _start(
     source = asked.source
     print_lines(console, f"data: {source}, because {source.reason}")
     if options.dry_run:
-        print_lines(console_for(LOG_WIDTH), *_estimate(options, asked, console).lines())
+        lines = _missing(options, asked) or _estimate(options, asked, console).lines()
+        print_lines(console_for(LOG_WIDTH), *lines)
         return 0
+    get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
@@ -84,15 +89,29 @@ def _start(
 
 
 def estimate_run(options: RunOptions, file: StudyFile) -> StudyEstimate:
-    """What a run will take, counted from now; nothing is kept.
+    """What a run will take, counted from now; nothing is fetched or kept.
 
     Raises:
+        DataError: Corpora are not here yet, so that nothing can be measured.
         TransferSearchError: Something the user gave is wrong.
     """
     console, begun = plain_console(stderr=True, quiet=options.quiet), time.perf_counter()
     with waiting(console, "looking for the data and the encoder"):
         asked = as_asked(file, options.data, options.backbone)
+    if missing := _missing(options, asked):
+        raise DataError("; ".join(missing))
     return _estimate(options, asked, console, lambda: time.perf_counter() - begun)
+
+
+def _missing(options: RunOptions, asked: AskedStudy) -> list[str]:
+    """What is to be fetched before anything can be measured, and how; empty where all is here."""
+    if not (missing := lines_of_missing(asked.needed, asked.source)):
+        return []
+    words = ["python", "-m", "search.data", "get", "--study", options.study]
+    return [
+        *missing,
+        f"what the study will take can be told when these are here: {shlex.join(words)}",
+    ]
 
 
 def _estimate(

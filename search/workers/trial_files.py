@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from search.command_line.markdown import for_spreadsheets
 from storage.tables import PairedScore, StageRun
 
 SCORES, TRAINING = "scores.csv", "training.csv"
@@ -49,7 +51,11 @@ class ArtifactFolder:
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Keep one artifact."""
-        self._files.makedirs(self._root, exist_ok=True)
+        if isinstance(self._files, LocalFileSystem):
+            # Others of this machine must not read what a study found, nor put files beside it.
+            Path(self._root).mkdir(parents=True, exist_ok=True, mode=0o700)
+        else:
+            self._files.makedirs(self._root, exist_ok=True)
         self._files.pipe_file(self._path(artifact_id), content_body.read())
 
     def remove(self, artifact_id: str) -> None:
@@ -93,7 +99,9 @@ def _written(file: Path, rows: Sequence[Mapping[str, object]]) -> Path:
     with file.open("w", newline="", encoding="utf-8") as lines:
         writer = csv.DictWriter(lines, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {key: for_spreadsheets(value) for key, value in row.items()} for row in rows
+        )
     return file
 
 

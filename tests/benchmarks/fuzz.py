@@ -50,6 +50,7 @@ from search.studies.study_file import read_study_file
 from spaces.dimensions import search_space
 from spaces.enumeration import points
 from spaces.errors import LONGEST_LINE, TransferSearchError, one_line
+from spaces.records import decoded
 from storage.outbox import Outbox
 from storage.processes import process_identity
 from storage.urls import redacted
@@ -76,18 +77,22 @@ class Tally:
 
     Attributes:
         counts: Outcome -> number, by part.
-        faults: What was no clean outcome: part, input, and what it came to.
+        faults: Number of outcomes that were not clean.
+        shows: Whether each of these is printed.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
-    faults: list[tuple[str, str, str]] = field(default_factory=list)
+    faults: int = 0
+    shows: bool = False
 
     def take(self, part: str, shown: str, use: Callable[[], None]) -> None:
         """Use one input and count what comes of it."""
         outcome, why = _outcome(use)
         self.counts.setdefault(part, Counter())[outcome] += 1
         if outcome not in {"taken", "refused"}:
-            self.faults.append((part, shown[:300], f"{outcome}: {why}"))
+            self.faults += 1
+            if self.shows:
+                print(f"--- {part}: {shown[:300]}\n{outcome}: {why}", flush=True)
 
     def total(self, *outcomes: str) -> int:
         """Number of inputs with these outcomes, of all parts."""
@@ -221,7 +226,7 @@ def fuzz_options(tally: Tally, dice: random.Random, folder: Path, times: int) ->
     for option, word in pairs[: 130 * times]:
         given = ["--study", "x", f"{option}={word}"]
         tally.take("options", f"{option}={word}", lambda given=given: _read_options(given))
-    for name in ("legal/v1", "a.toml", "x" * 300, "\udcff", "a\nb", "", " a", "-x", "a\0"):
+    for name in ("x" * 300, "\udcff", "a\nb", "", " a", "-x", "a\0"):
         given = ["--study", "x", f"--name={name}"]
         tally.take("options", f"--name {name!r}", lambda given=given: _must_be_refused(given))
 
@@ -332,7 +337,7 @@ def fuzz_corpora(tally: Tally, dice: random.Random, folder: Path, times: int) ->
             rows = load_split(task, "swa", "validation", source)
             first = rows[task.kind.columns[0]][:]
             if task.kind.is_tagging:
-                lines = file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+                lines = decoded(file.read_bytes()).replace("\r\n", "\n").split("\n")
                 held = sum(bool(line.strip()) or "\t" in line.strip(" ") for line in lines)
                 words = sum(map(len, first))
                 if words > held or words < sum(bool(x.strip()) for x in lines):
@@ -355,7 +360,7 @@ def fuzz_corpora(tally: Tally, dice: random.Random, folder: Path, times: int) ->
 def fuzz_predictions(tally: Tally, dice: random.Random, folder: Path, times: int) -> None:
     """Files of predictions; as many are taken as there are examples."""
     for kind in ("ner", "classification", "similarity", "qa", "retrieval"):
-        task, columns, file, source = _written(kind, folder / "gold")
+        task, _, file, source = _written(kind, folder / "gold")
         file.replace(file.with_name(file.name.replace("dev", "test")))
         if kind == "retrieval":
             file.with_suffix(".eng").replace(file.with_name("test.eng"))
@@ -364,9 +369,7 @@ def fuzz_predictions(tally: Tally, dice: random.Random, folder: Path, times: int
         if kind == "qa":
             gold = [x[0]["text"] for x in gold]
         if kind == "retrieval":
-            gold = [x for x in split["id"][:] if x in set(split["match"][:])]
-            names = dict(zip(split["match"][:], split["id"][:], strict=True))
-            gold = [names[x] for x in gold]
+            gold = gold[: len(gold) // 2]
         write_predictions(folder, task, "swa", "test", split, gold)
         made = folder / task.name / predictions_file(task, "swa", "test")
         text = made.read_text()
@@ -486,7 +489,7 @@ def fuzz_outbox(tally: Tally, dice: random.Random, folder: Path, times: int) -> 
         is_same = theirs.read_text("utf-8", "replace") == before and number % 10
         shown = theirs.read_bytes()[:200]
         # What differs in white space or the like, as JSON, is the same entry.
-        with contextlib.suppress(ValueError, TypeError, RecursionError):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             is_same = bool(number % 10) and _entry(theirs.read_bytes()) == _entry(before.encode())
         tally.take("outbox", repr(shown), lambda expected=1 + bool(is_same): deliver(expected))
         for left in outbox.folder.glob("*.json"):
@@ -586,16 +589,13 @@ def main() -> int:
     torch.set_num_threads(1)
     quiet_libraries()
     quiet_optuna()
-    tally = Tally()
+    tally = Tally(shows=chosen.show)
     for name, fuzz in PARTS.items():
         if chosen.only in {None, name}:
             with tempfile.TemporaryDirectory() as folder:
                 os.environ["TRANSFER_SEARCH_STATE"] = folder
                 dice = random.Random(f"{chosen.seed} {name}")
                 fuzz(tally, dice, Path(folder), QUICK if chosen.quick else WHOLE)
-    if chosen.show:
-        for part, shown, why in tally.faults:
-            print(f"--- {part}: {shown}\n{why}")
     result = {
         "tried": tally.total("taken", "refused", "tracebacks", "hangs", "silent"),
         "clean": tally.total("taken", "refused"),

@@ -13,13 +13,8 @@ from typing import Any
 
 import pytest
 
-from objectives.data.sources import (
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    load_split,
-    load_test_split,
-)
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import TestPurpose, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
 from tests.objectives_tests.toys import make_task, write_split

@@ -8,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from search.reporting.dashboard_access import Credentials, Guard, is_loopback, read_credentials
+from search.reporting.dashboard_access import (
+    Credentials,
+    Guard,
+    harden,
+    is_loopback,
+    public_place,
+    read_credentials,
+)
+from search.reporting.password_guesses import BURST, SECONDS_EACH, Guesses
 from spaces.errors import SpecError
 from tests.raising import raises
 
@@ -25,6 +33,7 @@ def answer(guard_options: dict[str, Any], method: str = "GET", **headers: str) -
         return []
 
     environ = {"REQUEST_METHOD": method, "HTTP_HOST": LOCAL}
+    environ["REMOTE_ADDR"] = headers.pop("remote", "127.0.0.1")
     environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
     Guard(app, **guard_options)(environ, lambda status, headers: statuses.append(status))
     return statuses[0][:3]
@@ -44,6 +53,9 @@ def basic(words: str) -> str:
         ("evil.example:8080", "403"),  # a name that was made to mean 127.0.0.1
         ("127.0.0.1.evil.example", "403"),
         ("", "403"),
+        ("[evil", "400"),
+        ("127.0.0.1:port", "400"),
+        ("evil@127.0.0.1", "400"),
     ],
 )
 def test_without_a_password_only_names_of_this_machine_are_answered(
@@ -120,3 +132,95 @@ def test_a_password_is_read_from_a_file_that_only_its_owner_reads(tmp_path: Path
     for text in ("ann", "ann:", ":file"):
         with raises(SpecError, subject="--auth", expected="USER:FILE", found=repr(text)):
             read_credentials(text)
+
+
+BEHIND = {"host": "127.0.0.1:8080", "origin": "https://opt.example.org"}
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "status"),
+    [
+        ({"credentials": KNOWN}, {}, "403"),  # nginx's default, and nothing said
+        ({"credentials": KNOWN}, {"x_forwarded_host": "opt.example.org"}, "200"),
+        ({"credentials": KNOWN}, {"x_forwarded_host": "opt.example.org:443"}, "200"),
+        ({"credentials": KNOWN}, {"x_forwarded_host": "[evil"}, "403"),
+        ({"credentials": KNOWN, "public": "opt.example.org"}, {}, "200"),
+        ({"credentials": KNOWN, "public": "opt.example.org"}, {"origin": "https://[evil"}, "403"),
+        ({"credentials": KNOWN, "public": "opt.example.org"}, {"origin": "https://x.org"}, "403"),
+        ({}, {"x_forwarded_host": "opt.example.org"}, "403"),  # nobody is asked for a password
+    ],
+)
+def test_behind_a_proxy_the_site_is_known_by_the_name_that_visitors_see(
+    options: dict[str, Any], more: dict[str, str], status: str
+) -> None:
+    header = basic("ann:secret: ü")
+    assert answer(options, "PUT", **{**BEHIND, "authorization": header, **more}) == status
+
+
+def test_a_public_url_is_a_site() -> None:
+    assert public_place("https://opt.example.org/") == "opt.example.org"
+    assert public_place(None) is None
+    for text in ("opt.example.org", "ftp://x", "https://", "https://x/below", "https://[x"):
+        with raises(SpecError, subject="--public-url", expected="https://HOST"):
+            public_place(text)
+
+
+def test_a_password_is_guessed_slowly_and_by_one_address_only() -> None:
+    now = [0.0]
+    options = {"credentials": KNOWN, "guesses": Guesses(lambda: now[0])}
+
+    def status(words: str, address: str) -> str:
+        return answer(options, authorization=basic(words), remote=address)
+
+    guesses = [status(f"ann:{n}", "10.0.0.1") for n in range(8)]
+    assert guesses == ["401"] * BURST + ["429"] * (8 - BURST)
+    # Also the right one, or a guess would show by its answer; others come in.
+    assert status("ann:secret: ü", "10.0.0.1") == "429"
+    assert status("ann:secret: ü", "10.0.0.2") == "200"
+    now[0] += SECONDS_EACH + 0.1
+    assert status("ann:wrong", "10.0.0.1") == "401"
+    assert status("ann:wrong", "10.0.0.1") == "429"
+    now[0] += 100 * SECONDS_EACH
+    assert status("ann:secret: ü", "10.0.0.1") == "200"
+
+
+def test_guesses_are_told_and_an_ipv6_network_counts_as_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guesses = Guesses(lambda: 1.0)
+    for n in range(BURST):
+        guesses.count(f"2001:db8::{n}")
+    assert guesses.wait("2001:db8::77") > 0
+    assert guesses.wait("2001:db8:1::77") == 0
+    assert "wrong password from 2001:db8::/64" in caplog.text
+    assert "too fast" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("text/html", "application/octet-stream"),
+        ("image/svg+xml", "application/octet-stream"),
+        ("TEXT/HTML; charset=utf-8", "application/octet-stream"),
+        ("application/xhtml+xml", "application/octet-stream"),
+        ("application/pdf", "application/octet-stream"),
+        ("text/csv", "text/csv"),
+        ("image/png", "image/png"),
+    ],
+)
+def test_a_file_of_a_trial_is_no_page_of_the_site(kind: str, shown: str) -> None:
+    headers = harden([("Content-Type", kind), ("Access-Control-Allow-Origin", "*")], is_file=True)
+    named = {name.lower(): value for name, value in headers}
+    assert named["content-type"] == shown
+    assert ("content-disposition" in named) == (kind != shown)
+    assert "access-control-allow-origin" not in named
+    assert any("sandbox" in value for _, value in headers)
+
+
+def test_no_other_site_frames_a_page_and_policies_of_the_application_stay() -> None:
+    headers = harden([("Content-Security-Policy", "script-src 'self'")], is_file=False)
+    policies = [value for name, value in headers if name == "Content-Security-Policy"]
+    assert policies == ["script-src 'self'", "frame-ancestors 'none'"]
+    named = dict(headers)
+    assert named["X-Content-Type-Options"] == "nosniff"
+    assert named["Referrer-Policy"] == "no-referrer"

@@ -137,7 +137,9 @@ def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str)
     assert problem.advice == "use another database"
 
 
-@pytest.mark.parametrize("place", ["u:{}@h/d", "u@h/d?password={}", "u@h/d?sslpassword={}&a=b"])
+@pytest.mark.parametrize(
+    "place", ["u:{}@h/d", "u@h/d?password={}", "u@h/d?sslpassword={}&sslcert=b"]
+)
 def test_a_password_is_hidden_wherever_it_stands(place: str) -> None:
     shown = redacted("postgresql+psycopg://" + place.format(PASSWORD))
     assert PASSWORD not in shown

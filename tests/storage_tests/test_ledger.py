@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from storage.leases import Lease, LeaseLost, Leases
 from storage.ledger import Ledger
+from storage.study_rows import has_rows, rename_rows
 from storage.tables import PairedScore, Score, StageRun, TrainedStage
 from tests.storage_tests.conftest import expire_leases, never
 
@@ -258,19 +259,20 @@ def test_pairs_are_in_the_order_of_trials_seeds_tasks_and_languages(ledger: Ledg
     assert [run.seed for run in ledger.stage_runs("s")[2]] == [1, 0], "as the trial ran them"
 
 
-def test_forgetting_a_study_keeps_scores_stages_and_other_studies(ledger: Ledger) -> None:
+def test_a_study_is_renamed_in_all_tables_and_other_studies_stay(
+    ledger: Ledger, engine: sa.Engine
+) -> None:
     for study in ("s", "other"):
         ledger.freeze_study(study, {"study": study})
         record_pair(ledger, study=study)
-    ledger.forget_study("s")
+    rename_rows(engine, {"s": "new"})
     assert ledger.frozen_study("s") is None
-    assert ledger.pairs("s", "validation") == {}
-    assert ledger.stage_runs("s") == {}
-    assert ledger.trained_stages("s") == {}
-    assert ledger.scores(SCORE.checkpoint_key, "validation")
-    assert ledger.trained_stages("other") == {STAGE.checkpoint_key: STAGE}
-    assert ledger.frozen_study("other") == {"study": "other"}
-    assert ledger.pairs("other", "validation") == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
+    assert ledger.frozen_study("new") == {"study": "s"}
+    assert not has_rows(engine, "s")
+    for study in ("new", "other"):
+        assert ledger.trained_stages(study) == {STAGE.checkpoint_key: STAGE}
+        found = ledger.pairs(study, "validation")
+        assert found == {0: [PairedScore(0, SCORE, BASELINE, BASELINE)]}
 
 
 def test_two_processes_that_record_the_same_at_once_both_succeed(

@@ -209,7 +209,7 @@ def test_an_outage_without_end_ends_the_run_in_one_line(purses: sa.Engine, serve
 
 @pytest.mark.parametrize(
     "query",
-    ["SELECT coins FROM nowhere", "INSERT INTO purses VALUES (1, 2, 3)", "SELECT 'a' / 0 FROM"],
+    ["SELECT no_function(1)", "INSERT INTO purses VALUES (1, 2, 3)", "SELECT 'a' / 0 FROM"],
 )
 def test_a_wrong_statement_is_not_waited_for(
     purses: sa.Engine, query: str, caplog: pytest.LogCaptureFixture
@@ -221,6 +221,20 @@ def test_a_wrong_statement_is_not_waited_for(
     with pytest.raises(sa.exc.SQLAlchemyError) as caught:
         outlast(ask)
     assert not is_outage(caught.value)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("query", ["SELECT coins FROM nowhere", "SELECT no_column FROM purses"])
+def test_what_is_missing_in_a_database_is_said_in_one_line(
+    purses: sa.Engine, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ask() -> None:
+        with purses.begin() as connection:
+            connection.exec_driver_sql(query)
+
+    with raises(StorageError, expected="the tables that were made here", found="no") as caught:
+        outlast(ask)
+    assert "\n" not in str(caught.value)
     assert caplog.records == []
 
 

@@ -78,8 +78,10 @@ def test_a_larger_total_adds_slots_and_a_smaller_one_none(engine: sa.Engine, slo
 def test_studies_have_slots_of_their_own(engine: sa.Engine, slots: Slots) -> None:
     other = Slots(engine, Leases(engine), "another")
     assert [taken(slots).number, taken(other).number, taken(slots).number] == [0, 0, 1]
-    slots.forget()
+    slots.write([])
     assert slots.open_slots() == []
+    slots.write([(1, True), (2, False)])
+    assert [(opened.number, opened.attempts) for opened in slots.open_slots()] == [(1, 2)]
     assert [opened.number for opened in other.open_slots()] == [0]
 
 

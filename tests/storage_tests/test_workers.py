@@ -131,14 +131,3 @@ def test_a_killed_worker_and_one_that_says_nothing_for_a_lease_are_silent(
         query = sa.text("UPDATE transfer_workers SET seen_at = seen_at - 61 WHERE worker = :a")
         connection.execute(query, {"a": A})
     assert [worker.is_silent for worker in workers.all()] == [True, True, False]
-
-
-def test_a_study_that_was_deleted_leaves_no_account(engine: sa.Engine, workers: Workers) -> None:
-    other = Workers(engine, "another")
-    for each in (workers, other):
-        each.join(A, "cpu")
-        beat(each, A, 5.0)
-    workers.forget()
-    assert workers.account() == Account()
-    assert workers.all() == []
-    assert other.account().device_seconds == 5.0
