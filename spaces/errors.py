@@ -86,6 +86,10 @@ class Problems:
     def __init__(self) -> None:
         self._found = list[TransferSearchError]()
 
+    def note(self, error: TransferSearchError) -> None:
+        """Note an error."""
+        self._found.append(error)
+
     @contextmanager
     def noted(self) -> Iterator[None]:
         """Note an error that is raised within."""
@@ -94,7 +98,7 @@ class Problems:
         except SeveralErrors as error:
             self._found += error.errors
         except (SpecError, UnknownNameError) as error:
-            self._found.append(error)
+            self.note(error)
 
     def raise_all(self) -> None:
         """Raise what was noted, if anything was.

@@ -35,24 +35,27 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
         _check_intermediate(spec, catalogue, where)
     targets = spec.target_tasks(catalogue)
     for task in targets:
-        with problems.noted():
-            if task.role is Role.INTERMEDIATE:
-                raise SpecError(f"{where}, field 'target.tasks'", _ROLES[Role.TARGET], _role(task))
-            _check_target(spec, task, catalogue, where)
+        if task.role is Role.INTERMEDIATE:
+            field = f"{where}, field 'target.tasks'"
+            problems.note(SpecError(field, _ROLES[Role.TARGET], _role(task)))
     known = {code for task in targets for code in task.languages}
-    # Of tasks that are no targets the languages say nothing.
-    are_targets = all(task.role is not Role.INTERMEDIATE for task in targets)
-    for language in spec.target.languages if are_targets else ():
-        with problems.noted():
-            if not set(expand_languages([language], known)) & known:
-                names = {*known, *LANGUAGE_SETS, ALL}
-                raise unknown_name(f"{where}: language", language, names, "in any target task")
-    # What is named there need not be a target: an override may have dropped the task or language.
-    for name, languages in spec.target.without.items():
-        if unknown := set(languages) - set(catalogue[name].languages):
-            what = f"{where}, field 'target.without.{name}': language"
+    languages = spec.target.languages
+    unknown = [x for x in languages if not set(expand_languages([x], known)) & known]
+    # Of tasks that are no targets the languages say nothing, and tasks nothing without languages.
+    if all(task.role is not Role.INTERMEDIATE for task in targets):
+        names = {*known, *LANGUAGE_SETS, ALL}
+        for language in unknown:
+            what = f"{where}: language"
+            problems.note(unknown_name(what, language, names, "in any target task"))
+        for task in targets if not unknown else ():
             with problems.noted():
-                raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
+                _check_target(spec, task, catalogue, where)
+    # What is named there need not be a target: an override may have dropped the task or language.
+    for name, left_out in spec.target.without.items():
+        if others := set(left_out) - set(catalogue[name].languages):
+            what = f"{where}, field 'target.without.{name}': language"
+            known_there = catalogue[name].languages
+            problems.note(unknown_name(what, min(others), known_there, "in that task"))
     with problems.noted():
         _check_claims(spec, where)
     problems.raise_all()

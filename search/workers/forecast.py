@@ -7,16 +7,8 @@ for, scoring, saving and waiting among it, and over all workers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import fmean
-
-from search.surrogate.recipe_table import updates_of
-from spaces.dimensions import SearchSpace
-from spaces.enumeration import Point, points
-
-SAMPLE = 500
-"""Recipes that a typical run is the mean of, at most."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +22,6 @@ class Typical:
 
     direct: float
     trial: float
-
-
-def typical_runs(space: SearchSpace) -> Typical:
-    """The mean run of either kind of a study's recipes."""
-    direct, trials = (points(x, SAMPLE)[0] for x in (space.direct(), space.indirect()))
-    return Typical(_mean_updates(direct), _mean_updates(trials))
-
-
-def _mean_updates(some: Sequence[Point]) -> float:
-    return max(1.0, fmean(updates_of(point.recipe) for point in some))
 
 
 @dataclass

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 from optuna import get_all_study_names
@@ -41,12 +42,12 @@ from search.studies.opening import (
 )
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version
-from search.surrogate.recipe_table import build_table
+from search.surrogate.recipe_table import build_table, updates_of
 from search.workers.baseline_phase import BaselinePhase, direct_gains
 from search.workers.callbacks import CallbackListener, Callbacks, RunCallback
 from search.workers.card_sharing import shared_cards
 from search.workers.finished import next_steps
-from search.workers.forecast import typical_runs
+from search.workers.forecast import Typical
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
@@ -54,6 +55,7 @@ from search.workers.progress import RunProgress
 from search.workers.search_model import ModelledSpace
 from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import SearchSpace
+from spaces.enumeration import Point, points
 from spaces.errors import BudgetSpent, Interrupted
 from spaces.studies import Sampler
 from spaces.study_checks import unlike_arms
@@ -67,6 +69,8 @@ from storage.workers import Workers
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
 SHOWN_OVERLAPS = 8
+# Recipes that a typical run is the mean of, at most.
+TYPICAL = 500
 # In the study's attribute, which is to stay readable.
 KEPT_OVERLAPS = 200
 
@@ -211,7 +215,7 @@ class Session:
             self._languages,
         )
         progress, pulse = self._progress, self._pulse
-        progress.expect(typical_runs(space), self._trials)
+        progress.expect(_typical_runs(space), self._trials)
         if baseline is None:
             listener = self._listening_at(trainings)
             phase = BaselinePhase(
@@ -220,7 +224,7 @@ class Session:
             )
             baseline = phase.run()
         space = baseline.space(space)
-        progress.expect(typical_runs(space), self._trials)
+        progress.expect(_typical_runs(space), self._trials)
         modelled = None
         if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
             best = tuple(training.params for training in baseline.tasks.values())
@@ -293,6 +297,16 @@ class Session:
             self._asked.spec,
             self._asked.catalogue,
         )
+
+
+def _typical_runs(space: SearchSpace) -> Typical:
+    """The mean run of either kind of a study's recipes."""
+    direct, trials = (points(x, TYPICAL)[0] for x in (space.direct(), space.indirect()))
+    return Typical(_mean_updates(direct), _mean_updates(trials))
+
+
+def _mean_updates(some: Sequence[Point]) -> float:
+    return max(1.0, fmean(updates_of(point.recipe) for point in some))
 
 
 def _noted(corpora: StudyCorpora) -> dict[str, str]:

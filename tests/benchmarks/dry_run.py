@@ -141,6 +141,7 @@ def main() -> None:
     """Print the table, and a line of JSON for each study."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--real", nargs=2, metavar=("DATA", "ENCODER"))
+    options.add_argument("--only", metavar="STUDY", help="entities, kinds or real")
     given = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as place:
@@ -151,6 +152,8 @@ def main() -> None:
         print("| study | predicted CPU s | measured | ratio | the dry run itself | disk |")
         print("|---|---|---|---|---|---|")
         for study in studies:
+            if given.only not in {None, study[0]}:
+                continue
             folder = Path(place) / study[0]
             folder.mkdir()
             row = _compared(*study, folder)
