@@ -15,7 +15,7 @@ from pathlib import Path
 
 import kaleido
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -25,7 +25,7 @@ from search.command_line.next_commands import folder_name
 from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
-from search.studies.stored_study import open_stored_study
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
 NO_BROWSER = "no Chrome or Chromium was found to draw PNGs (BROWSER_PATH can name one)"
@@ -100,6 +100,11 @@ def write_report(request: ReportRequest) -> WrittenReport:
     return WrittenReport(folder / "index.html", note)
 
 
+def first_screen_html(study: StoredStudy) -> str:
+    """The first screen of a study's report as a piece of HTML, for a notebook's cell."""
+    return _template("notebook.html.jinja").render(report=report_content(study))
+
+
 def _draw(figures: Mapping[str, go.Figure], folder: Path) -> bool:
     """Draw all figures as PNG; False if there is no browser to do it."""
     plans = [
@@ -129,14 +134,7 @@ def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
     """The page, with plotly.js in it packed: 2 MB in place of 4.8."""
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     drawn = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
+    return _template("page.html.jinja").render(
         report=report,
         figures={
             name: {"height": figure.layout.height, "width": _width(figure)}
@@ -146,3 +144,14 @@ def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
         figures_json=Markup(json.dumps(drawn).replace("<", "\\u003c")),
         plotly=Markup(packed),
     )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
