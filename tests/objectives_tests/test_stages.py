@@ -144,7 +144,9 @@ def test_a_recipe_that_is_wholly_known_tokenises_nothing(
     assert tokenised
     tokenised.clear()
     told: list[StageProgress] = []
-    again = found(make_objective(on_progress=told.append))
+    objective = make_objective(on_progress=told.append)
+    tokenised.clear()  # of the encoder's own check
+    again = found(objective)
     assert not tokenised
     assert not told, "nothing is trained nor scored"
     assert again == first
@@ -155,8 +157,9 @@ def test_a_stage_that_is_trained_tokenises_only_its_own_examples_and_those_it_is
 ) -> None:
     """Names once more, eight examples and eight of each language; neither deeds nor news."""
     run(make_objective(), recipe)
-    tokenised.clear()
     names, news = recipe.routes
     more = replace(names.target, learning_rate=2e-3)
-    run(make_objective(), replace(recipe, routes=(replace(names, target=more), news)))
+    objective = make_objective()
+    tokenised.clear()  # of the encoder's own check
+    run(objective, replace(recipe, routes=(replace(names, target=more), news)))
     assert sorted(tokenised) == [8, 8, 8]

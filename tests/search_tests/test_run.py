@@ -179,7 +179,7 @@ def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> N
     ("options", "message"),
     [
         (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
-        (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
+        (("--data", "nowhere"), "expected auto, real, hub, pocket or a folder, found 'nowhere'"),
         (
             ("--storage", "postgresql+psycopg://me:pa55@127.0.0.1:1/x"),
             "storage postgresql+psycopg://me:***@127.0.0.1:1/x: expected a reachable database",
@@ -237,7 +237,8 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
     assert done.returncode == 2
     assert (
         "expected the pocket corpora, from which it was made, found a local folder; studies never "
-        "mix sources: name its own with --data, or run another study with --name tiny_local"
+        "mix real corpora with invented ones: name its own with --data, or run another study with "
+        "--name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")

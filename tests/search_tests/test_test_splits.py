@@ -14,7 +14,8 @@ from search.reporting.terminal import show_results
 from search.studies.stored_study import open_stored_study
 from tests.search_tests.test_report import confirm as write_verdicts
 from tests.search_tests.test_report import written
-from tests.studies import PLANS, TASK, url_in, write_study
+from tests.search_tests.test_selection import url_in
+from tests.studies import PLANS, TASK, write_study
 
 
 def lines_of(url: str, study: str = "synthetic") -> list[str]:
