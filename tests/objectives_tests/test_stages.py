@@ -116,7 +116,8 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     tokenise = PreTrainedTokenizerBase.__call__
 
     def count(self: PreTrainedTokenizerBase, text: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(len(text))
+        if text not in ("a a", ["a", "a"]):  # what each encoder is asked when it is loaded
+            calls.append(len(text))
         return tokenise(self, text, *args, **kwargs)
 
     monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", count)
@@ -144,9 +145,7 @@ def test_a_recipe_that_is_wholly_known_tokenises_nothing(
     assert tokenised
     tokenised.clear()
     told: list[StageProgress] = []
-    objective = make_objective(on_progress=told.append)
-    tokenised.clear()  # of the encoder's own check
-    again = found(objective)
+    again = found(make_objective(on_progress=told.append))
     assert not tokenised
     assert not told, "nothing is trained nor scored"
     assert again == first
@@ -159,7 +158,6 @@ def test_a_stage_that_is_trained_tokenises_only_its_own_examples_and_those_it_is
     run(make_objective(), recipe)
     names, news = recipe.routes
     more = replace(names.target, learning_rate=2e-3)
-    objective = make_objective()
-    tokenised.clear()  # of the encoder's own check
-    run(objective, replace(recipe, routes=(replace(names, target=more), news)))
+    tokenised.clear()
+    run(make_objective(), replace(recipe, routes=(replace(names, target=more), news)))
     assert sorted(tokenised) == [8, 8, 8]

@@ -271,7 +271,7 @@ def test_an_interrupted_one_goes_on_with_its_plan(
     monkeypatch.setattr(TransferObjective, "confirm", interrupted)
     ended = run_confirm("--top", "2", *ONE_SEED)
     assert ended.returncode == 128
-    assert "stopped; `python -m search.confirm --study tiny" in ended.stderr
+    assert "kept; go on with python -m search.confirm --study tiny" in ended.stderr
     (begun,) = looks(searched)
     assert begun.result is None
     monkeypatch.setattr(TransferObjective, "confirm", real)
