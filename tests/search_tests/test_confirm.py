@@ -299,3 +299,16 @@ def test_wrong_input_is_an_error_of_its_own(
     run_confirm: Confirm, options: tuple[str, ...]
 ) -> None:
     assert run_confirm(*options).returncode == 2
+
+
+def test_a_dry_run_says_what_is_to_be_confirmed_and_keeps_no_look(
+    searched: Workplace, run_confirm: Confirm
+) -> None:
+    told = run_confirm("--dry-run", "--anyway", "--top", "2")
+    assert told.returncode == 0, told.stderr
+    for part in ("to confirm: ", "test splits: ", "hours: at most "):
+        assert part in told.stdout
+    assert run_confirm("--dry-run", "--max-seeds", "2").returncode == 2, "it can decide nothing"
+    study = open_stored_study(searched.storage, "tiny")
+    assert not study.confirmations
+    study.storage.close()
