@@ -55,17 +55,23 @@ def nothing_more(*arguments: object, **named: object) -> None:
 
 
 def deciding(monkeypatch: pytest.MonkeyPatch, place: int, seeds: int) -> None:
-    """Has one of the recipes helping from so many seeds on, whatever it scored."""
+    """Has one of the recipes helping from so many seeds on, and no other decided."""
 
     def judged(estimates: Estimates, rules: Rules) -> Verdicts:
         found = judge_estimates(estimates, rules)
-        recipe = found.recipes[place]
-        if recipe.gain.seeds < seeds:
-            return found
-        gain = replace(recipe.gain, verdict=Verdict.HELPS)
-        recipes = list(found.recipes)
-        recipes[place] = replace(recipe, gain=gain)
-        return replace(found, recipes=tuple(recipes))
+        recipes = tuple(
+            replace(
+                recipe,
+                gain=replace(
+                    recipe.gain,
+                    verdict=Verdict.HELPS
+                    if number == place and recipe.gain.seeds >= seeds
+                    else Verdict.UNDECIDED,
+                ),
+            )
+            for number, recipe in enumerate(found.recipes)
+        )
+        return replace(found, recipes=recipes)
 
     monkeypatch.setattr(confirming, "judge_estimates", judged)
 
