@@ -21,12 +21,18 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search.command_line.markdown import for_spreadsheets
-from search.reporting.figures import build_figures
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
+from search.reporting.study_figures import study_figures
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError
 
+FILES = {
+    "trials.csv": "every score: trial, target task, language",
+    "trials.parquet": "the same, with its types",
+    "report.json": "all numbers of this page",
+    "report.md": "this page as Markdown",
+}
 NO_BROWSER = "no Chrome or Chromium was found to draw PNGs (BROWSER_PATH can name one)"
 
 
@@ -71,7 +77,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
     study = open_stored_study(request.storage, request.study)
     with closing(study.storage):
         report = report_content(study)
-    figures = build_figures(report.landscape, report.confirmed, report.is_pocket)
+        figures = study_figures(study, report.landscape)
     folder = request.to or Path(f"{study.name}-report")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -137,6 +143,7 @@ def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
     )
     return environment.get_template("page.html.jinja").render(
         report=report,
+        files=FILES,
         figures={
             name: {"height": figure.layout.height, "width": _width(figure)}
             for name, figure in figures.items()
