@@ -22,6 +22,8 @@ from spaces.studies import ARMS, NO_INTERMEDIATE
 ROW, TASK_ROW = 34, 24
 """Pixels of a row with a name; of one of many."""
 SHOWN_CHOICES = 15
+TITLE_HEIGHT = 44
+"""Pixels that a title and the line below it take."""
 
 
 def build_figures(
@@ -225,7 +227,7 @@ def finish(figure: go.Figure, pocket: bool) -> None:
             "pad": {"l": 8, "t": 22},
         },
         font={"size": 12, "color": INK, "family": "system-ui, Helvetica, Arial, sans-serif"},
-        margin={"l": 8, "r": 8, "t": 76, "b": 8},
+        margin={"l": 8, "r": 8, "t": TITLE_HEIGHT + 32, "b": 8},
         legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",

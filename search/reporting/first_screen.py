@@ -157,7 +157,8 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
         )
     trials = sum(len(recipe.trials) for recipe in study.recipes)
     if (newer := trials - plan.trials_of_the_search) > 0:
-        lines.append(f"The search has gone on since: {newer} trials are not in this.")
+        what = "trials are" if newer > 1 else "trial is"
+        lines.append(f"The search has gone on since: {newer} {what} not in this.")
     return lines + _aggregate_lines(study)
 
 

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from search.command_line.markdown import for_spreadsheets
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
+from search.reporting.figures import TITLE_HEIGHT
 from search.reporting.study_figures import study_figures
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError
@@ -130,6 +131,12 @@ def _width(figure: go.Figure) -> int:
     return int((figure.layout.meta or {}).get("width", 300))
 
 
+def _title(figure: go.Figure) -> dict[str, str]:
+    """Title and what stands small below it, as plain text."""
+    title, _, rest = figure.layout.title.text.partition("<br><sub>")
+    return {"title": title, "subtitle": rest.removesuffix("</sub>")}
+
+
 def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
     """The page, with plotly.js in it packed: 2 MB in place of 4.8."""
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
@@ -144,8 +151,13 @@ def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
     return environment.get_template("page.html.jinja").render(
         report=report,
         files=FILES,
+        title_height=TITLE_HEIGHT,
         figures={
-            name: {"height": figure.layout.height, "width": _width(figure)}
+            name: {
+                "height": figure.layout.height - TITLE_HEIGHT,
+                "width": _width(figure),
+                **_title(figure),
+            }
             for name, figure in figures.items()
         },
         # A script ends at the first "</script", whatever it stands in.
