@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.command_line.options import add_cache, add_storage, default_cache, fail_in_one_line
+from search.command_line.parser import CommandParser
 from search.command_line.words import in_bytes
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(prog="python -m search.cache", description=__doc__)
+    options = CommandParser(prog="python -m search.cache", description=__doc__)
     commands = options.add_subparsers(dest="command", required=True)
     for name, does in (
         ("ls", "list the entries, the least recently used first"),

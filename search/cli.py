@@ -7,7 +7,7 @@ from importlib import import_module
 
 COMMANDS = {
     "run": "create, resume or extend a study, and run its trials",
-    "tasks": "show the catalogue, and where each task's data would come from now",
+    "data": "list corpora and where they come from, get them, check a folder of them",
     "predict": "write a model's predictions in XTREME's submission format",
     "evaluate": "score predictions in XTREME's submission format",
     "status": "show who works at a study, how far it is, and what went wrong",

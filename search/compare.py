@@ -7,6 +7,7 @@ import json
 import sys
 
 from search.command_line.options import add_storage, fail_in_one_line, quiet_optuna
+from search.command_line.parser import CommandParser
 
 EPILOG = """\
 Gains are percentage points over each study's own best direct training. They are those of
@@ -16,9 +17,7 @@ test splits where both studies are confirmed, else those that the searches saw.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.compare", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.compare", description=__doc__, epilog=EPILOG)
     options.add_argument("studies", nargs=2, metavar="STUDY", help="a study's name")
     options.add_argument("--json", action="store_true", help="print it for machines")
     add_storage(options)
@@ -28,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         quiet_optuna()
         from search.studies.stored_study import check_stored_study
 

@@ -11,12 +11,12 @@ from search.command_line.options import (
     CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
-    amount,
-    count,
     fail_in_one_line,
     loading_torch,
     quiet_optuna,
 )
+from search.command_line.output import plain_console
+from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
 
@@ -35,9 +35,7 @@ shows what came of it. After an interruption it goes on.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.confirm", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.confirm", description=__doc__, epilog=EPILOG)
     options.add_argument("--study", required=True, help="a study's name in the storage")
     options.add_argument(
         "--top",
@@ -48,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--margin",
-        type=amount,
+        type=positive,
         metavar="POINTS",
         help=f"gains nearer to 0 are equivalent to none; default: {CONFIRMED_MARGIN:g}",
     )
@@ -60,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--gpu-hours",
-        type=amount,
+        type=positive,
         metavar="H",
         help="hours of training and scoring; no look is begun that does not fit. With more hours "
         "the command goes on",
@@ -73,7 +71,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
-    options.add_argument("--threads", type=count, help="CPU threads; default: all cores")
+    options.add_argument(
+        "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
+    )
     add_reopening(options, "default: the study's own")
     return options
 
@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True, storage=options.storage):
         quiet_optuna()
         from search.studies.asked_again import check_reopening
 
@@ -127,7 +127,6 @@ def _is_shown(request: ConfirmRequest) -> bool:
 def _confirm(request: ConfirmRequest, threads: int | None) -> int:
     with loading_torch(threads):
         import torch
-        from rich.console import Console
 
         from objectives.hardware import usable_cores
         from search.findings.confirming import confirm_study
@@ -138,7 +137,7 @@ def _confirm(request: ConfirmRequest, threads: int | None) -> int:
     if threads is None:
         torch.set_num_threads(usable_cores())
     stop = StopSignal()
-    progress = RunProgress(Console(stderr=True, soft_wrap=True), frozenset())
+    progress = RunProgress(plain_console(stderr=True, soft_wrap=True), frozenset())
 
     def on_stage(stage: StageProgress) -> None:
         stop.check()

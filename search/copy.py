@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from search.command_line.options import add_study, fail_in_one_line, holds_password, quiet_optuna
+from search.command_line.parser import CommandParser
 
 EPILOG = """\
 Its direct trainings, trials, scores, looks at test splits and costs go along, so that it can be
@@ -18,7 +19,7 @@ them with --cache. To go on where PostgreSQL is, after a search that began in a 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="python -m search.copy",
         description=__doc__,
         epilog=EPILOG,

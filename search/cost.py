@@ -6,12 +6,13 @@ import argparse
 import sys
 
 from search.command_line.options import add_study, fail_in_one_line
+from search.command_line.parser import CommandParser
 from search.command_line.words import console_for, say
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="python -m search.cost", description="What a study asked for, trained and saved."
     )
     add_study(options)
@@ -21,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         from search.findings.stage_costs import cost_of_stored
         from search.reporting.tables import cost_table
 

@@ -16,6 +16,7 @@ from search.command_line.options import (
     fail_in_one_line,
     quiet_optuna,
 )
+from search.command_line.parser import CommandParser, whole
 from search.command_line.requests import request_from
 
 LOOPBACK = "127.0.0.1"
@@ -23,12 +24,12 @@ LOOPBACK = "127.0.0.1"
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(prog="python -m search.dashboard", description=__doc__)
+    options = CommandParser(prog="python -m search.dashboard", description=__doc__)
     options.add_argument("--study", required=True, help="a study's name in the storage")
     add_storage(options)
     add_cache(options, limit=False)
     options.add_argument(
-        "--port", type=int, default=8080, help="default: 8080; 0 takes a free one"
+        "--port", type=whole(0, 65535), default=8080, help="default: 8080; 0 takes a free one"
     )
     options.add_argument(
         "--host",
@@ -66,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True, storage=options.storage):
         quiet_optuna()
         from search.reporting.dashboard_access import credentials_for, public_place
         from search.studies.stored_study import check_stored_study

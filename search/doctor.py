@@ -18,9 +18,17 @@ from search.command_line.options import (
     add_cache,
     add_data,
     add_storage,
-    count,
     default_cache,
     fail_in_one_line,
+)
+from search.command_line.parser import (
+    MOST,
+    MOST_WORKERS,
+    CommandParser,
+    count,
+    count_to,
+    number_of,
+    whole,
 )
 
 EPILOG = """\
@@ -30,9 +38,7 @@ Exit code 0; 1 where there is a problem or an invariant does not hold.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.doctor", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.doctor", description=__doc__, epilog=EPILOG)
     add_storage(options)
     add_cache(options, limit=False)
     add_data(options)
@@ -47,9 +53,9 @@ def parser() -> argparse.ArgumentParser:
     )
     for name, least, what_for in (
         ("trials", count, "trials of the chaos"),
-        ("workers", count, "workers of the chaos at a time"),
-        ("faults", int, "faults of the chaos"),
-        ("seed", int, "random seed of the chaos"),
+        ("workers", count_to(MOST_WORKERS), "workers of the chaos at a time"),
+        ("faults", whole(0, MOST), "faults of the chaos"),
+        ("seed", number_of, "random seed of the chaos"),
     ):
         default = getattr(ChaosPlan, name)
         options.add_argument(

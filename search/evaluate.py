@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import add_data, fail_in_one_line, loading_torch
+from search.command_line.parser import CommandParser
 from search.command_line.requests import request_from
+from search.command_line.words import console_for
 from search.handover.requests import EvaluationRequest
 
 EPILOG = """\
@@ -21,9 +23,7 @@ mean over its nine tasks; neither is given where some are missing.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.evaluate", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.evaluate", description=__doc__, epilog=EPILOG)
     options.add_argument("--predictions", required=True, type=Path, metavar="PATH")
     options.add_argument("--task", help="a task of the catalogue; default: one per folder in PATH")
     options.add_argument(
@@ -47,12 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line():
         request = request_from(vars(options), EvaluationRequest)
-        from objectives.data.sources import check_named
+        from objectives.data.data_source import check_named
 
         check_named(request.data)
         with loading_torch(None):
-            from rich.console import Console
-
             from search.handover.evaluation import evaluate, scores_table
 
         evaluation = evaluate(request)
@@ -61,8 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json:
             print(json.dumps(evaluation.as_json(), ensure_ascii=False, indent=2))
         else:
-            console = Console(width=None if sys.stdout.isatty() else 140)
-            console.print(scores_table(evaluation, options.task))
+            console_for(140).print(scores_table(evaluation, options.task))
     return 0
 
 

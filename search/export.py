@@ -13,6 +13,7 @@ from search.command_line.options import (
     print_stage,
     quiet_optuna,
 )
+from search.command_line.parser import CommandParser, number_of
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import ExportRequest
 
@@ -27,16 +28,16 @@ recipe.json.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.export", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.export", description=__doc__, epilog=EPILOG)
     options.add_argument("--study", required=True, help="a study's name in the storage")
     options.add_argument("--to", required=True, type=Path, metavar="DIR", help="is made")
     options.add_argument("--task", help="which target task, where the study has several")
-    options.add_argument("--trial", type=int, metavar="N", help="another recipe than the best")
+    options.add_argument(
+        "--trial", type=number_of, metavar="N", help="another recipe than the best"
+    )
     options.add_argument(
         "--seed",
-        type=int,
+        type=number_of,
         metavar="N",
         help="one that the recipe was scored with; default: the first, as the best one would be "
         "best by luck",
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True, storage=options.storage):
         study = request_from(vars(options), ReopenRequest)
         request = request_from(vars(options), ExportRequest, study=study)
         quiet_optuna()

@@ -16,6 +16,7 @@ from search.command_line.options import (
     loading_torch,
     quiet_optuna,
 )
+from search.command_line.parser import CommandParser
 from search.command_line.requests import ReopenRequest
 from search.studies.study_file import read_study_file
 
@@ -30,9 +31,7 @@ old one stays as NAME@1.
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.extend", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.extend", description=__doc__, epilog=EPILOG)
     options.add_argument(
         "--study", required=True, help="a shipped study, or the path of a .toml file, as it is now"
     )
@@ -49,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True, storage=options.storage):
         file = read_study_file(options.study, options.overrides)
         from search.studies.asked_study import as_asked
 

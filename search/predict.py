@@ -13,6 +13,7 @@ from search.command_line.options import (
     print_stage,
     quiet_optuna,
 )
+from search.command_line.parser import CommandParser, count, number_of, whole
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.handover.requests import PredictionRequest, StudyTrial, TrainedFolder
 from spaces.errors import SpecError
@@ -31,9 +32,7 @@ OF_STUDY = ("trial", "seed", "backbone")
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.predict", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.predict", description=__doc__, epilog=EPILOG)
     model = options.add_mutually_exclusive_group(required=True)
     model.add_argument("--checkpoint", type=Path, metavar="DIR", help="a trained model's folder")
     model.add_argument("--study", help="a study's name in the storage, with --trial")
@@ -55,20 +54,23 @@ def parser() -> argparse.ArgumentParser:
     checkpoint = options.add_argument_group("with --checkpoint")
     checkpoint.add_argument(
         "--max-length",
-        type=int,
+        type=count,
         metavar="N",
         help="sub-words; default: 128, in question answering 384, or fewer where the encoder has "
         "no more",
     )
     checkpoint.add_argument(
-        "--pooled-layer", type=int, metavar="N", help="for retrieval; default: -1, the last"
+        "--pooled-layer",
+        type=whole(-1000, 1000),
+        metavar="N",
+        help="for retrieval; default: -1, the last",
     )
     checkpoint.add_argument(
         "--similarity", choices=("cosine", "margin"), help="for retrieval; default: cosine"
     )
     study = options.add_argument_group("with --study")
-    study.add_argument("--trial", type=int, metavar="N")
-    study.add_argument("--seed", type=int, metavar="N", help="default: the trial's first")
+    study.add_argument("--trial", type=number_of, metavar="N")
+    study.add_argument("--seed", type=number_of, metavar="N", help="default: the trial's first")
     add_reopening(options, "auto, float32 or bfloat16; of a study: its own")
     return options
 
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(works=True, storage=options.storage):
         request = request_from(vars(options), PredictionRequest, model=_model(options))
         _check(request.model)
         quiet_optuna()
@@ -112,7 +114,7 @@ def _check(model: TrainedFolder | StudyTrial) -> None:
     Raises:
         TransferSearchError: The model, or its data, are not there.
     """
-    from objectives.data.sources import check_named
+    from objectives.data.data_source import check_named
     from objectives.models.backbone_files import check_trained_folder
 
     if isinstance(model, TrainedFolder):

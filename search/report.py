@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from search.command_line.options import add_study, fail_in_one_line, quiet_optuna
+from search.command_line.parser import CommandParser
 from search.command_line.requests import request_from
 
 EPILOG = """\
@@ -18,7 +19,7 @@ PNGs are drawn by a Chrome or Chromium of this machine; without one report.md go
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="python -m search.report",
         description="What a study found: a page, Markdown, tables and JSON.",
         epilog=EPILOG,
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         quiet_optuna()
         from search.studies.stored_study import check_stored_study
 

@@ -12,7 +12,7 @@ from spaces.studies import load_study, study_files
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    with fail_in_one_line():
+    with fail_in_one_line(works=True):
         options = read_run_options(sys.argv[1:] if arguments is None else arguments)
         return _list() if options is None else _run(options)
 

@@ -7,6 +7,7 @@ import json
 import sys
 
 from search.command_line.options import add_study, fail_in_one_line
+from search.command_line.parser import CommandParser
 
 EPILOG = """\
 A worker that has been silent for longer than its lease is dead or cut off: its trial is taken over
@@ -16,9 +17,7 @@ by the next one that is free. Failed trials keep their reason; `search.report` l
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
-        prog="python -m search.status", description=__doc__, epilog=EPILOG
-    )
+    options = CommandParser(prog="python -m search.status", description=__doc__, epilog=EPILOG)
     add_study(options)
     options.add_argument("--json", action="store_true", help="one JSON object, for programs")
     return options
@@ -27,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
-    with fail_in_one_line():
+    with fail_in_one_line(storage=options.storage):
         from search.findings.study_status import study_status
         from search.reporting.status_lines import status_lines
         from search.studies.stored_study import open_stored_study

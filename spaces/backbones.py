@@ -25,8 +25,8 @@ class BackboneRecord(StrictRecord):
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$")
     """OWNER/NAME on the Hugging Face hub."""
-    revision: str = Field(default="", pattern=r"^([0-9a-f]{40})?$")
-    """Full commit hash; empty where none could be verified."""
+    revision: str = Field(default="", pattern=r"^([0-9a-f]{40}|refs/pr/[0-9]+)?$")
+    """Full commit hash, or a pull request where its hash could not be verified; empty: main."""
     family: str
     """`model_type` of the encoder's configuration."""
     licence: str

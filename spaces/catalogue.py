@@ -15,8 +15,10 @@ names the record and the field. In every file:
 - `licence` is what the page at `urls.licence` states; "upstream" is the licence of the original
   as generally published, which that page does not restate.
 - `spaces/task_rules.py` has the rules that a record must keep.
-- No `hub` means that no copy which loads without a script could be verified. No `hub.revision`
-  means that no full commit hash could be. Unverified fields have a comment that says so.
+- A corpus is got from the `hub`, or else from `raw` files of a public repository at one commit,
+  which are known by git's own ids. No `hub` means that no copy which loads without a script could
+  be verified, or that the raw files are surer: pinned, and read and compared. No `hub.revision`
+  means that no full commit hash could be verified. Unverified fields have a comment that says so.
 """
 
 from __future__ import annotations

@@ -9,6 +9,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
+LONGEST_PART = 240
+"""Characters of a subject or of what was found that an error shows; of more, both ends."""
+LONGEST_LINE = 1600
+"""Characters of an error in one line."""
+# Names of more characters are like no other.
+_LONGEST_NAME = 100
+
 
 class TransferSearchError(Exception):
     """Base of the errors a user can cause, rendered as one sentence from its fields.
@@ -21,23 +28,31 @@ class TransferSearchError(Exception):
         expected: The values that are right.
         found: The value that was there instead.
         advice: The user's next step, as in `rename it`.
+        details: Lines that belong below the sentence, where it is about many things of a kind.
     """
 
     def __init__(
-        self, subject: str, expected: str = "", found: str = "", advice: str = ""
+        self,
+        subject: str,
+        expected: str = "",
+        found: str = "",
+        advice: str = "",
+        details: tuple[str, ...] = (),
     ) -> None:
         self.subject, self.expected, self.found, self.advice = subject, expected, found, advice
+        self.details = details
         super().__init__(self._sentence())
 
     def _sentence(self) -> str:
         facts = [f"expected {self.expected}"] if self.expected else []
-        if self.found:
-            facts.append(f"found {self.found}" if self.expected else self.found)
-        said = ": ".join(filter(None, (self.subject, ", ".join(facts))))
+        if found := shortened(self.found, LONGEST_PART):
+            facts.append(f"found {found}" if self.expected else found)
+        said = ": ".join(filter(None, (shortened(self.subject, LONGEST_PART), ", ".join(facts))))
         return "; ".join(filter(None, (said, self.advice)))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str]]:
-        return type(self), (self.subject, self.expected, self.found, self.advice)
+    def __reduce__(self) -> tuple[type, tuple[str, str, str, str, tuple[str, ...]]]:
+        fields = (self.subject, self.expected, self.found, self.advice, self.details)
+        return type(self), fields
 
 
 class SpecError(TransferSearchError, ValueError):
@@ -57,7 +72,9 @@ class UnknownNameError(TransferSearchError, LookupError):
     def _sentence(self) -> str:
         advice = self.advice[:1].upper() + self.advice[1:]
         stop = "" if advice.endswith("?") else "."
-        return f"{self.subject} {self.found!r} is not {self.expected}. {advice}{stop}"
+        found = shortened(repr(self.found), LONGEST_PART)
+        subject = shortened(self.subject, LONGEST_PART)
+        return f"{subject} {found} is not {self.expected}. {advice}{stop}"
 
 
 class DataError(TransferSearchError, ValueError):
@@ -74,6 +91,10 @@ class StorageError(TransferSearchError, RuntimeError):
 
 class CacheError(TransferSearchError, OSError):
     """The checkpoint cache cannot be opened or written; the trial fails, the study goes on."""
+
+
+class CacheClosedError(CacheError):
+    """The checkpoint cache will not be writable by itself: the worker ends at once."""
 
 
 class DivergedError(TransferSearchError, ArithmeticError):
@@ -115,6 +136,28 @@ def unknown_name(what: str, name: str, known: Collection[str], where: str) -> Un
     return UnknownNameError(what, where, name, nearest_name(name, known))
 
 
+def shortened(text: str, limit: int) -> str:
+    """A text of at most about `limit` characters: of a longer one both ends, and its length."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit * 2 // 3]} ... {text[-limit // 4 :]} ({len(text):,} characters)"
+
+
+def spelled(value: object) -> str:
+    """A value as Python spells it; of numbers with thousands of digits their kind."""
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):
+        return f"{type(value).__name__} that is too large to show"
+
+
+def one_line(text: str) -> str:
+    """A message in one line that a person can read: without control characters, and not long."""
+    line = " ".join(shortened(text, 4 * LONGEST_LINE).split())
+    shown = "".join(x if x.isprintable() else ascii(x)[1:-1] for x in line)
+    return shortened(shown, LONGEST_LINE)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what a library says of an error; its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -126,5 +169,7 @@ def nearest_name(name: str, known: Collection[str]) -> str:
     Example:
         `did you mean 'mnli'?`, or `known: general, legal`.
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = []
+    if len(name) <= _LONGEST_NAME:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"

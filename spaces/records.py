@@ -6,6 +6,8 @@ records of tasks, studies and backbones are made of these.
 
 from __future__ import annotations
 
+import codecs
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -13,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from spaces.errors import SpecError, nearest_name
+from spaces.errors import SpecError, nearest_name, spelled
 
 
 def as_tuple(value: object) -> object:
@@ -29,6 +31,9 @@ class StrictRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+LARGEST_FILE = 10_000_000
+"""Bytes of a file of records; a study has some thousand."""
 
 R = TypeVar("R", bound=StrictRecord)
 
@@ -53,11 +58,41 @@ def read_toml(path: Path) -> dict[str, Any]:
         SpecError: The file cannot be read or is no TOML (which also forbids a name used twice).
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+            expected = f"a file of at most {LARGEST_FILE:,} bytes"
+            raise SpecError(str(path), expected, "another kind, or a larger one")
+        # With or without the byte order mark that editors of Windows begin a file with.
+        return parse_toml(decoded(path.read_bytes()))
     except OSError as error:
         raise SpecError(str(path), "a readable file", str(error.strerror)) from error
+    except SpecError:
+        raise
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SpecError(str(path), "TOML in UTF-8", str(error)) from error
+
+
+def decoded(data: bytes) -> str:
+    """Text in UTF-8, or in UTF-16 with the byte order mark that PowerShell writes.
+
+    Raises:
+        UnicodeDecodeError: It is neither.
+    """
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig")
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """TOML's tables.
+
+    Raises:
+        ValueError: It is no TOML, nested deeper than Python reads, or has a number of thousands
+            of digits.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deep") from error
 
 
 def parse(record_type: type[R], value: object, where: str) -> R:
@@ -112,7 +147,7 @@ def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]
         assert isinstance(own, SpecError), "checks of records raise nothing else"
         inner = ".".join(filter(None, (field, own.subject)))
         return SpecError(inner, own.expected, own.found, own.advice)
-    found = repr(list(value) if isinstance(value, tuple) else value)
+    found = spelled(list(value) if isinstance(value, tuple) else value)
     if kind == "string_pattern_mismatch":
         return SpecError(field, f"a string that matches {context['pattern']}", found)
     if kind == "too_short":

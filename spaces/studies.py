@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import tomllib
+import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -17,10 +17,10 @@ from typing import Annotated, Any, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from spaces.catalogue import Catalogue
-from spaces.errors import SpecError, nearest_name, unknown_name
+from spaces.errors import SpecError, nearest_name, shortened, unknown_name
 from spaces.languages import expand_languages
 from spaces.recipe import Method, Schedule, Similarity
-from spaces.records import Names, StrictRecord, as_tuple, parse, read_toml
+from spaces.records import Names, StrictRecord, as_tuple, parse, parse_toml, read_toml
 from spaces.task import Domain, Task
 
 STUDIES_FOLDER = Path(__file__).with_name("studies")
@@ -29,6 +29,14 @@ SEARCH_SPLIT = "validation"
 MIXED = "mixed"
 """The arm of mixtures over several domains."""
 ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
+
+MOST = 1_000_000_000
+"""Largest number of anything that a study counts: what databases and tensors can hold."""
+MOST_TRIALS, MOST_SEEDS, MOST_POINTS, MOST_CHOICES = 1_000_000, 1000, 1000, 1000
+"""Trials of a study, seeds of its baseline, points of a grid, values of one choice."""
+MOST_LAYERS = 10_000
+LONGEST_NAME = 100
+"""Characters of a study's name, which is part of the names of folders."""
 
 RETIRED = {
     "seeds": "a trial is one seed, and the search repeats a recipe where another seed decides",
@@ -72,9 +80,10 @@ def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
     Raises:
         SpecError: Not 0 < low < high, or fewer than two points.
     """
-    if not (0 < low < high and points >= 2):
+    if not (0 < low < high < math.inf and 2 <= points <= MOST_POINTS):
         found = f"low={low}, high={high}, points={points}"
-        raise SpecError("", "0 < low < high and points >= 2", found)
+        expected = f"0 < low < high and points from 2 to {MOST_POINTS}"
+        raise SpecError("", expected, found)
     step = math.log(high / low) / (points - 1)
     return tuple(float(f"{low * math.exp(i * step):.3g}") for i in range(points))
 
@@ -82,7 +91,7 @@ def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
 class _Grid(StrictRecord):
     low: float
     high: float
-    points: int
+    points: Annotated[int, Field(le=MOST_POINTS)]
 
 
 def _choices(value: object) -> object:
@@ -93,8 +102,11 @@ def _choices(value: object) -> object:
 
 
 T = TypeVar("T")
-Choices = Annotated[tuple[T, ...], BeforeValidator(_choices), Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
+Choices = Annotated[
+    tuple[T, ...], BeforeValidator(_choices), Field(min_length=1, max_length=MOST_CHOICES)
+]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Layer = Annotated[int, Field(ge=-MOST_LAYERS, le=MOST_LAYERS)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
@@ -187,7 +199,7 @@ class StageSpec(StrictRecord):
     epochs: Choices[Count] = (3,)
     learning_rate: Choices[Rate] = (2e-5,)
     method: Choices[Annotated[Method, Field(strict=False)]] = (Method.FULL,)
-    frozen_layers: Choices[Annotated[int, Field(ge=0)]] = (0,)
+    frozen_layers: Choices[Annotated[int, Field(ge=0, le=MOST_LAYERS)]] = (0,)
     lora_rank: Choices[Count] = (8,)
     batch_size: Choices[Count] = (32,)
     examples: Choices[Count] | None = None
@@ -247,7 +259,7 @@ class TargetSpec(StageSpec):
     By 1,000 the standard error of a share of right answers is at most 1.6 points in one language,
     less than seeds scatter (1.5 to 2.5 points), and 0.6 over eight. Sentence retrieval is not cut,
     as it is easier among fewer sentences, nor is any test split."""
-    pooled_layer: Choices[int] = (-1,)
+    pooled_layer: Choices[Layer] = (-1,)
     similarity: Choices[Annotated[Similarity, Field(strict=False)]] = (Similarity.COSINE,)
 
     @model_validator(mode="after")
@@ -293,13 +305,13 @@ class StudySpec(StrictRecord):
     source_language: str = "eng"
     selection: Annotated[Selection, Field(strict=False)] = Selection.TARGET_VALIDATION
     sampler: Annotated[Sampler, Field(strict=False)] = Sampler.TRANSFER
-    trials: Count = 40
+    trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 40
     """Recipes with an intermediate task that are run, each with one seed; the direct trainings
     that tune the baseline come before them."""
-    baseline_seeds: Count = 5
+    baseline_seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 5
     """Seeds of the best direct training of each target task, whose mean gains are measured from:
     its standard error is part of every gain (0.7 points with 5 seeds that scatter by 1.5)."""
-    first_seed: Annotated[int, Field(ge=0)] = 0
+    first_seed: Annotated[int, Field(ge=0, le=MOST)] = 0
     """A recipe's first run has this seed, the next one the next."""
     intermediate: IntermediateSpec
     target: TargetSpec
@@ -311,6 +323,7 @@ class StudySpec(StrictRecord):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_study_name(self.name, "name")
         for arm in self.arms:
             if arm not in ARMS:
                 advice = nearest_name(arm, ARMS)
@@ -391,11 +404,49 @@ class StudySpec(StrictRecord):
                 splits.add(self.scored_split(task, language, catalogue))
         return sorted(splits)
 
+    def evaluation_splits(self, catalogue: Catalogue) -> list[SplitName]:
+        """Validation and test splits of every target, in its languages and the source language.
+
+        A search reads the validation splits that it scores, and no test split.
+        """
+        names: dict[SplitName, None] = {}
+        for task in self.target_tasks(catalogue):
+            for language in (*self.target_languages(task), self.source_language):
+                owner = catalogue[self.scored_split(task, language, catalogue)[0]]
+                if language in owner.languages:
+                    for split in ("validation", "test"):
+                        names[owner.name, language, split] = None
+        return list(names)
+
     def target_languages(self, task: Task) -> tuple[str, ...]:
         """The study's target languages that `task` has."""
         named = expand_languages(self.target.languages, task.languages)
         without = self.target.without.get(task.name, ())
         return tuple(x for x in named if x in task.languages and x not in without)
+
+
+def check_study_name(name: str, subject: str) -> None:
+    """Check that a study's name can be one wherever it is used: in commands, files and pages.
+
+    Args:
+        name: The name.
+        subject: What it is in an error, as in `--name`.
+
+    Raises:
+        SpecError: It is none.
+    """
+    problem = ""
+    if not name.strip() or name != name.strip():
+        problem = "with white space around it, or empty"
+    elif len(name) > LONGEST_NAME:
+        problem = f"of {len(name)} characters"
+    elif not name.isprintable():
+        problem = "with characters that cannot be printed"
+    elif name.startswith("-"):
+        problem = "which commands take for an option"
+    if problem:
+        expected = f"a name of 1 to {LONGEST_NAME} characters, as in ner-2"
+        raise SpecError(subject, expected, f"{shortened(repr(name), 60)}, {problem}")
 
 
 def study_files() -> dict[str, Path]:
@@ -422,7 +473,7 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
             where = f"among the {len(shipped)} shipped studies, and is no path to a .toml file"
             raise unknown_name("Study", name_or_path, shipped, where)
         path = shipped[name_or_path]
-    record = {"name": path.stem, **read_toml(path)}
+    record = {"name": unicodedata.normalize("NFC", path.stem), **read_toml(path)}
     for override in overrides:
         _override(record, override)
     for field in RETIRED.keys() & record.keys():
@@ -436,8 +487,8 @@ def _override(record: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SpecError("--set", "KEY=VALUE", repr(override))
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}")["value"]
+    except ValueError:
         value = text
     *parents, last = key.strip().split(".")
     table = record

@@ -9,7 +9,7 @@ from spaces.errors import SpecError, unknown_name
 from spaces.languages import ALL, LANGUAGE_SETS, expand_languages
 from spaces.recipe import Method
 from spaces.studies import MIXED, NO_INTERMEDIATE, Selection, StudySpec
-from spaces.task import Domain, Role, Task, TaskKind
+from spaces.task import SHORTEST_WINDOW, Domain, Role, Task, TaskKind
 
 _ROLES = {
     Role.INTERMEDIATE: "tasks of role intermediate or both",
@@ -81,6 +81,12 @@ def _check_intermediate(spec: StudySpec, catalogue: Catalogue, where: str) -> No
             raise SpecError(field, _ROLES[Role.INTERMEDIATE], _role(task))
         if spec.source_language not in task.languages:
             raise _no_source_language(spec, task, task, where)
+        if task.kind is TaskKind.QA and spec.intermediate.max_length < SHORTEST_WINDOW:
+            raise SpecError(
+                f"{where}, field 'intermediate.max_length'",
+                f"{SHORTEST_WINDOW} or more for question answering",
+                str(spec.intermediate.max_length),
+            )
     for name in spec.intermediate.tasks:
         if (arm := spec.arm_of(name, catalogue)) not in spec.arms:
             raise SpecError(
@@ -131,6 +137,12 @@ def _check_target(spec: StudySpec, task: Task, catalogue: Catalogue, where: str)
     if spec.target.shots and not task.kind.is_classification:
         raise SpecError(
             subject, "classes, as target.shots is per class", f"kind {task.kind}", "use examples"
+        )
+    if task.kind is TaskKind.QA and spec.target.max_length < SHORTEST_WINDOW:
+        raise SpecError(
+            f"{where}, field 'target.max_length'",
+            f"{SHORTEST_WINDOW} or more for question answering",
+            str(spec.target.max_length),
         )
     takes_prompts = task.kind.is_classification or task.kind is TaskKind.SIMILARITY
     if Method.SOFT_PROMPT in spec.target.method and not takes_prompts:
@@ -191,6 +203,20 @@ def check_layers(spec: StudySpec, catalogue: Catalogue, layers: Mapping[str, int
                     str(wrong[0]),
                     "set it with --set",
                 )
+
+
+def longest_inputs(spec: StudySpec) -> dict[str, int]:
+    """Field -> sub-words of the longest input that it asks an encoder for."""
+    target = spec.target.max_length
+    lengths = {
+        "intermediate.max_length": spec.intermediate.max_length,
+        "target.max_length": target,
+    }
+    if Method.SOFT_PROMPT in spec.target.method:
+        lengths["target.max_length with target.prompt_length"] = target + max(
+            spec.target.prompt_length
+        )
+    return lengths
 
 
 def unlike_arms(spec: StudySpec, catalogue: Catalogue) -> list[str]:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
+from spaces.raw_source import RawSource, Terms, terms_of
 from spaces.records import Names, StrictRecord, as_tuple
 
 
@@ -120,23 +123,43 @@ class AnswerNormalisation(StrEnum):
     MLQA = "mlqa"
 
 
+SHORTEST_WINDOW = 32
+"""Sub-words of the shortest window of question answering."""
+
+
+def by_unicode_form(labels: Mapping[str, str]) -> dict[str, str]:
+    """A corpus's label -> ours, with the labels in Unicode's composed form (NFC) too.
+
+    A disk, a keyboard and a corpus may each spell the same letters in another form.
+    """
+    return {**{unicodedata.normalize("NFC", x): y for x, y in labels.items()}, **labels}
+
+
 class HubSource(StrictRecord):
     """Where a task lies on the Hugging Face hub.
 
-    `repository`, `config` and `revision` may hold `{language}` (ISO 639-3) and any name of the
-    record's `codes`, as in `PAN-X.{iso2}`.
+    `repository`, `config`, `revision` and `folder` may hold `{language}` (ISO 639-3) and any name
+    of the record's `codes`, as in `PAN-X.{iso2}`.
     """
 
     repository: str
     config: str = ""
     revision: str = ""
-    """Git revision; empty where none could be checked yet, which the provenance then says."""
+    """Git revision: a full commit hash, a tag, or the branch that the Hub's bot keeps with tables
+    in place of a script (`refs/convert/parquet`); empty where none could be checked yet, which the
+    provenance then says."""
+    folder: str = ""
+    """Folder of the tables, for a converted branch of several configurations: these have no names
+    there, and without it all of them are read as one."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Our column -> the corpus's column, where the names differ."""
     splits: dict[str, str] = Field(default_factory=dict)
     """Our split -> the corpus's split, where the names differ."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The corpus's label -> ours, where the names differ."""
+    choices: bool = False
+    """Pairs: `text_b` is a list of choices and the label the number of the right one. Each example
+    makes two pairs: the right one, "1", and a wrong one drawn by its text, "0"."""
     filter_column: str = ""
     """Column that names the language of a row; rows of other languages are left out."""
     filter_value: str = ""
@@ -144,9 +167,9 @@ class HubSource(StrictRecord):
     at its end stands for any rest."""
 
     @property
-    def templates(self) -> tuple[str, str, str, str]:
-        """Repository, config, revision and filter value, to be filled in for a language."""
-        return self.repository, self.config, self.revision, self.filter_value
+    def templates(self) -> tuple[str, str, str, str, str]:
+        """What is to be filled in for a language, in the order of the fields."""
+        return self.repository, self.config, self.revision, self.filter_value, self.folder
 
 
 class FileTemplate(StrictRecord):
@@ -197,6 +220,8 @@ class Task(StrictRecord):
     codes: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Name -> {language: the corpus's own code}, for the templates of `hub` and `files`."""
     hub: HubSource | None = None
+    raw: RawSource | None = None
+    """Raw files of a public repository, for languages that `hub` does not have."""
     files: Annotated[tuple[str | FileTemplate, ...], BeforeValidator(as_tuple)] = ()
     """Path templates below the data folder, tried in turn, each with `.gz` and `.xz` too. One
     without `{split}` holds all that a halved corpus evaluates on, or else all there is to train
@@ -210,6 +235,11 @@ class Task(StrictRecord):
     split, and the other our test split."""
     pocket: str = ""
     """The name of the embedded corpus, for a pocket task."""
+
+    @property
+    def terms(self) -> Terms:
+        """What the licence says of passing the corpus on."""
+        return terms_of(self.licence)
 
     @property
     def tags(self) -> tuple[str, ...]:

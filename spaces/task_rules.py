@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections.abc import Collection, Hashable, Mapping
 
 from spaces.errors import SpecError, nearest_name
+from spaces.raw_source import DRAWN, RawSource
 from spaces.task import FileTemplate, HubSource, Task
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LANGUAGE = re.compile(r"[a-z]{3}")
 _URL = re.compile(r"https?://[^\s/]+\.\S+")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_REVISION = re.compile(r"([0-9a-f]{40})?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# A tag is the number of a release, as of Universal Dependencies.
+_REVISION = re.compile(r"([0-9a-f]{40}|refs/convert/parquet|[0-9]+(\.[0-9]+)+)?")
 _SPLITS = ("train", "validation", "test")
 # What a file template may hold beside the names of the record's codes.
 _FILE_PLACEHOLDERS = ("language", "split")
@@ -55,8 +59,8 @@ def check_fields(task: Task) -> None:
     if not fits:
         metrics = " or ".join(kind.metrics) or "none"
         raise SpecError("metric", f"{metrics} for kind {kind}", str(task.metric or "none"))
-    if not (task.hub or task.files or task.pocket):
-        raise SpecError("", "at least one of hub, files and pocket", "none")
+    if not (task.hub or task.raw or task.files or task.pocket):
+        raise SpecError("", "at least one of hub, raw, files and pocket", "none")
     if missing := sorted({"data", "licence"} - task.urls.keys()):
         raise SpecError("urls", "the pages 'data' and 'licence'", f"no {missing[0]!r}")
 
@@ -78,6 +82,8 @@ def check_places(task: Task) -> None:
     if task.hub:
         used |= _check_hub(task, task.hub)
         placed |= _check_hub_places(task, task.hub)
+    if task.raw:
+        placed |= _check_raw(task, task.raw)
     for name in task.codes:
         if name not in used:
             raise SpecError(
@@ -208,13 +214,49 @@ def _check_hub_places(task: Task, hub: HubSource) -> set[str]:
         place = tuple(x for x in filled if x is not None)
         if len(place) < len(filled):
             continue
-        repository, _, revision, _ = place
+        repository, _, revision, *_ = place
         if not _REPOSITORY.fullmatch(repository):
             raise SpecError("hub.repository", "OWNER/NAME", repr(repository))
         if not _REVISION.fullmatch(revision):
-            raise SpecError("hub.revision", "a full commit hash, or none", repr(revision))
+            raise SpecError(
+                "hub.revision",
+                "a full commit hash, a release, refs/convert/parquet, or none",
+                repr(revision),
+            )
         _check_shared("hub", "configuration or filter", seen, place, language)
     return set(seen.values())
+
+
+def _check_raw(task: Task, raw: RawSource) -> set[str]:
+    """The languages of raw files that are pinned, each file in one split of one language."""
+    if not _REPOSITORY.fullmatch(raw.repository):
+        raise SpecError("raw.repository", "OWNER/NAME", repr(raw.repository))
+    if not _COMMIT.fullmatch(raw.commit):
+        raise SpecError("raw.commit", "a full commit hash", repr(raw.commit))
+    for field in ("address", "archive"):
+        if not _URL.fullmatch(getattr(raw, field)):
+            found = repr(getattr(raw, field))
+            raise SpecError(f"raw.{field}", "a URL as in https://example.org/page", found)
+    _check_template("raw.address", raw.address, ("repository", "commit", "path"))
+    _check_template("raw.archive", raw.archive, ("repository", "commit"))
+    _check_labels("raw.labels", raw.labels, task)
+    if not raw.files:
+        raise SpecError("raw.files", "at least one file", "none")
+    for number, file in enumerate(raw.files):
+        field = f"raw.files.{number}"
+        if file.path.startswith("/") or ".." in file.path.split("/"):
+            raise SpecError(f"{field}.path", "a path in the repository", repr(file.path))
+        if not _COMMIT.fullmatch(file.blob):
+            raise SpecError(
+                f"{field}.blob", "git's id of the file, 40 hex digits", repr(file.blob)
+            )
+        if file.split not in (*_SPLITS, DRAWN):
+            splits = f"one of {', '.join(_SPLITS)} and {DRAWN}"
+            raise SpecError(f"{field}.split", splits, repr(file.split))
+        if file.language not in task.languages:
+            languages = f"a language of the task ({', '.join(task.languages)})"
+            raise SpecError(f"{field}.language", languages, repr(file.language))
+    return set(raw.languages)
 
 
 def _check_hub_splits(task: Task, hub: HubSource) -> None:
@@ -256,7 +298,7 @@ def _check_all_is_placed(
                 "add its code to codes or drop it",
             )
     scored = task.role != "intermediate" and task.metric is not None
-    if scored and not task.halved and not task.hub:
+    if scored and not task.halved and not task.hub and not task.raw:
         # One without `{split}` is read for training only.
         paths = [layout.path for layout in layouts]
         if not any("{split}" in path for path in paths):
@@ -315,7 +357,7 @@ def _check_known(field: str, names: Collection[str], known: Collection[str]) -> 
 
 
 def _check_distinct(field: str, values: Collection[str]) -> None:
-    if len(set(values)) != len(values):
+    if len({unicodedata.normalize("NFC", x) for x in values}) != len(values):
         raise SpecError(field, "each once", _listed(values))
 
 

@@ -8,11 +8,13 @@ any URL of fsspec (s3://, gs://, ...).
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
-from spaces.errors import CacheError, first_line
+from spaces.errors import CacheClosedError, CacheError, first_line
 from storage.checkpoint_folders import Downloads, is_leftover, new_partial
 from storage.checkpoint_manifest import (
     manifest_of,
@@ -36,6 +38,14 @@ from storage.leases import Lease, Leases, OnWait
 # Places in the cache; whatever else lies there is not ours.
 _MANIFEST = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.json")
 _PARTS = re.compile(r"(?:[0-9a-f]{2}/[0-9a-f]{64}(?:\.json)?|partial/.+)-[0-9a-f]{32}")
+# Faults of a disk or a folder that waiting does not mend; and those of one that is full.
+_LASTING = frozenset(
+    {
+        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP),
+        *(errno.ENAMETOOLONG, errno.EEXIST, errno.ENODEV),
+    }
+)
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _log = logging.getLogger(__name__)
 
 
@@ -182,17 +192,50 @@ class CheckpointCache:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Turn what goes wrong while files are written into a `CacheError`."""
+        """Turn what goes wrong while files are written into a `CacheError`.
+
+        Raises:
+            CacheClosedError: Of what does not pass, as a read-only disk.
+            CacheError: Of the rest.
+        """
         try:
             yield
         except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CacheError(
+            number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
+            is_lasting = number in _LASTING
+            advice = "free some space, or bound the cache with --cache-limit"
+            if is_lasting:
+                advice = "name a folder that can be written with --cache"
+            elif number not in _FULL and not isinstance(error, SafetensorError):
+                advice = ""
+            raise (CacheClosedError if is_lasting else CacheError)(
                 f"checkpoint cache {self.location}",
                 expected="a place that can be written",
-                found=str(reason),
-                advice="free some space, or bound the cache with --cache-limit",
+                found=first_line(error) if reason is None else str(reason),
+                advice=advice,
             ) from error
+
+    def check_writable(self) -> None:
+        """Write a small file and remove it.
+
+        Raises:
+            CacheError: The cache cannot be written.
+        """
+        name = f"partial/{uuid.uuid4().hex}"
+        with self.writing():
+            if self._is_local:
+                folder = new_partial(self._root)
+                (folder / "probe").write_bytes(b"probe")
+                shutil.rmtree(folder)
+                return
+            try:
+                self._files.makedirs(f"{self._root}/partial", exist_ok=True)
+                self._files.pipe_file(f"{self._root}/{name}", b"probe")
+                self._files.rm_file(f"{self._root}/{name}")
+            except OSError:
+                raise
+            except Exception as error:
+                raise OSError(f"{type(error).__name__}: {first_line(error)}") from error
 
     # --- keeping house
 

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from storage.leases import Lease, LeaseLost, is_fenced
 from storage.outages import outlasting
-from storage.outbox import Outbox
+from storage.outbox import Outbox, StrangeEntryError
 from storage.paired_scores import read_pairs
 from storage.tables import (
     CONFIRMATIONS,
@@ -39,6 +39,12 @@ from storage.tables import (
     SeenTestSplit,
     StageRun,
     TrainedStage,
+)
+
+# What a table or a record says of fields that it has not, or of values that it does not take.
+_STRANGE = (
+    *(KeyError, TypeError, AttributeError, sa.exc.CompileError),
+    *(sa.exc.IntegrityError, sa.exc.DataError, sa.exc.ProgrammingError),
 )
 
 
@@ -244,15 +250,24 @@ class Ledger:
         return 0 if self._outbox is None else self._outbox.deliver(self._take)
 
     def _take(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Record one entry of the outbox."""
-        if kind == "scores":
-            scores = [Score.from_json(score) for score in content["scores"]]
-            stage = TrainedStage(**content["stage"])
-            self._record_stage(stage, scores, None, content["losses"])
-            return
-        fence = content.get("fence")
-        left_under = None if fence is None else (content["lease_key"], fence)
-        self._record_results(content["results"], None, left_under)
+        """Record one entry of the outbox.
+
+        Raises:
+            StrangeEntryError: It has not what its kind has, or is of no known kind.
+        """
+        try:
+            if kind == "scores":
+                scores = [Score.from_json(score) for score in content["scores"]]
+                stage = TrainedStage(**content["stage"])
+                self._record_stage(stage, scores, None, content["losses"])
+            elif kind == "results":
+                fence = content.get("fence")
+                left_under = None if fence is None else (content["lease_key"], fence)
+                self._record_results(content["results"], None, left_under)
+            else:
+                raise StrangeEntryError(f"its kind is {kind[:40]!r}")
+        except _STRANGE as error:
+            raise StrangeEntryError(f"it has not what {kind[:40]!r} has") from error
 
     def _kept(self, kind: str, content: Mapping[str, Any]) -> AbstractContextManager[None]:
         if self._outbox is None:

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import optuna
+import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
@@ -254,3 +255,12 @@ class _SplitOnceTPE(TPESampler):
         samples = good.sample(self._rng.rng, self._n_ei_candidates)
         best = self._compare(samples, self._compute_acquisition_func(samples, good, other))
         return {x: search_space[x].to_external_repr(value) for x, value in best.items()}
+
+
+def optuna_tables() -> Sequence[sa.Table]:
+    """Optuna's tables in a database; none where they are not known."""
+    try:
+        from optuna.storages._rdb.models import BaseModel
+    except ImportError:
+        return ()
+    return cast(Sequence[sa.Table], BaseModel.metadata.sorted_tables)

@@ -45,6 +45,7 @@ def parse_url(url: str) -> URL:
         return URL.create("postgresql+psycopg", database=EMBEDDED)  # its place is found later
     if (folder := journal_folder(url)) is not None:
         return URL.create("sqlite", database=str(folder / "ledger.sqlite"))
+    _check_written(url)
     try:
         parsed = make_url(url)
         backend = parsed.get_backend_name()
@@ -63,6 +64,25 @@ def parse_url(url: str) -> URL:
         raise StorageError("storage", expected=_WANTED, found="no such URL") from error
     check_options(parsed)
     return parsed
+
+
+def _check_written(url: str) -> None:
+    """Check that a URL's parts can be told apart, so that none of a password is taken for others.
+
+    Raises:
+        StorageError: It has a character that must be written as a percent code. It is not shown.
+    """
+    scheme, _, rest = url.partition("://")
+    if not url.isprintable() or url != url.strip():
+        found = "one with white space or characters that cannot be printed"
+        raise StorageError("storage", expected=_WANTED, found=found)
+    if not scheme.startswith("sqlite") and rest.count("@") > 1:
+        raise StorageError(
+            "storage",
+            expected=_WANTED,
+            found="a URL with more than one @",
+            advice="write an @ of a user's name or password as %40, and : / ? as %3A %2F %3F",
+        )
 
 
 def redacted(url: str) -> str:

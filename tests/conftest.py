@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from objectives.data.data_source import CORPORA_VARIABLE
 from storage import optuna_internals
 from storage.outages import _Outage
 from storage.outbox import STATE_VARIABLE
@@ -125,9 +126,10 @@ def postgresql(server: Server) -> sa.URL:
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test knows of another's outage, or finds what it left in the outbox."""
+    """No test knows of another's outage, or finds its outbox or its downloads."""
     monkeypatch.setattr("storage.outages._outage", _Outage())
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    monkeypatch.setenv(CORPORA_VARIABLE, str(tmp_path / "corpora"))
 
 
 @pytest.fixture

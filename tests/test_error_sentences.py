@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from objectives.models.backbone_files import find_backbone
 from search import dashboard, evaluate, predict
 from search.checks.chaos_plan import ChaosPlan
 from search.command_line.run_options import read_run_options
@@ -92,6 +93,11 @@ RULE: list[Row] = [
     (
         partial(_raise, unknown_name("Task", "mnl", ["mnli", "qqp"], "in the catalogue")),
         "Task 'mnl' is not in the catalogue. Did you mean 'mnli'?",
+    ),
+    (
+        partial(find_backbone, "xlmr"),
+        "Backbone 'xlmr' is not a folder, a known name or OWNER/NAME of the Hugging Face hub. "
+        "Did you mean 'xlm-r'?",
     ),
     (
         partial(_raise, unknown_name("Arm", "x", ["none", "legal"], "in the study")),

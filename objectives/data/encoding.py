@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from spaces.errors import SpecError
-from spaces.task import Task, TaskKind
+from spaces.task import SHORTEST_WINDOW, Task, TaskKind
 
 if TYPE_CHECKING:
     import datasets
@@ -32,7 +32,6 @@ IGNORED = -100
 
 # XTREME's `max_query_length` (scripts/train_qa.sh); at most half of the window.
 MAX_QUESTION = 64
-SHORTEST_WINDOW = 32
 
 
 @dataclass(frozen=True)

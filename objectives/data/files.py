@@ -1,39 +1,36 @@
-"""Corpus files below a data folder: which files a split lies in, and how each format is read.
+"""Corpus files below a data folder: which files a split lies in, and what they hold.
 
-- NER and POS: token TAB tag, a blank line after each sentence; IOB2 for NER.
-- A text or a pair of texts with a label or a score: unquoted fields between TABs, with a header
-  line, or without one where `FileTemplate.columns` names them.
-- QA: SQuAD JSON, 1.1 or 2.0.
-- Retrieval: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
-  sentence` and a third file has `ID TAB ID`.
-- MLM: one text a line; blank lines are skipped.
-
-Every file may be compressed: the names with `.gz` and `.xz` are tried after the name itself. This
-module reads what it is told to; who may read a test split is for `objectives.data.sources` to say.
+A file lies where a template of the task's record says, or else where `search.data get` puts it:
+`TASK/LANGUAGE/SPLIT.jsonl`. Every file may be compressed: the names with `.gz` and `.xz` are tried
+after the name itself. `objectives.data.file_formats` reads them. This module reads what it is told
+to; who may read a test split is for `objectives.data.sources` to say.
 """
 
 from __future__ import annotations
 
-import gzip
-import lzma
-import math
-import zlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pydantic
-from pydantic import BaseModel
-
+from objectives.data.file_formats import (
+    Columns,
+    numbered_lines,
+    read_questions,
+    read_rows,
+    read_sentences,
+    read_table,
+    read_tagged,
+    table_rows,
+    tagged_lines,
+)
 from spaces.errors import DataError
 from spaces.task import FileTemplate, Task, TaskKind
 
 FILE_SPLITS = {"train": "train", "validation": "dev", "test": "test"}
 _ENDINGS = ("", ".gz", ".xz")
-
-Columns = dict[str, list[Any]]
-Lines = Iterable[tuple[int, str]]
+ROWS = FileTemplate(path="TASK/LANGUAGE/SPLIT.jsonl")
+"""Template of what the program itself writes, whose rows hold the columns of the task's kind."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,8 @@ def find_files(
 ) -> SplitFiles | None:
     """Where a split lies: in the first folder that has it, by the first template that fits.
 
+    A split that `search.data get` wrote comes after those.
+
     Args:
         task: Catalogue record of the task.
         language: ISO 639-3 code.
@@ -73,7 +72,66 @@ def find_files(
                 pairs = task.fill(template.pairs, language, FILE_SPLITS[split])
                 gold = _existing(folder, pairs) if pairs else None
                 return SplitFiles(template, tuple(paths), gold)
+        if file := _existing(folder, rows_name(task, language, split)):
+            return SplitFiles(ROWS, (file,))
     return None
+
+
+def rows_name(task: Task, language: str, split: str) -> str:
+    """The name below a data folder of a split that the program has written."""
+    return f"{task.name}/{language}/{FILE_SPLITS[split]}.jsonl"
+
+
+def find_split(
+    task: Task, language: str, split: str, folders: Sequence[Path]
+) -> tuple[SplitFiles, bool]:
+    """The files of a split, and whether they have to be halved.
+
+    Those of a halved task do not, where there are two evaluation files after all.
+
+    Raises:
+        DataError: None of the folders has it.
+    """
+    halved = task.halved and split != "train"
+    names = ("test", "validation") if halved else (split,)
+    by_split = {x: at for x in names if (at := find_files(task, language, x, folders))}
+    if not by_split:
+        named = dict.fromkeys(expected_files(task, language, x) for x in names)
+        raise DataError(
+            " and ".join(map(str, folders)),
+            f"the {language} {split} split of task {task.name!r} "
+            f"({' or '.join(filter(None, named)) or 'a file of that language'})",
+            "none",
+        )
+    if len({files.paths for files in by_split.values()}) > 1:
+        return by_split[split], False
+    return next(iter(by_split.values())), halved
+
+
+def missing_splits(
+    needed: Iterable[tuple[Task, str, str]], folders: Sequence[Path]
+) -> tuple[str, ...]:
+    """A line for each task and split that none of the folders has, with its languages.
+
+    Args:
+        needed: Task, language and split of what is asked for.
+        folders: Data folders, tried in turn.
+    """
+    lacking: dict[tuple[str, str], list[str]] = {}
+    files: dict[tuple[str, str], str] = {}
+    for task, language, split in needed:
+        try:
+            find_split(task, language, split, folders)
+        except DataError:
+            place = (task.name, split)
+            lacking.setdefault(place, []).append(language)
+            named = expected_files(task, language, split) or rows_name(task, language, split)
+            files.setdefault(place, named)
+    return tuple(
+        f"{task} {split}: {' '.join(languages)} ({'as ' * (len(languages) > 1)}"
+        f"{files[task, split]})"
+        for (task, split), languages in lacking.items()
+    )
 
 
 def expected_files(task: Task, language: str, split: str) -> str:
@@ -94,16 +152,24 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
     Raises:
         DataError: A file is broken; with its name and, where there is one, the line.
     """
-    if task.kind is TaskKind.RETRIEVAL:
-        return _read_sentences(files, hidden_allowed=hidden_allowed)
     file = files.paths[0]
+    if files.template == ROWS:
+        return read_rows(file, task)
+    if task.kind is TaskKind.RETRIEVAL:
+        may_have_ids = bool(files.template.pairs)
+        return read_sentences(
+            files.paths, files.pairs, may_have_ids=may_have_ids, hidden_allowed=hidden_allowed
+        )
     if task.kind is TaskKind.QA:
-        return _read_questions(file, hidden_allowed=hidden_allowed)
-    lines = _lines(file)
+        return read_questions(file, hidden_allowed=hidden_allowed)
     if task.kind is TaskKind.MLM:
-        return {"text": [text for _, line in lines if (text := line.strip())]}
-    read = _read_tagged if task.kind.is_tagging else _read_table
-    return read(lines, file, task, files.template, hidden_allowed=hidden_allowed)
+        return {"text": [text for _, line in numbered_lines(file) if (text := line.strip())]}
+    template = files.template
+    if task.kind.is_tagging:
+        lines = tagged_lines(file)
+        return read_tagged(lines, file, task, template, hidden_allowed=hidden_allowed)
+    rows = table_rows(file, template)
+    return read_table(rows, file, task, template, hidden_allowed=hidden_allowed)
 
 
 # --- where
@@ -121,285 +187,7 @@ def _templates(task: Task, split: str) -> Iterator[FileTemplate]:
 
 
 def _existing(folder: Path, name: str) -> Path | None:
-    paths = (folder / (name + ending) for ending in _ENDINGS)
+    """The file of a name, in whichever Unicode form the folder's disk has it."""
+    names = dict.fromkeys((name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))))
+    paths = (folder / (each + ending) for each in names for ending in _ENDINGS)
     return next((path for path in paths if path.is_file()), None)
-
-
-# --- text
-
-
-def _text(file: Path) -> str:
-    try:
-        data = file.read_bytes()
-        if file.suffix == ".gz":
-            data = gzip.decompress(data)
-        elif file.suffix == ".xz":
-            data = lzma.decompress(data)
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{file}:{line}", "UTF-8", error.reason) from error
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # BadGzipFile is an OSError
-        raise DataError(f"{file}: cannot be read", found=str(error)) from error
-
-
-def _lines(file: Path) -> Lines:
-    """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
-    text = _text(file).replace("\r\n", "\n").removesuffix("\n")
-    return enumerate(text.split("\n"), start=1)
-
-
-def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
-    return DataError(
-        f"{file}:{line}", f"a label of {task.name} ({', '.join(task.labels)})", f"{label!r}"
-    )
-
-
-# --- tagging
-
-
-def _read_tagged(
-    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
-) -> Columns:
-    known = set(task.tags)
-    # What may stand behind the TAB -> our tag.
-    ours = {tag: template.labels.get(tag, tag) for tag in known} | template.labels
-    has_outside = "O" in known
-    columns: Columns = {"tokens": [], "tags": []}
-    words: list[str] = []
-    tags: list[str] = []
-    hidden = False
-    for number, line in lines:
-        token, _, theirs = line.partition("\t")
-        tag = ours.get(theirs)
-        if tag is None or not token.strip():  # not the line that nearly all are
-            if not line.strip():
-                _end_sentence(columns, words, tags)
-                words, tags = [], []
-                continue
-            token, *rest = line.split("\t")
-            tagged = bool(rest and rest[0])
-            if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
-                raise DataError(f"{file}:{number}", "token TAB tag", f"{line[:60]!r}")
-            if not tagged:
-                words.append(token)
-                hidden = True
-                continue
-            theirs = rest[0].strip()
-            tag = ours.get(theirs, theirs)
-        if tag not in known:
-            raise _unknown_label(tag, task, file, number)
-        if has_outside and tag.startswith("I-"):
-            before = tags[-1] if tags else "O"
-            if before[2:] != tag[2:]:
-                raise DataError(
-                    f"{file}:{number}",
-                    f"IOB2, where {tag} follows B-{tag[2:]} or {tag}",
-                    f"it after {before}",
-                )
-        words.append(token)
-        tags.append(tag)
-    _end_sentence(columns, words, tags)
-    if hidden and any(columns["tags"]):
-        raise DataError(str(file), "all tags or none", "some words without a tag")
-    if hidden:
-        columns["tags"] = [None] * len(columns["tokens"])
-    return columns
-
-
-def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
-    if words:
-        columns["tokens"].append(words)
-        columns["tags"].append(tags)
-
-
-# --- tables
-
-
-def _read_table(
-    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
-) -> Columns:
-    """Columns of a table, which may have others too; a hidden test split may lack the last one."""
-    rows = [(number, line.split("\t")) for number, line in lines]
-    wanted = task.kind.columns
-    if template.columns:
-        # What writes tables without a header, XTREME's script for one, uses Python's csv module.
-        rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
-        rows = [] if rows == [(1, [""])] else rows
-        header = list(template.columns)
-        narrow = bool(rows) and len(rows[0][1]) == len(header) - 1
-        if hidden_allowed and narrow and wanted[-1] in header:
-            header.remove(wanted[-1])
-    else:
-        header = rows.pop(0)[1]
-    hidden = hidden_allowed and wanted[-1] not in header
-    read = wanted[:-1] if hidden else wanted
-    if missing := [name for name in read if name not in header]:
-        raise DataError(f"{file}:1", f"the columns {', '.join(wanted)}", f"no {missing[0]}")
-    places = [(name, header.index(name)) for name in read]
-    columns: Columns = {name: [] for name in wanted}
-    known = {*task.labels, *task.unscored_labels}
-    for number, fields in rows:
-        if len(fields) != len(header):
-            raise DataError(f"{file}:{number}", f"{len(header)} columns", str(len(fields)))
-        for name, place in places:
-            value: str | float | None = fields[place].strip()
-            if hidden_allowed and name == wanted[-1] and not value:
-                value = None
-            elif name == "label":
-                value = template.labels.get(str(value), str(value))
-                if value not in known:
-                    raise _unknown_label(value, task, file, number)
-            elif name == "score":
-                value = _number(fields[place], file, number)
-            columns[name].append(value)
-    if hidden:
-        columns[wanted[-1]] = [None] * len(rows)
-    return columns
-
-
-def _unquoted(field: str) -> str:
-    """A field as the csv module quotes it: in quotes, with those inside doubled."""
-    inner = field[1:-1]
-    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else field
-
-
-def _number(text: str, file: Path, line: int) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{file}:{line}", "a number in column score", f"{text!r}")
-    return value
-
-
-# --- questions: https://rajpurkar.github.io/SQuAD-explorer/
-
-
-class _Answer(BaseModel):
-    text: str
-    answer_start: int
-
-
-class _Question(BaseModel):
-    id: str | int
-    question: str
-    answers: list[_Answer] | None = None
-    is_impossible: bool = False
-
-
-class _Paragraph(BaseModel):
-    context: str
-    qas: list[_Question]
-
-
-class _Article(BaseModel):
-    paragraphs: list[_Paragraph]
-
-
-class _Squad(BaseModel):
-    data: list[_Article]
-
-
-def _read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
-    try:
-        squad = _Squad.model_validate_json(_text(file))
-    except pydantic.ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise DataError(
-            str(file), "SQuAD JSON", f"{place + ': ' if place else ''}{problem['msg']}"
-        ) from error
-    columns: Columns = {"id": [], "question": [], "context": [], "answers": []}
-    for paragraph in (paragraph for article in squad.data for paragraph in article.paragraphs):
-        for question in paragraph.qas:
-            answers = _answers(question)
-            if answers is None and not hidden_allowed:
-                raise DataError(
-                    f"{file}: question {question.id}", "answers or is_impossible", "neither"
-                )
-            columns["id"].append(str(question.id))
-            columns["question"].append(question.question.strip())
-            columns["context"].append(paragraph.context)
-            columns["answers"].append(answers)
-    return columns
-
-
-def _answers(question: _Question) -> list[dict[str, Any]] | None:
-    """The answers; None if hidden, which XTREME's files show by one answer without text."""
-    if question.is_impossible:
-        return []
-    answers = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
-    return answers if any(x["text"] for x in answers) else None
-
-
-# --- retrieval
-
-
-def _read_sentences(files: SplitFiles, *, hidden_allowed: bool) -> Columns:
-    """The rows of the language, then the English ones."""
-    may_have_ids = bool(files.template.pairs)
-    language, english = (_sentences(path, may_have_ids) for path in files.paths)
-    match: list[str | None]
-    if files.pairs:
-        pairs = _gold_pairs(files, language, english)
-        match = [pairs.get(x, "") for x in language]
-    elif files.template.pairs:
-        if not hidden_allowed:
-            raise DataError(str(files), "gold pairs in a file beside them", "none")
-        match = [None] * len(language)
-    else:
-        if len(language) != len(english):
-            raise DataError(
-                str(files),
-                "a translation in each line",
-                f"{len(language)} and {len(english)} lines",
-            )
-        match = [*language]
-    return {
-        "id": [*language, *english],
-        "text": [*language.values(), *english.values()],
-        "side": ["language"] * len(language) + ["english"] * len(english),
-        "match": [*match, *[""] * len(english)],
-    }
-
-
-def _sentences(file: Path, may_have_ids: bool) -> dict[str, str]:
-    """Id -> sentence. Without ids in the file it is the number of the line, counted from 0."""
-    lines = [*_lines(file)]
-    if lines == [(1, "")]:
-        return {}
-    with_ids = may_have_ids and "\t" in lines[0][1]
-    sentences: dict[str, str] = {}
-    for number, line in lines:
-        name, tab, text = line.partition("\t") if with_ids else (str(number - 1), "\t", line)
-        if not (name.strip() and tab and text.strip()):
-            expected = "id TAB sentence" if with_ids else "a sentence"
-            raise DataError(f"{file}:{number}", expected, f"{line[:60]!r}")
-        if name in sentences:
-            raise DataError(f"{file}:{number}", "each id once", f"{name!r} again")
-        sentences[name] = text.strip()
-    return sentences
-
-
-def _gold_pairs(
-    files: SplitFiles, language: dict[str, str], english: dict[str, str]
-) -> dict[str, str]:
-    file = files.pairs
-    assert file is not None
-    pairs: dict[str, str] = {}
-    for number, line in _lines(file):
-        left, _, right = (part.strip() for part in line.partition("\t"))
-        if not line.strip():
-            continue
-        if left not in language or right not in english:
-            raise DataError(
-                f"{file}:{number}",
-                f"an id of {files.paths[0].name} TAB an id of {files.paths[1].name}",
-                f"{line[:60]!r}",
-            )
-        if pairs.setdefault(left, right) != right:
-            raise DataError(f"{file}:{number}", f"one translation of {left!r}", "two")
-    return pairs

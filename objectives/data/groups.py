@@ -18,7 +18,7 @@ from spaces.task import TaskKind
 if TYPE_CHECKING:
     import datasets
 
-    from objectives.data.files import Columns
+    from objectives.data.file_formats import Columns
 
 
 def example_groups(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from spaces.backbones import known_backbones
-from spaces.errors import DataError, first_line
-from spaces.task import HubSource, Task, TaskKind
+from objectives.hub_problems import HubRepository, hub_problem_with, is_script
+from spaces.errors import DataError
+from spaces.task import HubSource, Task, TaskKind, by_unicode_form
 
 if TYPE_CHECKING:
     import datasets
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 _TIMEOUT = 5.0
 
 Columns = dict[str, list[Any]]
+
+# datasets raises ValueError for an unknown config or split, RuntimeError for a script (and for its
+# bugs), its own errors for tables that are broken, OSError kin for the rest.
+_HUB_ERRORS = (httpx2.HTTPError, OSError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class HubPlace:
     config: str
     revision: str
     filter_value: str
+    folder: str
 
 
 def hub_place(task: Task, language: str) -> HubPlace | None:
@@ -40,9 +47,8 @@ def hub_place(task: Task, language: str) -> HubPlace | None:
     hub = task.hub
     if hub is None:
         return None
-    templates = (hub.repository, hub.config, hub.revision, hub.filter_value)
-    filled = [value for x in templates if (value := task.fill(x, language)) is not None]
-    return HubPlace(hub, *filled) if len(filled) == len(templates) else None
+    filled = [value for x in hub.templates if (value := task.fill(x, language)) is not None]
+    return HubPlace(hub, *filled) if len(filled) == len(hub.templates) else None
 
 
 def hub_problem() -> str:
@@ -56,44 +62,46 @@ def hub_problem() -> str:
     return ""
 
 
-def in_hub_cache(needed: Sequence[tuple[Task, str]], backbones: Sequence[str]) -> bool:
-    """Whether earlier runs left all of it in the caches of datasets and huggingface_hub."""
-    if not all(_has_backbone(name) for name in backbones):
-        return False
+def in_hub_cache(task: Task, language: str) -> bool:
+    """Whether earlier runs left the corpus in the cache of datasets."""
     import datasets  # takes a second, which whoever uses no Hub does not need
 
-    for task, language in needed:
-        place = hub_place(task, language)
-        if place is None:
-            return False
-        *owner, name = place.repository.split("/")
-        folder = "___".join((*owner, datasets.naming.camelcase_to_snakecase(name)))
-        cache = Path(datasets.config.HF_DATASETS_CACHE)
-        if not any((cache / folder / (place.config or "default")).glob("*/*/dataset_info.json")):
-            return False
-    return True
-
-
-def _has_backbone(name: str) -> bool:
-    """Whether `load_backbone` would find the encoder without the Hub."""
-    record = known_backbones().get(name)
-    if record is None and Path(name).is_dir():
-        return True
-    repository, revision = (record.repository, record.revision) if record else (name, "")
-    try:
-        cached = huggingface_hub.try_to_load_from_cache(
-            repository, "config.json", revision=revision or None
-        )
-    except HFValidationError:  # the name of no repository, so it must be that of a lost folder
+    place = hub_place(task, language)
+    if place is None:
         return False
-    return isinstance(cached, str)
+    *owner, name = place.repository.split("/")
+    folder = "___".join((*owner, datasets.naming.camelcase_to_snakecase(name)))
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    return any((cache / folder / (place.config or "default")).glob("*/*/dataset_info.json"))
 
 
-def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
+def resolved_revision(task: Task, language: str) -> str:
+    """The commit that a corpus is at: the record's, or what its branch or tag is at now.
+
+    Empty where the Hub cannot say, as with a cache and no network.
+    """
+    place = hub_place(task, language)
+    if place is None or len(place.revision) == 40:
+        return place.revision if place else ""
+    try:
+        api = huggingface_hub.HfApi()
+        revision = place.revision or None
+        return api.dataset_info(place.repository, revision=revision, timeout=_TIMEOUT).sha or ""
+    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError):
+        return ""  # whoever reads the corpus next says what is wrong
+
+
+def read_hub(task: Task, language: str, split: str, revision: str = "") -> tuple[Columns, str]:
     """The columns of `task.kind`, and what to call the place in a message.
 
     A halved task has one evaluation split, which is read for either half of it:
     `hub.splits.test`, or else `hub.splits.validation`, or else "validation".
+
+    Args:
+        task: Catalogue record of the task.
+        language: ISO 639-3 code.
+        split: Name of the split: train, validation or test.
+        revision: Commit to read; empty: the record's revision.
 
     Raises:
         DataError: The Hub has no such split, does not answer, or has other columns.
@@ -110,21 +118,36 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
     theirs = hub.splits.get(split, split)
     if task.halved and split != "train":
         theirs = hub.splits.get("test", hub.splits.get("validation", "validation"))
-    where = f"Hugging Face hub, {place.repository} {place.config} {theirs}".replace("  ", " ")
-    import datasets  # as above
+    named = (place.repository, place.config, place.folder, theirs)
+    where = f"Hugging Face hub, {' '.join(filter(None, named))}"
+    import datasets  # takes a second, as above
 
+    datasets.disable_progress_bars()  # of tables that it makes; those of downloads stay
     try:
         rows = datasets.load_dataset(
-            place.repository, place.config or None, split=theirs, revision=place.revision or None
+            place.repository,
+            place.config or None,
+            data_dir=place.folder or None,
+            split=theirs,
+            revision=revision or place.revision or None,
         )
-    except (httpx2.HTTPError, HfHubHTTPError, OSError, ValueError) as error:
-        # datasets raises ValueError for an unknown config or split, OSError kin for the rest.
-        raise DataError(f"{where}: cannot be read", found=first_line(error)) from error
+    except (*_HUB_ERRORS, datasets.exceptions.DatasetsError) as error:
+        if isinstance(error, RuntimeError) and not is_script(error):
+            raise
+        repository = HubRepository("dataset", place.repository, place.revision)
+        problem = hub_problem_with(repository, error)
+        subject = f"task {task.name!r}: {where}: cannot be read"
+        raise DataError(subject, found=problem.found, advice=problem.advice) from error
+    _check_commit(rows, revision or place.revision, where)
     if hub.filter_column:
         rows = _of_language(rows, place, where)
     if task.kind is TaskKind.RETRIEVAL:
         pairs = [_texts(_column(rows, hub, name, where), where) for name in ("text_a", "text_b")]
         return _sentences(*pairs), where
+    if hub.choices:
+        return _pairs_of_choices(
+            *(_column(rows, hub, name, where) for name in task.kind.columns)
+        ), where
     columns: Columns = {}
     for name in task.kind.columns:
         values = _column(rows, hub, name, where)
@@ -133,7 +156,9 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         elif name == "score":
             columns[name] = _scores(values)
         elif name in {"label", "tags"}:
-            columns[name] = _named(values, rows.features[hub.columns.get(name, name)], hub.labels)
+            known = by_unicode_form({x: x for x in (*task.tags, *task.unscored_labels)})
+            feature = rows.features[hub.columns.get(name, name)]
+            columns[name] = _named(values, feature, hub.labels, known)
         elif name == "tokens":
             columns[name] = values
         elif name == "id":
@@ -144,6 +169,24 @@ def read_hub(task: Task, language: str, split: str) -> tuple[Columns, str]:
         else:
             columns[name] = _texts(values, where)
     return columns, where
+
+
+def _check_commit(rows: datasets.Dataset, commit: str, where: str) -> None:
+    """Check that the rows are of the commit that was asked for.
+
+    Where the Hub is not to be had, datasets takes whatever commit of the repository its cache has.
+    The folder of a table in that cache is called by its commit.
+    """
+    if len(commit) != 40:
+        return
+    for file in rows.cache_files:
+        if (cached := Path(file["filename"]).parent.name) != commit:
+            raise DataError(
+                f"{where}: the Hub is not to be had",
+                f"its cache to have commit {commit[:12]}",
+                f"{cached[:12]}",
+                "run once where there is a network",
+            )
 
 
 def _column(rows: datasets.Dataset, hub: HubSource, ours: str, where: str) -> list[Any]:
@@ -191,6 +234,18 @@ def _sentences(language: list[str], english: list[str]) -> Columns:
     }
 
 
+def _pairs_of_choices(texts: list[Any], choices: list[Any], right: list[Any]) -> Columns:
+    """Each text with its right choice, then with a wrong one, drawn by the SHA-256 of the text."""
+    columns: Columns = {"text_a": [], "text_b": [], "label": []}
+    for text, endings, number in zip(texts, choices, right, strict=True):
+        wrong = [x for i, x in enumerate(endings) if i != int(number)]
+        drawn = wrong[int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % len(wrong)]
+        columns["text_a"] += [text, text]
+        columns["text_b"] += [endings[int(number)], drawn]
+        columns["label"] += ["1", "0"]
+    return columns
+
+
 def _answers(values: list[Any], *, hidden_allowed: bool) -> list[list[dict[str, Any]] | None]:
     """`{text: [...], answer_start: [...]}` as a list of `{text, start}`.
 
@@ -216,7 +271,9 @@ def _scores(values: list[Any]) -> list[Any]:
     return [None] * len(values) if set(values) == {-1} else values
 
 
-def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[Any]:
+def _named(
+    values: list[Any], feature: object, rename: dict[str, str], known: Mapping[str, str]
+) -> list[Any]:
     """Labels as the catalogue has them; None where the Hub hides them (-1, or no name).
 
     Class numbers get their names; plain numbers are looked up in the catalogue by their digits.
@@ -233,6 +290,8 @@ def _named(values: list[Any], feature: object, rename: dict[str, str]) -> list[A
             if value == -1:
                 return None
             value = names[value] if names is not None else str(value)
-        return rename.get(value, value) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return rename.get(value) or known.get(unicodedata.normalize("NFC", value), value)
 
     return [name(value) for value in values]

@@ -24,9 +24,8 @@ import datasets
 
 from objectives.data.sources import TestPurpose, load_test_split
 from objectives.data.study_corpora import StudyCorpora
-from spaces.catalogue import Catalogue
 from spaces.errors import DataError
-from spaces.studies import SplitName, StudySpec
+from spaces.studies import SplitName
 from spaces.task import TaskKind
 
 
@@ -101,7 +100,7 @@ def study_overlaps(corpora: StudyCorpora) -> list[Overlap]:
     }
     evaluation = {}
     problems = []
-    for name in _evaluation_splits(spec, catalogue):
+    for name in spec.evaluation_splits(catalogue):
         owner, language, split = name
         task = catalogue[owner]
         try:
@@ -217,15 +216,3 @@ _KEPT = _Kept()
 # Punctuation, separators, control and format characters.
 _DROPPED = {"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Zs", "Zl", "Zp", "Cc", "Cf"}
 _EMPTY = hashlib.blake2b(b"", digest_size=8).digest()
-
-
-def _evaluation_splits(spec: StudySpec, catalogue: Catalogue) -> Iterator[SplitName]:
-    """Evaluation splits of every target, in its languages and in the source language."""
-    names: dict[SplitName, None] = {}
-    for task in spec.target_tasks(catalogue):
-        for language in (*spec.target_languages(task), spec.source_language):
-            owner = catalogue[spec.scored_split(task, language, catalogue)[0]]
-            if language in owner.languages:
-                for split in ("validation", "test"):
-                    names[owner.name, language, split] = None
-    return iter(names)

@@ -1,33 +1,26 @@
-"""Reading a split of a task: from the Hub, from local folders, or from the pocket corpora.
+"""Reading a split of a task: from folders, the cache, the Hub, or the pocket corpora.
 
-All three give the same columns (`TaskKind.columns`) with labels as text, checked against the
+All give the same columns (`TaskKind.columns`) with labels as text, checked against the
 catalogue record. Labels that a test split hides are None, never a placeholder.
 
 A test split is read by `load_test_split` alone, for one of three purposes. A test lists the
 modules that may call it, so that no search comes to read one by mistake.
-
-Of a halved task one part of its only evaluation split is the validation split, and the rest the
-test split. A group of rows falls into either part by the SHA-256 of its number: a passage with
-its questions, a text with all that it is paired with, a sentence with its translation, otherwise
-a row. So parallel content, which has the same number in every language, is in the same part in
-all of them, and the parts do not depend on how long a file is.
 """
 
 from __future__ import annotations
 
-import hashlib
-import math
-import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from objectives.data.files import Columns, SplitFiles, expected_files, find_files, read_files
-from objectives.data.groups import example_groups
-from objectives.data.hub import hub_place, hub_problem, in_hub_cache, read_hub
-from objectives.pocket import POCKET_VERSION, pocket_split
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.fetching import fetched_split
+from objectives.data.file_formats import Columns
+from objectives.data.files import find_split, read_files
+from objectives.data.halves import half_of
+from objectives.data.hub import hub_place, read_hub
+from objectives.data.origins import Place, origin_of
+from objectives.data.row_checks import check_rows
+from objectives.pocket import pocket_split
 from spaces.errors import DataError
 from spaces.task import Task, TaskKind
 from storage.fingerprint import fingerprint
@@ -35,16 +28,7 @@ from storage.fingerprint import fingerprint
 if TYPE_CHECKING:
     import datasets
 
-DATA_VARIABLE = "TRANSFER_SEARCH_DATA"
 SEARCH_SPLITS = ("train", "validation")
-
-
-class SourceKind(StrEnum):
-    """Where corpora come from."""
-
-    HUB = "hub"
-    LOCAL = "local"
-    POCKET = "pocket"
 
 
 class TestPurpose(StrEnum):
@@ -60,91 +44,6 @@ class TestPurpose(StrEnum):
     the part that a search has seen included."""
     OVERLAP = "overlap"
     """All of it, to look for its examples in training splits."""
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """Where the corpora of a run come from, and why.
-
-    Attributes:
-        kind: The Hub, folders, or the pocket corpora.
-        folder: First folder of a local source.
-        reason: Reason for the choice, for the first line of a run.
-        further: Folders that are tried in turn after `folder`.
-    """
-
-    kind: SourceKind
-    folder: Path | None = None
-    reason: str = ""
-    further: tuple[Path, ...] = ()
-
-    @property
-    def folders(self) -> tuple[Path, ...]:
-        """All folders of a local source, in the order in which they are tried."""
-        return (self.folder, *self.further) if self.folder else ()
-
-    def __str__(self) -> str:
-        if self.kind is SourceKind.POCKET:
-            return f"pocket corpora (generated, version {POCKET_VERSION})"
-        if self.kind is SourceKind.HUB:
-            return "Hugging Face hub"
-        return f"local folder{'s' * bool(self.further)} {', '.join(map(str, self.folders))}"
-
-
-def choose_source(
-    option: str, needed: Sequence[tuple[Task, str]] = (), backbones: Sequence[str] = ()
-) -> DataSource:
-    """The data source for `--data OPTION`.
-
-    Args:
-        option: Value of the option: auto, hub, pocket, or a folder; several folders are joined
-            by `os.pathsep`.
-        needed: Tasks and languages of a study, for `auto`.
-        backbones: Encoders of the study, for `auto`.
-
-    Raises:
-        DataError: A folder that does not exist.
-    """
-    if option == SourceKind.POCKET:
-        return DataSource(SourceKind.POCKET, reason="asked for with --data pocket")
-    if option == SourceKind.HUB:
-        return DataSource(SourceKind.HUB, reason="asked for with --data hub")
-    if option != "auto":
-        return _local(option, "--data")
-    if needed and all(task.pocket for task, _ in needed):
-        return DataSource(SourceKind.POCKET, reason="the study names pocket tasks only")
-    if named := os.environ.get(DATA_VARIABLE):
-        return _local(named, DATA_VARIABLE)
-    unset = f"{DATA_VARIABLE} is not set"
-    if elsewhere := sorted({task.name for task, x in needed if hub_place(task, x) is None}):
-        reason = f"{unset} and the catalogue knows no Hub copy of {', '.join(elsewhere)}"
-        return DataSource(SourceKind.POCKET, reason=reason)
-    problem = hub_problem()
-    if not problem:
-        return DataSource(SourceKind.HUB, reason=f"{unset} and the Hub answers")
-    if needed and in_hub_cache(needed, backbones):
-        reason = f"{unset}, {problem}, but its cache holds what the study needs"
-        return DataSource(SourceKind.HUB, reason=reason)
-    return DataSource(SourceKind.POCKET, reason=f"{unset} and {problem}")
-
-
-def check_named(option: str) -> None:
-    """Check a value of `--data` as far as that takes neither the Hub nor a study.
-
-    Raises:
-        DataError: It names a folder that does not exist.
-    """
-    if option not in ("auto", *SourceKind):
-        _local(option, "--data")
-
-
-def _local(names: str, option: str) -> DataSource:
-    folders = [Path(name).expanduser() for name in names.split(os.pathsep) if name]
-    for folder in folders or [Path(names)]:
-        if not (names and folder.is_dir()):
-            raise DataError(option, "auto, hub, pocket or a folder", f"{str(folder)!r}")
-    first, *further = [folder.resolve() for folder in folders]
-    return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
 
 
 def load_split(task: Task, language: str, split: str, source: DataSource) -> datasets.Dataset:
@@ -194,33 +93,20 @@ def load_test_split(
 def has_split(task: Task, language: str, split: str, source: DataSource) -> bool:
     """Whether local folders or the pocket corpora have a split.
 
-    The Hub is not asked: True where the catalogue knows a copy in that language.
+    The network is not asked: True where the catalogue knows a copy in that language.
     """
     if source.kind is SourceKind.HUB:
         return hub_place(task, language) is not None
+    if source.kind is SourceKind.REAL:
+        return origin_of(task, language, (split,), source).place is not Place.NOWHERE
     try:
         if source.kind is SourceKind.LOCAL:
-            _find(task, language, split, source)
+            find_split(task, language, split, source.folders)
         else:
             _pocket_columns(task, language, split)
     except DataError:
         return False
     return True
-
-
-def check_folders(needed: Iterable[tuple[Task, str, str]], source: DataSource) -> None:
-    """Check that folders have a file for each split; nothing is read.
-
-    Args:
-        needed: Task, language and split of each.
-        source: Data source of the study; of the Hub and the pocket corpora nothing is asked.
-
-    Raises:
-        DataError: Of the first split that none of the folders has.
-    """
-    if source.kind is SourceKind.LOCAL:
-        for task, language, split in needed:
-            _find(task, language, split, source)
 
 
 def corpus_key(dataset: datasets.Dataset) -> str:
@@ -243,14 +129,18 @@ def _load(
         columns = _pocket_columns(task, language, split)
         where = f"pocket corpora, {task.name} {language} {split}"
     elif source.kind is SourceKind.LOCAL:
-        files, halved = _find(task, language, split, source)
+        files, halved = find_split(task, language, split, source.folders)
+        columns = read_files(files, task, hidden_allowed=halved or split == "test")
+        where = str(files)
+    elif source.kind is SourceKind.REAL:
+        files, halved = fetched_split(task, language, split, source)
         columns = read_files(files, task, hidden_allowed=halved or split == "test")
         where = str(files)
     else:
         columns, where = read_hub(task, language, split)
-    _check(columns, task, where, hidden_allowed=halved or split == "test")
+    check_rows(columns, task, where, hidden_allowed=halved or split == "test")
     if halved and not whole:
-        columns = _part(columns, task.kind, split)
+        columns = half_of(columns, task.kind, split)
     if split == "validation" and any(value is None for value in columns[task.kind.columns[-1]]):
         raise DataError(
             where,
@@ -285,120 +175,3 @@ def _pocket_columns(task: Task, language: str, split: str) -> Columns:
         return pocket_split(task.pocket, language, split)
     except KeyError as error:
         raise missing from error
-
-
-def _find(task: Task, language: str, split: str, source: DataSource) -> tuple[SplitFiles, bool]:
-    """The files of a split, and whether they have to be halved.
-
-    Those of a halved task do not, where there are two evaluation files after all.
-    """
-    halved = task.halved and split != "train"
-    names = ("test", "validation") if halved else (split,)
-    by_split = {x: at for x in names if (at := find_files(task, language, x, source.folders))}
-    if not by_split:
-        folders = " and ".join(map(str, source.folders))
-        named = dict.fromkeys(expected_files(task, language, x) for x in names)
-        raise DataError(
-            folders,
-            f"the {language} {split} split of task {task.name!r} "
-            f"({' or '.join(filter(None, named)) or 'a file of that language'})",
-            "none",
-        )
-    if len({files.paths for files in by_split.values()}) > 1:
-        return by_split[split], False
-    return next(iter(by_split.values())), halved
-
-
-# --- halves
-
-
-def _part(columns: Columns, kind: TaskKind, split: str) -> Columns:
-    """The rows of a halved task's validation or test part."""
-    kept = [
-        row
-        for row, group in enumerate(_groups(columns, kind))
-        if _in_validation(group) is (split == "validation")
-    ]
-    return {name: [values[row] for row in kept] for name, values in columns.items()}
-
-
-def _in_validation(group: int) -> bool:
-    return hashlib.sha256(str(group).encode()).digest()[0] % 2 == 0
-
-
-def _groups(columns: Columns, kind: TaskKind) -> list[int]:
-    """The number of the group that each row is in."""
-    if kind is not TaskKind.RETRIEVAL:
-        together = example_groups(columns, kind)
-        return list(range(len(columns[kind.columns[0]]))) if together is None else [*together]
-    groups: list[int] = []
-    group_of: dict[str, int] = {}  # by English id
-    counts = {"language": 0, "english": 0}
-    for name, side, match in zip(columns["id"], columns["side"], columns["match"], strict=True):
-        number = counts[side]
-        counts[side] += 1
-        if side == "english":
-            groups.append(group_of.get(name, number))
-        else:
-            groups.append(group_of.setdefault(match, number) if match else number)
-    return groups
-
-
-# --- checks that hold for every source
-
-
-def _check(columns: Columns, task: Task, where: str, *, hidden_allowed: bool) -> None:
-    """Raise where a label is unknown, an answer is not in its context, or only some are hidden.
-
-    Raises:
-        DataError: With the example.
-    """
-    last = task.kind.columns[-1]
-    values = columns[last]
-    if task.kind is TaskKind.RETRIEVAL:
-        values = [x for x, side in zip(values, columns["side"], strict=True) if side != "english"]
-    hidden = sum(value is None for value in values)
-    if hidden and not hidden_allowed:
-        first = values.index(None)
-        raise DataError(f"{where}: example {first}", last, "it hidden")
-    if 0 < hidden < len(values):
-        raise DataError(
-            where,
-            f"{last} in all examples or none",
-            f"it in {len(values) - hidden} of {len(values)}",
-        )
-    if task.kind is TaskKind.QA:
-        _check_answers(columns, where)
-    elif task.kind is TaskKind.SIMILARITY and not hidden:
-        for number, value in enumerate(values):
-            if not isinstance(value, int | float) or not math.isfinite(value):
-                raise DataError(f"{where}: example {number}", "a number", f"{value!r}")
-    elif task.labels and not hidden:
-        known = {*task.tags, *task.unscored_labels}
-        for number, value in enumerate(values):
-            for label in value if isinstance(value, list) else [value]:
-                if label not in known:
-                    raise DataError(
-                        f"{where}: example {number}",
-                        f"a label of {task.name} ({', '.join(task.tags)})",
-                        f"{label!r}",
-                    )
-
-
-def _check_answers(columns: Columns, where: str) -> None:
-    seen: set[str] = set()
-    for name, context, answers in zip(
-        columns["id"], columns["context"], columns["answers"], strict=True
-    ):
-        if name in seen:
-            raise DataError(where, "each question id once", f"{name!r} again")
-        seen.add(name)
-        for answer in answers or []:
-            text, start = answer["text"], answer["start"]
-            shown = context[start : start + len(text)] if start >= 0 else ""
-            if not text or shown != text:
-                raise DataError(
-                    f"{where}: question {name}",
-                    f"the answer {text[:60]!r} at character {start} of the context",
-                    f"{shown[:60]!r}",
-                )

@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from objectives.backbone import Backbone
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.groups import example_groups
-from objectives.data.sources import (
-    DataSource,
-    TestPurpose,
-    corpus_key,
-    load_split,
-    load_test_split,
-)
+from objectives.data.sources import TestPurpose, corpus_key, load_split, load_test_split
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
 from spaces.recipe import Stage
@@ -125,6 +120,35 @@ class StudyCorpora:
         """Task -> number of examples in the split that it is trained on."""
         splits = self.spec.training_splits(self.catalogue)
         return {name: len(self._split(split)) for name, split in splits.items()}
+
+    def check_scored(self) -> None:
+        """Check that what is scored can have a score other than 0.
+
+        Raises:
+            DataError: A split of named entities that is trained on or scored has none.
+        """
+        for task in self.spec.target_tasks(self.catalogue):
+            for language in self.spec.scored_languages(task):
+                name = self.spec.scored_split(task, language, self.catalogue)
+                self._check_entities(task, name, limit=self.spec.target.validation_examples)
+        for trained, split in self.spec.training_splits(self.catalogue).items():
+            self._check_entities(self.catalogue[trained], split)
+
+    def _check_entities(self, task: Task, name: SplitName, limit: int | None = None) -> None:
+        if task.kind is not TaskKind.NER:
+            return
+        split = self._split(name)
+        examples = split if limit is None else _drawn(split, task, limit)
+        if not any(tag != "O" for tags in examples["tags"][:] for tag in tags):
+            _, language, which = name
+            raise DataError(
+                f"task {task.name!r}, {language} {which} split",
+                "at least one entity",
+                "only O tags, so that no recipe can have a span F1 but 0",
+                f"leave the language out: --set 'target.without.{task.name}=[\"{language}\"]'"
+                if which != "train"
+                else "drop the task",
+            )
 
     def training(self, backbone: Backbone, stage: Stage) -> list[TrainingCorpus]:
         """The training examples of a stage: of its task, or of each task of a mixture.

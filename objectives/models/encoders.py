@@ -7,14 +7,15 @@ from its parent and nothing else: the head is always fresh, drawn from the stage
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from tokenizers import normalizers
 from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
@@ -40,6 +41,8 @@ ENCODER_FILE = "encoder.safetensors"
 TRAINING_FILE = "training.safetensors"
 # Between a weight's name and `rows` or `values`, where only some rows of it are written.
 _PART = ":"
+# The number of a layer within a weight's name.
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 
 def quiet_libraries() -> None:
@@ -76,11 +79,13 @@ def load_backbone(name: str) -> Backbone:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:
         reason = first_line(error)
         raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r}", "a fast tokenizer", "a slow one")
+    if _mark_words(tokenizer):
+        key = fingerprint({"files": key, "words": "begin with a space"})
     if model.config.model_type == "xlnet":
         # Without them the two texts of a pair are one to it; transformers 5 makes them, and
         # leaves them out of what its tokenizer returns unless asked.
@@ -94,7 +99,54 @@ def load_backbone(name: str) -> Backbone:
         raise BackboneError(
             f"backbone {name!r}", "the weights that its config.json describes", "others"
         )
+    _check_weights(name, weights, drawn)
     return Backbone(name, key, revision, model.config, tokenizer, weights)
+
+
+def _mark_words(tokenizer: Any) -> bool:
+    """Let words that are given one by one begin with a space, as they do in a text.
+
+    A tokenizer without an own class (mmBERT's, which is Gemma's) leaves `add_prefix_space` aside:
+    the words of a sentence would be one long word to it.
+
+    Returns:
+        Whether that took a change.
+    """
+    apart = tokenizer(["a", "a"], is_split_into_words=True)["input_ids"]
+    if apart == tokenizer("a a")["input_ids"]:
+        return False
+    backend = tokenizer.backend_tokenizer
+    own = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend(" "), *own])
+    return True
+
+
+def _check_weights(
+    name: str, weights: Mapping[str, torch.Tensor], missing: Collection[str]
+) -> None:
+    """Check that the weights are numbers, and of all layers that the configuration has.
+
+    Args:
+        name: Name of the encoder in the study.
+        weights: Its weights.
+        missing: Names of weights that its files lack.
+
+    Raises:
+        BackboneError: One is not a number, or a layer is not there though others are.
+    """
+    for key, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise BackboneError(
+                f"backbone {name!r}", "weights that are numbers", f"others in {key}"
+            )
+    there = {_NUMBER.sub("N", key) for key in weights if _NUMBER.search(key)}
+    lost = [x for x in missing if _NUMBER.search(x) and _NUMBER.sub("N", x) in there]
+    if lost:
+        raise BackboneError(
+            f"backbone {name!r}",
+            "weights of all layers that its config.json describes",
+            f"none for {lost[0]} and {len(lost) - 1} more",
+        )
 
 
 def build_model(backbone: Backbone, parent: Weights, task: Task, seed: int) -> PreTrainedModel:

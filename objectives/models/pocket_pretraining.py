@@ -17,8 +17,9 @@ import torch
 from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedModel
 
 from objectives.data.batching import Padding
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.encoding import encode
-from objectives.data.sources import DataSource, SourceKind, corpus_key, load_split
+from objectives.data.sources import corpus_key, load_split
 from objectives.hardware import Hardware
 from objectives.pocket import POCKET_VERSION
 from objectives.pocket.encoder import pocket_config, pocket_tokenizer

@@ -14,14 +14,9 @@ from typing import Any
 
 import datasets
 
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.encoding import EncodedSplit
-from objectives.data.sources import (
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    load_split,
-    load_test_split,
-)
+from objectives.data.sources import TestPurpose, load_split, load_test_split
 from objectives.scores.answers import exact_match_and_f1
 from objectives.scores.metrics import compute_score
 from objectives.scores.sentences import gold_neighbours, gold_pairs

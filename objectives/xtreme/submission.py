@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ import datasets
 
 from objectives.scores.metrics import NO_PREDICTION
 from spaces.errors import DataError, SpecError
-from spaces.task import Metric, Task, TaskKind
+from spaces.records import decoded
+from spaces.task import Metric, Task, TaskKind, by_unicode_form
 
 SPLITS = ("test", "validation")
 """What predictions are made for."""
@@ -217,7 +219,7 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
         SpecError: Nothing can be predicted for this kind of task.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = decoded(file.read_bytes())
     except UnicodeDecodeError as error:
         raise DataError(str(file), "UTF-8", error.reason) from error
     except OSError as error:
@@ -236,8 +238,9 @@ def read_predictions(file: Path, task: Task, split: datasets.Dataset) -> list[An
     _check_count(file, "predictions", len(split), len(lines))
     if task.kind is TaskKind.SIMILARITY:
         return _each(lines, file, _number, "a number")
-    known = {label: label for label in task.labels}
-    return _each(lines, file, known.get, f"a label of {task.name} ({', '.join(known)})")
+    known = by_unicode_form({label: label for label in task.labels})
+    expected = f"a label of {task.name} ({', '.join(task.labels)})"
+    return _each([unicodedata.normalize("NFC", x) for x in lines], file, known.get, expected)
 
 
 def _check_count(where: object, what: str, expected: int, found: int) -> None:
@@ -265,7 +268,8 @@ def _number(line: str) -> float | None:
 
 
 def _tags(lines: list[str], file: Path, task: Task, split: datasets.Dataset) -> list[list[str]]:
-    known = {tag: tag for tag in (*task.tags, NO_PREDICTION, "")}
+    known = by_unicode_form({tag: tag for tag in (*task.tags, NO_PREDICTION, "")})
+    lines = [unicodedata.normalize("NFC", line) for line in lines]
     sentences: list[list[str]] = [[]]
     starts = [1]
     expected = f"a tag of {task.name} ({', '.join(task.tags)})"
@@ -288,6 +292,8 @@ def _answers(text: str, file: Path, split: datasets.Dataset) -> list[str]:
         answers = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{file}:{error.lineno}", "JSON", error.msg) from error
+    except (ValueError, RecursionError) as error:  # thousands of digits, or nested too deep
+        raise DataError(str(file), "a JSON object of question id: answer", str(error)) from error
     if not isinstance(answers, dict) or not all(isinstance(x, str) for x in answers.values()):
         raise DataError(
             str(file),

@@ -20,6 +20,7 @@ from urllib.parse import unquote
 
 from search.checks.fleet import Fleet
 from storage.embedded import EmbeddedServer
+from storage.outbox import Outbox
 
 CATCH_SECONDS = 15.0
 """The longest wait for a worker that has a result in its outbox."""
@@ -173,7 +174,7 @@ class Site:
                 if not file.exists():  # it was quicker
                     self.fleet.paused[pid] = 0.0
                     continue
-                kind = json.loads(file.read_text(encoding="utf-8"))["kind"]
+                kind, _ = Outbox(self.outbox).read(file)
                 return self._kill_caught(pid, kind)
             time.sleep(0.002)
         return None

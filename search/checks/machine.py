@@ -10,7 +10,9 @@ from pathlib import Path
 
 import torch
 
-from objectives.data.sources import SourceKind, choose_source, has_split
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import SourceKind
+from objectives.data.sources import has_split
 from objectives.hardware import choose_hardware, usable_cores
 from search.checks.installation import Check, State
 from search.command_line.words import in_bytes
@@ -116,6 +118,8 @@ def _outbox(url: str) -> Iterator[Check]:
         yield Check("outbox", State.WARNING, line, advice)
     else:
         rest = f", {len(unfinished)} half-written file(s) of no use" if unfinished else ""
+        if strange := outbox.set_aside():
+            rest += f", {len(strange)} file(s) that are none of its own set aside"
         yield Check("outbox", State.OK, f"nothing waits in it{rest}")
 
 
@@ -160,7 +164,7 @@ def _data(option: str) -> Iterator[Check]:
         advice = "" if option == SourceKind.POCKET else "scores on them say nothing of languages"
         yield _check("data", shown, advice)
         return
-    if source.kind is not SourceKind.LOCAL:
+    if source.kind is SourceKind.HUB or not source.folders:
         yield Check("data", State.OK, shown)
         return
     real = [task for task in load_catalogue() if not task.pocket]
@@ -169,5 +173,5 @@ def _data(option: str) -> Iterator[Check]:
     if there:
         yield Check("data", State.OK, line)
     else:
-        advice = "python -m search.tasks TASK shows the files that a task is read from"
+        advice = "python -m search.data show TASK shows the files that a task is read from"
         yield Check("data", State.PROBLEM, line, advice)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -90,8 +89,8 @@ def _undelivered(study: StoredStudy, stages: Collection[str]) -> list[Path]:
     undelivered, names = [], {study.name, baseline_name(study.name)}
     for file in study.storage.outbox.left():
         with suppress(FileNotFoundError):  # a worker of another study delivers it
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["kind"] == "scores":
+            kind, content = study.storage.outbox.read(file)
+            if kind == "scores":
                 is_ours = content["stage"]["checkpoint_key"] in stages
             else:
                 is_ours = any(x["study_name"] in names for x in content["results"])

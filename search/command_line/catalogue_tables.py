@@ -1,4 +1,4 @@
-"""The catalogue as tables: its tasks and where their data are, its grid, its encoders."""
+"""The catalogue as tables: a task, the grid of intermediate tasks, the encoders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import textwrap
 
 from rich.table import Table
 
-from objectives.data.sources import DataSource, SourceKind, has_split
 from search.command_line.words import console_for
 from spaces.backbones import BackboneRecord, known_backbones
 from spaces.catalogue import Catalogue
@@ -15,8 +14,6 @@ from spaces.task import Domain, Task
 
 # Columns of a table that goes into a file.
 WIDTH = 180
-# Codes of languages that a row shows; of more it shows the first.
-SHOWN_LANGUAGES = 8
 
 
 def print_task(task: Task) -> None:
@@ -24,23 +21,6 @@ def print_task(task: Task) -> None:
     for name, value in task.model_dump(mode="json", exclude_defaults=True).items():
         shown = ", ".join(value) if isinstance(value, list) else value
         print(f"{name:<14} {shown}")
-
-
-def print_tasks(catalogue: Catalogue, source: DataSource) -> None:
-    """Print a row for each task, and where its data would come from."""
-    table = _table(
-        f"{len(catalogue.tasks)} tasks; data now: {source}, {source.reason}",
-        *("task", "kind", "domain", "role", "languages", "licence", "data now"),
-    )
-    for task in sorted(catalogue, key=lambda task: (task.kind, task.domain, task.name)):
-        languages = " ".join(task.languages)
-        if len(task.languages) > SHOWN_LANGUAGES:
-            languages = f"{len(task.languages)}: {' '.join(task.languages[:6])} ..."
-        table.add_row(
-            *(task.name, task.kind, task.domain, task.role, languages, task.licence),
-            _whence(task, catalogue, source),
-        )
-    console_for(WIDTH).print(table)
 
 
 def print_grid(catalogue: Catalogue) -> None:
@@ -99,19 +79,3 @@ def _table(title: str, *headers: str) -> Table:
     for header in headers:
         table.add_column(header, overflow="fold", no_wrap=header in {"kind", "domain"})
     return table
-
-
-def _whence(task: Task, catalogue: Catalogue, source: DataSource) -> str:
-    """Where the training split would come from, and how many languages could be scored."""
-    if task.pocket:
-        return "pocket (generated)"
-    if source.kind is SourceKind.POCKET:
-        return f"nowhere; Hub: {task.hub.repository}" if task.hub else "nowhere"
-    train = catalogue.training_task(task)
-    trained = task.kind.is_trained and any(
-        has_split(train, x, "train", source) for x in train.languages
-    )
-    scored = sum(has_split(task, x, "validation", source) for x in task.languages)
-    if not trained and not scored:
-        return "nowhere"
-    return f"{source.kind}: {'train, ' if trained else ''}validation in {scored} languages"

@@ -7,9 +7,11 @@ differ, none drops an option that the study needs, and none shows a password.
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, holds_password
@@ -20,7 +22,7 @@ BASELINE_SUFFIX = ".baseline"
 # know its source and its encoder from the storage, but not where its folders of data lie.
 _BY_FILE = frozenset({"run", "extend"})
 _REOPENING = frozenset({"confirm", "export", "predict"})
-_SOURCES_WITHOUT_FOLDER = frozenset({"auto", "hub", "pocket"})
+_SOURCES_WITHOUT_FOLDER = frozenset({"auto", "real", "hub", "pocket"})
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,24 @@ def scoring_command(
     words += ["--data", data] if data != "auto" else []
     words += ["--study", study_file] if study_file else []
     return shlex.join(["python", "-m", "search.evaluate", *words])
+
+
+def get_command(study: str, to: Path | None = None, overrides: Sequence[str] = ()) -> str:
+    """The command that gets the corpora of a study, as a shell takes it.
+
+    Args:
+        study: Name of a shipped study, or path of its file.
+        to: Data folder that they are put into; None for the cache.
+        overrides: Values of `--set`, in order.
+    """
+    words = ["--study", study, *(word for x in overrides for word in ("--set", x))]
+    words += ["--to", str(to)] if to else []
+    return shlex.join(["python", "-m", "search.data", "get", *words])
+
+
+def folder_name(study: str) -> str:
+    """What a folder that is named after a study is called: a name may hold what makes a path."""
+    return re.sub(r"[/\\:]|^\.+", "_", study)
 
 
 def file_stem(study: str) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from spaces.errors import TransferSearchError
+from search.command_line.output import patient_output
+from search.command_line.parser import MOST_THREADS, count_to, size
+from spaces.errors import TransferSearchError, one_line
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
@@ -24,41 +26,26 @@ STORAGE_VARIABLE = "TRANSFER_SEARCH_STORAGE"
 CONFIRMED_RECIPES, CONFIRMED_SEEDS, CONFIRMED_MARGIN = 3, 12, 1.0
 
 
-def count(text: str) -> int:
-    """The `type` of an option that counts something.
-
-    Raises:
-        ArgumentTypeError: It is no whole number from 1.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, found {text!r}")
-    return int(text)
-
-
-def amount(text: str) -> float:
-    """The `type` of an option that measures something.
-
-    Raises:
-        ArgumentTypeError: It is no number above 0.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
-
-
 def add_data(options: argparse.ArgumentParser) -> None:
     """Add `--data`."""
     options.add_argument(
         "--data",
         default="auto",
         metavar="SOURCE",
-        help=f"auto, hub, pocket or a folder; several folders are joined by {os.pathsep!r} and "
-        f"searched in that order. auto: the folders of TRANSFER_SEARCH_DATA, else the Hugging "
-        f"Face hub if it answers, else the pocket corpora",
+        help=f"auto, real, hub, pocket or a folder; several folders are joined by {os.pathsep!r} "
+        f"and searched in that order. real: each corpus from the folders of "
+        f"TRANSFER_SEARCH_DATA, else the cache, else the Hugging Face hub, else a public "
+        f"repository. auto: the same, or the pocket corpora where something is missing and "
+        f"there is no network",
+    )
+
+
+def add_licences(options: argparse.ArgumentParser) -> None:
+    """Add `--accept-licences`."""
+    options.add_argument(
+        "--accept-licences",
+        action="store_true",
+        help="download corpora whose licence is not stated or forbids passing them on; remembered",
     )
 
 
@@ -84,7 +71,12 @@ def add_storage(options: argparse.ArgumentParser) -> None:
 
 def default_storage() -> str:
     """URL of the storage that commands use without `--storage`."""
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+    return trimmed(os.environ.get(STORAGE_VARIABLE, "")) or DEFAULT_STORAGE
+
+
+def trimmed(text: str) -> str:
+    """A value without the white space around it that files and secrets of a cluster end with."""
+    return text.strip("\ufeff \t\r\n\f\v")
 
 
 def holds_password(storage: str) -> bool:
@@ -115,7 +107,7 @@ def add_cache(options: argparse.ArgumentParser, *, limit: bool) -> None:
     if limit:
         options.add_argument(
             "--cache-limit",
-            type=_size,
+            type=size,
             metavar="SIZE",
             help="as in 20GB: above it the least recently used checkpoints go, but for those "
             "that running trials need",
@@ -142,7 +134,7 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
     """Add `--threads`, of a command that trains or scores a study's models again."""
     options.add_argument(
         "--threads",
-        type=count,
+        type=count_to(MOST_THREADS),
         metavar="N",
         help=f"CPU threads; with as many as its run had, {same}",
     )
@@ -211,6 +203,7 @@ class _Storage(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         """As argparse wants it: for an option that is on the command line."""
+        values = trimmed(values)
         setattr(namespace, self.dest, values)
         if holds_password(values):
             print(
@@ -220,24 +213,48 @@ class _Storage(argparse.Action):
             )
 
 
-def _size(text: str) -> int:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"expected a size as in 20GB, found {text!r}")
-    return int(float(match[1]) * 1000 ** " kmgt".index(match[2].lower() or " "))
-
-
 @contextmanager
-def fail_in_one_line() -> Iterator[None]:
-    """Turn an error that a user can cause into one line and exit code 2."""
+def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
+    """Turn an error that a user can cause into one line, with its details below, and code 2.
+
+    Output that cannot be written is dropped.
+
+    Args:
+        works: Whether the command does more than to show something: then output that nobody
+            reads changes nothing about how it ends.
+        storage: URL of the storage that is read. Where something else goes wrong and a value in
+            its tables is damaged, that is what is said.
+    """
+    with patient_output() as out:
+        try:
+            yield
+        except TransferSearchError as error:
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
+            for line in error.details:
+                print(f"  {one_line(line)}", file=sys.stderr)
+            raise SystemExit(2) from error
+        except KeyboardInterrupt as error:
+            raise SystemExit(128 + signal.SIGINT) from error
+        except Exception as error:
+            if (damage := _damage_of(storage)) is None:
+                raise
+            print(f"error: {one_line(str(damage))}", file=sys.stderr)
+            raise SystemExit(2) from error
+        out.flush()
+        if out.failure is not None and not works:
+            closed = isinstance(out.failure, BrokenPipeError)  # `... | head`, which is no fault
+            raise SystemExit(128 + signal.SIGPIPE if closed else 1)
+
+
+def _damage_of(storage: str) -> TransferSearchError | None:
+    if not storage:
+        return None
+    from storage.damage import damage_of
+
     try:
-        yield
-    except TransferSearchError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except BrokenPipeError as error:  # `... | head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(128 + signal.SIGPIPE) from error
+        return damage_of(storage)
+    except TransferSearchError:
+        return None
 
 
 def print_stage(stage: StageProgress) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
@@ -14,18 +14,27 @@ from search.command_line.options import (
     add_data,
     add_graphs,
     add_hardware,
+    add_licences,
     add_overrides,
     add_storage,
-    count,
     default_storage,
 )
+from search.command_line.parser import (
+    MOST_THREADS,
+    MOST_WORKERS,
+    CommandParser,
+    count,
+    count_to,
+    duration,
+    positive,
+)
 from spaces.errors import SpecError
+from spaces.studies import check_study_name
 
 EPILOG = """\
 Run the same command again to resume a study, or with more --trials to extend it. Several
 processes may run it on one storage at the same time.
 """
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class RunOptions:
         until: Expected points between the recommended recipe and the best one below which the
             search ends; None for no such end.
         data: Source of the corpora, as `--data` names it.
+        accept_licences: Whether corpora may be downloaded whose licence wants a yes.
         backbone: Encoder to use instead of the study file's: a folder, or a name on the Hub.
         storage: URL of the storage, which may hold a password; left out of `repr`.
         patient: Whether to wait for a database that is away at the start.
@@ -76,6 +86,7 @@ class RunOptions:
     timeout: float | None = None
     until: float | None = None
     data: str = "auto"
+    accept_licences: bool = False
     backbone: str | None = None
     storage: str = field(default_factory=default_storage, repr=False)
     patient: bool = False
@@ -96,7 +107,9 @@ class RunOptions:
     quiet: bool = False
 
     def __post_init__(self) -> None:
-        name = self.name or file_stem(self.study)
+        name = file_stem(self.study) if self.name is None else self.name
+        if self.name is not None:
+            check_study_name(name, "--name")
         if name.endswith(BASELINE_SUFFIX):
             expected = f"a name without {BASELINE_SUFFIX}, which direct trainings have"
             raise SpecError("--name", expected, found=repr(name))
@@ -128,12 +141,13 @@ def read_run_options(words: Sequence[str]) -> RunOptions | None:
     if given["list"]:
         return None
     given["overrides"] = tuple(given["overrides"])
+    given["name"] = given["name"] and unicodedata.normalize("NFC", given["name"])
     return RunOptions(**{each.name: given[each.name] for each in fields(RunOptions)})
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of `search.run`."""
-    options = argparse.ArgumentParser(
+    options = CommandParser(
         prog="python -m search.run",
         description="`python -m search.run`: create, resume or extend a study, and run its "
         "trials.",
@@ -142,6 +156,7 @@ def parser() -> argparse.ArgumentParser:
     _add_study(options)
     _add_limits(options)
     add_data(options)
+    add_licences(options)
     options.add_argument(
         "--backbone", metavar="NAME", help="encoder: a folder, or a name on the Hub"
     )
@@ -153,7 +168,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--lease",
-        type=_positive,
+        type=positive,
         default=60.0,
         metavar="SECONDS",
         help="silence after which a worker's trial may be taken over; default: 60",
@@ -162,7 +177,10 @@ def parser() -> argparse.ArgumentParser:
     add_hardware(options, "auto, float32 or bfloat16")
     add_graphs(options)
     options.add_argument(
-        "--threads", type=count, metavar="N", help="CPU threads; cores divided by workers"
+        "--threads",
+        type=count_to(MOST_THREADS),
+        metavar="N",
+        help="CPU threads; cores divided by workers",
     )
     _add_workers(options)
     options.add_argument("--quiet", action="store_true", help="show the result only")
@@ -187,19 +205,19 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--gpu-hours",
-        type=_positive,
+        type=positive,
         metavar="H",
         help="device time of all trials in all, over all workers and runs; on a CPU a worker's",
     )
     options.add_argument(
         "--timeout",
-        type=_duration,
+        type=duration,
         metavar="TIME",
         help="as in 12h or 30min: the time in which any worker is there, over all runs",
     )
     options.add_argument(
         "--until",
-        type=_positive,
+        type=positive,
         metavar="POINTS",
         help="end when the recommended recipe is expected to be within so many points of the best",
     )
@@ -208,7 +226,7 @@ def _add_limits(options: argparse.ArgumentParser) -> None:
 def _add_workers(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--workers",
-        type=count,
+        type=count_to(MOST_WORKERS),
         metavar="N",
         help="processes on this machine, default: 1; with --launcher ray actors, default: as many "
         "as the cluster has room for",
@@ -244,27 +262,7 @@ def _add_workers(options: argparse.ArgumentParser) -> None:
 
 
 def _count_or_auto(text: str) -> int | Literal["auto"]:
-    return "auto" if text == "auto" else count(text)
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
-    return value
-
-
-def _duration(text: str) -> float:
-    """Seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|min|h|d)", text.replace(" ", ""))
-    if match is None or float(match[1]) == 0:
-        raise argparse.ArgumentTypeError(
-            f"expected a time as in 12h, 30min or 90s, found {text!r}"
-        )
-    return float(match[1]) * _SECONDS[match[2]]
+    return "auto" if text == "auto" else count_to(MOST_WORKERS)(text)
 
 
 # Never on a command line: its URL may hold a password, and anybody may read command lines.

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from rich.console import Console
 from rich.table import Table
 
+from search.command_line.output import plain_console
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -49,4 +51,4 @@ def new_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table
 
 def console_for(width: int) -> Console:
     """The terminal, or standard output with so many columns where it is none."""
-    return Console(width=None if sys.stdout.isatty() else width)
+    return plain_console(width=None if sys.stdout.isatty() else width)

@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from objectives.data.sources import DataSource, choose_source
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
 from objectives.xtreme.benchmark import (
     GROUPS,
     TaskScores,
@@ -78,7 +79,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         UnknownNameError: There is no such task or language.
     """
     split, files = _files(request)
-    needed = [(task, language) for task, by_language in files for language in by_language]
+    needed = [(task, language, split) for task, by_language in files for language in by_language]
     source = choose_source(request.data, needed)
     scores = {task.name: _scores(task, by_language, split, source) for task, by_language in files}
     read = [(file, task) for task, by_language in files for file in by_language.values()]

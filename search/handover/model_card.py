@@ -42,6 +42,7 @@ _CLASSES = {
 }
 _SOURCES = {
     "hub": "the Hugging Face Hub",
+    "real": "real corpora, each from where the study's attribute `data_revisions` says",
     "local": "local files, known by the fingerprints in `recipe.json`",
     "pocket": "pocket corpora: generated text of invented languages, no real ones",
 }

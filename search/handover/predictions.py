@@ -12,7 +12,9 @@ from pathlib import Path
 
 import datasets
 
-from objectives.data.sources import DataSource, choose_source, has_split
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
+from objectives.data.sources import has_split
 from objectives.hardware import choose_hardware
 from objectives.stages.stage import StageProgress
 from objectives.xtreme import benchmark
@@ -127,8 +129,9 @@ def _of_folder(request: PredictionRequest, trained: TrainedFolder) -> _Predictio
         -1 if trained.pooled_layer is None else trained.pooled_layer,
         Similarity(trained.similarity or "cosine"),
     )
-    source = choose_source(trained.data, [(task, language) for language in task.languages])
     split = request.split or "test"
+    pocket = [(task, language, split) for language in task.languages] if task.pocket else ()
+    source = choose_source(trained.data, pocket)
     predictor = Predictor(model, tokenizer, stage, hardware)
     return _Predictions(predictor, task, source, split, request.languages or [ALL])
 

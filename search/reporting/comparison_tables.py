@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
@@ -57,7 +56,7 @@ def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
 def _differences_table(differences: Mapping[str, Both[Any]]) -> Table:
     table = new_table("What differs", "field", "A", "B")
     for name, values in differences.items():
-        table.add_row(name, *(escape(_shown(value)) for value in values))
+        table.add_row(name, *(_shown(value) for value in values))
     return table
 
 
@@ -77,7 +76,7 @@ def _arms_table(arms: Mapping[str, Both[ComparedArm | None]]) -> Table:
                 continue
             gain = "" if arm.gain is None else points_with_interval(arm.gain, arm.low, arm.high)
             tried = f"{arm.tried} of {arm.tasks}"
-            table.add_row(name, letter, tried, escape(gain), arm.best or "-")
+            table.add_row(name, letter, tried, gain, arm.best or "-")
     table.caption = "what the search model expects; the search's own scores chose these recipes"
     return table
 
@@ -88,8 +87,7 @@ def _languages_table(cells: Sequence[ComparedCell], margins: Sequence[float]) ->
     for cell in cells:
         shown = []
         for gain, margin in zip(cell.gains, margins, strict=True):
-            # Brackets are markup to rich, where they hold words.
-            shown += [f"{gain.examples:,}", escape(_with_verdict(gain, margin))]
+            shown += [f"{gain.examples:,}", _with_verdict(gain, margin)]
         table.add_row(cell.task, cell.language, *shown, in_points(cell.difference))
     confirmed = any(gain.verdict for cell in cells for gain in cell.gains)
     how = "corrected as its verdicts are" if confirmed else "of 95 %, each by itself"

@@ -126,9 +126,7 @@ def _task_panels(landscape: Landscape) -> dict[str, go.Figure]:
     return panels
 
 
-def _tasks(
-    tasks: pd.DataFrame, in_order: Sequence[tuple[str, str]], target: str
-) -> go.Figure:
+def _tasks(tasks: pd.DataFrame, in_order: Sequence[tuple[str, str]], target: str) -> go.Figure:
     """Every intermediate task on one axis, by arm, the best of each first; untried ones hollow."""
     order = tasks.set_index(["arm", "task"], drop=False).loc[list(in_order)]
     order = order.reset_index(drop=True)

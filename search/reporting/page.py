@@ -21,9 +21,10 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from search.command_line.markdown import for_spreadsheets
+from search.command_line.next_commands import folder_name
+from search.reporting.figures import TITLE_HEIGHT
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
-from search.reporting.figures import TITLE_HEIGHT
 from search.reporting.study_figures import study_figures
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError
@@ -79,7 +80,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
     with closing(study.storage):
         report = report_content(study)
         figures = study_figures(study, report.landscape)
-    folder = request.to or Path(f"{study.name}-report")
+    folder = request.to or Path(f"{folder_name(study.name)}-report")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
         for old in (folder / "figures").glob("*.png"):

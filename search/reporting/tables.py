@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
@@ -52,7 +51,7 @@ def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
     known, recipe = finding.known, finding.recipe
     found = ["", "", ""]
     if known is not None and recipe is not None:
-        found = [escape(gain_words(known)), in_points(known.itself), recipe.task]
+        found = [gain_words(known), in_points(known.itself), recipe.task]
     tried = f"{known.tried if known else 0} of {finding.tasks}"
     return [task, finding.arm, *found[: 3 if is_wide else 1], tried, verdict_word(known)]
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from search.command_line.markdown import fenced, md
-from search.command_line.next_commands import next_command
+from search.command_line.next_commands import folder_name, next_command
+from search.command_line.output import plain_console
 from search.command_line.words import console_for
 from search.findings.answer import StudyAnswer, answer_of
 from search.findings.answer_words import answer_lines, regret_line
@@ -96,30 +97,32 @@ class _Shown:
         )
 
     def in_markdown(self) -> str:
-        """The note: verdicts first, then tables, then how to go on."""
+        """The note: the answer first, then tables, what it rests on, and how to go on."""
         text = io.StringIO()
         # Markdown has a row per line, however long.
-        console = Console(file=text, width=1000)
+        console = plain_console(file=text, width=1000)
 
         def write(*lines: str) -> None:
             _say(console, *lines)
 
         write(f"## {md(self.title)}", "")
         looks = looks_of(self.study)
-        for head, *verdicts in map(confirmation_lines, looks):
+        # The last of them is the answer.
+        for head, *verdicts in map(confirmation_lines, reversed(looks)):
             write(f"**{md(head[0].upper() + head[1:])}**", "")
             write(*(f"- {md(line)}" for line in verdicts), "")
         if looks:
             write(*(f"- {md(line)}" for line in test_split_lines(self.study)), "")
+            write("**The search**, whose scores also chose what is shown:", "")
         else:
-            write("**Not confirmed yet.**", "")
-        write("**The search**, whose scores also chose what is shown:", "")
-        write(*(f"- {md(line)}" for line in (*self.answer_lines, *self.notes)), "")
+            write("**Not confirmed yet.** By the search, whose scores also chose this:", "")
+        write(*(f"- {md(line)}" for line in self.answer_lines), "")
         if table := self.table(console.width):
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
             write("", md(self.caption()), "")
-        commands = (("confirm",), ("report",), ("export", "--to", self.study.name))
+        write("### What it rests on", "", *(f"- {md(line)}" for line in self.notes), "")
+        commands = (("confirm",), ("report",), ("export", "--to", folder_name(self.study.name)))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", fenced("\n".join(words), "sh"), "")
         write("This note is written anew as trials come in: what is added here does not stay.")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
+from search.command_line.next_commands import get_command
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy, source_for
 from search.studies.definition import check_source
 from search.studies.stored_study import StoredStudy, open_stored_study
+from spaces.errors import StorageError
 
 
 def asked_again(study: StoredStudy, data: str) -> AskedStudy:
@@ -27,9 +29,18 @@ def asked_again(study: StoredStudy, data: str) -> AskedStudy:
     # Of folders only their content is kept, so they are found as in any other command.
     is_kept = data == "auto" and definition.source != SourceKind.LOCAL
     named = definition.source if is_kept else data
-    source = source_for(study.spec, study.catalogue, named, study.spec.backbone)
+    source = source_for(study.spec, study.catalogue, named)
     check_source(study.name, definition, source.kind, study.shown_url)
-    asked = AskedStudy(study.spec, study.catalogue, source)
+    if data == "auto" and definition.source == SourceKind.LOCAL and not source.folders:
+        raise StorageError(
+            f"study {study.name!r} in {study.shown_url}",
+            expected="the folders with its corpora, of which only the content is kept",
+            found="none",
+            advice="name them with --data",
+        )
+    address = study.address
+    get = get_command(address.file, source.folder, address.overrides)
+    asked = AskedStudy(study.spec, study.catalogue, source, get)
     asked.check_files()
     return asked
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from objectives.data.sources import DataSource, SourceKind, check_folders, choose_source
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.files import missing_splits
 from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
+from search.command_line.next_commands import get_command
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue
+from spaces.errors import DataError
 from spaces.pocket_twin import pocket_twin
-from spaces.studies import StudySpec
+from spaces.studies import SplitName, StudySpec
 from spaces.study_checks import check_study
+from spaces.task import Task
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,13 @@ class AskedStudy:
         spec: The study, with the encoder that was asked for; a pocket twin on pocket corpora.
         catalogue: All known tasks, the study's own among them.
         source: Where the corpora come from, and why.
+        get: Command that gets the corpora into a folder.
     """
 
     spec: StudySpec
     catalogue: Catalogue
     source: DataSource
+    get: str
 
     @property
     def data(self) -> str:
@@ -34,6 +42,16 @@ class AskedStudy:
         if self.source.kind is SourceKind.LOCAL:
             return os.pathsep.join(map(str, self.source.folders))
         return self.source.kind.value
+
+    @property
+    def needed(self) -> list[tuple[Task, str, str]]:
+        """Task, language and split of all that the search reads."""
+        return _splits(self.spec.needed_splits(self.catalogue), self.catalogue)
+
+    @property
+    def wished(self) -> list[tuple[Task, str, str]]:
+        """What is read where it exists: the splits that training examples are looked for in."""
+        return _splits(self.spec.evaluation_splits(self.catalogue), self.catalogue)
 
     def check_files(self) -> None:
         """Check that folders have a file of each split, and that each encoder has its files.
@@ -44,8 +62,16 @@ class AskedStudy:
             DataError: A folder lacks a split that the study needs.
             BackboneError: An encoder is not there, or not whole.
         """
-        needed = self.spec.needed_splits(self.catalogue)
-        check_folders(((self.catalogue[task], x, split) for task, x, split in needed), self.source)
+        folders = self.source.folders
+        local = self.source.kind is SourceKind.LOCAL
+        if local and (missing := missing_splits(self.needed, folders)):
+            raise DataError(
+                f"study {self.spec.name!r}, {' and '.join(map(str, folders))}",
+                "all splits that it reads",
+                f"{len(missing)} of them lacking",
+                f"`{self.get}` gets them",
+                missing,
+            )
         for name in self.spec.backbone:
             if name != POCKET_BACKBONE:
                 find_backbone(name)
@@ -59,24 +85,26 @@ def as_asked(file: StudyFile, data: str, backbone: str | None) -> AskedStudy:
         BackboneError: The encoder is not there.
     """
     spec, catalogue = file.spec, file.catalogue
-    source = source_for(spec, catalogue, data, (backbone,) if backbone else spec.backbone)
+    source = source_for(spec, catalogue, data)
     if source.kind is SourceKind.POCKET:
         spec = pocket_twin(spec, catalogue, file.overrides)
         check_study(spec, catalogue)
     if backbone:
         spec = spec.model_copy(update={"backbone": (backbone,)})
-    asked = AskedStudy(spec, catalogue, source)
+    get = get_command(file.study, source.folder, file.overrides)
+    asked = AskedStudy(spec, catalogue, source, get)
     asked.check_files()
     return asked
 
 
-def source_for(
-    spec: StudySpec, catalogue: Catalogue, data: str, backbones: tuple[str, ...]
-) -> DataSource:
+def source_for(spec: StudySpec, catalogue: Catalogue, data: str) -> DataSource:
     """The source that a value of `--data` means for a study.
 
     Raises:
         DataError: It names a folder that is not there.
     """
-    needed = [(catalogue[task], x) for task, x, _ in spec.needed_splits(catalogue)]
-    return choose_source(data, needed, backbones)
+    return choose_source(data, _splits(spec.needed_splits(catalogue), catalogue))
+
+
+def _splits(names: Iterable[SplitName], catalogue: Catalogue) -> list[tuple[Task, str, str]]:
+    return [(catalogue[task], language, split) for task, language, split in names]

@@ -8,11 +8,7 @@ from typing import Any
 
 from spaces.errors import StorageError
 
-_SOURCE_NAMES = {
-    "hub": "the Hugging Face hub",
-    "local": "a local folder",
-    "pocket": "the pocket corpora",
-}
+_POCKET = "pocket"
 
 
 @dataclass(frozen=True)
@@ -22,7 +18,8 @@ class StudyDefinition:
     Attributes:
         spec: Fields of the study file that its results depend on, in JSON's types.
         space: The search space, in JSON's types, without its encoders.
-        source: Kind of source that the corpora come from: hub, local or pocket.
+        source: Kind of source that the corpora came from first: real, hub, local or pocket. A
+            run may take them from another place if they are the same, but for the pocket corpora.
         corpora: Task, language and split, as in `panx swa validation` -> fingerprint of that
             corpus.
         backbones: Name of an encoder, `backbone` where there is one -> fingerprint of its
@@ -75,6 +72,7 @@ def check_same(
 def differences(kept: StudyDefinition, asked: StudyDefinition) -> dict[str, str]:
     """Where two definitions of a study differ: place -> both, in words."""
     old, new = kept.as_json(), asked.as_json()
+    old["data"]["source"] = new["data"]["source"]  # the corpora themselves are compared
     changed = {
         place: f"{place}: {_shown(before)} then, {_shown(now)} now"
         for part in old
@@ -89,18 +87,19 @@ def differences(kept: StudyDefinition, asked: StudyDefinition) -> dict[str, str]
 
 
 def check_source(study_name: str, kept: StudyDefinition, source: str, shown_url: str) -> None:
-    """Check that a run takes its data from the source that the study was made from.
+    """Check that a run does not take pocket corpora where the study has real ones, or these there.
 
     Raises:
-        StorageError: The run takes them from another source; names both.
+        StorageError: It does; names both.
     """
-    if kept.source != source:
+    if (kept.source == _POCKET) is not (source == _POCKET):
+        names = {True: "pocket corpora", False: "real corpora"}
         raise StorageError(
             f"study {study_name!r} in {shown_url}",
-            expected=f"{_SOURCE_NAMES[kept.source]}, from which it was made",
-            found=_SOURCE_NAMES[source],
-            advice="studies never mix sources: name its own with --data, or run another study "
-            f"with --name {study_name}_{source}",
+            expected=f"{names[kept.source == _POCKET]}, from which it was made",
+            found=names[source == _POCKET],
+            advice="studies never mix real corpora with invented ones: name its own with --data, "
+            f"or run another study with --name {study_name}_{source}",
         )
 
 

@@ -15,9 +15,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from pydantic import BaseModel
 
-from objectives.data.sources import SourceKind
+from objectives.data.data_source import SourceKind
+from objectives.data.origins import Origin, Place, origins_of
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
+from objectives.models.fitness import check_fits
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
@@ -33,7 +35,7 @@ from search.studies.identity import (
 )
 from spaces.dimensions import SearchSpace, search_space
 from spaces.errors import StorageError
-from spaces.study_checks import check_layers, check_sizes
+from spaces.study_checks import check_layers, check_sizes, longest_inputs
 from storage.checkpoints import CheckpointCache
 from storage.fingerprint import fingerprint
 from storage.leases import LEASE_SECONDS, Lease, Leases
@@ -129,6 +131,10 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
     space = search_space(spec, catalogue, sizes)
     layers = {x: objective.backbone(x).config.num_hidden_layers for x in spec.backbone}
     check_layers(spec, catalogue, layers)
+    for name in spec.backbone:
+        tasks = [catalogue[task] for task in spec.task_names]
+        check_fits(objective.backbone(name), tasks, longest_inputs(spec))
+    objective.corpora.check_scored()
     encoders = {
         name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
         for name in spec.backbone
@@ -172,20 +178,31 @@ def provenance(objective: TransferObjective) -> dict[str, str]:
     spec, catalogue, source = objective.spec, objective.catalogue, objective.corpora.source
     backbones = map(objective.backbone, spec.backbone)
     encoders = (f"{b.name} {b.revision}".strip() for b in backbones)
-    corpora = {task for task, _, _ in spec.needed_splits(catalogue)}
-    hubs = {name: catalogue[name].hub for name in sorted(corpora)}
-    revisions = [f"{name} {hub.revision or 'unpinned'}" for name, hub in hubs.items() if hub]
+    needed = ((catalogue[task], x, split) for task, x, split in spec.needed_splits(catalogue))
     return {
         "question": spec.question,
         "data": str(source),
         "data_reason": source.reason,
-        "data_revisions": ", ".join(revisions) if source.kind is SourceKind.HUB else "",
+        "data_revisions": "; ".join(_where_from(origins_of(needed, source))),
         "selection": spec.selection,
         "backbone": ", ".join(encoders),
         "transfer_search_version": importlib.metadata.version("transfer-search"),
         "optuna_version": optuna.__version__,
         "study_file": json.dumps(spec.model_dump(mode="json", include=set(KEPT_FIELDS))),
     }
+
+
+def _where_from(origins: Sequence[Origin]) -> list[str]:
+    """A line for each task and place: where its corpora are from, at which revision.
+
+    Their fingerprints are in the study's definition.
+    """
+    languages: dict[tuple[str, str], list[str]] = {}
+    for origin in origins:
+        source = origin.name if origin.place is Place.CACHE else origin.source
+        where = f"{source} at {origin.revision}" if origin.revision else source
+        languages.setdefault((origin.task, where), []).append(origin.language)
+    return [f"{task} ({', '.join(of)}): {where}" for (task, where), of in languages.items()]
 
 
 def open_study(

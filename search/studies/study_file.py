@@ -15,11 +15,13 @@ class StudyFile:
     """A checked study as its file and the command line say it.
 
     Attributes:
+        study: Name of a shipped study, or path of the file.
         spec: The study, not yet asked of a source of data.
         catalogue: All known tasks, the study's own among them.
         overrides: Changes to the file that `spec` has already, `KEY=VALUE` each.
     """
 
+    study: str
     spec: StudySpec
     catalogue: Catalogue
     overrides: tuple[str, ...] = ()
@@ -35,4 +37,4 @@ def read_study_file(study: str, overrides: Sequence[str] = ()) -> StudyFile:
     spec = load_study(study, overrides)
     catalogue = load_catalogue().extended(spec.tasks, f"study {spec.name!r}")
     check_study(spec, catalogue)
-    return StudyFile(spec, catalogue, tuple(overrides))
+    return StudyFile(study, spec, catalogue, tuple(overrides))

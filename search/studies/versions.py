@@ -6,6 +6,7 @@ A name without a number means the newest version; `NAME@1` is the first.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 import optuna
@@ -53,6 +54,19 @@ def newest_version(name: str, storage: SharedStorage) -> str:
     return resolved(name, [x for x in names if ledger.frozen_study(x) is not None])
 
 
+def _meant(study: str, names: Collection[str]) -> str:
+    """The name that a user means: one of a storage, in any Unicode form, or that of a file.
+
+    A study's own name may look like the path of a file.
+    """
+    forms = {unicodedata.normalize("NFC", x): x for x in names}
+    forms |= {unicodedata.normalize("NFC", version_of(x)[0]): version_of(x)[0] for x in names}
+    for given in (study, file_stem(study)):
+        if (known := forms.get(unicodedata.normalize("NFC", given))) is not None:
+            return known
+    return file_stem(study)
+
+
 def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
     """The name in the storage of a study that is there.
 
@@ -60,7 +74,8 @@ def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
         UnknownNameError: The storage has no such study.
         StorageError: It is the direct trainings of a study.
     """
-    name = file_stem(study)
+    names = optuna.get_all_study_names(storage)
+    name = _meant(study, names)
     if (whose := study_of_baseline(name)) is not None:
         raise StorageError(
             f"--study {study}",
@@ -69,7 +84,6 @@ def existing_study(study: str, storage: SharedStorage, storage_url: str) -> str:
             f"name {whose}, whose pages and tables have them",
         )
     whole_name = newest_version(name, storage)
-    names = optuna.get_all_study_names(storage)
     if whole_name not in names:
         known = [x for x in names if study_of_baseline(x) is None]
         raise unknown_name("Study", name, known, f"in {redacted(storage_url)}")

@@ -18,6 +18,7 @@ from search.workers.trial_attempts import Attempts, OpenStudy, RunListener
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
     BudgetSpent,
+    CacheClosedError,
     CacheError,
     DeviceMemoryError,
     DivergedError,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 PASSING_RETRIES = 8
 """Passing faults of a machine in a row, over two minutes, after which its worker ends: a disk that
 stays full is to cost the study no trials."""
+HOPELESS = 6
+"""Infeasible runs, and none with a score, after which a study is stopped."""
 IDLE_SECONDS = 1.0
 LONGEST_PAUSE = 60.0
 
@@ -81,7 +84,8 @@ class Worker:
         Raises:
             Interrupted: The run was asked to end, or a budget is spent.
             StudyStopped: Another worker stopped the study.
-            CacheError: This machine's disk stays full; the study goes on elsewhere, or later.
+            CacheError: This machine's disk stays full, or cannot be written; the study goes on
+                elsewhere, or later.
             TransferSearchError: The same error of data came twice.
         """
         limit = self.limit
@@ -151,6 +155,9 @@ class Worker:
             # Reported to Optuna as failed, TPE would propose its like again and again.
             self._attempts.tell(trial, TrialState.PRUNED)
             self.opened.slots.close(slot)
+            self._finished(trial, None)
+            self._stop_if_none_succeeds(str(error))
+            return
         except (LeaseLost, TrialLost, UpdateFinishedTrialError):
             # Whoever has the slot now may have looked for its trials before this one was there.
             self._attempts.fail(trial, Failure.LOST, TAKEN_OVER)
@@ -169,7 +176,8 @@ class Worker:
             self.opened.slots.release(slot)
             self._finished(trial, None)
             self._failed_in_a_row += 1
-            if self._failed_in_a_row > PASSING_RETRIES:
+            is_lasting = isinstance(error, CacheClosedError)
+            if is_lasting or self._failed_in_a_row > PASSING_RETRIES:
                 raise
             self._pause()
             return
@@ -179,10 +187,14 @@ class Worker:
             if self._stops_all(trial, str(error)):
                 raise
             return
-        except BaseException as error:  # a bug, or Ctrl-C twice: kept, and passed on
+        except Exception as error:  # a bug: kept, and passed on
             reason = f"{type(error).__name__}: {error}"
             self._attempts.fail(trial, Failure.ERROR, reason)
             self._stops_all(trial, reason)
+            raise
+        except BaseException:  # whoever ends this process says nothing of the recipe
+            self._attempts.fail(trial, Failure.INTERRUPTED, "interrupted")
+            self.opened.slots.release(slot)
             raise
         self._finished(trial, result)
 
@@ -210,6 +222,21 @@ class Worker:
         if again:
             self.pulse.stop_all(f"trial {trial.number} met the same error again: {reason}")
         return again
+
+    def _stop_if_none_succeeds(self, reason: str) -> None:
+        """End the study where its first runs all came to nothing: the next ones would, too.
+
+        Raises:
+            StudyStopped: So it is.
+        """
+        trials = self.opened.trials()
+        if any(trial.state is TrialState.COMPLETE for trial in trials):
+            return
+        infeasible = sum(TrialNotes.of(trial).failure is Failure.INFEASIBLE for trial in trials)
+        if infeasible >= HOPELESS:
+            reason = f"the first {infeasible} runs all came to nothing, the last one by: {reason}"
+            self.pulse.stop_all(reason)
+            raise StudyStopped(reason)
 
     def _finished(self, trial: FrozenTrial, result: TransferGain | None) -> None:
         done, modelled = self.opened.slots.count_done(), self.opened.modelled

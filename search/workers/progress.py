@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import ParamSpec
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
@@ -23,6 +25,22 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from objectives.stages.stage import StageProgress
 from search.studies.trial_notes import TrialNotes
 from spaces.recipe import Method, Recipe, Stage
+
+P = ParamSpec("P")
+_log = logging.getLogger(__name__)
+
+
+def _shown(method: Callable[P, None]) -> Callable[P, None]:
+    """A method that shows something and costs no trial: what cannot be shown is logged."""
+
+    @functools.wraps(method)
+    def show(*given: P.args, **named: P.kwargs) -> None:
+        try:
+            method(*given, **named)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (rich ends a process by SystemExit)
+            _log.debug("cannot be shown: %r", error)
+
+    return show
 
 
 class SpeedColumn(ProgressColumn):
@@ -49,7 +67,7 @@ class RunProgress:
         self._stage: tuple[object, ...] = ()
         self._recipe = ""
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             SpeedColumn(),
@@ -67,6 +85,7 @@ class RunProgress:
         with self._bars, notices(self._console):
             yield
 
+    @_shown
     def begin(self, what: str, done: int, total: int) -> None:
         """Say what comes now, and how much of it is there already.
 
@@ -83,6 +102,7 @@ class RunProgress:
         if done and not goes_on:
             self.say(f"{done} of {total} {what}s are done already")
 
+    @_shown
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """Say what a trial is about to train."""
         seed = TrialNotes.of(trial).seed
@@ -90,6 +110,7 @@ class RunProgress:
         if not self._console.is_terminal:
             self.say(f"{self._what} {trial.number}: {self._recipe}")
 
+    @_shown
     def on_stage(self, progress: StageProgress) -> None:
         """Move the bar of the current stage."""
         stage = (progress.position, progress.task, progress.seed)
@@ -111,6 +132,7 @@ class RunProgress:
                 self.say("pretraining the pocket encoder (once; it is kept in the cache)")
         self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
 
+    @_shown
     def on_trial_finished(
         self, trial: FrozenTrial, result: TransferGain | None, done: int
     ) -> None:
@@ -135,9 +157,10 @@ class RunProgress:
                 self.say(f"  {self._recipe}")
         self._bars.update(self._trial_bar, completed=done)
 
+    @_shown
     def say(self, line: str) -> None:
         """Show a line."""
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, emoji=False)
 
 
 def _parts(
@@ -177,8 +200,10 @@ class _Notices(logging.Handler):
         super().__init__(logging.WARNING)
         self._console = console
 
+    @_shown
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(f"note: {record.getMessage()}", markup=False, highlight=False)
+        line = f"note: {record.getMessage()}"
+        self._console.print(line, markup=False, highlight=False, emoji=False)
 
 
 @contextmanager

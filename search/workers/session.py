@@ -126,6 +126,7 @@ class Session:
         threads = options.threads or max(1, usable_cores() // self._workers)
         torch.set_num_threads(threads)
         objective = self._objective()
+        objective.cache.check_writable()
         slots = Slots(self._storage.engine, objective.leases, self._name)
         study, ended = None, None
         with self._stop.listening(), self._progress.showing(), asking(self._stop.check):

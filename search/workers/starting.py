@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from rich.console import Console
-
+from search.command_line.corpora import get_corpora
 from search.command_line.options import loading_torch, quiet_optuna
+from search.command_line.output import plain_console
 from search.command_line.run_options import RunOptions
 from search.command_line.stop_signal import StopSignal
 from search.studies.asked_study import as_asked
@@ -27,10 +27,11 @@ def start_run(options: RunOptions, file: StudyFile, stop: StopSignal | None = No
     Raises:
         TransferSearchError: Something the user gave is wrong.
     """
-    console = Console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
+    console = plain_console(stderr=True, quiet=options.quiet or options.fellow, soft_wrap=True)
     asked = as_asked(file, options.data, options.backbone)
     source = asked.source
     console.print(f"data: {source}, because {source.reason}", markup=False, highlight=False)
+    get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
     quiet_optuna()
 
     from storage.opening import open_storage  # loads Optuna, which wrong data need not wait for

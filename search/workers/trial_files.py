@@ -85,26 +85,30 @@ def upload_trial(
 
     Where the folder cannot be written, that is logged and costs no trial: the ledger has it all.
     """
-    with tempfile.TemporaryDirectory() as made:
-        for name, rows in ((SCORES, _scores(pairs)), (TRAINING, _training(runs, losses))):
-            if not rows:
-                continue
-            file = Path(made, name)
-            with file.open("w", newline="", encoding="utf-8") as lines:
-                writer = csv.DictWriter(lines, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(
-                    {key: for_spreadsheets(value) for key, value in row.items()} for row in rows
-                )
-            try:
-                upload_artifact(
-                    artifact_store=folder,
-                    file_path=str(file),
-                    study_or_trial=trial,
-                    storage=storage,
-                )
-            except OSError as error:
-                _log.warning("trial %d: %s is not kept: %s", trial.number, name, error)
+    made = {SCORES: _scores(pairs), TRAINING: _training(runs, losses)}
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            for name, rows in made.items():
+                if rows:
+                    _upload(trial, storage, _written(Path(place, name), rows), folder)
+    except OSError as error:
+        _log.warning("trial %d: %s are not kept: %s", trial.number, " and ".join(made), error)
+
+
+def _written(file: Path, rows: Sequence[Mapping[str, object]]) -> Path:
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        writer = csv.DictWriter(lines, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(
+            {key: for_spreadsheets(value) for key, value in row.items()} for row in rows
+        )
+    return file
+
+
+def _upload(trial: FrozenTrial, storage: BaseStorage, file: Path, folder: ArtifactFolder) -> None:
+    upload_artifact(
+        artifact_store=folder, file_path=str(file), study_or_trial=trial, storage=storage
+    )
 
 
 def _scores(pairs: Sequence[PairedScore]) -> list[dict[str, object]]:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding
-from objectives.data.sources import choose_source
+from objectives.data.choosing import choose_source
 from objectives.data.study_corpora import Corpus, StudyCorpora
 from objectives.gains.intervals import estimate_gains
 from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes

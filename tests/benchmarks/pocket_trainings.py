@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from objectives.data.sources import DataSource, SourceKind
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import choose_hardware
 from objectives.pocket.languages import SOURCE_LANGUAGE

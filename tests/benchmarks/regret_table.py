@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from objectives.data.sources import choose_source
+from objectives.data.choosing import choose_source
 from search.studies.direct_trainings import RATE
 from search.surrogate.recipe_table import RecipeTable, build_table
 from spaces.catalogue import Catalogue, load_catalogue

@@ -30,8 +30,10 @@ import torch
 
 from objectives.backbone import Backbone, Weights
 from objectives.data.batching import Padding
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import DataSource, choose_source, load_split
+from objectives.data.sources import load_split
 from objectives.hardware import Hardware, choose_hardware
 from objectives.models.encoders import build_model, load_backbone, quiet_libraries
 from objectives.runner import Runner

@@ -36,8 +36,10 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainingArgu
 
 from objectives.backbone import Backbone
 from objectives.data.batching import Padding, collate, length_order
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode, joined
-from objectives.data.sources import DataSource, choose_source, has_split, load_split
+from objectives.data.sources import has_split, load_split
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone, quiet_libraries
 from objectives.runner import Runner

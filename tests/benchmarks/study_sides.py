@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from objectives.backbone import Backbone
+from objectives.data.choosing import choose_source
 from objectives.data.encoding import EncodedSplit
-from objectives.data.sources import choose_source
 from objectives.data.study_corpora import StudyCorpora
 from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware, choose_hardware

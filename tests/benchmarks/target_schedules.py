@@ -29,8 +29,8 @@ import torch
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
+from objectives.data.choosing import choose_source
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import choose_source
 from objectives.hardware import choose_hardware
 from objectives.models.encoders import build_model, load_backbone, quiet_libraries
 from objectives.runner import Runner

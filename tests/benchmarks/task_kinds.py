@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
-from objectives.data.sources import DataSource, SourceKind, choose_source
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
 from spaces.catalogue import Catalogue, load_catalogue

@@ -19,8 +19,10 @@ from typing import Any
 from transformers import BertConfig, BertModel
 
 from objectives.backbone import Backbone
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import DataSource, choose_source, load_split
+from objectives.data.sources import load_split
 from objectives.hardware import choose_hardware
 from objectives.models.encoders import load_backbone
 from objectives.pocket.encoder import pocket_tokenizer

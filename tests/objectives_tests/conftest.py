@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from objectives.backbone import Backbone
-from objectives.data.sources import DataSource, SourceKind
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from objectives.models.encoders import load_backbone
 from objectives.stages.stage import OnProgress

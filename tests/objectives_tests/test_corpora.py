@@ -13,17 +13,10 @@ import datasets
 import huggingface_hub
 import pytest
 
-from objectives.data.sources import (
-    DATA_VARIABLE,
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    choose_source,
-    corpus_key,
-    has_split,
-    load_split,
-    load_test_split,
-)
+from objectives.data.choosing import choose_source
+from objectives.data.data_source import DATA_VARIABLE, DataSource, SourceKind
+from objectives.data.origins import Place, origins_of
+from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
 from tests.objectives_tests.toys import make_task
@@ -94,7 +87,9 @@ READERS = {"load_test_split", "read_files", "read_hub", "pocket_split"}
 DEFINE_READERS = {
     "objectives/data/sources.py",
     "objectives/data/files.py",
+    "objectives/data/folder_check.py",  # reads them for their format alone
     "objectives/data/hub.py",
+    "objectives/data/fetching.py",  # writes all splits for others to read
     "objectives/pocket/__init__.py",
     "objectives/pocket/corpora.py",
 }
@@ -334,12 +329,16 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DATA_VARIABLE, raising=False)
 
 
-@pytest.mark.parametrize("option", ["pocket", "hub"])
-def test_a_source_that_is_asked_for_is_taken(
-    option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source(option, [(make_task("ner"), "eng")])
+def needs(task: Task, *languages: str) -> list[tuple[Task, str, str]]:
+    return [(task, language, "validation") for language in languages]
+
+
+HUB_TASK = make_task("ner", hub={"repository": "me/MyNames", "config": "Set.{language}"})
+
+
+@pytest.mark.parametrize("option", ["pocket", "hub", "real"])
+def test_a_source_that_is_asked_for_is_taken(option: str) -> None:
+    source = choose_source(option, needs(make_task("ner"), "eng"))
     assert (source.kind, source.folder) == (option, None)
     assert source.reason == f"asked for with --data {option}"
 
@@ -354,15 +353,15 @@ def test_folders_that_are_named_are_taken(
         folder.mkdir()
     named = os.pathsep.join(names)
     monkeypatch.setenv(DATA_VARIABLE, os.pathsep.join(map(str, folders)))
-    for option, reason in ((named, "--data"), ("auto", DATA_VARIABLE)):
-        source = choose_source(option)
-        assert source == DataSource(
-            SourceKind.LOCAL, folders[0], f"named by {reason}", further=folders[1:]
-        )
-        word = "folder" if len(names) == 1 else "folders"
-        assert str(source) == f"local {word} {', '.join(map(str, folders))}"
+    source = choose_source(named)
+    assert (source.kind, source.folders) == (SourceKind.LOCAL, folders)
+    word = "folder" if len(names) == 1 else "folders"
+    assert str(source) == f"local {word} {', '.join(map(str, folders))}"
+    source = choose_source("auto")
+    assert (source.kind, source.folders) == (SourceKind.REAL, folders)
+    assert DATA_VARIABLE in source.reason
     for wrong in (f"{named}{os.pathsep}nosuch", "nosuch", os.pathsep, ""):
-        with raises(DataError, subject="--data", expected="auto, hub, pocket or a folder"):
+        with raises(DataError, subject="--data", expected="auto, real, hub, pocket or a folder"):
             choose_source(wrong)
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))
     with raises(DataError, subject=DATA_VARIABLE, expected="a folder", found="nosuch"):
@@ -382,43 +381,72 @@ def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_had(
 ) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    source = choose_source("auto", [(make_task("ner", hub={"repository": "me/names"}), "eng")])
+    source = choose_source("auto", needs(HUB_TASK, "eng"))
     assert source.kind is SourceKind.POCKET
-    assert source.reason.startswith(f"{DATA_VARIABLE} is not set and {reason}")
-    assert "pocket corpora" in str(source)
+    assert source.reason.startswith(f"{DATA_VARIABLE} is not set, {reason}")
+    assert "python -m search.data get" in source.reason
+    assert choose_source("real", needs(HUB_TASK, "eng")).kind is SourceKind.REAL
 
 
-def test_auto_takes_pocket_where_the_catalogue_knows_no_hub_copy() -> None:
-    hub = {"repository": "me/names", "config": "{iso2}"}
-    task = make_task("ner", hub=hub, codes={"iso2": {"eng": "en"}})
-    for needed in ([(make_task("ner"), "eng")], [(task, "eng"), (task, "swa")]):
-        source = choose_source("auto", needed)
-        assert source.kind is SourceKind.POCKET
-        assert source.reason.endswith("the catalogue knows no Hub copy of toy_ner")
+@pytest.mark.usefixtures("_offline")
+def test_auto_never_takes_pocket_because_a_corpus_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Invented languages are no answer to a file that is not there."""
+    assert choose_source("auto", needs(make_task("ner"), "eng")).kind is SourceKind.REAL
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    assert choose_source("auto", needs(HUB_TASK, "eng")).kind is SourceKind.REAL
+
+
+@pytest.mark.usefixtures("_offline")
+def test_a_task_comes_from_the_folders_only_if_they_have_all_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
+    file = tmp_path / "ner" / "eng" / "dev.txt"
+    file.parent.mkdir(parents=True)
+    file.write_text("Juma\tB-PER\n")
+    for languages, place in ((("eng",), Place.FOLDER), (("eng", "swa"), Place.HUB)):
+        source = choose_source("auto", needs(HUB_TASK, *languages))
+        assert {x.place for x in origins_of(needs(HUB_TASK, *languages), source)} == {place}
 
 
 def test_auto_asks_nobody_for_pocket_tasks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    source = choose_source("auto", [(make_task("ner", pocket="ner"), "eng")])
+    pocket = make_task("ner", pocket="ner")
+    source = choose_source("auto", needs(pocket, "eng"))
     assert (source.kind, source.reason) == (
         SourceKind.POCKET,
         "the study names pocket tasks only",
     )
+    with raises(DataError, found="'toy_ner' beside real ones", advice="never mixes"):
+        choose_source("auto", [*needs(pocket, "eng"), *needs(HUB_TASK, "eng")])
 
 
 @pytest.mark.usefixtures("_offline")
 @pytest.mark.parametrize("held", [True, False])
-def test_auto_takes_the_hub_where_its_cache_holds_what_is_needed(
+def test_auto_takes_what_the_cache_of_datasets_holds(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
-    task = make_task("ner", hub={"repository": "me/MyNames", "config": "Set.{language}"})
     for language in ("eng", "swa") if held else ("eng",):
         folder = tmp_path / "me___my_names" / f"Set.{language}" / "0.0.0" / "abc"
         folder.mkdir(parents=True)
         (folder / "dataset_info.json").write_text("{}")
-    source = choose_source("auto", [(task, "eng"), (task, "swa")], [str(tmp_path)])
-    assert source.kind is (SourceKind.HUB if held else SourceKind.POCKET)
-    assert ("its cache holds" in source.reason) is held
+    source = choose_source("auto", needs(HUB_TASK, "eng", "swa"))
+    assert source.kind is (SourceKind.REAL if held else SourceKind.POCKET)
+
+
+def test_a_folder_s_own_name_may_hold_what_joins_folders(tmp_path: Path) -> None:
+    stamped, other = tmp_path / "2026-05-01T10:30" / "d", tmp_path / "other"
+    for folder in (stamped, other):
+        folder.mkdir(parents=True)
+    assert choose_source(str(stamped)).folders == (stamped,)
+    assert choose_source(f"{other}:{stamped}:{other}").folders == (other, stamped, other)
+    assert choose_source(f"{stamped}\n").folders == (stamped,)
+    with raises(DataError, found="nowhere"):
+        choose_source(f"{stamped}:nowhere")
+    with raises(DataError, found="~nobody-of-that-name"):
+        choose_source("~nobody-of-that-name/data")

@@ -6,20 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import huggingface_hub
 import pytest
 
-from objectives.data.hub import in_hub_cache
-from objectives.data.sources import (
-    DataSource,
-    SourceKind,
-    TestPurpose,
-    corpus_key,
-    has_split,
-    load_split,
-    load_test_split,
-)
-from spaces.backbones import known_backbones
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
 from tests.objectives_tests.toys import make_task
@@ -309,20 +299,3 @@ def test_the_halves_of_the_hubs_only_split_are_validation_and_test(
     test = load_test_split(task, "swa", HUB, TestPurpose.CONFIRM)["text"][:]
     assert sorted(validation + test) == sorted(texts)
     assert min(len(validation), len(test)) >= 10
-
-
-def test_an_encoder_is_looked_for_in_the_cache_by_its_short_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As `load_backbone` finds it: the repository and the revision of the record."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    record = known_backbones()["xlm-r"]
-    assert record.revision
-    for revision, found in (("0" * 40, False), (record.revision, True)):
-        folder = tmp_path / f"models--{record.repository.replace('/', '--')}"
-        (folder / "snapshots" / revision).mkdir(parents=True)
-        (folder / "snapshots" / revision / "config.json").write_text("{}")
-        assert in_hub_cache([], ["xlm-r"]) is found
-    assert in_hub_cache([], ["xlm-r", str(tmp_path)])
-    assert not in_hub_cache([], ["xlm-r", "mbert"])
-    assert not in_hub_cache([], [str(tmp_path / "lost")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import datasets
 import huggingface_hub
 import numpy as np
 import pytest
+import sentencepiece
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from objectives.backbone import Backbone
@@ -28,7 +31,7 @@ from objectives.models.encoders import (
 )
 from objectives.scores.metrics import predict, predicted_labels
 from objectives.training.fine_tuning import TrainingState, finetune
-from spaces.errors import BackboneError
+from spaces.errors import BackboneError, UnknownNameError
 from storage.checkpoints import Checkpoint
 from tests.objectives_tests.toy_encoders import louder
 from tests.objectives_tests.toys import (
@@ -128,6 +131,52 @@ def test_the_first_subword_of_every_word_is_where_the_word_begins(any_backbone: 
             for a, b in zip(positions, ends, strict=True)
         ]
         assert spelt == words
+
+
+def test_words_apart_begin_with_a_space_to_a_tokenizer_that_puts_none_before(
+    encoder_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As mmBERT's: else the words of a sentence would be one long word to it."""
+    backbone = load_backbone(str(encoder_folder("mmbert")))
+    assert backbone.config.model_type == "modernbert"
+    tokenizer = backbone.tokenizer
+    apart = tokenizer(["juma", "juma", "."], is_split_into_words=True)
+    assert apart.word_ids() == [None, 0, 1, 2, 2, None]
+    assert tokenizer.convert_ids_to_tokens(apart["input_ids"])[1:4] == ["▁juma", "▁juma", "▁"]
+    whole = tokenizer("juma juma", return_offsets_mapping=True)
+    assert whole["input_ids"][1:3] == apart["input_ids"][1:3]
+    assert whole["offset_mapping"][1:3] == [(0, 4), (4, 9)]
+    split = toy_split("ner", 6, backbone)
+    assert split.word_positions is not None
+    assert min(map(min, split.word_positions)) > 0
+    tokenizer.save_pretrained(tmp_path)  # as an exported model's folder has it
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert again(["juma", "juma", "."], is_split_into_words=True) == apart
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "offset"),
+    [("xlm-roberta", "sentencepiece.bpe.model", 1), ("deberta-v2", "spm.model", 0)],
+)
+def test_a_tokenizer_that_is_a_sentencepiece_model_alone_is_read(
+    family: str, file: str, offset: int, encoder_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """As glot500's and mDeBERTa's. XLM-R's numbers are one higher than the model's."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["juma anaenda lagos", "asha anasoma sheria"] * 50),
+        model_writer=model,
+        vocab_size=22,
+        minloglevel=2,
+    )
+    folder = shutil.copytree(encoder_folder(family), tmp_path / "encoder")
+    for old in folder.glob("tokenizer*"):
+        old.unlink()
+    (folder / file).write_bytes(model.getvalue())
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    tokenizer = load_backbone(str(folder)).tokenizer
+    expected = [x + offset for x in pieces.encode("juma anaenda")]
+    assert tokenizer("juma anaenda")["input_ids"][1:-1] == expected
 
 
 def test_masked_language_modelling_trains_the_encoder(bert: Backbone) -> None:
@@ -349,13 +398,32 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     for name in (f"{tmp_path}/nosuch", "./nosuch", "~/nosuch", "a/b/c"):
         assert problem_of(name).expected == "a folder"
     assert problem_of(str(tmp_path)).expected == f"config.json in {tmp_path}"
-    assert problem_of("two words").found == "neither"
+    assert problem_of("two words/of it").found == "neither"
 
 
 def test_weights_that_could_run_code_are_refused(copied_bert: Path) -> None:
     (copied_bert / "model.safetensors").unlink()
     (copied_bert / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    assert problem_of(str(copied_bert)).expected.startswith("weights as .safetensors")
+    problem = problem_of(str(copied_bert))
+    assert problem.expected.startswith("weights as .safetensors")
+    assert problem.found == "pytorch_model.bin alone, which can run code when it is read"
+    assert "docs/safetensors/convert-weights" in problem.advice
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("xlmr", "did you mean 'xlm-r'?"),
+        ("mmBERT", "did you mean 'mmbert'?"),
+        ("bert-base-uncased", "did you mean 'bert'?"),
+        ("xlm-roberta-base", "did you mean 'xlm-r'?"),
+        ("two words", "known: "),
+    ],
+)
+def test_a_name_without_an_owner_is_answered_with_the_nearest_one(name: str, advice: str) -> None:
+    """Nothing is asked of the Hub."""
+    with raises(UnknownNameError, subject="Backbone", found=name, advice=advice):
+        load_backbone(name)
 
 
 def test_code_that_comes_with_a_model_is_not_run(copied_bert: Path, tmp_path: Path) -> None:
@@ -408,5 +476,6 @@ def test_a_hub_that_cannot_be_had_is_named(offline: bool, monkeypatch: pytest.Mo
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     problem = problem_of("nosuch/encoder")
-    assert "the hub does not answer" in problem.found
-    assert problem.advice == "name a folder with --backbone"
+    said = "the Hub is switched off (HF_HUB_OFFLINE)" if offline else "the Hub does not answer"
+    assert said in problem.found
+    assert problem.advice.endswith("or name a folder with --backbone")

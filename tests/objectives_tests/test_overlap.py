@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 import pytest
 
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.overlap import (
     InputHashes,
     Overlap,
@@ -16,7 +17,6 @@ from objectives.data.overlap import (
     hash_inputs,
     study_overlaps,
 )
-from objectives.data.sources import DataSource, SourceKind
 from objectives.data.study_corpora import StudyCorpora
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError

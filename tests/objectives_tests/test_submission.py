@@ -8,7 +8,7 @@ from typing import Any
 import datasets
 import pytest
 
-from objectives.data.sources import DataSource, SourceKind
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.xtreme.benchmark import (
     GROUPS,
     TaskScores,

@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
-from tokenizers import decoders, pre_tokenizers, processors
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
@@ -67,6 +67,38 @@ def _modernbert_tokenizer() -> PreTrainedTokenizerBase:
     )
 
 
+def _mmbert_tokenizer() -> PreTrainedTokenizerBase:
+    """As mmBERT's, which is Gemma's: a space is a letter, and none is put before a text."""
+    special = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
+    pieces = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *ascii_lowercase, "."]
+    merges = [("▁", "j"), ("▁j", "u"), ("m", "a"), ("▁ju", "ma")]
+    pieces += [left + right for left, right in merges]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE(
+            vocab=vocabulary, merges=merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>"
+        )
+    )
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>",
+        pair="<bos> $A <eos> $B <eos>",
+        special_tokens=[(name, vocabulary[name]) for name in ("<bos>", "<eos>")],
+    )
+    names = ("pad", "eos", "bos", "unk", "mask")
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        cls_token="<bos>",
+        sep_token="<eos>",
+        **{f"{name}_token": token for name, token in zip(names, special, strict=True)},
+    )
+
+
 def louder(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """An encoder's weights, but those of its normalisations, times ten.
 
@@ -107,8 +139,8 @@ def encoder_parts(family: str) -> tuple[PreTrainedTokenizerBase, PretrainedConfi
         config = transformers.XLNetConfig(
             vocab_size=len(tokenizer), d_model=32, n_layer=2, n_head=2, d_inner=48, pad_token_id=5
         )
-    elif family == "modernbert":
-        tokenizer = _modernbert_tokenizer()
+    elif family in {"modernbert", "mmbert"}:
+        tokenizer = _modernbert_tokenizer() if family == "modernbert" else _mmbert_tokenizer()
         config = transformers.ModernBertConfig(
             vocab_size=len(tokenizer),
             pad_token_id=tokenizer.pad_token_id,

@@ -53,11 +53,19 @@ def test_what_follows_from_the_study_file_is_said_once() -> None:
     assert differences(DEFINITION, asked).keys() == {"spec.arms"}
 
 
-def test_sources_are_never_mixed() -> None:
+def test_real_and_invented_corpora_are_never_mixed() -> None:
+    real = replace(DEFINITION, source="real")
     with raises(
-        StorageError,
-        expected="the pocket corpora",
-        found="the Hugging Face hub",
-        advice="--name s_hub",
+        StorageError, expected="pocket corpora", found="real corpora", advice="--name s_hub"
     ):
         check_source("s", DEFINITION, "hub", "sqlite:///s.db")
+    with raises(StorageError, expected="real corpora", found="pocket corpora"):
+        check_source("s", real, "pocket", "sqlite:///s.db")
+
+
+def test_the_same_corpora_may_come_from_another_place() -> None:
+    real, local = (replace(DEFINITION, source=source) for source in ("real", "local"))
+    check_same("s", real, local, "sqlite:///s.db")
+    changed = replace(local, corpora={name: "f" * 64 for name in local.corpora})
+    with raises(StorageError, found="data.corpora"):
+        check_same("s", real, changed, "sqlite:///s.db")

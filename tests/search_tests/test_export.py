@@ -25,7 +25,8 @@ from transformers import (
     PreTrainedModel,
 )
 
-from objectives.data.sources import DataSource, SourceKind, load_split
+from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.sources import load_split
 from objectives.models.encoders import build_model, load_backbone
 from objectives.transfer import TransferObjective
 from search import confirm, evaluate, export, predict, run

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
+from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.encoding import EncodedSplit, encode
-from objectives.data.sources import DataSource, SourceKind
 from objectives.hardware import Hardware
 from objectives.models.encoders import build_model, load_backbone
 from objectives.runner import Runner
@@ -324,7 +324,7 @@ def test_what_is_wrong_with_a_trial_is_told_in_one_line(
         predict.main([*ner, "--trial=99"])
     with ends_with(SpecError, subject="--max-length", expected="no such option with --study"):
         predict.main([*ner, "--trial=0", "--max-length=9"])
-    with ends_with(StorageError, found="a local folder", advice="name its own with --data"):
+    with ends_with(StorageError, found="real corpora", advice="name its own with --data"):
         predict.main([*ner, "--trial=0", "--data", str(workplace.folder)])
     with ends_with(UnknownNameError, found="7", expected="one of the trial's", advice="0"):
         predict.main([*ner, "--trial=0", "--seed=7"])

@@ -26,6 +26,7 @@ ALL = RunOptions(
     timeout=5400.0,
     until=0.5,
     data="/data:/more data",
+    accept_licences=True,
     backbone="-odd",
     storage=URL,
     patient=True,

@@ -14,9 +14,11 @@ from optuna.trial import TrialState
 
 from search.studies.trial_notes import Failure
 from search.workers.heartbeat import TAKEN_OVER, Pulse
+from search.workers.loop import HOPELESS
 from search.workers.trial_attempts import RETRIES
 from spaces.errors import (
     BudgetSpent,
+    CacheClosedError,
     CacheError,
     DataError,
     DeviceMemoryError,
@@ -436,6 +438,61 @@ def test_a_disk_that_is_full_for_a_while_costs_no_slot(
     loop.run(train, 2)
     assert loop.states == ["FAIL"] * (RETRIES + 2) + ["COMPLETE"] * 2
     assert loop.slots.count_done() == 2
+
+
+def test_a_disk_that_will_never_be_writable_ends_the_worker_at_once(loop: Loop) -> None:
+    def train(recipe: Recipe, seed: int) -> float:
+        raise CacheClosedError("checkpoint cache x", "", "Read-only file system")
+
+    with raises(CacheClosedError, found="Read-only"):
+        loop.run(train, 3)
+    assert loop.states == ["FAIL"]
+    assert loop.attributes("failure") == [Failure.PASSING]
+    loop.run(well, 3)
+    assert loop.states == ["FAIL"] + ["COMPLETE"] * 3, "it cost the slot no attempt"
+
+
+def test_a_study_of_which_every_run_diverges_is_stopped_after_a_few(loop: Loop) -> None:
+    def train(recipe: Recipe, seed: int) -> float:
+        raise DivergedError("loss is nan at update 1")
+
+    with raises(StudyStopped, subject="the last one by: loss is nan at update 1"):
+        loop.run(train, 40)
+    assert loop.states == ["PRUNED"] * HOPELESS
+    assert "loss is nan" in loop.workers.account().stop_reason
+    with raises(StudyStopped, subject="loss is nan"):
+        loop.run(train, 40)
+    assert loop.states == ["PRUNED"] * (HOPELESS + 1), "asked again, one more shows it"
+    loop.run(well, 10)
+    assert loop.states[HOPELESS + 1 :] == ["COMPLETE"] * (9 - HOPELESS)
+
+
+def test_a_study_of_which_one_run_did_not_diverge_goes_on(loop: Loop) -> None:
+    numbers = iter(range(99))
+
+    def train(recipe: Recipe, seed: int) -> float:
+        if next(numbers):
+            raise DivergedError("loss is nan at update 1")
+        return 1.0
+
+    loop.run(train, HOPELESS + 3)
+    assert loop.states == ["COMPLETE"] + ["PRUNED"] * (HOPELESS + 2)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt()])
+def test_what_ends_a_process_is_no_error_of_its_trial(loop: Loop, error: BaseException) -> None:
+    """As a library that meets a closed pipe, or Ctrl-C twice."""
+
+    def train(recipe: Recipe, seed: int) -> float:
+        raise error
+
+    for _ in range(2):
+        with pytest.raises(type(error)):
+            loop.run(train, 1)
+    assert loop.attributes("failure") == [Failure.INTERRUPTED] * 2
+    assert loop.workers.account().stops == 0
+    loop.run(well, 1)
+    assert loop.states == ["FAIL", "FAIL", "COMPLETE"]
 
 
 def test_a_dead_process_is_told_from_a_living_and_from_a_foreign_one(dead: str) -> None:

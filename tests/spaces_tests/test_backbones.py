@@ -32,6 +32,7 @@ def write(folder: Path, **changes: str) -> Path:
 def test_the_encoders_of_the_papers_are_known_and_each_says_from_which_page() -> None:
     records = known_backbones()
     multilingual = {"mbert", "xlm-r", "xlm-r-large", "mdeberta", "legal-xlm-r"}
+    multilingual |= {"mmbert", "mmbert-small", "glot500", "afro-xlm-r", "xlm-v"}
     others = {"bert", "bert-large", "roberta", "xlnet", "deberta", "biobert", "scibert"}
     assert records.keys() >= multilingual | others | {"legal-bert", "minilm"}
     assert {x.name for x in records.values() if x.multilingual} == multilingual
@@ -40,8 +41,14 @@ def test_the_encoders_of_the_papers_are_known_and_each_says_from_which_page() ->
         assert record.name == name
         assert record.url == f"https://huggingface.co/{record.repository}"
         assert record.licence == record.licence.strip() != ""
-        assert record.max_length == 512
+        assert record.max_length == (8192 if record.family == "modernbert" else 512)
+        assert record.safetensors or name == "mmbert-small"
         assert "/" not in name, "else a name could not be told from a repository"
+
+
+def test_safetensors_in_a_pull_request_are_named_by_it(tmp_path: Path) -> None:
+    record = read_backbones(write(tmp_path, revision='"refs/pr/3"'))["mine"]
+    assert record.revision == "refs/pr/3"
 
 
 def test_a_right_file_is_read_as_it_stands(tmp_path: Path) -> None:
@@ -59,6 +66,7 @@ def test_a_right_file_is_read_as_it_stands(tmp_path: Path) -> None:
         ({"max_length": "0"}, "max_length", "greater than 0", "0", ""),
         ({"repository": '"encoder"'}, "repository", "matches", "'encoder'", ""),
         ({"revision": '"e73636d"'}, "revision", "matches", "'e73636d'", ""),
+        ({"revision": '"main"'}, "revision", "matches", "'main'", ""),
         ({"name": '"mine"'}, "name", "", "unknown", "the table names it"),
     ],
 )

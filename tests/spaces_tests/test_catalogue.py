@@ -9,6 +9,7 @@ import pytest
 from spaces.catalogue import Catalogue, load_catalogue, read_tasks
 from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LANGUAGE_SETS, XTREME_TASKS
+from spaces.studies import load_study, study_files
 from spaces.task import Domain, Role, Task, TaskKind
 from tests.raising import raises
 
@@ -260,7 +261,7 @@ def _hub(**changes: object) -> dict[str, object]:
         ({**QUESTIONS, "answers": None}, "answers", "a normalisation for kind qa", "none"),
         ({"metric": None}, "metric", "span_f1 for kind ner", "none"),
         ({**TEXT, "metric": "accuracy"}, "metric", "none for kind mlm", "accuracy"),
-        ({"files": None}, "", "at least one of hub, files and pocket", "none"),
+        ({"files": None}, "", "at least one of hub, raw, files and pocket", "none"),
         ({"train_examples": -1}, "train_examples", "greater than or equal to 0", "-1"),
         ({"urls": {"data": "https://x.org"}}, "urls", "'data' and 'licence'", "no 'licence'"),
         # How it is scored.
@@ -331,7 +332,7 @@ def _hub(**changes: object) -> dict[str, object]:
         (_hub(config="{split}"), "hub", "no placeholders but {language}", "{split} in '{split}'"),
         (_hub(config="all"), "hub", "configuration or filter of its own", "for eng and swa"),
         (_hub(repository="treaties"), "hub.repository", "OWNER/NAME", "'treaties'"),
-        (_hub(revision="main"), "hub.revision", "a full commit hash, or none", "'main'"),
+        (_hub(revision="main"), "hub.revision", "a full commit hash, a release, ", "'main'"),
         # What is said of it.
         ({"urls": {**URLS, "data": "none"}}, "urls.data", "a URL as in https://", "'none'"),
         ({"urls": {**URLS, "paper": "ACL 2020"}}, "urls.paper", "a URL as in", "'ACL 2020'"),
@@ -463,3 +464,50 @@ def test_a_task_that_may_only_be_a_target_trains_no_other() -> None:
     subject, found = "task 'laws' (study 'mine'), field 'source_task'", "'treaties' of role target"
     with raises(SpecError, subject=subject, expected="role intermediate or both", found=found):
         CATALOGUE.extended({"treaties": treaties, "laws": laws}, "study 'mine'")
+
+
+@pytest.mark.parametrize("name", sorted(study_files()))
+def test_every_corpus_of_a_shipped_study_can_be_had(name: str) -> None:
+    """From the Hub or from raw files, on a machine that has none of it."""
+    spec = load_study(name)
+    catalogue = load_catalogue().extended(spec.tasks, name) if spec.tasks else load_catalogue()
+    for task, language, _ in spec.needed_splits(catalogue):
+        record = catalogue[task]
+        filled = [record.fill(x, language) for x in record.hub.templates] if record.hub else [None]
+        raw = record.raw.of_language(language) if record.raw else ()
+        assert record.pocket or None not in filled or raw, f"{task} {language}"
+
+
+def test_raw_files_are_pinned_and_each_in_one_split() -> None:
+    for task in load_catalogue():
+        if task.raw:
+            places = [(x.path, x.language) for x in task.raw.files]
+            assert len(set(places)) == len(places), task.name
+
+
+def _raw(file: dict[str, object] | None = None, **changes: object) -> dict[str, object]:
+    files = [{"path": "a.txt", "blob": "0" * 40, **(file or {})}]
+    raw = {"repository": "me/names", "commit": "c" * 40, "format": "tagged", "files": files}
+    return {"raw": raw | changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "expected", "found"),
+    [
+        (_raw(repository="names"), "raw.repository", "OWNER/NAME", "'names'"),
+        (_raw(commit="main"), "raw.commit", "a full commit hash", "'main'"),
+        (_raw(format="pickle"), "raw.format", "tagged", "'pickle'"),
+        (_raw(files=[]), "raw.files", "at least one file", "none"),
+        (_raw(address="ftp://x"), "raw.address", "a URL", "'ftp://x'"),
+        (_raw(file={"path": "../a"}), "raw.files.0.path", "a path in the repository", "'../a'"),
+        (_raw(file={"blob": "1"}), "raw.files.0.blob", "40 hex digits", "'1'"),
+        (_raw(file={"split": "dev"}), "raw.files.0.split", "train, validation, test", "'dev'"),
+        (_raw(file={"language": "yor"}), "raw.files.0.language", "a language of", "'yor'"),
+        (_raw(labels={"x": "CITY"}), "raw.labels", "labels of the task", "'CITY'"),
+    ],
+)
+def test_a_wrong_record_of_raw_files_names_the_field(
+    changes: dict[str, object], subject: str, expected: str, found: str
+) -> None:
+    with raises(SpecError, subject=subject, expected=expected, found=found):
+        parse(**changes)

@@ -11,7 +11,14 @@ import pytest
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LOW_RESOURCE
-from spaces.studies import NO_INTERMEDIATE, Selection, load_study, log_grid, study_files
+from spaces.studies import (
+    NO_INTERMEDIATE,
+    Selection,
+    check_study_name,
+    load_study,
+    log_grid,
+    study_files,
+)
 from spaces.study_checks import check_study
 from spaces.task import Domain
 from tests.raising import raises
@@ -89,7 +96,7 @@ def test_a_log_grid_has_both_ends_and_even_steps() -> None:
 )
 def test_a_log_grid_needs_a_range_and_two_points(low: float, high: float, points: int) -> None:
     found = f"low={low}, high={high}, points={points}"
-    with raises(SpecError, expected="0 < low < high and points >= 2", found=found):
+    with raises(SpecError, expected="0 < low < high and points from 2 to 1000", found=found):
         log_grid(low, high, points)
 
 
@@ -211,7 +218,7 @@ def test_a_wrong_override_is_an_error(
         ),
         (
             "target.learning_rate={low=1e-3, high=1e-4, points=4}",
-            *("target.learning_rate", "0 < low < high and points >= 2", "low=0.001, "),
+            *("target.learning_rate", "0 < low < high and points from 2 to 1000", "low=0.001, "),
         ),
         ("target.shots=4", "target", "one of examples, shots, train_share", "examples and shots"),
         (
@@ -241,3 +248,46 @@ def test_a_wrong_value_names_the_field_and_what_was_found(
         load_study("xtreme_legal", [override])
     assert caught.value.subject == f"study 'xtreme_legal.toml', field {field!r}"
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_study_file_may_begin_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    shipped = next(iter(study_files().values()))
+    file = tmp_path / "s.toml"
+    file.write_text(shipped.read_text(encoding="utf-8"), encoding=encoding)
+    assert load_study(str(file)).question == load_study(shipped.stem).question
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        *("trials=9223372036854775808", "first_seed=18446744073709551616"),
+        "baseline_seeds=1000000000",
+        "target.learning_rate={low=1e-6, high=1e-3, points=100000000}",
+        f"target.epochs={list(range(1, 2000))}",
+        f"trials={'9' * 5000}",
+        f"question={'[' * 10_000}",
+        f"arms={'{a=' * 10_000}",
+        "target.pooled_layer=100000000000000000000",
+        "target.batch_size=1e400",
+    ],
+)
+def test_values_beyond_all_measure_are_told_in_a_short_line(override: str) -> None:
+    name = next(iter(study_files()))
+    if override.startswith("question"):  # a value that is no TOML is a string
+        load_study(name, [override])
+        return
+    with raises(SpecError) as caught:
+        load_study(name, [override])
+    assert len(str(caught.value)) < 900
+
+
+@pytest.mark.parametrize("name", ["", " a", "a\n", "a\0", "x" * 101, "-x", "\udcff"])
+def test_a_name_that_is_none_is_told(name: str) -> None:
+    with raises(SpecError, subject="--name", expected="a name of 1 to 100 characters"):
+        check_study_name(name, "--name")
+
+
+@pytest.mark.parametrize("name", ["legal/v1", "a.toml", "ner [/x]", "é", "x" * 100, "a b"])
+def test_a_name_may_look_like_anything_that_can_be_printed(name: str) -> None:
+    check_study_name(name, "--name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ import fsspec
 import pytest
 import sqlalchemy as sa
 
-from spaces.errors import CacheError
+from spaces.errors import CacheClosedError, CacheError
 from storage.checkpoint_folders import DOWNLOADS, LEFTOVER_SECONDS
 from storage.checkpoints import (
     Checkpoint,
@@ -255,13 +256,36 @@ def test_a_training_that_raises_leaves_nothing_behind(
 def test_a_cache_that_cannot_be_written_says_so(tmp_path: Path, leases: Leases) -> None:
     (tmp_path / "file").touch()
     with raises(
-        CacheError,
+        CacheClosedError,
         subject=f"checkpoint cache {tmp_path}/file/stages",
         expected="a place that can be written",
         found="Not a directory",
-        advice="bound the cache with --cache-limit",
+        advice="name a folder that can be written with --cache",
     ):
         make(CheckpointCache(tmp_path / "file" / "stages", leases))
+
+
+@pytest.mark.parametrize("place", ["file", "file/stages", "/proc/stages"])
+def test_a_cache_that_will_never_be_writable_is_told_before_anything_is_trained(
+    tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    with raises(CacheClosedError, expected="a place that can be written", advice="--cache"):
+        CheckpointCache(tmp_path / place).check_writable()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_only_of_a_full_disk_space_is_asked_for(tmp_path: Path, number: int) -> None:
+    cache = CheckpointCache(tmp_path)
+    with raises(CacheError, advice="free some space") as caught, cache.writing():
+        raise OSError(number, os.strerror(number))
+    assert not isinstance(caught.value, CacheClosedError)
+
+
+def test_asking_whether_a_cache_can_be_written_leaves_nothing(cache: CheckpointCache) -> None:
+    cache.check_writable()
+    files, root = fsspec.url_to_fs(cache.location)
+    assert files.find(root) == []
 
 
 @pytest.mark.parametrize("url", ["nosuch://bucket/stages", "gs://bucket/stages"])

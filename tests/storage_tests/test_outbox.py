@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import resource
 import stat
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +20,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.outbox import Outbox, outbox_of
 from storage.patient_storage import SharedStorage
+from storage.processes import process_identity
 from storage.slots import Slots
 from tests.conftest import Server
 from tests.processes import wait_until
@@ -123,7 +127,7 @@ def test_an_entry_is_on_disk_while_it_is_delivered_and_only_for_its_user(tmp_pat
     outbox = Outbox(tmp_path / "a" / "outbox")
     with outbox.keeping("results", {"x": [1, "ü"]}):
         (file,) = outbox.folder.iterdir()
-        assert json.loads(file.read_text()) == {"kind": "results", "x": [1, "ü"]}
+        assert outbox.read(file) == ("results", {"x": [1, "ü"]})
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         assert stat.S_IMODE(outbox.folder.stat().st_mode) == 0o700
     assert list(outbox.folder.iterdir()) == []
@@ -178,3 +182,100 @@ def test_each_database_has_an_outbox_of_its_own_without_its_password(
     monkeypatch.delenv("TRANSFER_SEARCH_STATE")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     assert outbox_of("x").folder.is_relative_to(tmp_path / "xdg")
+
+
+DEAD = f"{quote('/'.join(process_identity().split('/')[:-2]), safe='')}%2F4194303%2F1.00"
+
+
+def _signed(outbox: Outbox, kind: str, content: Mapping[str, object]) -> Path:
+    """An entry of this folder's, of a process that is gone."""
+    before = set(outbox.folder.glob("*.json"))
+    with pytest.raises(LeaseLost), outbox.keeping(kind, content):
+        raise LeaseLost
+    (file,) = set(outbox.folder.glob("*.json")) - before
+    return file.rename(outbox.folder / f"{DEAD}-{uuid.uuid4().hex}.json")
+
+
+def _strange(outbox: Outbox, what: str) -> None:
+    """Put something into the folder that is no entry of ours."""
+    file = _signed(outbox, "results", {"results": []})
+    signed = json.loads(file.read_text())
+    text = file.read_text()
+    file.unlink()
+    match what:
+        case "a fifo":
+            os.mkfifo(file)
+        case "a folder":
+            file.mkdir()
+        case "a link":
+            (outbox.folder / "other").write_text(text)
+            file.symlink_to(outbox.folder / "other")
+        case "an odd name":
+            (outbox.folder / "x.json").write_text(text)
+        case "a name with an odd process":
+            (outbox.folder / f"a%2Fb%2Fc%2Fd-{'0' * 32}.json").write_text(text)
+        case "another's signature":
+            file.write_text(json.dumps({**signed, "signature": "0" * 64}))
+        case "a forged score":
+            forged = signed["entry"].replace("[]", '[{"score": 1.0}]')
+            file.write_text(json.dumps({**signed, "entry": forged}))
+        case "another version":
+            file.write_text(json.dumps({**signed, "format": 99}))
+        case _:
+            file.write_bytes(what.encode("latin-1"))
+
+
+STRANGE = [
+    *("", "{", "[]", "null", "{}", '{"kind": "results", "results": []}', "[" * 100_000, "\xff"),
+    *('{"format": 1, "entry": 5, "signature": "x"}', '{"format": 1, "entry": "{}"}', "9" * 5000),
+    *("a fifo", "a folder", "a link", "an odd name", "a name with an odd process"),
+    *("another's signature", "a forged score", "another version"),
+]
+
+
+@pytest.mark.parametrize("what", STRANGE, ids=lambda x: ascii(x[:20]))
+def test_what_is_no_entry_is_set_aside_said_once_and_work_goes_on(
+    tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    _strange(outbox, what)
+    ours = _signed(outbox, "results", {"x": 1})
+    taken: list[tuple[str, object]] = []
+    assert outbox.left() == [ours]
+    assert [outbox.deliver(lambda *entry: taken.append(entry)) for _ in range(2)] == [1, 0]
+    assert taken == [("results", {"x": 1})]
+    assert len(outbox.set_aside()) == 1
+    (record,) = caplog.records
+    assert "is no result of this program's" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("scores", {}),
+        ("scores", {"stage": {"x": 1}, "scores": [], "losses": []}),
+        ("results", {"results": [{"study_name": "s"}], "fence": None}),
+        ("results", {"fence": 3, "results": []}),
+        ("results", {"results": [{"study_name": "s", "trial_number": 0, "no": 1}]}),
+        ("results", {"results": 7}),
+        ("unknown", {}),
+    ],
+)
+def test_an_entry_without_what_its_kind_has_is_set_aside(
+    storage: SharedStorage, kind: str, content: dict[str, object]
+) -> None:
+    _signed(storage.outbox, kind, content)
+    ledger = Ledger(storage.engine, storage.outbox)
+    assert [ledger.deliver(), ledger.deliver()] == [0, 0]
+    assert len(storage.outbox.set_aside()) == 1
+
+
+def test_a_key_that_others_can_read_or_wrote_signs_nothing(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox")
+    _signed(outbox, "results", {})
+    (key,) = tmp_path.glob("*.key")
+    key.chmod(0o644)
+    assert outbox.left() == []
+    assert outbox.deliver(lambda kind, content: None) == 0
+    (entry,) = outbox.set_aside()
+    assert "4194303" in entry.name

@@ -1,0 +1,411 @@
+"""Readers of the file formats that a data folder may have, and of `get`'s own.
+
+- Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
+- Tables: fields between TABs, with a header line, or without one where the template names the
+  columns; quoted where the whole file is as the csv module and pandas write it.
+- Questions: SQuAD JSON, 1.1 or 2.0.
+- Sentences: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
+  sentence` and a third file has `ID TAB ID`.
+- Rows: what `search.data get` and the cache write, a JSON object with the columns a line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import lzma
+import math
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel
+
+from objectives.data.written_tables import written_rows
+from spaces.errors import DataError
+from spaces.records import decoded
+from spaces.task import FileTemplate, Task, by_unicode_form
+from storage.fingerprint import fingerprint
+
+_log = logging.getLogger(__name__)
+
+Columns = dict[str, list[Any]]
+Lines = Iterable[tuple[int, str]]
+Rows = Sequence[tuple[int, list[str]]]
+
+
+# --- text
+
+
+def read_text(file: Path) -> str:
+    """The file's text, unpacked where it is compressed.
+
+    Raises:
+        DataError: It cannot be read, or is no UTF-8; with the line.
+    """
+    try:
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+        elif file.suffix == ".xz":
+            data = lzma.decompress(data)
+        return decoded(data)
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{file}:{line}", "UTF-8", error.reason) from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # BadGzipFile is an OSError
+        raise DataError(f"{file}: cannot be read", found=str(error)) from error
+
+
+def numbered_lines(file: Path) -> Lines:
+    """Numbered lines without their ends; universal newlines only, so U+2028 stays in its line."""
+    return _numbered(read_text(file).replace("\r\n", "\n"))
+
+
+def _numbered(text: str) -> Lines:
+    return enumerate(text.removesuffix("\n").split("\n"), start=1)
+
+
+def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
+    return DataError(
+        f"{file}:{line}", f"a label of {task.name} ({', '.join(task.labels)})", f"{label!r}"
+    )
+
+
+# --- rows
+
+
+def read_rows(file: Path, task: Task) -> Columns:
+    """The columns as they were written; retrieval, too, lies in one file."""
+    columns: Columns = {name: [] for name in task.kind.columns}
+    for number, line in numbered_lines(file):
+        try:
+            row = json.loads(line)
+            for name in columns:
+                columns[name].append(row[name])
+        except (ValueError, KeyError, TypeError) as error:
+            expected = f"a JSON object with {', '.join(columns)}"
+            raise DataError(f"{file}:{number}", expected, repr(line[:60])) from error
+    return columns
+
+
+def row_lines(columns: Columns) -> Iterator[str]:
+    """The lines of the file that `read_rows` reads."""
+    for values in zip(*columns.values(), strict=True):
+        yield json.dumps(dict(zip(columns, values, strict=True)), ensure_ascii=False) + "\n"
+
+
+# --- tagging
+
+
+def tagged_lines(file: Path) -> Lines:
+    """Numbered lines of a tagging task's file, as `read_tagged` takes them."""
+    text = read_text(file).replace("\r\n", "\n")
+    if (written := written_rows(text, of_one_line=True)) is None:
+        return _numbered(text)
+    return [(number, "\t".join(fields)) for number, fields in written]
+
+
+def read_tagged(
+    lines: Lines, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+) -> Columns:
+    """Sentences of a tagging task; tags of a test split may all be missing."""
+    known = set(task.tags)
+    # What may stand behind the TAB -> our tag.
+    ours = by_unicode_form({tag: template.labels.get(tag, tag) for tag in known} | template.labels)
+    empty = 0
+    has_outside = "O" in known
+    columns: Columns = {"tokens": [], "tags": []}
+    words: list[str] = []
+    tags: list[str] = []
+    hidden = False
+    for number, line in lines:
+        token, _, theirs = line.partition("\t")
+        tag = ours.get(theirs)
+        if tag is not None and not token.strip():
+            # XTREME's script writes a word that is white space so. No sub-word stands for it.
+            empty += 1
+        elif tag is None:  # not the line that nearly all are
+            if not line.strip():
+                _end_sentence(columns, words, tags)
+                words, tags = [], []
+                continue
+            token, *rest = line.split("\t")
+            tagged = bool(rest and rest[0])
+            if len(rest) > 1 or not token.strip() or not (tagged or hidden_allowed):
+                raise DataError(f"{file}:{number}", "token TAB tag", f"{line[:60]!r}")
+            if not tagged:
+                words.append(token)
+                hidden = True
+                continue
+            theirs = rest[0].strip()
+            tag = ours.get(unicodedata.normalize("NFC", theirs), theirs)
+        if tag not in known:
+            raise _unknown_label(tag, task, file, number)
+        if has_outside and tag.startswith("I-"):
+            before = tags[-1] if tags else "O"
+            if before[2:] != tag[2:]:
+                raise DataError(
+                    f"{file}:{number}",
+                    f"IOB2, where {tag} follows B-{tag[2:]} or {tag}",
+                    f"it after {before}",
+                )
+        words.append(token)
+        tags.append(tag)
+    _end_sentence(columns, words, tags)
+    if empty:
+        _log.warning("%s: %d words are white space, for which a model sees nothing", file, empty)
+    if hidden and any(columns["tags"]):
+        raise DataError(str(file), "all tags or none", "some words without a tag")
+    if hidden:
+        columns["tags"] = [None] * len(columns["tokens"])
+    return columns
+
+
+def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
+    if words:
+        columns["tokens"].append(words)
+        columns["tags"].append(tags)
+
+
+# --- tables
+
+
+def table_rows(file: Path, template: FileTemplate) -> Rows:
+    """Numbered rows of a table, its header among them, as `read_table` takes them."""
+    text = read_text(file).replace("\r\n", "\n")
+    rows = None if template.columns else written_rows(text)
+    return rows or [(number, line.split("\t")) for number, line in _numbered(text)]
+
+
+def read_table(
+    rows: Rows, file: Path, task: Task, template: FileTemplate, *, hidden_allowed: bool
+) -> Columns:
+    """Columns of a table, which may have others too; a hidden test split may lack the last one."""
+    rows = list(rows)
+    wanted = task.kind.columns
+    if template.columns:
+        # What writes tables without a header, XTREME's script for one, uses Python's csv module.
+        rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
+        rows = [] if rows == [(1, [""])] else rows
+        header = list(template.columns)
+        narrow = bool(rows) and len(rows[0][1]) == len(header) - 1
+        if hidden_allowed and narrow and wanted[-1] in header:
+            header.remove(wanted[-1])
+    else:
+        header = rows.pop(0)[1]
+    hidden = hidden_allowed and wanted[-1] not in header
+    read = wanted[:-1] if hidden else wanted
+    if missing := [name for name in read if name not in header]:
+        raise DataError(f"{file}:1", f"the columns {', '.join(wanted)}", f"no {missing[0]}")
+    places = [(name, header.index(name)) for name in read]
+    columns: Columns = {name: [] for name in wanted}
+    known = {*task.labels, *task.unscored_labels}
+    ours = by_unicode_form({label: label for label in known} | template.labels)
+    for number, fields in rows:
+        if len(fields) != len(header):
+            raise DataError(f"{file}:{number}", f"{len(header)} columns", str(len(fields)))
+        for name, place in places:
+            value: str | float | None = fields[place].strip()
+            if hidden_allowed and name == wanted[-1] and not value:
+                value = None
+            elif name == "label":
+                value = ours.get(unicodedata.normalize("NFC", str(value)), str(value))
+                if value not in known:
+                    raise _unknown_label(value, task, file, number)
+            elif name == "score":
+                value = _number(fields[place], file, number)
+            columns[name].append(value)
+    if hidden:
+        columns[wanted[-1]] = [None] * len(rows)
+    return columns
+
+
+def _unquoted(field: str) -> str:
+    """A field as the csv module quotes it: in quotes, with those inside doubled."""
+    inner = field[1:-1]
+    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else field
+
+
+def _number(text: str, file: Path, line: int) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{file}:{line}", "a number in column score", f"{text!r}")
+    return value
+
+
+# --- questions: https://rajpurkar.github.io/SQuAD-explorer/
+
+
+class _Answer(BaseModel):
+    text: str
+    answer_start: int
+
+
+class _Question(BaseModel):
+    id: str | int
+    question: str
+    answers: list[_Answer] | None = None
+    is_impossible: bool = False
+
+
+class _Paragraph(BaseModel):
+    context: str
+    qas: list[_Question]
+
+
+class _Article(BaseModel):
+    paragraphs: list[_Paragraph]
+
+
+class _Squad(BaseModel):
+    data: list[_Article]
+
+
+def read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
+    """Questions with their passages and answers, as in SQuAD."""
+    try:
+        squad = _Squad.model_validate_json(read_text(file))
+    except (pydantic.ValidationError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise DataError(str(file), "SQuAD JSON", "values nested too deep") from error
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise DataError(
+            str(file), "SQuAD JSON", f"{place + ': ' if place else ''}{problem['msg']}"
+        ) from error
+    columns: Columns = {"id": [], "question": [], "context": [], "answers": []}
+    for paragraph in (paragraph for article in squad.data for paragraph in article.paragraphs):
+        for question in paragraph.qas:
+            answers = _answers(question)
+            if answers is None and not hidden_allowed:
+                raise DataError(
+                    f"{file}: question {question.id}", "answers or is_impossible", "neither"
+                )
+            columns["id"].append(str(question.id))
+            columns["question"].append(question.question.strip())
+            columns["context"].append(paragraph.context)
+            columns["answers"].append(answers)
+    columns["id"] = _distinct_ids(columns, file)
+    return columns
+
+
+def _distinct_ids(columns: Columns, file: Path) -> list[str]:
+    """Ids as they are, but for those of several questions: these are told apart by their text.
+
+    XTREME's script cuts TyDiQA's ids to their last number, which questions of a language share.
+    """
+    counts = Counter(columns["id"])
+    if len(counts) == len(columns["id"]):
+        return columns["id"]
+    ids: list[str] = []
+    places = Counter[str]()
+    for name, question, context in zip(
+        columns["id"], columns["question"], columns["context"], strict=True
+    ):
+        own = name
+        if counts[name] > 1:
+            own = f"{name}-{fingerprint([context, question])[:12]}"
+            places[own] += 1
+            own += f"-{places[own]}" if places[own] > 1 else ""
+        ids.append(own)
+    shared = sum(count for count in counts.values() if count > 1)
+    _log.warning(
+        "%s: %d of %d questions share their id with others; they are told apart by their text",
+        *(file, shared, len(ids)),
+    )
+    return ids
+
+
+def _answers(question: _Question) -> list[dict[str, Any]] | None:
+    """The answers; None if hidden, which XTREME's files show by one answer without text."""
+    if question.is_impossible:
+        return []
+    answers = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
+    return answers if any(x["text"] for x in answers) else None
+
+
+# --- retrieval
+
+
+def read_sentences(
+    paths: tuple[Path, ...], gold: Path | None, *, may_have_ids: bool, hidden_allowed: bool
+) -> Columns:
+    """The rows of the language, then the English ones.
+
+    Args:
+        paths: The sentences of the language, then the English ones.
+        gold: File of gold pairs of ids; None where there is none.
+        may_have_ids: Whether lines may begin with an id, so that line n need not translate line n.
+        hidden_allowed: Whether gold pairs may be hidden.
+    """
+    language, english = (_sentences(path, may_have_ids) for path in paths)
+    where = " and ".join(map(str, paths))
+    match: list[str | None]
+    if gold:
+        pairs = _gold_pairs(gold, paths, language, english)
+        match = [pairs.get(x, "") for x in language]
+    elif may_have_ids:
+        if not hidden_allowed:
+            raise DataError(where, "gold pairs in a file beside them", "none")
+        match = [None] * len(language)
+    else:
+        if len(language) != len(english):
+            raise DataError(
+                where,
+                "a translation in each line",
+                f"{len(language)} and {len(english)} lines",
+            )
+        match = [*language]
+    return {
+        "id": [*language, *english],
+        "text": [*language.values(), *english.values()],
+        "side": ["language"] * len(language) + ["english"] * len(english),
+        "match": [*match, *[""] * len(english)],
+    }
+
+
+def _sentences(file: Path, may_have_ids: bool) -> dict[str, str]:
+    """Id -> sentence. Without ids in the file it is the number of the line, counted from 0."""
+    lines = [*numbered_lines(file)]
+    if lines == [(1, "")]:
+        return {}
+    with_ids = may_have_ids and "\t" in lines[0][1]
+    sentences: dict[str, str] = {}
+    for number, line in lines:
+        name, tab, text = line.partition("\t") if with_ids else (str(number - 1), "\t", line)
+        if not (name.strip() and tab and text.strip()):
+            expected = "id TAB sentence" if with_ids else "a sentence"
+            raise DataError(f"{file}:{number}", expected, f"{line[:60]!r}")
+        if name in sentences:
+            raise DataError(f"{file}:{number}", "each id once", f"{name!r} again")
+        sentences[name] = text.strip()
+    return sentences
+
+
+def _gold_pairs(
+    file: Path, paths: tuple[Path, ...], language: dict[str, str], english: dict[str, str]
+) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for number, line in numbered_lines(file):
+        left, _, right = (part.strip() for part in line.partition("\t"))
+        if not line.strip():
+            continue
+        if left not in language or right not in english:
+            raise DataError(
+                f"{file}:{number}",
+                f"an id of {paths[0].name} TAB an id of {paths[1].name}",
+                f"{line[:60]!r}",
+            )
+        if pairs.setdefault(left, right) != right:
+            raise DataError(f"{file}:{number}", f"one translation of {left!r}", "two")
+    return pairs
