@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.reporting.trial_words import Notes
@@ -22,37 +23,7 @@ if TYPE_CHECKING:
 _STUDY = re.compile(r"/api/studies/(\d+)")
 LEAST_HEIGHT = 450
 """Pixels of optuna-dashboard's own panels."""
-_LOOK = (
-    """
-<style>
-.MuiGrid-container:has([id^="user-defined-plot:"]) { order: -1; }
-.MuiGrid-container > :has([id^="user-defined-plot:"]) { order: -1; }
-[id^="user-defined-plot:"] { height: auto !important; min-height: %dpx; overflow-x: auto; }
-[data-look="dark"] [id^="user-defined-plot:"] { filter: invert(1) hue-rotate(180deg); }
-@media (max-width: 60rem) {
-  .MuiGrid-container > .MuiGrid-grid-xs-6 { flex-basis: 100%%; max-width: 100%%; width: 100%%; }
-}
-</style>
-<script>
-"use strict";
-// optuna-dashboard says nowhere whether it is dark but in its colours.
-const look = () => {
-  const card = document.querySelector(".MuiCard-root");
-  if (!card) return;
-  const [red, green, blue] = getComputedStyle(card).backgroundColor.match(/[\\d.]+/g).map(Number);
-  document.documentElement.dataset.look = red + green + blue < 384 ? "dark" : "light";
-};
-let waits = false;
-new MutationObserver(() => {
-  if (waits) return;
-  waits = true;
-  setTimeout(() => { waits = false; look(); }, 100);
-}).observe(document.documentElement,
-  { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] });
-</script>
-"""
-    % LEAST_HEIGHT
-)
+_LOOK = Path(__file__).with_name("dashboard_look.html").read_bytes()
 
 
 @dataclass
@@ -140,4 +111,4 @@ def _as_high(figure: str, height: int) -> str:
 
 
 def _with_look(body: bytes) -> bytes:
-    return body.replace(b"</head>", _LOOK.encode() + b"</head>", 1)
+    return body.replace(b"</head>", _LOOK + b"</head>", 1)
