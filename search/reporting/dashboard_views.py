@@ -24,6 +24,9 @@ _STUDY = re.compile(r"/api/studies/(\d+)")
 LEAST_HEIGHT = 450
 """Pixels of optuna-dashboard's own panels."""
 _LOOK = Path(__file__).with_name("dashboard_look.html").read_bytes()
+_SCRIPT = Path(__file__).with_name("dashboard_look.js").read_bytes()
+_SCRIPT_PATH = "/static/transfer-search.js"
+"""Where `dashboard_look.html` has it: optuna-dashboard's policy lets no script stand in a page."""
 
 
 @dataclass
@@ -45,6 +48,10 @@ def with_additions(app: WSGIApplication, additions: Additions) -> WSGIApplicatio
     def completed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         study = _STUDY.fullmatch(path)
+        if path == _SCRIPT_PATH:
+            kind = ("Content-Type", "text/javascript; charset=utf-8")
+            start_response("200 OK", [kind, ("Content-Length", str(len(_SCRIPT)))])
+            return [_SCRIPT]
         if environ["REQUEST_METHOD"] != "GET" or not (study or path.startswith("/dashboard")):
             return app(environ, start_response)
         # Whole and in clear, so that it can be added to.

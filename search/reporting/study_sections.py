@@ -16,6 +16,7 @@ from search.findings.selection import judged_languages
 from search.findings.trial_tables import choices
 from search.findings.verdict_words import cell_rows, parts_line, points_with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row
+from search.reporting.paper import paper_section
 from search.studies.stored_study import StoredStudy
 
 SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
@@ -39,6 +40,7 @@ def report_sections(
             "Claims of papers, held against the trials",
             [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)],
         ),
+        paper_section(study, landscape),
         _notes_section(study),
         _troubles_section(landscape),
         Section(

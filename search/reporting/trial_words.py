@@ -82,7 +82,7 @@ def _result(study: StoredStudy, item: FinishedTrial) -> list[str]:
     head = f"## {in_points(item.gain.overall_gain(languages))} points"
     gains = item.gain.by_task(languages)
     rows = [[code(task), in_points(gain)] for task, gain in gains.items()]
-    words = f"Over the best direct training, {score}; one run, so mostly luck if it is small."
+    words = f"Over the best direct training; {score}. One run: part of it is the luck of its seed."
     return [head, words, md_table(["target task", "gain"], rows)]
 
 

@@ -173,7 +173,11 @@ def test_pocket_figures_are_named_so(plain: Written, tmp_path: Path) -> None:
 
 
 def test_the_page_fetches_nothing_and_stays_small(plain: Written) -> None:
-    assert plain.page.addresses == []
+    beside = [x for x in plain.page.addresses if not x.startswith("#")]
+    assert all((plain.folder / name).is_file() for name in beside)
+    sections = [x[1:] for x in plain.page.addresses if x.startswith("#")]
+    assert {"arms", "tasks", "matrix", "paper", "provenance", "files"} <= set(sections)
+    assert all(f'<section id="{name}"' in plain.html for name in sections)
     assert not re.search(r"@import|url\(", plain.html)
     assert "default-src 'none'" in plain.html
     assert len(plain.html) < 5 * MB
