@@ -107,7 +107,7 @@ def serve_dashboard(
                 renewal.join(END_SECONDS)
 
 
-FIRST_SECONDS = 5.0
+FIRST_SECONDS = 3.0
 """How long visitors wait for a study's first figures; of a large one they come later."""
 END_SECONDS = 3.0
 """What is half written by then is written anew by whoever shows the study next."""

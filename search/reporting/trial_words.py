@@ -19,6 +19,7 @@ from storage.optuna_internals import study_id_of
 
 Notes = Mapping[int, Mapping[int, str]]
 """Id of a study in Optuna -> number of a trial -> its note, in Markdown."""
+SHOWN_RUNS = 10
 
 
 def trial_notes(study: StoredStudy, landscape: Landscape) -> Notes:
@@ -87,7 +88,9 @@ def _result(study: StoredStudy, item: FinishedTrial) -> list[str]:
 
 
 def _runs(recipe: FinishedRecipe, expected: Mapping[str, object] | None) -> list[str]:
-    runs = ", ".join(str(x.trial.number) for x in recipe.trials)
+    numbers = [str(x.trial.number) for x in recipe.trials]
+    more = f" and {len(numbers) - SHOWN_RUNS} more" if len(numbers) > SHOWN_RUNS else ""
+    runs = ", ".join(numbers[:SHOWN_RUNS]) + more
     if recipe.arm == NO_INTERMEDIATE or expected is None:
         return [f"Runs of this recipe: {runs}."]
     gain = expected["gain"]

@@ -141,7 +141,7 @@ def test_the_first_screen_answers_and_says_that_it_is_not_confirmed(plain: Writt
         assert words in plain.markdown
     for place in ("arms compared unlike: nli", "uner_ewt <-> udpos", "diverged"):
         assert place in text
-    assert text.index("Provenance") > max(text.index(x) for x in ("The arms", "diverged"))
+    assert text.rindex("Provenance") > max(text.rindex(x) for x in ("The arms", "diverged"))
 
 
 def test_an_arm_that_was_hardly_tried_is_not_judged_on_the_page(tmp_path: Path) -> None:
