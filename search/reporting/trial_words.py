@@ -51,7 +51,8 @@ def _notes(
         if trial.number in finished:
             item, recipe = finished[trial.number]
             expected = by_recipe.get(recipe.first.number)
-            parts = [*_result(study, item), *parts, *_runs(recipe, expected)]
+            result = _result(study, item, is_direct=recipe.arm == NO_INTERMEDIATE)
+            parts = [*result, *parts, *_runs(recipe, expected)]
         else:
             parts = [_why_none(trial), *parts]
         notes[trial.number] = "\n\n".join(parts) + pocket
@@ -74,11 +75,10 @@ def _seed(trial: FrozenTrial) -> str:
     return "no seed kept" if seed is None else f"seed {seed}"
 
 
-def _result(study: StoredStudy, item: FinishedTrial) -> list[str]:
+def _result(study: StoredStudy, item: FinishedTrial, *, is_direct: bool) -> list[str]:
     languages = study.languages
     score = f"score {100 * item.gain.overall_score(languages):.1f}"
-    has_gain = all(pair.reference is not None for pair in item.gain.pairs)
-    if not has_gain:
+    if is_direct:
         return [f"## {score}", "A direct training: the best of them is what gains are over."]
     head = f"## {in_points(item.gain.overall_gain(languages))} points"
     gains = item.gain.by_task(languages)
