@@ -276,7 +276,7 @@ class Attempts:
             notes = TrialNotes(
                 gains=result.by_task(self.opened.languages),
                 score=100 * result.overall_score(self.opened.languages),
-                first=str(trial.params.get(f"intermediate.task.{arm}", "")),
+                intermediate_task=str(trial.params.get(f"intermediate.task.{arm}", "")),
             )
             try:
                 self.keep(trial, notes)
