@@ -181,6 +181,10 @@ class TransferObjective:
             self._backbones[name] = backbone.on(self.hardware.device)
         return self._backbones[name]
 
+    def use(self, backbone: Backbone) -> None:
+        """Take an encoder that was made elsewhere for the one of its name."""
+        self._backbones[backbone.name] = backbone.on(self.hardware.device)
+
     def _intermediate_stages(self, on_stage_run: OnStageRun) -> IntermediateStages:
         epochs = self.spec.intermediate.epochs
         return IntermediateStages(self.cache, self.ledger, epochs, self.on_progress, on_stage_run)

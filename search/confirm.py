@@ -5,24 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
 
+from search.command_line.lines import print_lines
 from search.command_line.options import (
     CONFIRMED_MARGIN,
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
     fail_in_one_line,
-    loading_torch,
     quiet_optuna,
 )
 from search.command_line.output import plain_console
 from search.command_line.parser import MOST_THREADS, CommandParser, count, count_to, positive
 from search.command_line.requests import ReopenRequest, add_reopening, request_from
 from search.command_line.stop_signal import StopSignal
-
-if TYPE_CHECKING:
-    from objectives.stages.stage import StageProgress
-    from search.findings.confirm_request import ConfirmRequest
+from spaces.errors import Interrupted
 
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
@@ -72,6 +68,11 @@ def parser() -> argparse.ArgumentParser:
         "--anyway", action="store_true", help="also where the plan can decide nothing"
     )
     options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what it will take and could find; no test split is scored, nothing is kept",
+    )
+    options.add_argument(
         "--threads", type=count_to(MOST_THREADS), help="CPU threads; default: all cores"
     )
     add_reopening(options, "default: the study's own")
@@ -92,11 +93,19 @@ def main(arguments: list[str] | None = None) -> int:
         from search.findings.confirm_request import ConfirmRequest
 
         request = request_from(vars(options), ConfirmRequest, study=reopen)
+        from search.workers.confirmation_run import show_settled, start_confirmation
+
         if is_begun:
-            if _is_shown(request):
+            if show_settled(request):
                 return 0
             check_reopening(reopen)
-        return _confirm(request, options.threads)
+        stop = StopSignal()
+        try:
+            start_confirmation(request, options.threads, stop, is_dry=options.dry_run)
+        except Interrupted as error:
+            print_lines(plain_console(stderr=True), str(error))
+            return 128 + stop.number
+    return 0
 
 
 def _is_begun(reopen: ReopenRequest) -> bool:
@@ -106,51 +115,6 @@ def _is_begun(reopen: ReopenRequest) -> bool:
     study = open_stored_study(reopen.storage, reopen.study)
     with closing(study.storage):
         return bool(study.confirmations)
-
-
-def _is_shown(request: ConfirmRequest) -> bool:
-    """Show a confirmation that is over: without its data, its encoder or torch."""
-    from search.findings.confirm_request import is_settled
-    from search.findings.confirmation import looks_of
-    from search.reporting.confirmation_tables import show_confirmation
-    from search.studies.stored_study import open_stored_study
-
-    study = open_stored_study(request.study.storage, request.study.study)
-    with closing(study.storage):
-        looks = looks_of(study)
-        if not is_settled(looks, request):
-            return False
-        show_confirmation(study, looks[-1])
-        return True
-
-
-def _confirm(request: ConfirmRequest, threads: int | None) -> int:
-    with loading_torch(threads):
-        import torch
-
-        from objectives.hardware import usable_cores
-        from search.findings.confirming import confirm_study
-        from search.reporting.confirmation_tables import show_confirmation
-        from search.workers.progress import RunProgress
-        from spaces.errors import Interrupted
-
-    if threads is None:
-        torch.set_num_threads(usable_cores())
-    stop = StopSignal()
-    progress = RunProgress(plain_console(stderr=True, soft_wrap=True), frozenset())
-
-    def on_stage(stage: StageProgress) -> None:
-        stop.check()
-        progress.on_stage(stage)
-
-    try:
-        with stop.listening(), progress.showing():
-            study, look = confirm_study(request, on_stage, progress.say)
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + stop.number
-    show_confirmation(study, look)
-    return 0
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         check_named(request.data)
         with loading_torch(None):
-            from search.handover.evaluation import evaluate, scores_table
+            from search.handover.evaluation import evaluate, scores_tables
 
         evaluation = evaluate(request)
         for note in evaluation.notes:
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json:
             print(json.dumps(evaluation.as_json(), ensure_ascii=False, indent=2))
         else:
-            console_for(140).print(scores_table(evaluation, options.task))
+            console_for(140).print(*scores_tables(evaluation, options.task))
     return 0
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import Problems, SpecError, unknown_name
 from spaces.records import in_record, parse, read_toml
 from spaces.task import Domain, Role, Task, TaskKind
 from spaces.task_rules import check_fields, check_places, check_source
@@ -114,22 +114,27 @@ def read_tasks(records: Mapping[str, object], where: str) -> dict[str, Task]:
     Raises:
         SpecError: A record is wrong; names the first wrong field.
     """
-    tasks = {}
+    tasks, problems = {}, Problems()
     for name, record in records.items():
-        subject = _named(name, where)
-        if not isinstance(record, dict):
-            raise SpecError(where, "only tables of tasks", f"the field {name!r}")
-        if "name" in record:
-            raise SpecError(
-                f"{subject}, field 'name'", found="unknown", advice="the table names it"
-            )
-        tasks[name] = parse(Task, {"name": name, **record}, subject)
-        try:
-            check_fields(tasks[name])
-            check_places(tasks[name])
-        except SpecError as error:
-            raise in_record(subject, error) from error
+        with problems.noted():
+            tasks[name] = _read_task(name, record, where)
+    problems.raise_all()
     return tasks
+
+
+def _read_task(name: str, record: object, where: str) -> Task:
+    subject = _named(name, where)
+    if not isinstance(record, dict):
+        raise SpecError(where, "only tables of tasks", f"the field {name!r}")
+    if "name" in record:
+        raise SpecError(f"{subject}, field 'name'", found="unknown", advice="the table names it")
+    task = parse(Task, {"name": name, **record}, subject)
+    try:
+        check_fields(task)
+        check_places(task)
+    except SpecError as error:
+        raise in_record(subject, error) from error
+    return task
 
 
 def _named(name: str, where: str) -> str:

@@ -7,7 +7,9 @@ that reaches it is a bug and shows its traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 LONGEST_PART = 240
 """Characters of a subject or of what was found that an error shows; of more, both ends."""
@@ -50,13 +52,66 @@ class TransferSearchError(Exception):
         said = ": ".join(filter(None, (shortened(self.subject, LONGEST_PART), ", ".join(facts))))
         return "; ".join(filter(None, (said, self.advice)))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, str, str, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         fields = (self.subject, self.expected, self.found, self.advice, self.details)
         return type(self), fields
 
 
 class SpecError(TransferSearchError, ValueError):
     """A study file, a catalogue record or an option does not say what it must."""
+
+
+class SeveralErrors(SpecError):
+    """A study file or a record has more than one thing wrong; the fields are those of the first.
+
+    Attributes:
+        errors: All of them, in order.
+    """
+
+    def __init__(self, errors: Sequence[TransferSearchError]) -> None:
+        self.errors = tuple(errors)
+        first = self.errors[0]
+        super().__init__(first.subject, first.expected, first.found, first.advice)
+
+    def _sentence(self) -> str:
+        return "; and ".join(map(str, self.errors))
+
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return type(self), (self.errors,)
+
+
+class Problems:
+    """Collects what is wrong, so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self._found = list[TransferSearchError]()
+
+    def note(self, error: TransferSearchError) -> None:
+        """Note an error."""
+        self._found.append(error)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note an error that is raised within."""
+        try:
+            yield
+        except SeveralErrors as error:
+            self._found += error.errors
+        except (SpecError, UnknownNameError) as error:
+            self.note(error)
+
+    def raise_all(self) -> None:
+        """Raise what was noted, if anything was.
+
+        Raises:
+            SpecError: One thing was, or several (`SeveralErrors`).
+            UnknownNameError: One thing was, a name.
+        """
+        distinct = list({str(error): error for error in self._found}.values())
+        if len(distinct) == 1:
+            raise distinct[0]
+        if distinct:
+            raise SeveralErrors(distinct)
 
 
 class UnknownNameError(TransferSearchError, LookupError):

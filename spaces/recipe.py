@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -105,6 +105,19 @@ class Stage:
         if self.epochs:
             return f"{self.epochs} epoch{'s' if self.epochs > 1 else ''}"
         return f"layer {self.pooled_layer}, {self.similarity}"
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether fewer epochs are the beginning of more, and can be gone on from.
+
+        LoRA's changes are merged into the weights in the end, and cannot be told apart from them.
+        """
+        return self.schedule is Schedule.CONSTANT and self.method is Method.FULL
+
+    @property
+    def without_epochs(self) -> Stage:
+        """The stage as it is known by whoever may go on with it."""
+        return replace(self, epochs=1)
 
     @property
     def updates_per_epoch(self) -> int:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, get_args
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from spaces.errors import SpecError, nearest_name, spelled
+from spaces.errors import SeveralErrors, SpecError, nearest_name, spelled
 
 
 def as_tuple(value: object) -> object:
@@ -106,12 +106,13 @@ def parse(record_type: type[R], value: object, where: str) -> R:
         where: The table's name in errors, as in `task 'x' (my.toml)`; may be empty.
 
     Raises:
-        SpecError: The first wrong field, what it must be and what was found.
+        SpecError: Each wrong field, what it must be and what was found.
     """
     try:
         return record_type.model_validate(value)
     except pydantic.ValidationError as error:
-        raise in_record(where, _first_problem(error, record_type)) from error
+        wrong = [in_record(where, each) for each in _problems(error, record_type)]
+        raise (wrong[0] if len(wrong) == 1 else SeveralErrors(wrong)) from error
 
 
 def in_record(where: str, error: SpecError) -> SpecError:
@@ -126,15 +127,22 @@ def in_record(where: str, error: SpecError) -> SpecError:
     return SpecError(subject, error.expected, error.found, error.advice)
 
 
-def _first_problem(error: pydantic.ValidationError, record_type: type[BaseModel]) -> SpecError:
+def _problems(error: pydantic.ValidationError, record_type: type[BaseModel]) -> list[SpecError]:
+    """What is wrong with each field, in order."""
     problems = error.errors(include_url=False)
     # Where a field takes a string or a record, the one that was written.
     fitting = [
         p for p in problems if not (p["type"] == "string_type" and type(p["input"]) is dict)
     ]
-    problem = (fitting or problems)[0]
     forms = {"str", *(record.__name__ for record in _nested_records(record_type))}
-    field = ".".join(str(part) for part in problem["loc"] if part not in forms)
+    by_field: dict[str, SpecError] = {}
+    for problem in fitting or problems:
+        field = ".".join(str(part) for part in problem["loc"] if part not in forms)
+        by_field.setdefault(field, _problem(problem, field, record_type))
+    return list(by_field.values())
+
+
+def _problem(problem: Any, field: str, record_type: type[BaseModel]) -> SpecError:
     kind, context, value = problem["type"], problem.get("ctx", {}), problem["input"]
     if kind == "extra_forbidden":
         known = _fields_at(record_type, problem["loc"][:-1])

@@ -471,7 +471,8 @@ def load_study(name_or_path: str, overrides: Sequence[str] = ()) -> StudySpec:
         shipped = study_files()
         if name_or_path not in shipped:
             where = f"among the {len(shipped)} shipped studies, and is no path to a .toml file"
-            raise unknown_name("Study", name_or_path, shipped, where)
+            here = (str(file) for file in sorted(Path().glob("*.toml")))
+            raise unknown_name("Study", name_or_path, [*shipped, *here], where)
         path = shipped[name_or_path]
     record = {"name": unicodedata.normalize("NFC", path.stem), **read_toml(path)}
     for override in overrides:

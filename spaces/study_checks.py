@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spaces.catalogue import Catalogue
-from spaces.errors import SpecError, unknown_name
+from spaces.errors import Problems, SpecError, unknown_name
 from spaces.languages import ALL, LANGUAGE_SETS, expand_languages
 from spaces.recipe import Method
 from spaces.studies import MIXED, NO_INTERMEDIATE, Selection, StudySpec
@@ -26,24 +26,42 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
         SpecError: A task is used in a role it does not have, an arm has no task, or a method does
             not suit a target.
     """
-    where = f"study {spec.name!r}"
-    _check_intermediate(spec, catalogue, where)
+    where, problems = f"study {spec.name!r}", Problems()
+    for name in dict.fromkeys((*spec.task_names, *spec.target.without)):
+        with problems.noted():
+            catalogue[name]
+    problems.raise_all()  # nothing more can be said before
+    with problems.noted():
+        _check_intermediate(spec, catalogue, where)
     targets = spec.target_tasks(catalogue)
     for task in targets:
         if task.role is Role.INTERMEDIATE:
-            raise SpecError(f"{where}, field 'target.tasks'", _ROLES[Role.TARGET], _role(task))
+            field = f"{where}, field 'target.tasks'"
+            problems.note(SpecError(field, _ROLES[Role.TARGET], _role(task)))
     known = {code for task in targets for code in task.languages}
-    for language in spec.target.languages:
-        if not set(expand_languages([language], known)) & known:
-            names = {*known, *LANGUAGE_SETS, ALL}
-            raise unknown_name(f"{where}: language", language, names, "in any target task")
+    languages = spec.target.languages
+    unknown = [x for x in languages if not set(expand_languages([x], known)) & known]
+    # Of tasks that are no targets the languages say nothing, and tasks nothing without languages.
+    if all(task.role is not Role.INTERMEDIATE for task in targets):
+        names = {*known, *LANGUAGE_SETS, ALL}
+        for language in unknown:
+            what = f"{where}: language"
+            problems.note(unknown_name(what, language, names, "in any target task"))
+        for task in targets if not unknown else ():
+            with problems.noted():
+                _check_target(spec, task, catalogue, where)
     # What is named there need not be a target: an override may have dropped the task or language.
-    for name, languages in spec.target.without.items():
-        if unknown := set(languages) - set(catalogue[name].languages):
+    for name, left_out in spec.target.without.items():
+        if others := set(left_out) - set(catalogue[name].languages):
             what = f"{where}, field 'target.without.{name}': language"
-            raise unknown_name(what, min(unknown), catalogue[name].languages, "in that task")
-    for task in targets:
-        _check_target(spec, task, catalogue, where)
+            known_there = catalogue[name].languages
+            problems.note(unknown_name(what, min(others), known_there, "in that task"))
+    with problems.noted():
+        _check_claims(spec, where)
+    problems.raise_all()
+
+
+def _check_claims(spec: StudySpec, where: str) -> None:
     for claim in spec.claims:
         if claim.backbone and claim.backbone not in spec.backbone:
             raise SpecError(
@@ -62,6 +80,18 @@ def check_study(spec: StudySpec, catalogue: Catalogue) -> None:
 
 
 def _check_intermediate(spec: StudySpec, catalogue: Catalogue, where: str) -> None:
+    problems = Problems()
+    with problems.noted():
+        _check_mixtures(spec, catalogue, where)
+    for name in spec.intermediate_tasks:
+        with problems.noted():
+            _check_intermediate_task(spec, catalogue[name], where)
+    with problems.noted():
+        _check_arms(spec, catalogue, where)
+    problems.raise_all()
+
+
+def _check_mixtures(spec: StudySpec, catalogue: Catalogue, where: str) -> None:
     for name, mixture in spec.mixtures.items():
         if name in catalogue.tasks:
             raise SpecError(
@@ -74,19 +104,23 @@ def _check_intermediate(spec: StudySpec, catalogue: Catalogue, where: str) -> No
                 "an intermediate task in matched for every target task",
                 f"none for {', '.join(sorted(left_out))}",
             )
-    for name in spec.intermediate_tasks:
-        task = catalogue[name]
-        if task.role is Role.TARGET:
-            field = f"{where}, field 'intermediate.tasks'"
-            raise SpecError(field, _ROLES[Role.INTERMEDIATE], _role(task))
-        if spec.source_language not in task.languages:
-            raise _no_source_language(spec, task, task, where)
-        if task.kind is TaskKind.QA and spec.intermediate.max_length < SHORTEST_WINDOW:
-            raise SpecError(
-                f"{where}, field 'intermediate.max_length'",
-                f"{SHORTEST_WINDOW} or more for question answering",
-                str(spec.intermediate.max_length),
-            )
+
+
+def _check_intermediate_task(spec: StudySpec, task: Task, where: str) -> None:
+    if task.role is Role.TARGET:
+        field = f"{where}, field 'intermediate.tasks'"
+        raise SpecError(field, _ROLES[Role.INTERMEDIATE], _role(task))
+    if spec.source_language not in task.languages:
+        raise _no_source_language(spec, task, task, where)
+    if task.kind is TaskKind.QA and spec.intermediate.max_length < SHORTEST_WINDOW:
+        raise SpecError(
+            f"{where}, field 'intermediate.max_length'",
+            f"{SHORTEST_WINDOW} or more for question answering",
+            str(spec.intermediate.max_length),
+        )
+
+
+def _check_arms(spec: StudySpec, catalogue: Catalogue, where: str) -> None:
     for name in spec.intermediate.tasks:
         if (arm := spec.arm_of(name, catalogue)) not in spec.arms:
             raise SpecError(

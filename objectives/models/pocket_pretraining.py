@@ -14,7 +14,7 @@ from typing import Any
 
 import datasets
 import torch
-from transformers import AutoModelForMaskedLM, BertConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForMaskedLM, BertConfig, PreTrainedModel
 
 from objectives.data.batching import Padding
 from objectives.data.data_source import DataSource, SourceKind
@@ -54,30 +54,7 @@ def pocket_encoder(
         on_update: Listener called after each update with updates done and in all, also while
             another process trains the encoder.
     """
-    source = DataSource(SourceKind.POCKET)
-    split = datasets.concatenate_datasets(
-        [load_split(text, language, "train", source) for language in text.languages]
-    )
-    stage = Stage(
-        task=text.name,
-        epochs=EPOCHS,
-        learning_rate=LEARNING_RATE,
-        batch_size=BATCH_SIZE,
-        examples=len(split),
-        warmup_ratio=0.1,
-        max_length=64,
-        schedule=Schedule.LINEAR,
-    )
-    inputs = {
-        "pocket_version": POCKET_VERSION,
-        "training_version": TRAINING_VERSION,
-        "torch": torch.__version__,
-        "corpus": corpus_key(split),
-        "stage": asdict(stage),
-        "mask_share": MASK_SHARE,
-        "seed": SEED,
-        "hardware": hardware.kind,
-    }
+    split, stage, inputs = _inputs(text, hardware)
 
     def train(folder: Path, lease: Lease) -> Mapping[str, Any]:
         def on_batch(done: int, total: int) -> None:
@@ -121,3 +98,45 @@ def _model_to_pretrain(config: BertConfig) -> PreTrainedModel:
         pretrained, attn_implementation="eager"
     )
     return model
+
+
+def is_pretrained(text: Task, cache: CheckpointCache, hardware: Hardware) -> bool:
+    """Whether a cache has the pretrained pocket encoder."""
+    _, _, inputs = _inputs(text, hardware)
+    return cache.find(inputs) is not None
+
+
+def write_untrained_encoder(folder: Path) -> None:
+    """Write an encoder that takes as long as the pocket encoder, and knows nothing."""
+    torch.manual_seed(SEED)
+    AutoModel.from_config(pocket_config()).save_pretrained(folder)
+    pocket_tokenizer().save_pretrained(folder)
+
+
+def _inputs(text: Task, hardware: Hardware) -> tuple[datasets.Dataset, Stage, dict[str, Any]]:
+    """The text, the stage that is trained on it, and all that determines its weights."""
+    source = DataSource(SourceKind.POCKET)
+    split = datasets.concatenate_datasets(
+        [load_split(text, language, "train", source) for language in text.languages]
+    )
+    stage = Stage(
+        task=text.name,
+        epochs=EPOCHS,
+        learning_rate=LEARNING_RATE,
+        batch_size=BATCH_SIZE,
+        examples=len(split),
+        warmup_ratio=0.1,
+        max_length=64,
+        schedule=Schedule.LINEAR,
+    )
+    inputs = {
+        "pocket_version": POCKET_VERSION,
+        "training_version": TRAINING_VERSION,
+        "torch": torch.__version__,
+        "corpus": corpus_key(split),
+        "stage": asdict(stage),
+        "mask_share": MASK_SHARE,
+        "seed": SEED,
+        "hardware": hardware.kind,
+    }
+    return split, stage, inputs

@@ -110,7 +110,7 @@ class IntermediateStages:
 
         with counted_work(job, self.on_stage_run) as work:
             made = self.cache.get_or_create(job.inputs, train, tell_waiting(job, self.on_progress))
-        self._record(made)
+            self._record(made)  # before its training is told of, so that its losses are known then
         return made
 
     def _record(self, checkpoint: Checkpoint) -> None:

@@ -32,7 +32,7 @@ from objectives.training.fine_tuning import (
     TrainingState,
     finetune_with_pauses,
 )
-from spaces.recipe import Method, Schedule, Stage
+from spaces.recipe import Stage
 from storage.fingerprint import fingerprint
 from storage.leases import Holder, OnWait
 from storage.tables import StageRun
@@ -142,11 +142,8 @@ class StageJob:
 
     @property
     def has_prefixes(self) -> bool:
-        """Whether fewer epochs are the beginning of more, and can be gone on from.
-
-        LoRA's changes are merged into the weights in the end, and cannot be told apart from them.
-        """
-        return self.stage.schedule is Schedule.CONSTANT and self.stage.method is Method.FULL
+        """Whether fewer epochs are the beginning of more, and can be gone on from."""
+        return self.stage.has_prefixes
 
     def prefixes(self, epochs: Collection[int]) -> list[StageJob]:
         """The job and the shorter ones that it goes through and saves, the longest first.

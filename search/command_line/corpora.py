@@ -106,8 +106,27 @@ def _check_licences(licences: dict[str, str], console: Console, accepts: bool) -
     accept(licences)
 
 
+def lines_of_missing(needed: Needed, source: DataSource) -> list[str]:
+    """What a study needs and would have to download, a line for each task; nothing is fetched.
+
+    Raises:
+        DataError: A task can be had nowhere.
+    """
+    if source.kind is not SourceKind.REAL:
+        return []
+    origins = [origin_of(*x, source) for x in splits_by_corpus(needed)]
+    _check_all_somewhere(origins)
+    return _what_comes([x for x in origins if x.place.is_remote])
+
+
 def _say_what_comes(origins: Sequence[Origin], console: Console) -> None:
+    for line in _what_comes(origins):
+        console.print(line, markup=False, highlight=False)
+
+
+def _what_comes(origins: Sequence[Origin]) -> list[str]:
     """A line for each task: from where, how much, under which licence."""
+    lines = list[str]()
     by_task: dict[tuple[str, str], list[Origin]] = {}
     for origin in origins:
         by_task.setdefault((origin.task, str(origin)), []).append(origin)
@@ -116,8 +135,8 @@ def _say_what_comes(origins: Sequence[Origin], console: Console) -> None:
         shown = ", ".join(languages) if len(languages) < 10 else f"{len(languages)} languages"
         sizes = [x.size for x in of_task]
         size = f", {in_bytes(sum(sizes))}" if all(sizes) else ""
-        line = f"get: {task} ({shown}) from {where}{size}; licence: {of_task[0].licence}"
-        console.print(line, markup=False, highlight=False)
+        lines.append(f"get: {task} ({shown}) from {where}{size}; licence: {of_task[0].licence}")
+    return lines
 
 
 class DownloadBars:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import os
 import re
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from search.command_line.output import patient_output
 from search.command_line.parser import MOST_THREADS, count_to, size
-from spaces.errors import TransferSearchError, one_line
+from search.command_line.stop_signal import ending_at_once, unwinding
+from spaces.errors import SeveralErrors, TransferSearchError, one_line
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
@@ -51,7 +53,11 @@ def add_licences(options: argparse.ArgumentParser) -> None:
 
 def add_study(options: argparse.ArgumentParser) -> None:
     """Add `--study`, of a command about a study of the storage, and `--storage`."""
-    options.add_argument("--study", required=True, help="a study's name in the storage")
+    options.add_argument(
+        "--study",
+        required=True,
+        help="a study's name in the storage; the option's name may be left out",
+    )
     add_storage(options)
 
 
@@ -152,8 +158,9 @@ def loading_torch(threads: int | None) -> Iterator[None]:
     if hunts:
         gc.disable()
     try:
-        _start_torch(threads)
-        yield
+        with ending_at_once("interrupted"):
+            _start_torch(threads)
+            yield
     finally:
         if hunts:
             gc.freeze()
@@ -213,6 +220,17 @@ class _Storage(argparse.Action):
             )
 
 
+# A folder's owner, its disk or its quota says no: nothing that a traceback would explain.
+_OF_THE_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+
+
+def _in_words(error: OSError) -> str:
+    return (
+        f"{os.fspath(error.filename)}: expected a place that may be read and written, found: "
+        f"{error.strerror}; see its permissions, or name another place"
+    )
+
+
 @contextmanager
 def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None]:
     """Turn an error that a user can cause into one line, with its details below, and code 2.
@@ -227,18 +245,24 @@ def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None
     """
     with patient_output() as out:
         try:
-            yield
+            with unwinding():
+                yield
         except TransferSearchError as error:
-            print(f"error: {one_line(str(error))}", file=sys.stderr)
-            for line in error.details:
-                print(f"  {one_line(line)}", file=sys.stderr)
+            for each in error.errors if isinstance(error, SeveralErrors) else [error]:
+                print(f"error: {one_line(str(each))}", file=sys.stderr)
+                for line in each.details:
+                    print(f"  {one_line(line)}", file=sys.stderr)
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
         except Exception as error:
-            if (damage := _damage_of(storage)) is None:
+            if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename:
+                told = _in_words(error)
+            elif (damage := _damage_of(storage)) is not None:
+                told = str(damage)
+            else:
                 raise
-            print(f"error: {one_line(str(damage))}", file=sys.stderr)
+            print(f"error: {one_line(told)}", file=sys.stderr)
             raise SystemExit(2) from error
         out.flush()
         if out.failure is not None and not works:

@@ -22,6 +22,8 @@ _SHOWN = 60
 class CommandParser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line.
 
+    A study needs no option: `search.run xtreme_legal` is `search.run --study xtreme_legal`.
+
     Words that are no text, which files' names may be on some machines, are refused: they would
     be in the study, and no database takes them.
     """
@@ -36,7 +38,25 @@ class CommandParser(argparse.ArgumentParser):
                 is_text = False
             if not is_text:
                 self.error(f"expected text in UTF-8, found {_shown(word)}")
-        return super().parse_known_args(args, namespace)
+        return super().parse_known_args(self._with_study(words), namespace)
+
+    def _with_study(self, words: Sequence[str]) -> list[str]:
+        """The words, a bare one as the value of `--study` where the command has that option."""
+        options = self._option_string_actions
+        takes_none = "--study" not in options or self._get_positional_actions()
+        if takes_none or any(x.partition("=")[0] == "--study" for x in words):
+            return list(words)
+        place = 0
+        while place < len(words):
+            word = words[place]
+            if not word.startswith("-"):
+                return ["--study", word, *words[:place], *words[place + 1 :]]
+            found = options.get(word) or next(
+                (option for name, option in options.items() if name.startswith(word)), None
+            )
+            takes_value = found is not None and found.nargs is None and "=" not in word
+            place += 1 + takes_value
+        return list(words)
 
     def error(self, message: str) -> NoReturn:
         """End with one line and exit code 2."""

@@ -72,6 +72,7 @@ class RunOptions:
         fellow: Whether this is a further worker, started by another run.
         device_share: Share of its device that this worker has, in (0, 1].
         quiet: Whether only the result is shown.
+        dry_run: Whether what the study will take is said, and nothing is run.
 
     Raises:
         SpecError: An option of Ray's without the launcher "ray", or a number of workers that
@@ -105,6 +106,7 @@ class RunOptions:
     fellow: bool = False
     device_share: float = 1.0
     quiet: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         name = file_stem(self.study) if self.name is None else self.name
@@ -184,12 +186,22 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_workers(options)
     options.add_argument("--quiet", action="store_true", help="show the result only")
+    options.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what the study will take: data, stages, time on this device, disk, and the gain "
+        "that could be found; nothing is kept",
+    )
     return options
 
 
 def _add_study(options: argparse.ArgumentParser) -> None:
     what = options.add_mutually_exclusive_group(required=True)
-    what.add_argument("--study", help="a shipped study (see --list), or the path of a .toml file")
+    what.add_argument(
+        "--study",
+        help="a shipped study (see --list), or the path of a .toml file; the option's name may be "
+        "left out",
+    )
     what.add_argument("--list", action="store_true", help="show the shipped studies")
     options.add_argument("--name", help="name in the storage; default: that of the study file")
     add_overrides(options, "target.examples=400 (a TOML value)")

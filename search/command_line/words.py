@@ -30,6 +30,15 @@ def in_hours(seconds: float) -> str:
     return f"{seconds / 60:.3g} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
+def in_about(seconds: float) -> str:
+    """A duration that is an estimate, as in `1.5 h`, `12 min` or `30 s`."""
+    for unit, name in ((86400.0, "d"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit:
+            value = seconds / unit
+            return f"{value:.0f} {name}" if value >= 10 else f"{value:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
 def say(line: str) -> None:
     """Write a line for people beside what a command prints: to standard error."""
     print(line, file=sys.stderr)

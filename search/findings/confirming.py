@@ -76,8 +76,36 @@ def confirm_study(
             look = _finish(reopened, look, request.gpu_hours, on_line)
         except Interrupted as error:
             command = next_command("confirm", reopened.study.address)
-            raise Interrupted(str(error), advice=f"`{command}` goes on") from error
+            raise Interrupted(
+                str(error), advice=f"what is finished is kept; go on with {command}"
+            ) from error
     return reopened.study, look
+
+
+def foresee_confirmation(
+    request: ConfirmRequest, on_stage: Callable[[StageProgress], None]
+) -> list[str]:
+    """What a confirmation would take and could find, in words; nothing is scored or kept.
+
+    Raises:
+        TransferSearchError: As from `confirm_study`.
+    """
+    reopened = reopen_study(request.study, on_stage)
+    study = reopened.study
+    plan, sizes = _plan(reopened, request)
+    plan = replace(plan, outlook=outlook_of(study, plan, sizes))
+    cost, most = seconds_per_seed(study, plan, sizes), len(plan.seeds)
+    lines = [
+        *outlook_lines(plan),
+        f"test splits: {sum(sizes.values()):,} examples of {len(sizes)} languages of target tasks",
+    ]
+    if cost:
+        hardware = reopened.objective.hardware
+        hours = f"at most {most * sum(cost.values()) / 3600:.2f} hours of {hardware.name}"
+        lines.append(f"{'GPU-hours' if hardware.device.type == 'cuda' else 'hours'}: {hours}")
+    if not request.anyway:
+        check_it_can_decide(study.name, plan)
+    return lines
 
 
 def plan_confirmation(

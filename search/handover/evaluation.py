@@ -157,11 +157,12 @@ def _scores(task: Task, files: Mapping[str, Path], split: str, source: DataSourc
 PARTS = ("score", "em", "f1")
 
 
-def scores_table(evaluation: Evaluation, task: str | None) -> Table:
-    """The languages of one task, or all tasks with XTREME's means over them."""
+def scores_tables(evaluation: Evaluation, task: str | None) -> list[Table]:
+    """The languages of each task; of all tasks their means, and XTREME's over them, at the end."""
     if task is not None:
-        return _languages_table(evaluation, evaluation.scores[task])
-    return _tasks_table(evaluation)
+        return [_languages_table(evaluation, evaluation.scores[task])]
+    each = [_languages_table(evaluation, scores) for scores in evaluation.scores.values()]
+    return [*each, _tasks_table(evaluation)]
 
 
 def _languages_table(evaluation: Evaluation, scores: TaskScores) -> Table:

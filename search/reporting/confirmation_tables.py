@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.table import Table
 
+from search.command_line.lines import print_lines
 from search.command_line.words import console_for, new_table
 from search.findings.confirmation import ConfirmationResult, Look, finished
 from search.findings.test_splits import test_split_lines
@@ -29,8 +30,7 @@ def show_confirmation(study: StoredStudy, look: Look) -> None:
     title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
     console.print(_cells_table(look, result, title, console.width))
-    for line in confirmation_lines(look, test_split_lines(study)):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, *confirmation_lines(look, test_split_lines(study)))
 
 
 def _cells_table(look: Look, result: ConfirmationResult, title: str, width: int) -> Table:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import kaleido
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from kaleido.errors import ChromeNotFoundError
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -27,7 +27,7 @@ from search.reporting.figures import TITLE_HEIGHT
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
 from search.reporting.study_figures import study_figures
-from search.studies.stored_study import open_stored_study
+from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
 FILES = {
@@ -136,6 +136,11 @@ def _write(request: ReportRequest) -> tuple[WrittenReport, ReportContent]:
     return WrittenReport(folder / "index.html", note), report
 
 
+def first_screen_html(study: StoredStudy) -> str:
+    """The first screen of a study's report as a piece of HTML, for a notebook's cell."""
+    return _template("notebook.html.jinja").render(report=report_content(study))
+
+
 def _draw(figures: Mapping[str, go.Figure], folder: Path) -> bool:
     """Draw all figures as PNG; False if there is no browser to do it."""
     plans = [
@@ -179,14 +184,7 @@ def _page(
     """
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     drawn = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
+    return _template("page.html.jinja").render(
         report=report,
         files=files,
         title_height=TITLE_HEIGHT,
@@ -202,3 +200,14 @@ def _page(
         figures_json=Markup(json.dumps(drawn).replace("<", "\\u003c")),
         plotly=Markup(packed),
     )
+
+
+def _template(name: str) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)

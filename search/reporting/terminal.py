@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from search.command_line.lines import print_lines
 from search.command_line.markdown import fenced, md
 from search.command_line.next_commands import folder_name, next_command
 from search.command_line.output import plain_console
@@ -28,27 +29,35 @@ from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.comparison_tables import comparison_parts
-from search.reporting.tables import answer_table
+from search.reporting.tables import answer_tables
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
 WIDTH = 110
 
 
-def show_results(study: StoredStudy, next_steps: Sequence[str] = ()) -> None:
-    """Print what a study found, and keep it as the study's note in optuna-dashboard.
+def show_results(
+    study: StoredStudy, next_steps: Sequence[str] = (), *, keeps_note: bool = True
+) -> None:
+    """Print what a study found.
 
     Args:
         study: The study.
-        next_steps: Lines with the commands to go on with; the answer is the last that is said.
+        next_steps: Lines with the commands to go on with, which come last, after the answer.
+        keeps_note: Whether it is also kept as the study's note in optuna-dashboard.
     """
     shown = _read(study)
     console = console_for(WIDTH)
-    if table := shown.table(console.width):
+    for table in shown.tables(console.width):
         console.print(table)
-        console.print(shown.caption(), markup=False, highlight=False)
+    if shown.answer is not None:
+        _say(console, shown.caption())
     truth = planted_line(study)
-    _say(console, *shown.notes, *next_steps, "", *shown.answer_lines, *([truth] if truth else ()))
+    _say(console, *shown.notes, "", *shown.answer_lines, *([truth] if truth else ()))
+    if next_steps:
+        _say(console, "", *next_steps)
+    if not keeps_note:
+        return
     from optuna_dashboard import save_note  # not before: a study's first update needs none of it
 
     save_note(study.optuna_study, shown.in_markdown())
@@ -77,11 +86,11 @@ class _Shown:
         """Study and question; figures of the pocket corpora are named so."""
         return f"{self.study.title}: {self.study.spec.question}"
 
-    def table(self, width: int) -> Table | None:
-        """A row for each target task and arm; None before there is an answer."""
+    def tables(self, width: int) -> list[Table]:
+        """A row for each target task and arm; none before there is an answer."""
         if self.answer is None:
-            return None
-        return answer_table(self.answer, self.title, width)
+            return []
+        return answer_tables(self.answer, self.title, width)
 
     def caption(self) -> str:
         """What the table is of, and what its columns say."""
@@ -117,7 +126,7 @@ class _Shown:
         else:
             write("**Not confirmed yet.** By the search, whose scores also chose this:", "")
         write(*(f"- {md(line)}" for line in self.answer_lines), "")
-        if table := self.table(console.width):
+        for table in self.tables(console.width):
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
             write("", md(self.caption()), "")
@@ -155,5 +164,4 @@ def _read(study: StoredStudy) -> _Shown:
 
 
 def _say(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print_lines(console, *lines)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from spaces.errors import StorageError
+from spaces.studies import StudySpec
+from storage.ledger import Ledger
 
+# What may differ between two runs of one study: a longer run is the same experiment.
+FREE_FIELDS = frozenset(
+    {"name", "question", "about", "trials", "backbone", "tasks", "claims", "pocket"}
+)
 _POCKET = "pocket"
 
 
@@ -49,6 +55,18 @@ class StudyDefinition:
             "backbones": dict(self.backbones),
             "precision": self.precision,
         }
+
+
+def kept_definition(study_name: str, ledger: Ledger) -> StudyDefinition | None:
+    """What a study of the storage was made from; None before its first run has begun."""
+    frozen = ledger.frozen_study(study_name)
+    return None if frozen is None else StudyDefinition.from_json(frozen)
+
+
+def kept_fields(spec: StudySpec) -> dict[str, Any]:
+    """Fields of a study file that its results depend on, in JSON's types."""
+    fields = spec.model_dump(mode="json")
+    return {name: value for name, value in fields.items() if name not in FREE_FIELDS}
 
 
 def check_same(

@@ -21,13 +21,12 @@ from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.requests import ReopenRequest
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name
-from search.studies.definition import StudyDefinition, differences
+from search.studies.definition import StudyDefinition, differences, kept_definition
 from search.studies.identity import STUDY_ID, baseline_id, new_study_id
 from search.studies.opening import (
     TrainingSite,
     build_objective,
     define_study,
-    kept_definition,
     provenance,
     set_metric_names,
 )

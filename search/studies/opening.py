@@ -25,7 +25,12 @@ from objectives.transfer import TransferObjective
 from search.command_line.options import default_cache
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, deleted_direct_trainings
-from search.studies.definition import StudyDefinition, check_same
+from search.studies.definition import (
+    StudyDefinition,
+    check_same,
+    kept_definition,
+    kept_fields,
+)
 from search.studies.identity import (
     STUDY_ID,
     baseline_id,
@@ -43,10 +48,6 @@ from storage.ledger import Ledger
 from storage.optuna_internals import study_id_of
 from storage.patient_storage import SharedStorage
 
-# What may differ between two runs of one study: a longer run is the same experiment.
-FREE_FIELDS = frozenset(
-    {"name", "question", "about", "trials", "backbone", "tasks", "claims", "pocket"}
-)
 # What of them a study is opened again with, where its file is not at hand.
 KEPT_FIELDS = frozenset({"question", "about", "backbone", "tasks", "claims"})
 
@@ -139,9 +140,8 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
         name if len(spec.backbone) > 1 else "backbone": objective.backbone(name).key
         for name in spec.backbone
     }
-    fields = spec.model_dump(mode="json")
     definition = StudyDefinition(
-        spec={name: value for name, value in fields.items() if name not in FREE_FIELDS},
+        spec=kept_fields(spec),
         space={name: x for name, x in _jsonable(asdict(space)).items() if name != "backbones"},
         source=objective.corpora.source.kind.value,
         corpora=corpora,
@@ -149,12 +149,6 @@ def define_study(objective: TransferObjective) -> tuple[StudyDefinition, SearchS
         precision=objective.hardware.precision,
     )
     return definition, space
-
-
-def kept_definition(study_name: str, ledger: Ledger) -> StudyDefinition | None:
-    """What a study of the storage was made from; None before its first run has begun."""
-    frozen = ledger.frozen_study(study_name)
-    return None if frozen is None else StudyDefinition.from_json(frozen)
 
 
 def running_since(storage: SharedStorage) -> float | None:

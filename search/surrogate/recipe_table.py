@@ -19,6 +19,7 @@ from scipy import linalg
 
 from spaces.dimensions import SearchSpace, beside_task
 from spaces.enumeration import Point, point_of, points
+from spaces.recipe import Recipe
 from spaces.studies import NO_INTERMEDIATE
 
 Floats = NDArray[np.float64]
@@ -226,7 +227,7 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
         arm=np.array([arms.index(row["intermediate.domain"]) for row in rows]),
         task=task.codes,
         trunk=np.array([trunks.setdefault(_trunk(row), len(trunks)) for row in rows]),
-        updates=np.array([_updates(point) for point in found], dtype=float),
+        updates=np.array([updates_of(point.recipe) for point in found], dtype=float),
         from_middle=sum((one.from_middle for one in stage), start=np.zeros(len(rows))),
         features=np.concatenate([columns for _, columns in blocks], axis=1),
         group=np.repeat([g for g, _ in blocks], [columns.shape[1] for _, columns in blocks]),
@@ -270,7 +271,8 @@ def _trunk(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
     return frozenset(x for x in params.items() if not x[0].startswith("target."))
 
 
-def _updates(point: Point) -> int:
-    stages = {stage for route in point.recipe.routes for stage in route.intermediate}
-    targets = [route.target for route in point.recipe.routes]
+def updates_of(recipe: Recipe) -> int:
+    """Optimizer steps of one run of a recipe, nothing of it cached."""
+    stages = {stage for route in recipe.routes for stage in route.intermediate}
+    targets = [route.target for route in recipe.routes]
     return max(1, sum(stage.updates for stage in (*stages, *targets)))

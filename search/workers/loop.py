@@ -206,6 +206,7 @@ class Worker:
         def record(run: StageRun) -> None:
             runs.append(run)
             self.opened.ledger.record_stage_run(name, trial.number, run)
+            self.listener.on_stage_run(trial, run)
 
         pairs = self.objective(recipe, seed, record)
         self.pulse.check()
@@ -241,8 +242,14 @@ class Worker:
     def _finished(self, trial: FrozenTrial, result: TransferGain | None) -> None:
         done, modelled = self.opened.slots.count_done(), self.opened.modelled
         self.listener.on_trial_finished(trial, result, done)
-        if modelled is not None and result is not None and done % EVERY == 0 and done < self.limit:
-            self.listener.say(Outlook.after(modelled, self.opened.trials()).line(done))
+        if modelled is None or result is None or done >= self.limit:
+            return
+        is_told = done % EVERY == 0
+        if is_told or self.listener.shows_answers:
+            outlook = Outlook.after(modelled, self.opened.trials())
+            self.listener.on_answer(outlook.brief())
+            if is_told:
+                self.listener.say(outlook.line(done))
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

@@ -62,3 +62,10 @@ class Outlook:
             f"after {done} trials: {best}; expected to be within {found.regret:.1f} points of the "
             f"best recipe (with 90 %: {found.regret_90:.1f})"
         )
+
+    def brief(self) -> str:
+        """The same in the one line that a terminal has for it."""
+        found, best = self.answer, "direct training"
+        if self.task:
+            best = f"{self.task} ({found.arm}) first, {in_points(found.arms[found.arm].gain)}"
+        return f"best so far: {best}; within {found.regret:.1f} points of the best there is"

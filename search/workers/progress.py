@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import ParamSpec
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.live import Live
 
 from objectives.gains.transfer_gain import TransferGain, in_points
 from objectives.stages.stage import StageProgress
+from search.command_line.lines import print_lines
+from search.command_line.waiting import SILENCE_SECONDS
+from search.command_line.words import in_about
 from search.studies.trial_notes import TrialNotes
+from search.workers.bars import Bar, Bars
+from search.workers.forecast import Forecast, Typical
 from spaces.recipe import Method, Recipe, Stage
 
 P = ParamSpec("P")
@@ -43,13 +42,25 @@ def _shown(method: Callable[P, None]) -> Callable[P, None]:
     return show
 
 
-class SpeedColumn(ProgressColumn):
-    """Updates per second of a stage."""
+@dataclass
+class _Stage:
+    """The stage of the moment, and since when it is there."""
 
-    def render(self, task: Task) -> Text:
-        """The speed, once it is known."""
-        unit = task.fields.get("unit", "")
-        return Text(f"{task.speed:.1f} {unit}/s" if task.speed and unit else "", "cyan")
+    name: str
+    short: str
+    unit: str
+    total: int
+    first: int
+    began: float
+    done: int = 0
+    seen: float = 0.0
+
+    def bar(self) -> Bar:
+        """As a line of the terminal."""
+        seconds, done = self.seen - self.began, self.done - self.first
+        speed = done / seconds if done > 0 and seconds > 0 else None
+        left = (self.total - self.done) / speed if speed and self.total else None
+        return Bar(self.name, self.done, self.total, self.unit, speed, left, self.short)
 
 
 class RunProgress:
@@ -58,32 +69,83 @@ class RunProgress:
     Args:
         console: Console to show them on; plain lines unless it is a terminal.
         languages: Languages that the study selects on.
+        clock: Seconds from any moment on.
     """
 
-    def __init__(self, console: Console, languages: frozenset[str]) -> None:
-        self._console = console
-        self._languages = languages
-        self._what, self._total = "trial", 0
-        self._stage: tuple[object, ...] = ()
-        self._recipe = ""
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            SpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
-        )
-        self._trial_bar = self._bars.add_task("", total=None, unit="", visible=False)
-        self._stage_bar = self._bars.add_task("", total=None, unit="updates", visible=False)
+    def __init__(
+        self,
+        console: Console,
+        languages: frozenset[str],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console, self._languages, self._clock = console, languages, clock
+        self._what, self._done, self._total = "trial", 0, 0
+        self._key: tuple[object, ...] = ()
+        self._stage: _Stage | None = None
+        self._recipe, self._answer = "", ""
+        self._running: int | None = None
+        self._forecast = Forecast(clock)
+        self._waits_for: tuple[str, float] | None = None
+        self.shows_answers = console.is_terminal and not console.quiet
+        """Whether the answer of the moment is shown after each trial."""
 
     @contextmanager
     def showing(self) -> Iterator[None]:
         """Show the bars, and the program's notices as lines above them."""
-        with self._bars, notices(self._console):
+        live = Live(
+            Bars(self._bars, lambda: self._answer),
+            console=self._console,
+            transient=True,
+            # Standard output and error are written to by others' threads, and stay as they are.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        bars = live if self._console.is_terminal and not self._console.quiet else nullcontext()
+        with bars, notices(self._console):
             yield
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Say what is waited for before the first training."""
+        began = self._clock()
+        late = threading.Timer(SILENCE_SECONDS, self.say, (f"{what} ...",))
+        if not self.shows_answers:
+            late.daemon = True
+            late.start()
+        self._waits_for = what, began
+        try:
+            yield
+        finally:
+            late.cancel()
+            self._waits_for = None
+
+    def expect(self, typical: Typical, trials: int) -> None:
+        """Say what the runs of the study are like, and how many trials there will be."""
+        self._forecast.expect(typical, trials)
+
+    def kept(self) -> str:
+        """What an interruption now leaves, as in `12 of 40 trials are kept`."""
+        kept = f"{self._done} of {self._total} {self._what}s are kept"
+        if not self._total:
+            return "interrupted before the first training"
+        if self._running is None:
+            return kept
+        return f"{kept}; {self._what} {self._running} goes back"
+
+    def _bars(self) -> list[Bar]:
+        if self._waits_for is not None:
+            what, since = self._waits_for
+            return [Bar(what, round(self._clock() - since), 0, "s")]
+        if not self._total and self._stage is None:
+            return []
+        whole = Bar(
+            f"{self._what}s",
+            self._done,
+            self._total,
+            seconds_left=self._forecast.seconds_left(),
+        )
+        bars = [whole] if self._total else []
+        return [*bars, self._stage.bar()] if self._stage else bars
 
     @_shown
     def begin(self, what: str, done: int, total: int) -> None:
@@ -95,10 +157,8 @@ class RunProgress:
             total: How many there will be, as far as is known.
         """
         goes_on = self._what == what and self._total
-        self._what, self._total = what, total
-        self._bars.update(
-            self._trial_bar, description=f"{what}s", completed=done, total=total, visible=True
-        )
+        self._what, self._done, self._total = what, done, total
+        self._forecast.begin(done, total, is_direct=what != "trial")
         if done and not goes_on:
             self.say(f"{done} of {total} {what}s are done already")
 
@@ -106,39 +166,41 @@ class RunProgress:
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """Say what a trial is about to train."""
         seed = TrialNotes.of(trial).seed
-        self._recipe = f"{describe(recipe)}, seed {seed}"
+        self._running, self._recipe = trial.number, f"{describe(recipe)}, seed {seed}"
+        self._forecast.on_run_started()
         if not self._console.is_terminal:
             self.say(f"{self._what} {trial.number}: {self._recipe}")
 
     @_shown
     def on_stage(self, progress: StageProgress) -> None:
         """Move the bar of the current stage."""
-        stage = (progress.position, progress.task, progress.seed)
-        name = f"{progress.position} {progress.task}" + (
-            f" seed {progress.seed}" if progress.seed else ""
-        )
-        if stage != self._stage:
-            self._stage = stage
-            self._bars.reset(
-                self._stage_bar,
-                total=progress.total,
-                description=name,
-                visible=True,
-                unit="texts" if progress.position == "scoring" else "updates",
-            )
+        key = (progress.position, progress.task, progress.seed)
+        unit = "texts" if progress.position == "scoring" else "updates"
+        now = self._clock()
+        if key != self._key or self._stage is None:
+            self._key = key
+            seed = f" seed {progress.seed}" if progress.seed else ""
+            name = f"{progress.position} {progress.task}{seed}"
+            self._stage = _Stage(name, progress.task, unit, progress.total, progress.done, now)
             if progress.position == "waiting":
                 self.say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
             if progress.position == "pretraining":
                 self.say("pretraining the pocket encoder (once; it is kept in the cache)")
-        self._bars.update(self._stage_bar, completed=progress.done, total=progress.total or None)
+        self._stage.done, self._stage.total, self._stage.seen = progress.done, progress.total, now
+        if progress.position in {"intermediate", "target"}:
+            self._forecast.on_updates(key, progress.done)
 
     @_shown
     def on_trial_finished(
         self, trial: FrozenTrial, result: TransferGain | None, done: int
     ) -> None:
         """Say how a trial ended, and its gain; of a direct training its score."""
+        self._running, self._done = None, done
+        self._forecast.on_run_finished(done)
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
-        head = f"{self._what} {trial.number} ({done}/{self._total}, {seconds:.0f} s)"
+        head = f"{self._what} {trial.number} ({done}/{self._total}, {seconds:.0f} s"
+        left = self._forecast.seconds_left()
+        head += f", {in_about(left)} left)" if left and left >= 1 else ")"
         if result is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
             self.say(f"{head} {state}: {TrialNotes.of(trial).reason or 'no reason kept'}")
@@ -155,12 +217,16 @@ class RunProgress:
                 self.say(f"{head} gain {value}, {score} [{shown}]")
             if self._console.is_terminal:
                 self.say(f"  {self._recipe}")
-        self._bars.update(self._trial_bar, completed=done)
+
+    @_shown
+    def on_answer(self, line: str) -> None:
+        """Show the answer of the moment below the bars."""
+        self._answer = line
 
     @_shown
     def say(self, line: str) -> None:
         """Show a line."""
-        self._console.print(line, markup=False, highlight=False, emoji=False)
+        print_lines(self._console, line)
 
 
 def _parts(
@@ -202,8 +268,7 @@ class _Notices(logging.Handler):
 
     @_shown
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"note: {record.getMessage()}"
-        self._console.print(line, markup=False, highlight=False, emoji=False)
+        print_lines(self._console, f"note: {record.getMessage()}")
 
 
 @contextmanager

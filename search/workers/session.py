@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 from optuna import get_all_study_names
@@ -17,31 +20,34 @@ from objectives.data.study_corpora import StudyCorpora
 from objectives.hardware import usable_cores
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
-from search.command_line.next_commands import next_command
+from search.command_line.lines import print_lines
+from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.requests import request_from
 from search.command_line.run_options import RunOptions
-from search.command_line.stop_signal import StopSignal
+from search.command_line.stop_signal import GRACE_SECONDS, StopSignal, ending_at_once
 from search.findings.baseline_words import baseline_lines
 from search.reporting.terminal import show_results
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import baseline_name, kept_baseline
-from search.studies.definition import StudyDefinition
+from search.studies.definition import StudyDefinition, kept_definition
 from search.studies.direct_trainings import tuning_space
 from search.studies.identity import recognise
 from search.studies.opening import (
     TrainingSite,
     build_objective,
     define_study,
-    kept_definition,
     open_direct_trainings,
     open_study,
     provenance,
 )
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version
-from search.surrogate.recipe_table import build_table
+from search.surrogate.recipe_table import build_table, updates_of
 from search.workers.baseline_phase import BaselinePhase, direct_gains
+from search.workers.callbacks import CallbackListener, Callbacks, RunCallback
 from search.workers.card_sharing import shared_cards
+from search.workers.finished import next_steps
+from search.workers.forecast import Typical
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
 from search.workers.loop import Worker
@@ -49,6 +55,7 @@ from search.workers.progress import RunProgress
 from search.workers.search_model import ModelledSpace
 from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import SearchSpace
+from spaces.enumeration import Point, points
 from spaces.errors import BudgetSpent, Interrupted
 from spaces.studies import Sampler
 from spaces.study_checks import unlike_arms
@@ -62,6 +69,8 @@ from storage.workers import Workers
 _log = logging.getLogger(__name__)
 # Lines at the start of a new study; the worst come first.
 SHOWN_OVERLAPS = 8
+# Recipes that a typical run is the mean of, at most.
+TYPICAL = 500
 # In the study's attribute, which is to stay readable.
 KEPT_OVERLAPS = 200
 
@@ -75,6 +84,7 @@ class Session:
         storage: Storage of the study, from `open_storage`.
         stop: Whether somebody asked the run to end.
         console: Console for what a person sees.
+        callbacks: Callbacks that are told of each stage and each run.
     """
 
     def __init__(
@@ -84,6 +94,7 @@ class Session:
         storage: SharedStorage,
         stop: StopSignal,
         console: Console,
+        callbacks: Sequence[RunCallback] = (),
     ) -> None:
         self._options, self._asked, self._storage = options, asked, storage
         self._stop, self._console = stop, console
@@ -97,6 +108,8 @@ class Session:
         if self._name in get_all_study_names(storage):
             recognise(self._name, storage, redacted(options.storage))
         self._progress = RunProgress(console, self._languages)
+        self._callbacks = Callbacks(callbacks)
+        self._listeners = list[CallbackListener]()
         hours = options.gpu_hours
         self._pulse = Pulse(
             Workers(storage.engine, self._name),
@@ -119,7 +132,7 @@ class Session:
             return self._run()
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        print_lines(self._console, line)
 
     def _run(self) -> int:
         options = self._options
@@ -129,9 +142,14 @@ class Session:
         objective.cache.check_writable()
         slots = Slots(self._storage.engine, objective.leases, self._name)
         study, ended = None, None
-        with self._stop.listening(), self._progress.showing(), asking(self._stop.check):
+        with (
+            self._stop.listening(self._last_words, GRACE_SECONDS),
+            self._progress.showing(),
+            asking(self._stop.check),
+            self._callbacks.until_the_end(),
+        ):
             try:
-                definition, space = define_study(objective)
+                definition, space = self._defined(objective)
                 study = self._opened(objective, definition)
                 with (
                     self._pulse.beating(objective.hardware.name),
@@ -140,13 +158,41 @@ class Session:
                     self._work(study, slots, objective, definition, space)
             except Interrupted as error:
                 ended = error
-        if study is not None and not options.fellow:
-            steps = [] if options.quiet else next_steps(options, self._asked, self._trials)
-            show_results(self._stored(study, objective.ledger), steps)
+            with suppress(Interrupted):  # the database is away, and nobody waits for it
+                for listener in self._listeners:
+                    listener.catch_up()
+        if options.fellow:
+            return self._code
+        if self._stop.number:
+            print_lines(self._console, *self._last_words().splitlines())
+        elif study is not None:
+            steps = [] if options.quiet else next_steps(self._address, options, self._trials)
+            with ending_at_once("interrupted; the study is complete"):
+                show_results(self._stored(study, objective.ledger), steps)
         if isinstance(ended, BudgetSpent):
             done = slots.count_done()
-            self._console.print(f"{ended}: {done} of {self._trials} trials are done", markup=False)
+            self._say(f"{ended}: {done} of {self._trials} trials are done")
+        return self._code
+
+    @property
+    def _code(self) -> int:
         return 128 + self._stop.number if self._stop.number else 0
+
+    @property
+    def _address(self) -> StudyAddress:
+        name = self._options.name or self._asked.spec.name
+        return self._options.study_address(name, self._asked.data)
+
+    def _last_words(self) -> str:
+        """What an interruption leaves, and how to go on."""
+        wanted = ("--trials", str(self._options.trials)) if self._options.trials else ()
+        command = next_command("run", self._address, *wanted)
+        return f"interrupted: {self._progress.kept()}\ngo on with {command}"
+
+    def _defined(self, objective: TransferObjective) -> tuple[StudyDefinition, SearchSpace]:
+        splits = len(self._asked.spec.needed_splits(self._asked.catalogue))
+        with self._progress.waiting(f"reading {splits} splits and the encoder"):
+            return define_study(objective)
 
     def _work(
         self,
@@ -169,13 +215,16 @@ class Session:
             self._languages,
         )
         progress, pulse = self._progress, self._pulse
+        progress.expect(_typical_runs(space), self._trials)
         if baseline is None:
+            listener = self._listening_at(trainings)
             phase = BaselinePhase(
-                *(self._name, trainings, space, objective, pulse, progress),
+                *(self._name, trainings, space, objective, pulse, listener),
                 on_plan=lambda done, total: progress.begin("direct training", done, total),
             )
             baseline = phase.run()
         space = baseline.space(space)
+        progress.expect(_typical_runs(space), self._trials)
         modelled = None
         if spec.sampler is Sampler.TRANSFER or self._options.until is not None:
             best = tuple(training.params for training in baseline.tasks.values())
@@ -196,7 +245,16 @@ class Session:
         progress.begin("trial", slots.count_done(), self._trials)
         for line in baseline_lines(baseline):
             progress.say(line)
-        Worker(opened, self._trials, objective, pulse, progress, self._options.until).run()
+        listener = self._listening_at(opened)
+        Worker(opened, self._trials, objective, pulse, listener, self._options.until).run()
+
+    def _listening_at(self, opened: OpenStudy) -> CallbackListener:
+        """What listens to the worker at the study, or at its direct trainings."""
+        listener = CallbackListener(
+            *(self._progress, self._callbacks, self._name, opened), self._workers > 1
+        )
+        self._listeners.append(listener)
+        return listener
 
     def _objective(self) -> TransferObjective:
         options, pulse, progress = self._options, self._pulse, self._progress
@@ -209,22 +267,20 @@ class Session:
         site = request_from(vars(options), TrainingSite)
         objective = build_objective(self._name, self._asked, self._storage, site, on_progress)
         hardware = objective.hardware
-        self._console.print(
+        self._say(
             f"device: {hardware.name}, {hardware.precision}; storage: "
             f"{redacted(options.storage)}, study {self._name!r}; checkpoints: "
-            f"{objective.cache.location}",
-            markup=False,
-            highlight=False,
+            f"{objective.cache.location}"
         )
         return objective
 
     def _opened(self, objective: TransferObjective, definition: StudyDefinition) -> Study:
         """The study, created where it is new."""
         options, ledger = self._options, objective.ledger
-        address = options.study_address(options.name or self._asked.spec.name, self._asked.data)
-        about = provenance(objective) | {"address": json.dumps(address.kept())}
+        about = provenance(objective) | {"address": json.dumps(self._address.kept())}
         if ledger.frozen_study(self._name) is None:
-            about |= _noted(objective.corpora)
+            with self._progress.waiting("looking for examples that training and scores share"):
+                about |= _noted(objective.corpora)
         return open_study(
             self._name, self._storage, ledger, definition, about, redacted(options.storage)
         )
@@ -243,23 +299,14 @@ class Session:
         )
 
 
-def next_steps(options: RunOptions, asked: AskedStudy, trials: int) -> list[str]:
-    """The commands to go on with after a run, a line each."""
-    address = options.study_address(options.name or asked.spec.name, asked.data)
-    kept = {
-        "--cache-limit": options.cache_limit,
-        "--device": None if options.device == "auto" else options.device,
-        "--precision": None if options.precision == "auto" else options.precision,
-        "--graphs": None if options.graphs == "auto" else options.graphs,
-        "--threads": options.threads,
-        "--workers": options.workers,
-        "--workers-per-gpu": options.workers_per_gpu,
-    }
-    more = [word for name, value in kept.items() if value for word in (name, str(value))]
-    return [
-        f"extend:  {next_command('run', address, '--trials', str(2 * trials), *more)}",
-        f"browse:  {next_command('dashboard', address)}",
-    ]
+def _typical_runs(space: SearchSpace) -> Typical:
+    """The mean run of either kind of a study's recipes."""
+    direct, trials = (points(x, TYPICAL)[0] for x in (space.direct(), space.indirect()))
+    return Typical(_mean_updates(direct), _mean_updates(trials))
+
+
+def _mean_updates(some: Sequence[Point]) -> float:
+    return max(1.0, fmean(updates_of(point.recipe) for point in some))
 
 
 def _noted(corpora: StudyCorpora) -> dict[str, str]:

@@ -39,7 +39,7 @@ from storage.optuna_internals import set_trial_id, study_id_of, trial_id_of
 from storage.patient_storage import SharedStorage
 from storage.processes import is_dead, process_identity
 from storage.slots import Slot, Slots
-from storage.tables import PairedScore
+from storage.tables import PairedScore, StageRun
 
 RETRIES = 3
 """Further attempts at a slot whose worker died or was cut off."""
@@ -52,10 +52,22 @@ _log = logging.getLogger(__name__)
 
 
 class RunListener(Protocol):
-    """Listens to what a worker does."""
+    """Listens to what a worker does.
+
+    Attributes:
+        shows_answers: Whether it is told the answer of the moment after each trial.
+    """
+
+    shows_answers: bool
+
+    def on_answer(self, line: str) -> None:
+        """The answer of the moment, in a line."""
 
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
         """A trial has its recipe."""
+
+    def on_stage_run(self, trial: FrozenTrial, run: StageRun) -> None:
+        """A trial asked for a stage, or trained one or began to."""
 
     def on_trial_finished(
         self, trial: FrozenTrial, result: TransferGain | None, done: int

@@ -311,7 +311,15 @@ class _Untrained(Worker):
         self._slept = time.perf_counter() - before
         return cast(TransferGain, SimpleNamespace(overall_gain=lambda languages: 1.0))
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: Any, recipe: Recipe) -> None:
+        """Nothing."""
+
+    def on_stage_run(self, trial: Any, run: Any) -> None:
         """Nothing."""
 
     def on_trial_finished(self, trial: Any, result: Any, done: int) -> None:

@@ -58,7 +58,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
 from storage.slots import Slots
-from storage.tables import PairedScore
+from storage.tables import PairedScore, StageRun
 from storage.workers import Workers
 from tests.benchmarks.one_training import train_with_trainer, trainer_rows
 from tests.benchmarks.training_ways import untrained_encoder
@@ -104,7 +104,15 @@ class Clock:
 class Quiet:
     """Shows nothing of a worker."""
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: FrozenTrial, recipe: Recipe) -> None:
+        """Nothing."""
+
+    def on_stage_run(self, trial: FrozenTrial, run: StageRun) -> None:
         """Nothing."""
 
     def on_trial_finished(

@@ -83,9 +83,17 @@ class Seen:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
+    shows_answers = False
+
+    def on_answer(self, line: str) -> None:
+        """Nothing."""
+
     def on_trial_started(self, trial: optuna.trial.FrozenTrial, recipe: Recipe) -> None:
         """Note it."""
         self.lines.append(f"trial {trial.number} started")
+
+    def on_stage_run(self, trial: optuna.trial.FrozenTrial, run: StageRun) -> None:
+        """Tests of the loop train no stages."""
 
     def on_trial_finished(
         self, trial: optuna.trial.FrozenTrial, gain: TransferGain | None, done: int

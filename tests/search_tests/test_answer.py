@@ -15,7 +15,7 @@ from search.findings.answer_words import NOT_FAIR, answer_lines, regret_line, ve
 from search.findings.model import StudyModel
 from search.findings.recommendation import recommended
 from search.findings.trial_tables import recipe_table
-from search.reporting.tables import WIDE, answer_table
+from search.reporting.tables import NARROW, WIDE, answer_tables
 from search.studies.stored_study import StoredStudy, open_stored_study
 from search.surrogate.answer import ArmAnswer
 from tests.studies import (
@@ -215,7 +215,7 @@ def test_how_far_the_recommendation_is_from_the_best_is_said(tmp_path: Path) -> 
 
 def test_a_narrow_terminal_has_fewer_columns_and_no_broken_word(tmp_path: Path) -> None:
     _, found = answered(tmp_path, OPPOSED, target=TWO_TARGETS)
-    wide, narrow = (answer_table(found, "t", width) for width in (WIDE, 80))
+    (wide,), (narrow,) = (answer_tables(found, "t", width) for width in (WIDE, 80))
     assert [x.header for x in wide.columns] == [
         *("target task", "arm", "gain [95 %]", "itself", "recommended task", "tried", "so far")
     ]
@@ -231,3 +231,17 @@ def test_a_narrow_terminal_has_fewer_columns_and_no_broken_word(tmp_path: Path) 
         shown = {word for line in lines for word in line.split()}
         assert {TASK, OTHER, "general", "legal", "helps", "hurts", "difference"} <= shown
     assert "pocket_ner_calendar" not in shown, "which the sentences say"
+
+
+def test_the_narrowest_terminal_has_a_table_for_each_target_task(tmp_path: Path) -> None:
+    _, found = answered(tmp_path, OPPOSED, target=TWO_TARGETS)
+    tables, width = answer_tables(found, "What helps?", 60), 60
+    assert len(tables) == 3
+    assert width < NARROW
+    file = StringIO()
+    for table in tables:
+        Console(width=width, file=file).print(table)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in file.getvalue()
+    assert {TASK, OTHER, "all of them"} <= {line.strip() for line in lines}

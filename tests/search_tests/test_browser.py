@@ -123,7 +123,7 @@ def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: st
         taken = plot.locator("svg").first.evaluate("drawing => drawing.clientHeight")
         assert taken <= room, name
     assert "pocket corpora" in tab.inner_text("body")
-    own = tab.get_by_text("Hyperparameter Importance").bounding_box()
+    own = tab.get_by_role("heading", name="Hyperparameter Importance").bounding_box()
     ours = tab.locator("[id='user-defined-plot:answer']").bounding_box()
     assert own is not None
     assert ours is not None

@@ -29,9 +29,7 @@ def test_the_console_script_has_the_same_commands(capsys: pytest.CaptureFixture[
     assert cli.main([]) == 0
     assert "dashboard" in capsys.readouterr().out
     assert cli.main(["rum"]) == 2
-    assert f"expected a command ({', '.join(cli.COMMANDS)}), found 'rum'" in (
-        capsys.readouterr().err
-    )
+    assert "Did you mean 'run'?" in capsys.readouterr().err
 
 
 def test_every_module_that_is_a_command_is_one_of_the_console_script() -> None:
@@ -40,7 +38,7 @@ def test_every_module_that_is_a_command_is_one_of_the_console_script() -> None:
         for file in (ROOT / "search").glob("*.py")
         if "__main__" in file.read_text(encoding="utf-8")
     }
-    assert own - {"cli"} == set(cli.COMMANDS)
+    assert own - {"cli", "__main__"} == set(cli.COMMANDS)
 
 
 def test_the_help_of_every_command_loads_no_torch() -> None:

@@ -42,7 +42,7 @@ def _trial(state: optuna.trial.TrialState, **attributes: object) -> optuna.trial
 def _show(*, terminal: bool) -> str:
     written = io.StringIO()
     console = Console(file=written, force_terminal=terminal, width=140, color_system=None)
-    progress = RunProgress(console, LANGUAGES)
+    progress = RunProgress(console, LANGUAGES, clock=lambda: 0.0)
     with progress.showing():
         progress.begin("direct training", 0, 3)
         progress.on_stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
@@ -83,7 +83,7 @@ def test_a_direct_training_has_a_score_and_no_gain(terminal: bool) -> None:
 
 def test_a_terminal_shows_the_stage() -> None:
     shown = _show(terminal=True)
-    assert "intermediate panx seed 1" in shown
+    assert "scoring panx seed 1" in shown
     assert "3/7" in shown
 
 

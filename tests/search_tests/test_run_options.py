@@ -45,6 +45,7 @@ ALL = RunOptions(
     fellow=True,
     device_share=0.125,
     quiet=True,
+    dry_run=True,
 )
 
 

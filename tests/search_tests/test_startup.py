@@ -78,17 +78,18 @@ for words in json.load(sys.stdin):
 """
 AT_THE_FIRST_UPDATE = """
 import gc, json, os, sys
-from rich.progress import Progress
 from search import run
+from search.workers.forecast import Forecast
 
-def reset(self, bar, **shown):  # as the bar of a first stage appears
+def on_updates(self, stage, done):  # of a first stage
+    position, task, seed = stage
     loaded = [name for name in ("torch", *unwanted) if name in sys.modules]
-    print(json.dumps([shown["description"], loaded, gc.isenabled(), gc.get_freeze_count()]))
+    print(json.dumps([f"{position} {task}", loaded, gc.isenabled(), gc.get_freeze_count()]))
     sys.stdout.flush()
     os._exit(0)
 
 unwanted = json.load(sys.stdin)
-Progress.reset = reset
+Forecast.on_updates = on_updates
 run.main(sys.argv[1:])
 """
 

@@ -1,0 +1,65 @@
+"""What all trackers are told of a stage and of a run: names that are the same in each of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from spaces.errors import SpecError
+
+if TYPE_CHECKING:
+    from search.workers.callbacks import FinishedRun, FinishedStage
+
+Place = tuple[str, str, int]
+"""Study, kind and number: which run it is."""
+
+
+def place_of(told: FinishedRun | FinishedStage) -> Place:
+    """The run that is told of, or that a stage is of."""
+    return told.study, told.kind, told.run
+
+
+def run_name(told: FinishedRun | FinishedStage) -> str:
+    """A run's name in a tracker, as in `trial 12`."""
+    return f"{told.kind} {told.run}"
+
+
+def loss_name(stage: FinishedStage) -> str:
+    """The name of a stage's training loss, as in `loss/intermediate/mnli`."""
+    return f"loss/{stage.position}/{stage.task}"
+
+
+def params_of(run: FinishedRun) -> dict[str, Any]:
+    """What determined a run."""
+    return {"kind": run.kind, "seed": run.seed, **run.params}
+
+
+def metrics_of(run: FinishedRun) -> dict[str, float]:
+    """All figures of a run: gains are points, scores lie in [0, 1], times are seconds."""
+    whole = {"gain": run.gain, "score": run.score, "seconds": run.seconds}
+    trained = (x for x in run.stages if x.updates)
+    return {
+        **{name: value for name, value in whole.items() if value is not None},
+        # No name is the beginning of another: MLflow's files have one as a folder, then.
+        **{f"gains/{task}": gain for task, gain in run.gains.items()},
+        **{f"scores/{place}": score for place, score in run.scores.items()},
+        **{f"stage_seconds/{x.position}/{x.task}": x.seconds for x in trained},
+    }
+
+
+def library(name: str, extra: str) -> ModuleType:
+    """A tracker's library.
+
+    Raises:
+        SpecError: It is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise SpecError(
+            f"callback for {extra}",
+            f"the package {(error.name or name).partition('.')[0]!r} to be installed",
+            "none",
+            f"pip install 'transfer-search[{extra}]'",
+        ) from error
