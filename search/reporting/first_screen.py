@@ -5,13 +5,12 @@ The answer is a confirmation's, where there is one. Else it says that it is not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
 from objectives.gains.intervals import Verdict
-from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
 from search.command_line.words import in_hours
 from search.findings.answer_words import answer_lines, regret_line
@@ -23,13 +22,13 @@ from search.findings.confirmation import (
     finished,
     looks_of,
 )
-from search.findings.judging import JudgedGain
 from search.findings.landscape import Landscape
 from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
-from search.findings.verdict_words import aggregate_note, confirmation_lines, with_interval
+from search.findings.verdict_words import aggregate_note, confirmation_lines
+from search.reporting.confirmed_answer import confirmed_answer
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
 from spaces.studies import NO_INTERMEDIATE
@@ -72,7 +71,7 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
 
 def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
     if done:
-        return _confirmed_answer(*done[-1])
+        return confirmed_answer(*done[-1])
     lines = list(map(_sentence, answer_lines(study, landscape.answer)))
     return "\n".join(lines if landscape.answer is None else ["Not confirmed.", *lines])
 
@@ -80,58 +79,6 @@ def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished])
 def _sentence(line: str) -> str:
     """The line as a sentence, without a stop after what is to be pasted."""
     return f"{line[0].upper()}{line[1:]}{'' if 'python -m' in line else '.'}"
-
-
-def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
-    """By kind of task, as a mean over some that gain and some that lose answers for neither."""
-    verdicts = result.verdicts
-    overall = _judged(look, {x.trial: x.gain for x in verdicts.recipes})
-    if not verdicts.tasks:
-        return overall
-    gains: dict[str, dict[int, JudgedGain]] = {}
-    for x in verdicts.tasks:
-        gains.setdefault(x.task, {})[x.trial] = x.gain
-    lines = [f"For {task}: {_lower(_judged(look, mine))}" for task, mine in gains.items()]
-    return "\n".join([*lines, f"Over all target tasks: {_lower(overall)}"])
-
-
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
-
-
-def _judged(look: Look, gains: Mapping[int, JudgedGain]) -> str:
-    """What follows from the verdicts on recipes, by the number of each one's first trial."""
-    names = look.plan.names
-    by_verdict = {
-        verdict: sorted(
-            ((trial, x) for trial, x in gains.items() if x.verdict is verdict),
-            key=lambda x: -x[1].points,
-        )
-        for verdict in Verdict
-    }
-    helping, hurting = by_verdict[Verdict.HELPS], by_verdict[Verdict.HURTS]
-    if helping:
-        best, gain = helping[0]
-        answer = (
-            f"Train on {names[best]} first: it helps, {with_interval(gain, look.plan.margin)} "
-            f"points over training directly, well tuned."
-        )
-        if len(helping) > 1:
-            others = ", ".join(names[trial] for trial, _ in helping[1:])
-            answer += f" So does {others}, by {in_points(helping[1][1].points)} or less."
-    elif len(by_verdict[Verdict.EQUIVALENT]) == len(gains):
-        answer = (
-            f"Train directly: all {len(gains)} recipes that were confirmed are equivalent to that "
-            f"within {look.plan.margin:g} points."
-        )
-    elif by_verdict[Verdict.UNDECIDED]:
-        answer = f"Undecided: none of the {len(gains)} recipes that were confirmed helps reliably."
-    else:
-        answer = f"Train directly: none of the {len(gains)} recipes that were confirmed helps."
-    if hurting:
-        names_of = ", ".join(f"{names[trial]} by {in_points(x.points)}" for trial, x in hurting)
-        answer += f" Reliably worse: {names_of}."
-    return answer
 
 
 def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from optuna_dashboard import save_note, wsgi
+from optuna_dashboard import get_note, save_note, wsgi
 
 from search.findings.landscape import read_landscape
 from search.reporting.dashboard_server import Pages
 from search.reporting.dashboard_views import Additions, with_additions
+from search.reporting.terminal import write_note
 from search.reporting.trial_words import trial_notes
 from search.studies.stored_study import StoredStudy, open_stored_study
-from tests.studies import PLANS, write_study
+from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,20 @@ def test_notes_and_figures_are_added_and_nobody_s_own_note_is_replaced(study: St
     names = [x["id"] for x in shown["plotly_graph_objects"]]
     assert names == list(additions.heights)
     assert names[0] == "answer"
+
+
+def test_the_note_of_a_confirmed_study_begins_with_the_answer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, PLANS)
+    study = open_stored_study(url, "synthetic")
+    chosen = {1: ("general", "pocket_ner_calendar")}
+    rows = [verdict_row(1, "", "", "helps", 2.5), verdict_row(1, "pocket_nli", "qaa", "helps", 2)]
+    write_confirmation(study.ledger, "synthetic", chosen, rows)
+    write_note(study)
+    _, _, answer, *rest = get_note(study.optuna_study).splitlines()
+    assert answer.startswith("**Train on trial 1 (pocket_ner_calendar) first: it helps, +2.5 [")
+    assert "  - by the intermediate task itself +2.5" in "\n".join(rest)
+    study.storage.close()
 
 
 def test_the_page_has_our_look_and_its_script(study: StoredStudy) -> None:
