@@ -218,7 +218,7 @@ def test_figures_tables_and_texts_of_the_report_can_be_taken_along(
     assert head.startswith("trial,arm,task,gain")
     assert "pocket_ner_calendar" in first
     tab.get_by_label("Copy: BibTeX").click()
-    tab.get_by_text("Copied").wait_for()
+    tab.get_by_text("Copied", exact=True).wait_for()
     assert errors == []
 
 
