@@ -27,7 +27,7 @@ from objectives.transfer import TransferObjective
 from spaces.dimensions import settings_of
 from spaces.recipe import Stage
 
-UPDATES = 5
+UPDATES = 9
 """Updates of each stage, of which the first is not counted: it allocates."""
 SCORED_LANGUAGES, SCORED_EXAMPLES = 2, 100
 """Languages of a target task that are scored, and examples of each."""

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from spaces.errors import StorageError, first_line
 from storage.embedded import embedded_url, start_again
 from storage.journal import LEDGER_FILE, journal_engine, journal_studies, read_journal_studies
-from storage.optuna_internals import database_storage, optuna_table_names, with_cache
+from storage.optuna_internals import database_storage, optuna_tables, with_cache
 from storage.outages import outlast, wait_at_connect
 from storage.outbox import Outbox, outbox_of
 from storage.patient_storage import SharedStorage
@@ -256,7 +256,15 @@ def _made_by_this_optuna(connection: sa.Connection, shown: str) -> bool:
     """
     inspector = sa.inspect(connection)
     if not inspector.has_table("version_info"):
-        if foreign := sorted(optuna_table_names() & set(inspector.get_table_names())):
+        # Those of an Optuna that makes its tables at this moment are as Optuna has them.
+        there = set(inspector.get_table_names())
+        foreign = [
+            table.name
+            for table in optuna_tables()
+            if table.name in there
+            and {x["name"] for x in inspector.get_columns(table.name)} != set(table.columns.keys())
+        ]
+        if foreign:
             raise StorageError(
                 f"storage {shown}",
                 "a database of its own",

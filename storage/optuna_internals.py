@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import fields
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -109,14 +108,6 @@ def set_trial_id(template: FrozenTrial, trial_id: int) -> None:
 
 
 # --- a study in a database
-
-
-def optuna_table_names() -> frozenset[str]:
-    """What Optuna calls its tables in a database; none where that is not known."""
-    if not is_as_tested():
-        return frozenset()
-    tables = (getattr(_TABLES, each.name) for each in fields(OptunaTables))
-    return frozenset(table.name for table in tables if not isinstance(table, str))
 
 
 def database_storage(url: str, engine_options: dict[str, Any], *, is_made: bool) -> RDBStorage:

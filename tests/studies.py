@@ -212,7 +212,10 @@ def write_study(
     definition = {
         "spec": spec.model_dump(mode="json", exclude=NOT_FROZEN),
         "space": {name: x for name, x in in_json.items() if name != "backbones"},
-        "data": {"source": source, "corpora": {}},
+        "data": {
+            "source": source,
+            "corpora": {f"{TASK} {language} validation": "c" * 64 for language in ("qaa", "qab")},
+        },
         "backbones": {"backbone": "b" * 64},
         "precision": "float32",
     }

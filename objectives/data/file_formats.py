@@ -2,7 +2,8 @@
 
 - Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
 - Tables: fields between TABs, with a header line, or without one where the template names the
-  columns; quoted where the whole file is as the csv module and pandas write it.
+  columns; quoted where the whole file is as the csv module and pandas write it. Commas for TABs
+  in files named .csv.
 - Questions: SQuAD JSON, 1.1 or 2.0.
 - Sentences: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
   sentence` and a third file has `ID TAB ID`.
@@ -26,7 +27,7 @@ from typing import Any
 import pydantic
 from pydantic import BaseModel
 
-from objectives.data.written_tables import written_rows
+from objectives.data.written_tables import comma_rows, written_rows
 from spaces.errors import DataError
 from spaces.records import decoded
 from spaces.task import FileTemplate, Task, by_unicode_form
@@ -179,6 +180,11 @@ def _end_sentence(columns: Columns, words: list[str], tags: list[str]) -> None:
 def table_rows(file: Path, template: FileTemplate) -> Rows:
     """Numbered rows of a table, its header among them, as `read_table` takes them."""
     text = read_text(file).replace("\r\n", "\n")
+    if ".csv" in file.suffixes[-2:]:
+        try:
+            return comma_rows(text)
+        except ValueError as error:
+            raise DataError(str(file), "a table with commas", str(error)) from error
     rows = None if template.columns else written_rows(text)
     return rows or [(number, line.split("\t")) for number, line in _numbered(text)]
 
@@ -189,10 +195,11 @@ def read_table(
     """Columns of a table, which may have others too; a hidden test split may lack the last one."""
     rows = list(rows)
     wanted = task.kind.columns
-    if template.columns:
+    if template.columns and ".csv" not in file.suffixes[-2:]:
         # What writes tables without a header, XTREME's script for one, uses Python's csv module.
         rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
         rows = [] if rows == [(1, [""])] else rows
+    if template.columns:
         header = list(template.columns)
         narrow = bool(rows) and len(rows[0][1]) == len(header) - 1
         if hidden_allowed and narrow and wanted[-1] in header:

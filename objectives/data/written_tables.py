@@ -48,6 +48,22 @@ def written_rows(text: str, *, of_one_line: bool = False) -> Rows | None:
     return None
 
 
+def comma_rows(text: str) -> Rows:
+    """The rows of a table with commas, as pandas and spreadsheets write it.
+
+    Args:
+        text: The file's text, its lines ended by a line feed.
+
+    Raises:
+        ValueError: A quote is not closed, or the like; says at which line.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return [(reader.line_num, fields) for fields in reader if fields]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
 def _written(rows: Sequence[Sequence[str]], is_quoted: Callable[[str], bool]) -> str:
     def field(text: str) -> str:
         return '"' + text.replace('"', '""') + '"' if is_quoted(text) else text

@@ -39,7 +39,8 @@ class AskedStudy:
     @property
     def data(self) -> str:
         """The value of `--data` that names the same source wherever the command is run."""
-        if self.source.kind is SourceKind.LOCAL:
+        is_whole = self.source.folder is not None and not self.source.elsewhere
+        if self.source.kind is SourceKind.LOCAL or is_whole:
             return os.pathsep.join(map(str, self.source.folders))
         return self.source.kind.value
 

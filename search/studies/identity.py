@@ -163,7 +163,8 @@ def _rename_in_optuna(old: str, new: str, storage: SharedStorage) -> None:
             return
         optuna.delete_study(study_name=new, storage=storage)
     copied = _load(old, storage)
-    _copy_in_optuna(copied, new, storage, {"baseline_of": new.removesuffix(BASELINE_SUFFIX)})
+    about = {"baseline_of": new.removesuffix(BASELINE_SUFFIX)}
+    _copy_in_optuna(copied, storage, (new, storage), about)
     _finish(_load(new, storage), storage)
     optuna.delete_study(study_name=old, storage=storage)
 
@@ -214,7 +215,7 @@ def _carry_part(job: Carried, about: Mapping[str, str], *, is_there: bool) -> in
     study, target, name = job.study, job.target, job.new_name
     if not is_there:
         _drop_half(name, target)
-        _copy_in_optuna(study, name, target, about)
+        _copy_in_optuna(study, job.source, (name, target), about)
     copy = _load(name, target)
     trials = copy.get_trials(deepcopy=False)
     names = (study.study_name, name)
@@ -246,13 +247,21 @@ def slots_of(trials: Sequence[FrozenTrial]) -> list[tuple[int, bool]]:
 
 
 def _copy_in_optuna(
-    study: Study, name: str, storage: SharedStorage, about: Mapping[str, str]
+    study: Study, source: SharedStorage, into: tuple[str, SharedStorage], about: Mapping[str, str]
 ) -> None:
-    """Copy a study as `optuna.copy_study` does, marked as half a copy until `_finish`."""
+    """Copy a study as `optuna.copy_study` does, marked as half a copy until `_finish`.
+
+    Args:
+        study: What is copied.
+        source: Its storage.
+        into: The copy's name and storage.
+        about: User attributes that the copy has instead of the study's.
+    """
+    name, storage = into
     copy = optuna.create_study(study_name=name, storage=storage, directions=study.directions)
     number = study_id_of(copy)
     storage.set_study_system_attr(number, _HALF, True)
-    own = study._storage.get_study_system_attrs(study_id_of(study))
+    own = source.get_study_system_attrs(study_id_of(study))
     for key, value in own.items():
         if key != _HALF:
             storage.set_study_system_attr(number, key, value)

@@ -77,7 +77,9 @@ class Bars:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the lines, each of at most the width of the terminal."""
-        width = options.max_width - 1  # in the last column some terminals wrap
+        # In the last column some terminals wrap, and so would the ^C that a terminal echoes: the
+        # lines could not be taken back then.
+        width = options.max_width - 3
         for text in self.lines(width, utf8=options.encoding.startswith("utf")):
             yield from text.render(console)
             yield Segment.line()

@@ -51,8 +51,8 @@ def finished_study(
     return study
 
 
-def next_steps(address: StudyAddress, options: RunOptions, trials: int) -> list[str]:
-    """What to do after a run, a line each: the command, and what it is for."""
+def spelled_again(options: RunOptions) -> list[str]:
+    """The words of a run's options that are about this machine, as they were given."""
     kept = {
         "--cache-limit": options.cache_limit,
         "--device": None if options.device == "auto" else options.device,
@@ -62,7 +62,12 @@ def next_steps(address: StudyAddress, options: RunOptions, trials: int) -> list[
         "--workers": options.workers,
         "--workers-per-gpu": options.workers_per_gpu,
     }
-    more = [word for name, value in kept.items() if value for word in (name, str(value))]
+    return [word for name, value in kept.items() if value for word in (name, str(value))]
+
+
+def next_steps(address: StudyAddress, options: RunOptions, trials: int) -> list[str]:
+    """What to do after a run, a line each: the command, and what it is for."""
+    more = spelled_again(options)
     return [
         "next:",
         f"  confirm it, on test splits:  {next_command('confirm', address)}",

@@ -20,7 +20,7 @@ from objectives.stages.stage import StageProgress
 from search.command_line.lines import print_lines
 from search.command_line.waiting import SILENCE_SECONDS
 from search.command_line.words import in_about
-from search.studies.trial_notes import TrialNotes
+from search.studies.trial_notes import Failure, TrialNotes
 from search.workers.bars import Bar, Bars
 from search.workers.forecast import Forecast, Typical
 from spaces.recipe import Method, Recipe, Stage
@@ -195,7 +195,11 @@ class RunProgress:
         self, trial: FrozenTrial, result: TransferGain | None, done: int
     ) -> None:
         """Say how a trial ended, and its gain; of a direct training its score."""
-        self._running, self._done = None, done
+        self._done = done
+        notes = TrialNotes.of(trial)
+        if notes.failure is Failure.INTERRUPTED and notes.reason == "interrupted":
+            return  # how it goes on is said in the end (`kept`)
+        self._running = None
         self._forecast.on_run_finished(done)
         seconds = trial.duration.total_seconds() if trial.duration else 0.0
         head = f"{self._what} {trial.number} ({done}/{self._total}, {seconds:.0f} s"
@@ -203,7 +207,7 @@ class RunProgress:
         head += f", {in_about(left)} left)" if left and left >= 1 else ")"
         if result is None:
             state = "infeasible" if trial.state is TrialState.PRUNED else "failed"
-            self.say(f"{head} {state}: {TrialNotes.of(trial).reason or 'no reason kept'}")
+            self.say(f"{head} {state}: {notes.reason or 'no reason kept'}")
         else:
             score = f"score {100 * result.overall_score(self._languages):.1f}"
             if all(pair.reference is None for pair in result.pairs):

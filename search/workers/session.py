@@ -46,7 +46,7 @@ from search.surrogate.recipe_table import build_table, updates_of
 from search.workers.baseline_phase import BaselinePhase, direct_gains
 from search.workers.callbacks import CallbackListener, Callbacks, RunCallback
 from search.workers.card_sharing import shared_cards
-from search.workers.finished import next_steps
+from search.workers.finished import next_steps, spelled_again
 from search.workers.forecast import Typical
 from search.workers.heartbeat import Budget, Pulse
 from search.workers.local_processes import count_workers, device_share, fellow_workers
@@ -186,7 +186,8 @@ class Session:
     def _last_words(self) -> str:
         """What an interruption leaves, and how to go on."""
         wanted = ("--trials", str(self._options.trials)) if self._options.trials else ()
-        command = next_command("run", self._address, *wanted)
+        more = spelled_again(self._options)
+        command = next_command("run", self._address, *wanted, *more)
         return f"interrupted: {self._progress.kept()}\ngo on with {command}"
 
     def _defined(self, objective: TransferObjective) -> tuple[StudyDefinition, SearchSpace]:

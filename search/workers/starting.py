@@ -27,6 +27,7 @@ from spaces.errors import DataError
 if TYPE_CHECKING:
     from objectives.rehearsal import Clock
     from search.findings.estimate import StudyEstimate
+    from search.studies.stored_study import StoredStudy
     from search.workers.callbacks import RunCallback
     from storage.patient_storage import SharedStorage
 
@@ -80,9 +81,11 @@ def _start(
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
-            finished = _finished(options, asked, storage)
-        if finished is not None:
-            return finished
+            study = _finished(options, asked, storage)
+        if study is not None:
+            with closing(study.storage):
+                _show(study, options, asked, console)
+            return 0
         with waiting(console, "loading torch and transformers"), loading_torch(None):
             from search.workers.session import Session
         return Session(options, asked, storage, stop, console, callbacks).run()
@@ -153,18 +156,23 @@ def _remove(file: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _finished(options: RunOptions, asked: AskedStudy, storage: SharedStorage) -> int | None:
-    """Show a study that has all its trials; None where there is work."""
-    from search.workers.finished import finished_study, next_steps
+def _finished(
+    options: RunOptions, asked: AskedStudy, storage: SharedStorage
+) -> StoredStudy | None:
+    """The study, where it has all its trials; None where there is work."""
+    from search.workers.finished import finished_study
 
-    study = finished_study(options, asked, storage)
-    if study is None:
-        return None
-    with closing(study.storage):
-        if not options.fellow:
-            from search.reporting.terminal import show_results
+    return finished_study(options, asked, storage)
 
-            trials = options.trials or asked.spec.trials
-            steps = [] if options.quiet else next_steps(study.address, options, trials)
-            show_results(study, steps, keeps_note=False)
-    return 0
+
+def _show(study: StoredStudy, options: RunOptions, asked: AskedStudy, console: Console) -> None:
+    """Show what came of a study that has all its trials."""
+    if options.fellow:
+        return
+    from search.reporting.terminal import show_results
+    from search.workers.finished import next_steps
+
+    trials = options.trials or asked.spec.trials
+    print_lines(console, f"{trials} of {trials} trials are done already")
+    steps = [] if options.quiet else next_steps(study.address, options, trials)
+    show_results(study, steps, keeps_note=False)

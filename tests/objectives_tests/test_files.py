@@ -11,6 +11,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from objectives.data.data_source import DataSource, SourceKind
@@ -174,6 +175,23 @@ def test_a_table_that_pandas_wrote_is_read_without_its_quotes(
         writer = csv.writer(written, delimiter="\t", lineterminator=end, quoting=style)
         writer.writerows([("text", "label"), *((text, "law") for text in texts)])
         assert read(local, "classification", written.getvalue())["text"] == texts
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_table_with_commas_as_pandas_writes_it_is_read(ending: str, local: DataSource) -> None:
+    rows = {"text": ['He said "no", twice', "two\nlines", "", "mambo"], "label": ["law"] * 4}
+    content = "\ufeff" + pd.DataFrame(rows).to_csv(lineterminator="\r\n")  # its index, too
+    folder = broken_file(local, "classification").parent
+    folder.mkdir(parents=True)
+    data = content.encode()
+    (folder / f"dev.csv{ending}").write_bytes(gzip.compress(data) if ending else data)
+    layout = [{"path": "classification/{language}/{split}.csv"}]
+    task = make_task("classification", files=layout, **KINDS.get("classification", {}))
+    assert load(task, "validation", local) == rows
+    (folder / f"dev.csv{ending}").write_bytes(b'text,label\n"a"b,law\n' if not ending else data)
+    if not ending:
+        with raises(DataError, subject="dev.csv", expected="a table with commas", found="line 2"):
+            load(task, "validation", local)
 
 
 @pytest.mark.parametrize(

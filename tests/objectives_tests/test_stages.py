@@ -116,7 +116,8 @@ def tokenised(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     tokenise = PreTrainedTokenizerBase.__call__
 
     def count(self: PreTrainedTokenizerBase, text: Any, *args: Any, **kwargs: Any) -> Any:
-        calls.append(len(text))
+        if text not in ("a a", ["a", "a"]):  # what each encoder is asked when it is loaded
+            calls.append(len(text))
         return tokenise(self, text, *args, **kwargs)
 
     monkeypatch.setattr(PreTrainedTokenizerBase, "__call__", count)
@@ -155,8 +156,8 @@ def test_a_stage_that_is_trained_tokenises_only_its_own_examples_and_those_it_is
 ) -> None:
     """Names once more, eight examples and eight of each language; neither deeds nor news."""
     run(make_objective(), recipe)
-    tokenised.clear()
     names, news = recipe.routes
     more = replace(names.target, learning_rate=2e-3)
+    tokenised.clear()
     run(make_objective(), replace(recipe, routes=(replace(names, target=more), news)))
     assert sorted(tokenised) == [8, 8, 8]

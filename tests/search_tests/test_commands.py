@@ -66,7 +66,7 @@ def test_the_help_says_what_is_done_with_test_splits(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         predict.main(["--help"])
     shown = " ".join(capsys.readouterr().out.split())
-    assert "A search never reads a test split; this command does" in shown
+    assert "No run of a search is scored on a test split; this command reads one" in shown
     assert "with --study for --split test only" in shown
 
 

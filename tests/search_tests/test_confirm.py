@@ -55,17 +55,23 @@ def nothing_more(*arguments: object, **named: object) -> None:
 
 
 def deciding(monkeypatch: pytest.MonkeyPatch, place: int, seeds: int) -> None:
-    """Has one of the recipes helping from so many seeds on, whatever it scored."""
+    """Has one of the recipes helping from so many seeds on, and no other decided."""
 
     def judged(estimates: Estimates, rules: Rules) -> Verdicts:
         found = judge_estimates(estimates, rules)
-        recipe = found.recipes[place]
-        if recipe.gain.seeds < seeds:
-            return found
-        gain = replace(recipe.gain, verdict=Verdict.HELPS)
-        recipes = list(found.recipes)
-        recipes[place] = replace(recipe, gain=gain)
-        return replace(found, recipes=tuple(recipes))
+        recipes = tuple(
+            replace(
+                recipe,
+                gain=replace(
+                    recipe.gain,
+                    verdict=Verdict.HELPS
+                    if number == place and recipe.gain.seeds >= seeds
+                    else Verdict.UNDECIDED,
+                ),
+            )
+            for number, recipe in enumerate(found.recipes)
+        )
+        return replace(found, recipes=recipes)
 
     monkeypatch.setattr(confirming, "judge_estimates", judged)
 
@@ -271,7 +277,7 @@ def test_an_interrupted_one_goes_on_with_its_plan(
     monkeypatch.setattr(TransferObjective, "confirm", interrupted)
     ended = run_confirm("--top", "2", *ONE_SEED)
     assert ended.returncode == 128
-    assert "stopped; `python -m search.confirm --study tiny" in ended.stderr
+    assert "kept; go on with python -m search.confirm --study tiny" in ended.stderr
     (begun,) = looks(searched)
     assert begun.result is None
     monkeypatch.setattr(TransferObjective, "confirm", real)
@@ -299,3 +305,16 @@ def test_wrong_input_is_an_error_of_its_own(
     run_confirm: Confirm, options: tuple[str, ...]
 ) -> None:
     assert run_confirm(*options).returncode == 2
+
+
+def test_a_dry_run_says_what_is_to_be_confirmed_and_keeps_no_look(
+    searched: Workplace, run_confirm: Confirm
+) -> None:
+    told = run_confirm("--dry-run", "--anyway", "--top", "2")
+    assert told.returncode == 0, told.stderr
+    for part in ("to confirm: ", "test splits: ", "hours: at most "):
+        assert part in told.stdout
+    assert run_confirm("--dry-run", "--max-seeds", "2").returncode == 2, "it can decide nothing"
+    study = open_stored_study(searched.storage, "tiny")
+    assert not study.confirmations
+    study.storage.close()

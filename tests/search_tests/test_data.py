@@ -195,7 +195,7 @@ def encoder(tmp_path: Path) -> str:
     folder = tmp_path / "encoder"
     folder.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
-        (folder / name).touch()
+        (folder / name).write_text("{}")
     return str(folder)
 
 

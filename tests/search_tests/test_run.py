@@ -179,7 +179,7 @@ def _assert_retried(workplace: Workplace, failed: optuna.trial.FrozenTrial) -> N
     ("options", "message"),
     [
         (("--study", "tiney.toml"), "tiney.toml: expected a readable file, found No such file"),
-        (("--data", "nowhere"), "expected auto, hub, pocket or a folder, found 'nowhere'"),
+        (("--data", "nowhere"), "expected auto, real, hub, pocket or a folder, found 'nowhere'"),
         (
             ("--storage", "postgresql+psycopg://me:pa55@127.0.0.1:1/x"),
             "storage postgresql+psycopg://me:***@127.0.0.1:1/x: expected a reachable database",
@@ -236,8 +236,9 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
-        "expected the pocket corpora, from which it was made, found a local folder; studies never "
-        "mix sources: name its own with --data, or run another study with --name tiny_local"
+        "expected pocket corpora, from which it was made, found real corpora; studies never "
+        "mix real corpora with invented ones: name its own with --data, or run another study with "
+        "--name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
     own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")
@@ -291,7 +292,7 @@ def test_broken_data_ends_the_run_before_any_trial(workplace: Workplace, tmp_pat
     done = workplace.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert f"{tmp_path / 'qas' / 'train.conll'}:3: expected IOB2" in done.stderr
-    assert _rows(workplace, "SELECT COUNT(*) FROM studies") == [(0,)]
+    assert not list(workplace.folder.glob("*.sqlite")), "an empty database helps nobody"
 
 
 def test_the_commands_that_a_run_shows_reach_its_study(
@@ -306,12 +307,13 @@ def test_the_commands_that_a_run_shows_reach_its_study(
     options = [*changed, "--data", "auto", "--name", "other", "--trials", "1"]
     done = workplace.search(*options, "--cache", "the cache")
     assert done.returncode == 0, done.stderr
-    shown = dict(line.split(":  ", 1) for line in done.stdout.splitlines() if ":  python" in line)
-    assert shown.keys() == {"extend", "browse"}
+    lines = (line.split(":  ", 1) for line in done.stdout.splitlines() if "  python -m" in line)
+    shown = {name.strip(): command.strip() for name, command in lines}
+    assert {"confirm it, on test splits", "a page with all of it"} < shown.keys()
     assert "s3cret" not in done.stdout + done.stderr
 
     monkeypatch.delenv("TRANSFER_SEARCH_DATA")
-    again, browse = (parsed(shown[name]) for name in ("extend", "browse"))
+    again, browse = (parsed(shown[name]) for name in ("search on", "browse the trials"))
     for found, study in ((again, "tiny.toml"), (browse, "other")):
         assert (found["study"], found["storage"]) == (study, postgresql_url)
         assert found["cache"] == "the cache"

@@ -6,21 +6,23 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from optuna_dashboard import get_note
 
 from search import confirm
-from search.findings.test_splits import shared_with, test_split_lines
+from search.findings import test_splits
 from search.handover.origin import PredictionsOrigin
 from search.reporting.terminal import show_results
 from search.studies.stored_study import open_stored_study
 from tests.search_tests.test_report import confirm as write_verdicts
 from tests.search_tests.test_report import written
-from tests.studies import PLANS, TASK, url_in, write_study
+from tests.search_tests.test_selection import url_in
+from tests.studies import PLANS, TASK, write_study
 
 
 def lines_of(url: str, study: str = "synthetic") -> list[str]:
     opened = open_stored_study(url, study)
     with closing(opened.storage):
-        return test_split_lines(opened)
+        return test_splits.test_split_lines(opened)
 
 
 def test_a_study_that_nobody_looked_at_has_nothing_to_say(tmp_path: Path) -> None:
@@ -53,7 +55,7 @@ def test_scoring_a_studys_own_predictions_counts_and_is_listed_everywhere(
     assert report.numbers["test_splits"] == lines_of(url)
     study = open_stored_study(url, "synthetic")
     show_results(study)
-    note = study.optuna_study.system_attrs["dashboard:note:0"]
+    note = get_note(study.optuna_study)
     assert "these test splits were also seen 2 times" in note
     study.storage.close()
 
@@ -75,7 +77,7 @@ def test_studies_that_share_test_splits_are_named(tmp_path: Path) -> None:
     write_verdicts(url, "helps", 2.5)
     study = open_stored_study(url, "other")
     with closing(study.storage):
-        shared = shared_with(study)
+        shared = test_splits.shared_with(study)
     assert list(shared) == ["synthetic"]
     assert set(shared["synthetic"]) == {f"{TASK} qaa", f"{TASK} qab"}
     (line,) = lines_of(url, "other")
