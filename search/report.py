@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from search.command_line.options import add_study, fail_in_one_line, quiet_optuna
+from search.command_line.options import add_storage, fail_in_one_line, quiet_optuna
 from search.command_line.parser import CommandParser
 from search.command_line.requests import request_from
 
@@ -24,8 +24,17 @@ def parser() -> argparse.ArgumentParser:
         description="What a study found: a page, Markdown, tables and JSON.",
         epilog=EPILOG,
     )
-    add_study(options)
-    options.add_argument("--to", metavar="DIR", type=Path, help="default: STUDY-report")
+    options.add_argument(
+        "--study",
+        action="append",
+        required=True,
+        help="a study's name in the storage; given several times, a page of all these studies "
+        "is written, an atlas, and the report of each beside it",
+    )
+    add_storage(options)
+    options.add_argument(
+        "--to", metavar="DIR", type=Path, help="default: STUDY-report; of several studies atlas"
+    )
     options.add_argument(
         "--png",
         action=argparse.BooleanOptionalAction,
@@ -41,10 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
         quiet_optuna()
         from search.studies.stored_study import check_stored_study
 
-        check_stored_study(options.storage, options.study)
-        from search.reporting.page import ReportRequest, write_report
+        studies = list(dict.fromkeys(options.study))
+        for study in studies:
+            check_stored_study(options.storage, study)
+        from search.reporting.page import ReportRequest, write_atlas, write_report
 
-        written = write_report(request_from(vars(options), ReportRequest))
+        request = request_from(vars(options), ReportRequest, study=studies[0])
+        written = write_report(request) if len(studies) == 1 else write_atlas(studies, request)
         if written.note:
             print(f"note: {written.note}", file=sys.stderr)
         print(written.page)

@@ -28,14 +28,13 @@ from search.command_line.run_options import RunOptions
 from search.command_line.words import say
 from search.findings.arm_table import arm_table
 from search.findings.confirm_request import ConfirmRequest
-from search.findings.confirmation import confirmed_recipes
 from search.findings.landscape import Landscape, read_landscape
 from search.findings.stage_costs import study_cost
 from search.handover.requests import ExportRequest
 from search.notebook.hosting import hosted
-from search.reporting.figures import build_figures
 from search.reporting.first_screen import first_screen
 from search.reporting.page import ReportRequest, first_screen_html, write_report
+from search.reporting.study_figures import study_figures
 from search.studies.asked_again import check_reopening
 from search.studies.baseline import study_of_baseline
 from search.studies.stored_study import StoredStudy, open_stored_study
@@ -266,14 +265,14 @@ class Study:
 
         Args:
             name: landscape (gains over rate and epochs of each intermediate task), or a name of
-                the report: arms, tasks, matrix, importance.
+                the report: answer, arms, tasks, matrix, importance; of several target tasks also
+                tasks.TASK, and after a confirmation confirmed.TASK.
 
         Raises:
             UnknownNameError: There is no such figure, or the study has not enough for it yet.
         """
         with self._opened() as study:
-            confirmed = confirmed_recipes(study)
-            figures = build_figures(read_landscape(study), confirmed, study.is_pocket)
+            figures = study_figures(study, read_landscape(study))
         known = {"landscape" if x == LANDSCAPE else x: figure for x, figure in figures.items()}
         if name not in known:
             raise unknown_name("Figure", name, known, f"one that {self.address.name!r} has")

@@ -6,18 +6,19 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 import optuna
 from optuna_dashboard import save_plotly_graph_object, wsgi
 
-from search.findings.confirmation import confirmed_recipes
 from search.findings.landscape import read_landscape
 from search.reporting.dashboard_access import Guard, credentials_for, public_place
-from search.reporting.figures import build_figures
+from search.reporting.dashboard_views import Additions, with_additions
+from search.reporting.study_figures import study_figures
 from search.reporting.terminal import write_note
+from search.reporting.trial_words import trial_notes
 from search.reporting.web_server import WebServer, ended_by_signals
 from search.studies.stored_study import StoredStudy, open_stored_study
 from storage.optuna_internals import study_id_of
@@ -76,25 +77,24 @@ def serve_dashboard(
     is_read_only = request.read_only or (credentials is None and not request.allow_changes)
     study = open_stored_study(request.storage, request.study)
     # get_storage adds the cache without which every poll reads every trial again.
-    app = wsgi(optuna.storages.get_storage(study.storage), artifacts)
-    writing, ended = Lock(), Event()
+    additions = Additions()
+    app = with_additions(wsgi(optuna.storages.get_storage(study.storage), artifacts), additions)
+    pages = Pages(study, additions)
 
     def between(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with writing:  # nobody sees half a figure
-            pages: Iterable[bytes] = app(environ, start_response)
-            return pages
+        with pages.writing:  # nobody sees half a figure
+            return app(environ, start_response)
 
     is_fixed = study.storage.is_read_only
     guard = Guard(between, credentials, is_read_only or is_fixed, public)
-    renewal = Thread(target=renew_pages, args=(study, writing, ended), daemon=True)
+    renewal = Thread(target=pages.renew, daemon=True)
     with closing(study.storage), closing(WebServer(request.host, request.port, guard)) as server:
         try:
             with ended_by_signals():
                 if is_fixed:
                     _log.warning("the storage can only be read: note and figures stay as they are")
-                else:
-                    write_pages(study, writing)
-                    renewal.start()
+                renewal.start()
+                pages.written.wait(FIRST_SECONDS)
                 host = f"[{request.host}]" if ":" in request.host else request.host
                 site = f"http://{host}:{server.port}"
                 on_ready(f"{site}/dashboard/studies/{study_id_of(study.optuna_study)}")
@@ -102,11 +102,13 @@ def serve_dashboard(
         except KeyboardInterrupt:
             return
         finally:
-            ended.set()
+            pages.ended.set()
             if renewal.is_alive():
                 renewal.join(END_SECONDS)
 
 
+FIRST_SECONDS = 3.0
+"""How long visitors wait for a study's first figures; of a large one they come later."""
 END_SECONDS = 3.0
 """What is half written by then is written anew by whoever shows the study next."""
 
@@ -116,40 +118,60 @@ LOOK_EVERY, LARGEST_SHARE = 20.0, 0.1
 BUTTONS = ["zoom", "pan", "select", "lasso", "zoomIn", "zoomOut", "autoScale"]
 
 
-def write_pages(study: StoredStudy, writing: Lock) -> None:
-    """Write a study's note and figures to where optuna-dashboard has them; holds `writing`."""
-    study = replace(study)  # which forgets what it has read
-    confirmed = confirmed_recipes(study)
-    figures = build_figures(read_landscape(study), confirmed, study.is_pocket)
-    with writing:
-        write_note(study)
-        for name, figure in figures.items():
-            # Its cards are 450 pixels high and half a page wide; dragging zooms all the same.
-            figure.update_layout(height=None, modebar={"remove": BUTTONS})
-            save_plotly_graph_object(study.optuna_study, figure, graph_object_id=name)
+@dataclass(frozen=True)
+class Pages:
+    """A study's note, figures and notes of trials, where optuna-dashboard and we have them.
 
-
-def renew_pages(
-    study: StoredStudy, writing: Lock, ended: Event, look_every: float = LOOK_EVERY
-) -> None:
-    """Write the pages again as trials and confirmations come in, until `ended` is set.
-
-    Args:
-        study: The study.
-        writing: Lock that is held while something is half written.
-        ended: Event that ends it.
-        look_every: Seconds between looks for new trials, at least.
+    Attributes:
+        study: The study; of one whose storage can only be read, note and figures stay as they
+            are.
+        additions: What the server adds to optuna-dashboard's answers.
+        writing: Held while something is half written.
+        written: Set once all is written for the first time.
+        ended: Set by whoever wants no more of it.
     """
 
-    def finished() -> tuple[int, object]:
-        trials = study.optuna_study.get_trials(deepcopy=False)
-        done = sum(trial.state.is_finished() for trial in trials)
-        return done, [look.result for look in study.confirmations]
+    study: StoredStudy
+    additions: Additions
+    writing: Lock = field(default_factory=Lock)
+    written: Event = field(default_factory=Event)
+    ended: Event = field(default_factory=Event)
 
-    shown, pause = finished(), look_every
-    while not ended.wait(pause):
-        state, started = finished(), time.monotonic()
-        if state != shown:
-            write_pages(study, writing)
-            shown = state
-        pause = max(look_every, (time.monotonic() - started) / LARGEST_SHARE)
+    def write(self) -> None:
+        """Write them as the study is now."""
+        study = replace(self.study)  # which forgets what it has read
+        landscape = read_landscape(study)
+        figures = study_figures(study, landscape)
+        self.additions.heights = {name: x.layout.height for name, x in figures.items()}
+        self.additions.notes = trial_notes(study, landscape)
+        if study.storage.is_read_only:
+            return
+        for figure in figures.values():
+            # Its cards are 450 pixels high and half a page wide; dragging zooms all the same.
+            figure.update_layout(height=None, modebar={"remove": BUTTONS})
+        with self.writing:
+            write_note(study)
+            for name, figure in figures.items():
+                save_plotly_graph_object(study.optuna_study, figure, graph_object_id=name)
+
+    def renew(self, look_every: float = LOOK_EVERY) -> None:
+        """Write them at once, and again as trials and confirmations come in, until `ended`.
+
+        Args:
+            look_every: Seconds between looks for new trials, at least.
+        """
+        shown: object = None
+        while True:
+            state, started = self._finished(), time.monotonic()
+            if state != shown:
+                self.write()
+                self.written.set()
+                shown = state
+            pause = max(look_every, (time.monotonic() - started) / LARGEST_SHARE)
+            if self.ended.wait(pause):
+                return
+
+    def _finished(self) -> object:
+        trials = self.study.optuna_study.get_trials(deepcopy=False)
+        done = sum(trial.state.is_finished() for trial in trials)
+        return done, [look.result for look in self.study.confirmations]

@@ -1,9 +1,7 @@
 """Figures of a study's landscape, by names that stay: the page and the dashboard go by them.
 
 All gains are posterior means of the search model in percentage points over the best direct
-training, which stands at 0; lines are 95 % intervals. The colours are Okabe & Ito's
-(https://jfly.uni-koeln.de/color/), told apart without red and green; arms differ in their markers
-too.
+training, which stands at 0; lines are 95 % intervals.
 """
 
 from __future__ import annotations
@@ -15,19 +13,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from search.findings.judging import RecipeVerdict
-from search.findings.landscape import Landscape
+from search.findings.landscape import ALL_TARGETS, Landscape
+from search.reporting.colours import ARM_COLOURS, BLACK, BLUE, GRID, INK, MARKERS, ZERO
 from search.reporting.landscape_maps import draw_matrix, draw_surfaces, number_of
 from search.surrogate.effects import Importance
 from spaces.studies import ARMS, NO_INTERMEDIATE
 
-BLUE, ORANGE, GREEN, PINK, BLACK, VERMILION = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000", "#D55E00",
-)  # fmt: skip
-COLOURS = dict(zip(ARMS, (BLACK, BLUE, GREEN, VERMILION, PINK), strict=True))
-MARKERS = dict(zip(ARMS, ("x", "circle", "square", "diamond", "triangle-up"), strict=True))
 ROW, TASK_ROW = 34, 24
 """Pixels of a row with a name; of one of many."""
 SHOWN_CHOICES = 15
+TITLE_HEIGHT = 44
+"""Pixels that a title and the line below it take."""
 
 
 def build_figures(
@@ -36,14 +32,14 @@ def build_figures(
     """The figures that the study has enough for, by name."""
     drawn = {
         "arms": _arms(landscape, confirmed),
-        "tasks": _tasks(landscape.tasks_of()),
+        **_task_panels(landscape),
         "surfaces": draw_surfaces(landscape.surfaces),
         "matrix": draw_matrix(landscape.matrix),
         "importance": _importance(landscape.importance),
     }
     figures = {name: figure for name, figure in drawn.items() if figure is not None}
     for figure in figures.values():
-        _finish(figure, pocket)
+        finish(figure, pocket)
     return figures
 
 
@@ -113,13 +109,28 @@ def _arms(landscape: Landscape, confirmed: Sequence[RecipeVerdict]) -> go.Figure
     return figure
 
 
-def _tasks(tasks: pd.DataFrame) -> go.Figure | None:
-    """Every intermediate task on one axis, by arm, the best of each first; untried ones hollow."""
-    if not len(tasks):
-        return None
-    order = tasks.assign(place=[ARMS.index(arm) for arm in tasks["arm"]])
+def _task_panels(landscape: Landscape) -> dict[str, go.Figure]:
+    """`tasks` over all target tasks and, of several, `tasks.TASK` of each, in the same order."""
+    overall = landscape.tasks_of()
+    if not len(overall):
+        return {}
+    order = overall.assign(place=[ARMS.index(arm) for arm in overall["arm"]])
     order = order.sort_values(["place", "gain"], ascending=[True, False], kind="stable")
-    names = [task or NO_INTERMEDIATE for task in order["task"]]
+    names = list(zip(order["arm"], order["task"], strict=True))
+    targets = [x for x in dict.fromkeys(landscape.tasks["target"]) if x != ALL_TARGETS]
+    if len(targets) == 1:
+        return {"tasks": _tasks(order, names, targets[0])}
+    panels = {"tasks": _tasks(order, names, "all target tasks")}
+    for target in targets:
+        panels[f"tasks.{target}"] = _tasks(landscape.tasks_of(target), names, target)
+    return panels
+
+
+def _tasks(tasks: pd.DataFrame, in_order: Sequence[tuple[str, str]], target: str) -> go.Figure:
+    """Every intermediate task on one axis, by arm, the best of each first; untried ones hollow."""
+    order = tasks.set_index(["arm", "task"], drop=False).loc[list(in_order)]
+    order = order.reset_index(drop=True)
+    names = [task or NO_INTERMEDIATE for _, task in in_order]
     figure = go.Figure()
     for arm, mine in order.groupby("arm", sort=False):
         is_direct = arm == NO_INTERMEDIATE
@@ -134,7 +145,7 @@ def _tasks(tasks: pd.DataFrame) -> go.Figure | None:
             marker={
                 "symbol": [f"{symbol}-open" if x else symbol for x in hollow],
                 "size": 9,
-                "color": COLOURS[str(arm)],
+                "color": ARM_COLOURS[str(arm)],
             },
             customdata=[
                 "the best direct training" if is_direct else _tried(runs, recipes, settings)
@@ -145,8 +156,8 @@ def _tasks(tasks: pd.DataFrame) -> go.Figure | None:
             hovertemplate="%{y}: %{x:+.1f}<br>%{customdata}<extra></extra>",
         )
     figure.update_layout(
-        title="Gain with every intermediate task, points<br><sub>over the best direct training, "
-        "all target tasks; 95 %; hollow: not tried</sub>",
+        title=f"Gain with every intermediate task: {target}<br><sub>points over the best direct "
+        f"training; 95 %; hollow: not tried</sub>",
         height=180 + TASK_ROW * len(names),
         xaxis={"rangemode": "tozero"},
         yaxis={"type": "category", "categoryarray": names[::-1], "zeroline": False},
@@ -197,7 +208,8 @@ def _intervals(
     }
 
 
-def _finish(figure: go.Figure, pocket: bool) -> None:
+def finish(figure: go.Figure, pocket: bool) -> None:
+    """Title, margins and colours, the same in all figures; those of pocket corpora say so."""
     title = figure.layout.title.text
     if pocket:
         title = title.replace("<br><sub>", "<br><sub>pocket corpora; ", 1)
@@ -212,11 +224,11 @@ def _finish(figure: go.Figure, pocket: bool) -> None:
             "yanchor": "top",
             "pad": {"l": 8, "t": 22},
         },
-        font={"size": 12, "family": "system-ui, Helvetica, Arial, sans-serif"},
-        margin={"l": 8, "r": 8, "t": 76, "b": 8},
+        font={"size": 12, "color": INK, "family": "system-ui, Helvetica, Arial, sans-serif"},
+        margin={"l": 8, "r": 8, "t": TITLE_HEIGHT + 32, "b": 8},
         legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
     )
-    figure.update_xaxes(automargin=True, gridcolor="#e5e5e5", zerolinecolor="#777777")
-    figure.update_yaxes(automargin=True, gridcolor="#e5e5e5", zerolinecolor="#777777")
+    figure.update_xaxes(automargin=True, gridcolor=GRID, zerolinecolor=ZERO)
+    figure.update_yaxes(automargin=True, gridcolor=GRID, zerolinecolor=ZERO)

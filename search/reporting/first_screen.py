@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from optuna.trial import TrialState
 
 from objectives.gains.intervals import Verdict
-from objectives.gains.transfer_gain import in_points
 from search.command_line.next_commands import next_command
 from search.command_line.words import in_hours
 from search.findings.answer_words import answer_lines, regret_line
@@ -28,7 +27,8 @@ from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
-from search.findings.verdict_words import aggregate_note, confirmation_lines, with_interval
+from search.findings.verdict_words import aggregate_note, confirmation_lines
+from search.reporting.confirmed_answer import confirmed_answer
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
 from spaces.studies import NO_INTERMEDIATE
@@ -71,7 +71,7 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
 
 def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> str:
     if done:
-        return _confirmed_answer(*done[-1])
+        return confirmed_answer(*done[-1])
     lines = list(map(_sentence, answer_lines(study, landscape.answer)))
     return "\n".join(lines if landscape.answer is None else ["Not confirmed.", *lines])
 
@@ -79,42 +79,6 @@ def _answer(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished])
 def _sentence(line: str) -> str:
     """The line as a sentence, without a stop after what is to be pasted."""
     return f"{line[0].upper()}{line[1:]}{'' if 'python -m' in line else '.'}"
-
-
-def _confirmed_answer(look: Look, result: ConfirmationResult) -> str:
-    rows, names = result.verdicts.recipes, look.plan.names
-    by_verdict = {
-        verdict: sorted(
-            (x for x in rows if x.gain.verdict is verdict), key=lambda x: -x.gain.points
-        )
-        for verdict in Verdict
-    }
-    helping, hurting = by_verdict[Verdict.HELPS], by_verdict[Verdict.HURTS]
-    if helping:
-        best = helping[0]
-        answer = (
-            f"Train on {names[best.trial]} first: it helps, "
-            f"{with_interval(best.gain, look.plan.margin)} points over training directly, well "
-            f"tuned."
-        )
-        if len(helping) > 1:
-            others = ", ".join(names[row.trial] for row in helping[1:])
-            answer += f" So does {others}, by {in_points(helping[1].gain.points)} or less."
-    elif len(by_verdict[Verdict.EQUIVALENT]) == len(rows):
-        answer = (
-            f"Train directly: all {len(rows)} recipes that were confirmed are equivalent to that "
-            f"within {look.plan.margin:g} points."
-        )
-    elif by_verdict[Verdict.UNDECIDED]:
-        answer = f"Undecided: none of the {len(rows)} recipes that were confirmed helps reliably."
-    else:
-        answer = f"Train directly: none of the {len(rows)} recipes that were confirmed helps."
-    if hurting:
-        names_of = ", ".join(
-            f"{names[row.trial]} by {in_points(row.gain.points)}" for row in hurting
-        )
-        answer += f" Reliably worse: {names_of}."
-    return answer
 
 
 def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished]) -> list[str]:
@@ -157,7 +121,8 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
         )
     trials = sum(len(recipe.trials) for recipe in study.recipes)
     if (newer := trials - plan.trials_of_the_search) > 0:
-        lines.append(f"The search has gone on since: {newer} trials are not in this.")
+        what = "trials are" if newer > 1 else "trial is"
+        lines.append(f"The search has gone on since: {newer} {what} not in this.")
     return lines + _aggregate_lines(study)
 
 

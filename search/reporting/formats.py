@@ -14,6 +14,7 @@ from search.command_line.markdown import fenced, md
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.answer_words import verdict_word
 from search.reporting.report_content import ReportContent
+from search.reporting.study_figures import ANSWER
 
 POCKET = (
     "Pocket corpora: generated text with planted effects. These figures say nothing about any "
@@ -39,13 +40,17 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
         lines += [f"- What to do next: {md(words)}", ""]
         block = fenced(command, "sh").splitlines() if command else []
         lines += [*(f"  {line}" for line in block), *([""] if block else [])]
+    if ANSWER in figures:
+        lines += [f"![Scores by target task and arm](figures/{ANSWER}.png)", ""]
     for section in report.sections:
         pocket = " (pocket corpora)" if report.is_pocket else ""
         lines += [f"## {md(section.title)}{'' if section.name == 'provenance' else pocket}", ""]
         for line in section.lines:
             lines += [md(line), ""]
-        if section.name in figures:
-            lines += [f"![{md(section.title)}](figures/{section.name}.png)", ""]
+        for name in section.figures(figures):
+            lines += [f"![{md(section.title)}](figures/{name}.png)", ""]
+        for heading, text in section.texts:
+            lines += [f"### {md(heading)}", "", fenced(text), ""]
         if section.rows:
             marks = ("---" if section.is_text(i) else "--:" for i in range(len(section.columns)))
             rows = [[md(cell) for cell in row] for row in (section.columns, *section.rows)]

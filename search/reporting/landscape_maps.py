@@ -1,6 +1,7 @@
 """Maps of gains in colour: over rate and epochs of each task, and over targets and languages.
 
-Losses are vermilion and gains blue, white at 0, on one scale for all of a figure.
+Losses are vermilion and gains blue, white at 0, on one scale for all of a figure. The colours are
+light, and numbers black upon all of them, on a light page and on a dark one.
 """
 
 from __future__ import annotations
@@ -15,17 +16,15 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from objectives.gains.transfer_gain import in_points
+from search.reporting.colours import GAIN, LOSS, NOTHING
 from search.surrogate.effects import Surface
 
-VERMILION, BLUE = "#D55E00", "#0072B2"
-DIVERGING = [[0.0, VERMILION], [0.5, "#ffffff"], [1.0, BLUE]]
+DIVERGING = [[0.0, LOSS], [0.5, NOTHING], [1.0, GAIN]]
 """Losses to gains, white at 0."""
 ABREAST = 3
 """Surfaces in a row."""
-ROW, CELL = 34, 42
+ROW, CELL = 34, 52
 """Pixels of a row with a name, and of a cell beside another."""
-VEIL = 0.65
-"""Opacity of what lies upon a cell of one run."""
 GAP, LEAST = 74, 70
 """Pixels between two rows of surfaces, and of a row at least."""
 
@@ -110,7 +109,7 @@ def _ticks(names: Sequence[str]) -> dict[str, Any]:
 
 
 def draw_matrix(matrix: pd.DataFrame) -> go.Figure | None:
-    """Intermediate tasks by target tasks and languages, cells of one run faded."""
+    """Intermediate tasks by target tasks and languages, cells of one run in brackets."""
     if not len(matrix):
         return None
     tasks = list(dict.fromkeys(matrix["task"]))
@@ -131,20 +130,9 @@ def draw_matrix(matrix: pd.DataFrame) -> go.Figure | None:
         hoverongaps=False,
         **_look(top),
     )
-    if (matrix["runs"] <= 1).any():
-        # A veil: opacity is of a whole map, and two of them write each other's numbers.
-        figure.add_heatmap(
-            x=columns,
-            y=tasks,
-            z=[[1 if x and x.runs <= 1 else None for x in row] for row in grid],
-            colorscale=[[0, "#ffffff"], [1, "#ffffff"]],
-            opacity=VEIL,
-            showscale=False,
-            hoverinfo="skip",
-        )
     figure.update_layout(
         title="Gain by intermediate task, target and language, points<br><sub>* 95 % interval "
-        "excludes 0; faded: one run</sub>",
+        "excludes 0; in brackets: one run</sub>",
         height=190 + ROW * len(tasks),
         yaxis={"type": "category", "categoryarray": tasks[::-1]},
         xaxis={"type": "multicategory"},
@@ -156,7 +144,8 @@ def draw_matrix(matrix: pd.DataFrame) -> go.Figure | None:
 def _look(top: float) -> dict[str, Any]:
     """By colour and in words: every cell says its number, so there is no scale."""
     colours = {"colorscale": DIVERGING, "zmin": -top, "zmax": top}
-    return {**colours, "xgap": 1, "ygap": 1, "showscale": False}
+    numbers = {"textfont": {"color": "#101010", "size": 11}}
+    return {**colours, **numbers, "xgap": 1, "ygap": 1, "showscale": False}
 
 
 def _top(gains: np.ndarray) -> float:
@@ -165,7 +154,8 @@ def _top(gains: np.ndarray) -> float:
 
 
 def _cell(cell: Any) -> str:
-    return f"<b>{in_points(cell.gain)}*</b>" if cell.transfer else in_points(cell.gain)
+    words = f"<b>{in_points(cell.gain)}*</b>" if cell.transfer else in_points(cell.gain)
+    return f"({words})" if cell.runs <= 1 else words
 
 
 def _in_words(cell: Any) -> str:

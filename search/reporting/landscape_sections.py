@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Section:
         lines: Sentences above the table.
         columns: Heads of the table.
         rows: Cells of the table, row by row.
+        texts: Texts to copy, each under its heading.
     """
 
     name: str
@@ -33,6 +34,11 @@ class Section:
     lines: list[str]
     columns: Sequence[str] = ()
     rows: list[list[str]] = field(default_factory=list)
+    texts: Sequence[tuple[str, str]] = ()
+
+    def figures(self, drawn: Iterable[str]) -> list[str]:
+        """Of these names, the figure of the section's own name and those of its parts."""
+        return [x for x in drawn if x == self.name or x.startswith(f"{self.name}.")]
 
     def is_text(self, place: int) -> bool:
         """Whether a column holds words, not numbers."""

@@ -1,4 +1,4 @@
-"""A study's report as files: a page that works offline, Markdown with figures, tables and JSON.
+"""Reports as files: a page that works offline, Markdown with figures, tables and JSON.
 
 Reads the storage alone: no data, no encoder, no torch.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import kaleido
@@ -22,12 +22,20 @@ from plotly.offline import get_plotlyjs
 
 from search.command_line.markdown import for_spreadsheets
 from search.command_line.next_commands import folder_name
-from search.reporting.figures import build_figures
+from search.reporting.atlas import Atlas, build_atlas
+from search.reporting.figures import TITLE_HEIGHT
 from search.reporting.formats import as_json, as_markdown
 from search.reporting.report_content import ReportContent, report_content
+from search.reporting.study_figures import study_figures
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
+FILES = {
+    "trials.csv": "every score: trial, target task, language",
+    "trials.parquet": "the same, with its types",
+    "report.json": "all numbers of this page",
+    "report.md": "this page as Markdown",
+}
 NO_BROWSER = "no Chrome or Chromium was found to draw PNGs (BROWSER_PATH can name one)"
 
 
@@ -69,10 +77,38 @@ def write_report(request: ReportRequest) -> WrittenReport:
         StorageError: The study was not made by this version.
         SpecError: The folder cannot be written, or `png` is true and there is no browser.
     """
+    return _write(request)[0]
+
+
+def write_atlas(studies: Sequence[str], request: ReportRequest) -> WrittenReport:
+    """Write the reports of several studies, and a page of all of them.
+
+    Args:
+        studies: Names of the studies in the storage.
+        request: As of one study, whose `study` is not read; `to` is `atlas` where it is None.
+
+    Raises:
+        TransferSearchError: As from `write_report`.
+        SpecError: Some studies are of pocket corpora and some are not.
+    """
+    folder = request.to or Path("atlas")
+    places = {name: folder_name(name) for name in studies}
+    written = [_write(replace(request, study=x, to=folder / places[x])) for x in studies]
+    atlas = build_atlas([report for _, report in written])
+    files = {f"{places[name]}/index.html": f"the report of {name}" for name in studies}
+    try:
+        page = _page(atlas, atlas.figures, files)
+        (folder / "index.html").write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise SpecError("--to", found=f"{folder} cannot be written: {error}") from error
+    return WrittenReport(folder / "index.html", written[0][0].note)
+
+
+def _write(request: ReportRequest) -> tuple[WrittenReport, ReportContent]:
     study = open_stored_study(request.storage, request.study)
     with closing(study.storage):
         report = report_content(study)
-    figures = build_figures(report.landscape, report.confirmed, report.is_pocket)
+        figures = study_figures(study, report.landscape)
     folder = request.to or Path(f"{folder_name(study.name)}-report")
     try:
         (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -89,7 +125,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
         texts = {
             "report.json": json.dumps(as_json(report), indent=1, ensure_ascii=False),
             "report.md": as_markdown(report, figures if drawn else ()),
-            "index.html": _page(report, figures),
+            "index.html": _page(report, figures, FILES),
         }
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
@@ -97,7 +133,7 @@ def write_report(request: ReportRequest) -> WrittenReport:
         raise SpecError("--to", found=f"{folder} cannot be written: {error}") from error
     missing = request.png is None and not drawn
     note = f"{NO_BROWSER}; report.md is without figures" if missing else ""
-    return WrittenReport(folder / "index.html", note)
+    return WrittenReport(folder / "index.html", note), report
 
 
 def first_screen_html(study: StoredStudy) -> str:
@@ -130,14 +166,34 @@ def _width(figure: go.Figure) -> int:
     return int((figure.layout.meta or {}).get("width", 300))
 
 
-def _page(report: ReportContent, figures: Mapping[str, go.Figure]) -> str:
-    """The page, with plotly.js in it packed: 2 MB in place of 4.8."""
+def _title(figure: go.Figure) -> dict[str, str]:
+    """Title and what stands small below it, as plain text."""
+    title, _, rest = figure.layout.title.text.partition("<br><sub>")
+    return {"title": title, "subtitle": rest.removesuffix("</sub>")}
+
+
+def _page(
+    report: ReportContent | Atlas, figures: Mapping[str, go.Figure], files: Mapping[str, str]
+) -> str:
+    """The page, with plotly.js in it packed: 2 MB in place of 4.8.
+
+    Args:
+        report: What it says.
+        figures: Its figures; those of a section by the name of that.
+        files: Address of a file beside the page -> what is in it.
+    """
     packed = base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
     drawn = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     return _template("page.html.jinja").render(
         report=report,
+        files=files,
+        title_height=TITLE_HEIGHT,
         figures={
-            name: {"height": figure.layout.height, "width": _width(figure)}
+            name: {
+                "height": figure.layout.height - TITLE_HEIGHT,
+                "width": _width(figure),
+                **_title(figure),
+            }
             for name, figure in figures.items()
         },
         # A script ends at the first "</script", whatever it stands in.

@@ -16,6 +16,7 @@ from search.findings.selection import judged_languages
 from search.findings.trial_tables import choices
 from search.findings.verdict_words import cell_rows, parts_line, points_with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row
+from search.reporting.paper import paper_section
 from search.studies.stored_study import StoredStudy
 
 SHOWN_RECIPES, SHOWN_TROUBLES, SHOWN_NOTES = 20, 20, 40
@@ -39,6 +40,7 @@ def report_sections(
             "Claims of papers, held against the trials",
             [f"{line[0].upper()}{line[1:]}." for line in claim_lines(claims)],
         ),
+        paper_section(study, landscape),
         _notes_section(study),
         _troubles_section(landscape),
         Section(
@@ -104,10 +106,9 @@ def _confirmed_section(done: Sequence[tuple[Look, ConfirmationResult]]) -> list[
         f"none stands it is undecided. Equivalent: within {margin:g} points of direct training."
     ]
     if detectable:
-        lines.append(
-            f"Minimum detectable gains at 80 % power: {min(detectable):.1f} to "
-            f"{max(detectable):.1f} points."
-        )
+        least, most = f"{min(detectable):.1f}", f"{max(detectable):.1f}"
+        shown = least if least == most else f"{least} to {most}"
+        lines.append(f"Minimum detectable gains at 80 % power: {shown} points.")
     itself = (
         "Gains over the same target stage without the intermediate task, paired by seed: what the "
         "intermediate task itself does. The rest of a gain is the target stage's. They explain a "
@@ -136,7 +137,7 @@ def _parts(look: Look, result: ConfirmationResult) -> list[str]:
         (name, parts_line(result.verdicts, result.paired, trial, look.plan.margin))
         for trial, name in look.plan.names.items()
     )
-    return [f"{name}: {line}." for name, line in parts if line]
+    return [f"{name[0].upper()}{name[1:]}: {line}." for name, line in parts if line]
 
 
 def _recipes_section(study: StoredStudy, landscape: Landscape) -> Section:

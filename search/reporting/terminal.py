@@ -20,7 +20,7 @@ from search.findings.answer_words import answer_lines, regret_line
 from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
-from search.findings.confirmation import looks_of
+from search.findings.confirmation import finished, looks_of
 from search.findings.missing_rows import missing_lines
 from search.findings.planted_words import planted_line
 from search.findings.selection import judged_languages
@@ -29,6 +29,7 @@ from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import confirmation_lines
 from search.reporting.comparison_tables import comparison_parts
+from search.reporting.confirmed_answer import confirmed_answer
 from search.reporting.tables import answer_tables
 from search.studies.stored_study import StoredStudy
 
@@ -106,7 +107,7 @@ class _Shown:
         )
 
     def in_markdown(self) -> str:
-        """The note: verdicts first, then tables, then how to go on."""
+        """The note: the answer first, then tables, what it rests on, and how to go on."""
         text = io.StringIO()
         # Markdown has a row per line, however long.
         console = plain_console(file=text, width=1000)
@@ -116,19 +117,25 @@ class _Shown:
 
         write(f"## {md(self.title)}", "")
         looks = looks_of(self.study)
-        for head, *verdicts in map(confirmation_lines, looks):
-            write(f"**{md(head[0].upper() + head[1:])}**", "")
-            write(*(f"- {md(line)}" for line in verdicts), "")
+        if done := finished(looks):
+            answer = confirmed_answer(*done[-1]).splitlines()
+            write(*(part for line in answer for part in (f"**{md(line)}**", "")))
+        for head, *verdicts in map(confirmation_lines, reversed(looks)):
+            write(f"{md(head[0].upper() + head[1:])}:", "")
+            # What is said of a recipe stands below it.
+            depth = ("  " * line.startswith("    ") for line in verdicts)
+            write(*(f"{x}- {md(line)}" for x, line in zip(depth, verdicts, strict=True)), "")
         if looks:
             write(*(f"- {md(line)}" for line in test_split_lines(self.study)), "")
+            write("**The search**, whose scores also chose what is shown:", "")
         else:
-            write("**Not confirmed yet.**", "")
-        write("**The search**, whose scores also chose what is shown:", "")
-        write(*(f"- {md(line)}" for line in (*self.answer_lines, *self.notes)), "")
+            write("**Not confirmed yet.** By the search, whose scores also chose this:", "")
+        write(*(f"- {md(line)}" for line in self.answer_lines), "")
         for table in self.tables(console.width):
             table.box, table.title, table.pad_edge = box.MARKDOWN, None, True
             console.print(table)
             write("", md(self.caption()), "")
+        write("### What it rests on", "", *(f"- {md(line)}" for line in self.notes), "")
         commands = (("confirm",), ("report",), ("export", "--to", folder_name(self.study.name)))
         words = (next_command(name, self.study.address, *more) for name, *more in commands)
         write("### Go on", "", fenced("\n".join(words), "sh"), "")

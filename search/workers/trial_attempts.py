@@ -284,8 +284,14 @@ class Attempts:
     def complete(self, trial: FrozenTrial, result: TransferGain) -> None:
         """Report a trial's value to Optuna, and keep its gains by target task with it."""
         if self.opened.baseline is not None:
+            arm = trial.params["intermediate.domain"]
+            notes = TrialNotes(
+                gains=result.by_task(self.opened.languages),
+                score=100 * result.overall_score(self.opened.languages),
+                intermediate_task=str(trial.params.get(f"intermediate.task.{arm}", "")),
+            )
             try:
-                self.keep(trial, TrialNotes(gains=result.by_task(self.opened.languages)))
+                self.keep(trial, notes)
             except UpdateFinishedTrialError:
                 _log.info("trial %d was finished before", trial.number)
         self.tell(trial, TrialState.COMPLETE, self.opened.value(result))

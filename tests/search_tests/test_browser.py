@@ -12,15 +12,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from search.report import main as report
 from search.run import main as run
+from storage.ledger import Ledger
+from storage.opening import open_storage
 from tests.processes import started
 from tests.search_tests.conftest import STUDY
-from tests.studies import PLANS, write_study
+from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 
 pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -119,7 +123,26 @@ def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: st
         taken = plot.locator("svg").first.evaluate("drawing => drawing.clientHeight")
         assert taken <= room, name
     assert "pocket corpora" in tab.inner_text("body")
+    own = tab.get_by_role("heading", name="Hyperparameter Importance").bounding_box()
+    ours = tab.locator("[id='user-defined-plot:answer']").bounding_box()
+    assert own is not None
+    assert ours is not None
+    assert ours["y"] < own["y"], "the landscape comes first"
     assert errors == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_our_figures_are_dark_where_the_dashboard_is(
+    browser: Browser, page: str, scheme: Literal["light", "dark"]
+) -> None:
+    tab = browser.new_page(color_scheme=scheme)
+    tab.set_default_timeout(0)
+    show(tab, page, "Gain over the best direct training")
+    tab.wait_for_function("look => document.documentElement.dataset.look === look", arg=scheme)
+    plot = tab.locator("[id='user-defined-plot:answer']")
+    shown = plot.evaluate("plot => getComputedStyle(plot).filter")
+    assert shown.startswith("invert(1)" if scheme == "dark" else "none")
+    tab.close()
 
 
 def test_the_note_has_tables_and_commands(tab: Page, page: str) -> None:
@@ -133,7 +156,69 @@ def test_the_note_has_tables_and_commands(tab: Page, page: str) -> None:
 def test_a_trial_offers_its_scores(tab: Page, errors: list[str], page: str) -> None:
     show(tab, f"{page}/trials?numbers=0", "scores.csv")
     assert "training.csv" in tab.inner_text("body")
+    assert "Recipe: trained first on" in tab.inner_text("body")
     keep_picture(tab, "trial")
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report of a study that was confirmed."""
+    folder = tmp_path_factory.mktemp("report")
+    storage = f"sqlite:///{folder / 'study.db'}"
+    write_study(storage, PLANS)
+    opened = open_storage(storage)
+    rows = [verdict_row(1, task, language, "helps", 2.5) for task, language in (
+        ("", ""), ("pocket_nli", "qaa"), ("pocket_nli", "qab"),
+    )]  # fmt: skip
+    recipe = {1: ("general", "pocket_ner_calendar")}
+    write_confirmation(Ledger(opened.engine), "synthetic", recipe, rows)
+    opened.engine.dispose()
+    words = ["--study", "synthetic", "--storage", storage, "--to", str(folder / "out")]
+    assert report([*words, "--no-png"]) == 0
+    return (folder / "out" / "index.html").as_uri()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_report_has_no_barrier(
+    browser: Browser, written: str, width: int, scheme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True
+    )
+    context.set_default_timeout(0)
+    tab = context.new_page()
+    show(tab, written, "Provenance")
+    for figure in tab.locator(".figure").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator("svg").first.wait_for(state="attached")
+    for folded in tab.locator("summary").all():
+        folded.click()
+    keep_picture(tab, f"report-{width}-{scheme}")
+    found = Axe().run(tab)
+    assert [(x["id"], x["impact"]) for x in found.response["violations"]] == []
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
+
+
+def test_figures_tables_and_texts_of_the_report_can_be_taken_along(
+    tab: Page, errors: list[str], written: str
+) -> None:
+    show(tab, written, "Provenance")
+    tab.locator(".js-plotly-plot").first.wait_for(state="attached")
+    for format, begins in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
+        with tab.expect_download() as kept:
+            tab.get_by_label(f"Save the figure answer as {format}").click()
+        assert kept.value.suggested_filename == f"answer.{format.lower()}"
+        assert Path(kept.value.path()).read_bytes().startswith(begins)
+    with tab.expect_download() as kept:
+        tab.get_by_label("Save the table recipes as CSV").click()
+    head, first, *_ = Path(kept.value.path()).read_text().splitlines()
+    assert head.startswith("trial,arm,task,gain")
+    assert "pocket_ner_calendar" in first
+    tab.get_by_label("Copy: BibTeX").click()
+    tab.get_by_text("Copied", exact=True).wait_for()
     assert errors == []
 
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Thread
 from typing import Any
 
 import optuna
@@ -20,7 +20,8 @@ from optuna_dashboard import get_note
 
 from search.dashboard import main
 from search.findings.selection import standings_of
-from search.reporting.dashboard_server import renew_pages, write_pages
+from search.reporting.dashboard_server import Pages
+from search.reporting.dashboard_views import Additions
 from search.studies.stored_study import open_stored_study
 from spaces.errors import SpecError
 from tests.processes import wait_until
@@ -109,14 +110,14 @@ def test_the_pages_follow_the_study_while_they_are_served(
 ) -> None:
     assert workplace.search("--trials", "1", "--quiet").returncode == 0
     results = open_stored_study(workplace.storage, "tiny")
-    ended = Event()
-    renewal = Thread(target=renew_pages, args=(results, Lock(), ended, 0.05))
+    pages = Pages(results, Additions())
+    renewal = Thread(target=pages.renew, args=(0.05,))
     renewal.start()
     try:
         assert workplace.search("--trials", "2", "--quiet").returncode == 0
         wait_until(lambda: "2 complete" in get_note(results.optuna_study))
     finally:
-        ended.set()
+        pages.ended.set()
         renewal.join()
 
 
@@ -139,7 +140,7 @@ def test_the_figure_of_the_arms_shows_a_confirmation(tmp_path: Path) -> None:
     rows = [verdict_row(leader.first.number, "", "", "helps", 2.0)]
     chosen = {leader.first.number: (leader.arm, leader.task)}
     write_confirmation(study.ledger, "synthetic", chosen, rows)
-    write_pages(study, Lock())
+    Pages(study, Additions()).write()
     assert "confirmed: fresh seeds, test splits" in json.dumps(figures_of(study.optuna_study))
 
 

@@ -102,14 +102,27 @@ def test_the_matrix_stands_as_planted_in_every_language(
     assert len(figures["matrix"].data) == 1
 
 
-def test_cells_of_one_run_are_faded(found: Landscape) -> None:
+def test_cells_of_one_run_stand_in_brackets(found: Landscape) -> None:
     is_one = (found.matrix["task"] == ORDER[0]) & (found.matrix["language"] == "qab")
     matrix = found.matrix.assign(runs=np.where(is_one, 1, found.matrix["runs"]))
-    figure = build_figures(replace(found, matrix=matrix), (), pocket=False)["matrix"]
-    gains, veil = figure.data
-    assert gains.text[gains.y.index(ORDER[0])][1].startswith("<b>+")
-    faded = [(veil.y[i], j) for i, line in enumerate(veil.z) for j, x in enumerate(line) if x]
-    assert faded == [(ORDER[0], 1)]
+    (gains,) = build_figures(replace(found, matrix=matrix), (), pocket=False)["matrix"].data
+    row = gains.text[gains.y.index(ORDER[0])]
+    assert [x.startswith("(<b>+") for x in row] == [False, True]
+
+
+def _brightness(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of a colour as in `#6bb8ea`."""
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_numbers_can_be_read_on_every_colour_of_a_map(figures: dict[str, go.Figure]) -> None:
+    for name in ("matrix", "surfaces"):
+        for drawn in (x for x in figures[name].data if x.type == "heatmap"):
+            ink = _brightness(drawn.textfont.color)
+            for _, colour in drawn.colorscale:
+                assert (_brightness(colour) + 0.05) / (ink + 0.05) >= 4.5
 
 
 def test_what_the_gain_depends_on(found: Landscape) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from search import report
 from search.findings.confirmation import ConfirmationPlan
-from search.reporting.page import ReportRequest, write_report
+from search.reporting.page import ReportRequest, write_atlas, write_report
 from spaces.errors import SpecError
 from spaces.studies import Aggregate
 from storage.ledger import Ledger
@@ -27,8 +27,12 @@ from tests.search_tests.conftest import ROOT
 from tests.studies import (
     DIRECT,
     FAILED,
+    LEGAL,
+    NONE,
     PLANS,
     TASK,
+    Plan,
+    choice,
     many,
     verdict_row,
     write_confirmation,
@@ -141,7 +145,7 @@ def test_the_first_screen_answers_and_says_that_it_is_not_confirmed(plain: Writt
         assert words in plain.markdown
     for place in ("arms compared unlike: nli", "uner_ewt <-> udpos", "diverged"):
         assert place in text
-    assert text.index("Provenance") > max(text.index(x) for x in ("The arms", "diverged"))
+    assert text.rindex("Provenance") > max(text.rindex(x) for x in ("The arms", "diverged"))
 
 
 def test_an_arm_that_was_hardly_tried_is_not_judged_on_the_page(tmp_path: Path) -> None:
@@ -173,7 +177,11 @@ def test_pocket_figures_are_named_so(plain: Written, tmp_path: Path) -> None:
 
 
 def test_the_page_fetches_nothing_and_stays_small(plain: Written) -> None:
-    assert plain.page.addresses == []
+    beside = [x for x in plain.page.addresses if not x.startswith("#")]
+    assert all((plain.folder / name).is_file() for name in beside)
+    sections = [x[1:] for x in plain.page.addresses if x.startswith("#")]
+    assert {"arms", "tasks", "matrix", "paper", "provenance", "files"} <= set(sections)
+    assert all(f'<section id="{name}"' in plain.html for name in sections)
     assert not re.search(r"@import|url\(", plain.html)
     assert "default-src 'none'" in plain.html
     assert len(plain.html) < 5 * MB
@@ -287,6 +295,70 @@ def test_a_confirmation_that_was_begun_is_to_be_gone_on_with(tmp_path: Path) -> 
     ((words, command),) = found.numbers["next"]
     assert "begun and not finished" in words
     assert command.startswith("python -m search.confirm ")
+
+
+def test_of_several_target_tasks_each_has_its_own_answer_picture_and_panel(tmp_path: Path) -> None:
+    scores = {("pocket_nli", "qaa"): 50, ("pocket_ner", "qaa"): 50}
+    better = {("pocket_nli", "qaa"): 40, ("pocket_ner", "qaa"): 60}
+    plans = [Plan(NONE, scores), Plan(NONE, scores, seed=1)]
+    plans += [Plan(choice(LEGAL, epochs), better) for epochs in (1, 2)]
+    target = {"tasks": ["pocket_nli", "pocket_ner"], "languages": ["qaa"]}
+    write_study(url_in(tmp_path), plans, target=target)
+    searched = written(tmp_path)
+    figures = _figures(searched)
+    assert {"answer", "tasks", "tasks.pocket_nli", "tasks.pocket_ner"} <= set(figures)
+    titles = [x["text"] for x in figures["answer"]["layout"]["annotations"]]
+    assert titles == ["pocket_nli (accuracy)", "pocket_ner (span_f1)"]
+    storage = open_storage(url_in(tmp_path))
+    rows = [verdict_row(0, "", "", "undecided", 0.5)]
+    for task, said, gain in (("pocket_nli", "hurts", -9), ("pocket_ner", "helps", 9)):
+        rows += [verdict_row(0, task, x, said, gain) for x in ("", "qaa")]
+    recipe = {0: ("legal", "pocket_ner_parties")}
+    write_confirmation(Ledger(storage.engine), "synthetic", recipe, rows)
+    storage.engine.dispose()
+    found = written(tmp_path)
+    answer = found.numbers["answer"]
+    assert "For pocket_ner: train on trial 0 (pocket_ner_parties) first: it helps, +9.0" in answer
+    assert "Reliably worse: trial 0 (pocket_ner_parties) by -9.0.\nFor pocket_ner" in answer
+    assert "Over all target tasks: undecided" in answer
+    forests = {"confirmed.pocket_nli", "confirmed.pocket_ner", "confirmed-itself.pocket_ner"}
+    assert forests <= set(_figures(found))
+    with_it = _figures(found)["answer"]["data"][-1]
+    assert with_it["x"] == [59]
+    assert (with_it["error_x"]["array"], with_it["error_x"]["arrayminus"]) == ([1], [1])
+
+
+def test_what_goes_into_a_paper_says_what_was_done(plain: Written) -> None:
+    text = plain.page.text
+    assert "The search made 6 trials with sampler transfer" in text
+    assert "No recipe was confirmed on test splits." in text
+    assert r"pocket\_nli & general & pocket\_ner\_calendar & +" in text
+    assert "@misc{synthetic," in text
+    assert r"Does \textless{}script\textgreater{}" in text
+
+
+def test_several_studies_make_an_atlas_and_keep_their_reports(tmp_path: Path) -> None:
+    write_study(url_in(tmp_path), PLANS)
+    write_study(url_in(tmp_path), PLANS, name="second")
+    words = ["--study", "synthetic", "--study", "second", "--storage", url_in(tmp_path)]
+    assert report.main([*words, "--to", str(tmp_path / "out"), "--no-png"]) == 0
+    page = Reader((tmp_path / "out" / "index.html").read_text())
+    assert "synthetic: Not confirmed." in page.text
+    assert "second: General and pocket_nli: helps" in page.text
+    (text,) = (script for script in page.scripts if script.startswith("{"))
+    atlas = json.loads(text)["atlas"]["data"][0]
+    assert atlas["x"] == [["synthetic", "second"], [TASK, TASK]]
+    assert set(atlas["y"]) == {"pocket_ner_calendar", "pocket_ner_parties"}
+    assert all(row[0] == row[1] for row in atlas["z"])
+    for name in ("synthetic", "second"):
+        assert f"{name}/index.html" in page.addresses
+        assert (tmp_path / "out" / name / "trials.csv").is_file()
+    write_study(url_in(tmp_path), PLANS, source="local", name="real")
+    found = "synthetic of the pocket corpora, whose figures say nothing of real languages"
+    with raises(SpecError, subject="--study", found=found):
+        write_atlas(
+            ["synthetic", "real"], ReportRequest("", url_in(tmp_path), tmp_path, png=False)
+        )
 
 
 def test_claims_are_held_against_the_trials(tmp_path: Path) -> None:

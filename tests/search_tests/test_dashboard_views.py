@@ -1,0 +1,88 @@
+"""What our dashboard adds to optuna-dashboard's answers: notes of trials, order, and a look."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna_dashboard import get_note, save_note, wsgi
+
+from search.findings.landscape import read_landscape
+from search.reporting.dashboard_server import Pages
+from search.reporting.dashboard_views import Additions, with_additions
+from search.reporting.terminal import write_note
+from search.reporting.trial_words import trial_notes
+from search.studies.stored_study import StoredStudy, open_stored_study
+from tests.studies import PLANS, verdict_row, write_confirmation, write_study
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
+    url = f"sqlite:///{tmp_path_factory.mktemp('views') / 'study.db'}"
+    write_study(url, PLANS)
+    return open_stored_study(url, "synthetic")
+
+
+def _get(app: Any, path: str) -> tuple[str, bytes]:
+    said = []
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": "", "SCRIPT_NAME": ""}
+    environ |= {"SERVER_NAME": "x", "SERVER_PORT": "1", "wsgi.url_scheme": "http"}
+    body = b"".join(app(environ, lambda status, headers: said.append((status, dict(headers)))))
+    ((status, headers),) = said
+    assert int(headers["Content-Length"]) == len(body)
+    return status, body
+
+
+def test_every_trial_has_a_note_with_recipe_gain_seed_and_why_it_ended(study: StoredStudy) -> None:
+    trials, direct = trial_notes(study, read_landscape(study)).values()
+    assert set(trials) == set(range(6))
+    assert trials[2].startswith("## +5.0 points\n\nOver the best direct training; score 51.0.")
+    assert "trained first on `pocket_ner_calendar` (general), with seed 1" in trials[2]
+    assert "| `intermediate.epochs` | 2 |" in trials[2].replace("`2`", "2")
+    assert "Runs of this recipe: 1, 2; their mean is +4.0; the search model expects +" in trials[2]
+    assert trials[5].startswith("**No result**: diverged.")
+    assert all("Pocket corpora" in note for note in (*direct.values(), *trials.values()))
+    assert direct[0].startswith("## score 45.0")
+
+
+def test_notes_and_figures_are_added_and_nobody_s_own_note_is_replaced(study: StoredStudy) -> None:
+    additions = Additions()
+    Pages(study, additions).write()
+    trial = optuna.trial.Trial(study.optuna_study, study.optuna_study.trials[1]._trial_id)
+    save_note(trial, "my own")
+    app = with_additions(wsgi(study.storage), additions)
+    status, body = _get(app, "/api/studies/2")
+    shown = json.loads(body)
+    assert status.startswith("200")
+    notes = {x["number"]: x["note"]["body"] for x in shown["trials"]}
+    assert notes[1] == "my own"
+    assert notes[2].startswith("## +5.0 points")
+    names = [x["id"] for x in shown["plotly_graph_objects"]]
+    assert names == list(additions.heights)
+    assert names[0] == "answer"
+
+
+def test_the_note_of_a_confirmed_study_begins_with_the_answer(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    write_study(url, PLANS)
+    study = open_stored_study(url, "synthetic")
+    chosen = {1: ("general", "pocket_ner_calendar")}
+    rows = [verdict_row(1, "", "", "helps", 2.5), verdict_row(1, "pocket_nli", "qaa", "helps", 2)]
+    write_confirmation(study.ledger, "synthetic", chosen, rows)
+    write_note(study)
+    _, _, answer, *rest = get_note(study.optuna_study).splitlines()
+    assert answer.startswith("**Train on trial 1 (pocket_ner_calendar) first: it helps, +2.5 [")
+    assert "  - by the intermediate task itself +2.5" in "\n".join(rest)
+    study.storage.close()
+
+
+def test_the_page_has_our_look_and_its_script(study: StoredStudy) -> None:
+    app = with_additions(wsgi(study.storage), Additions())
+    page = _get(app, "/dashboard/studies/2")[1].decode()
+    assert page.index("user-defined-plot") < page.index("</head>")
+    status, script = _get(app, "/static/transfer-search.js")
+    assert status == "200 OK"
+    assert b"MutationObserver" in script
