@@ -383,7 +383,7 @@ class Ledger:
             command: predict, evaluate or export.
             what: What was shown, in words.
         """
-        row = {"study_name": study_name, "read_at": _now(), "command": command}
+        row = {"study_name": study_name, "read_at": _now("microseconds"), "command": command}
         self._insert_new(TEST_READS, [{**row, "what": what[:255], "token": uuid.uuid4().hex}])
 
     @outlasting
@@ -450,5 +450,5 @@ def _under_its_name(
     return [row if name is None else {**row, "study_name": name} for row in results]
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+def _now(timespec: str = "seconds") -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec=timespec)

@@ -54,8 +54,12 @@ class CommandParser(argparse.ArgumentParser):
             found = options.get(word) or next(
                 (option for name, option in options.items() if name.startswith(word)), None
             )
-            takes_value = found is not None and found.nargs is None and "=" not in word
-            place += 1 + takes_value
+            place += 1
+            if found is None or "=" in word or found.nargs == 0:
+                continue
+            most = 1 if found.nargs in (None, "?") else len(words)
+            while most and place < len(words) and not words[place].startswith("-"):
+                place, most = place + 1, most - 1
         return list(words)
 
     def error(self, message: str) -> NoReturn:
