@@ -146,6 +146,7 @@ def test_every_arm_has_its_best_recipe_among_those_confirmed(
     assert {recipe["arm"] for recipe in look.plan["recipes"]} == {"general", "legal"}
 
 
+@pytest.mark.slow
 def test_recipes_selected_on_the_source_language_are_confirmed_on_the_targets(
     workplace: Workplace, run_confirm: Confirm
 ) -> None:
@@ -177,6 +178,7 @@ def test_before_a_test_score_is_read_it_says_what_it_can_find_and_what_it_takes(
     assert not looks(searched)
 
 
+@pytest.mark.slow
 def test_a_recipe_is_dropped_as_soon_as_it_is_decided_and_the_rest_goes_on(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,6 +197,7 @@ def test_a_recipe_is_dropped_as_soon_as_it_is_decided_and_the_rest_goes_on(
     assert not error_left([look])
 
 
+@pytest.mark.slow
 def test_error_that_is_left_may_be_spent_by_another_look_which_is_said(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +221,7 @@ def test_error_that_is_left_may_be_spent_by_another_look_which_is_said(
     assert len(looks(searched)) == 2
 
 
+@pytest.mark.slow
 def test_hours_end_it_between_two_looks_and_more_hours_go_on(
     searched: Workplace, run_confirm: Confirm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
