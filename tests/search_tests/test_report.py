@@ -445,4 +445,4 @@ def test_a_browser_draws_every_figure_on_the_page_and_for_markdown(tmp_path: Pat
     )
     assert "CONSOLE" not in shown.stderr
     drawn = re.findall(r'class="figure js-plotly-plot" data-figure="(\w+)"', shown.stdout)
-    assert set(drawn) == names
+    assert set(drawn) == {"answer", *names}
