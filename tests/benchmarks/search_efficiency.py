@@ -37,7 +37,7 @@ LONG_BUDGET = 300
 WORKERS = (8, 32)
 WORKERS_ON = ("simulated", "published")
 COSTED_RUNS = (1000, 5000)
-QUICK_STUDIES, QUICK_OTHERS = 1, 1
+QUICK_STUDIES, QUICK_OTHERS = 5, 1
 BARS = {
     "simulated_120": (0.75, "at least"),
     "simulated_100k_updates": (0.65, "at least"),
