@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import stat
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -70,6 +71,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise
     except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError
         raise SpecError(str(path), "TOML in UTF-8", str(error)) from error
+
+
+def expanded(name: str | Path) -> Path:
+    """The path, with the user's home for `~`; as it is where the user has no home here."""
+    path = Path(name)
+    with suppress(RuntimeError):
+        path = path.expanduser()
+    return path
 
 
 def decoded(data: bytes) -> str:

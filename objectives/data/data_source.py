@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from objectives.pocket import POCKET_VERSION
 from spaces.errors import DataError
+from spaces.records import expanded
 from spaces.task import Task
 from storage.fingerprint import fingerprint
 
@@ -90,9 +90,7 @@ def local_source(names: str, option: str) -> DataSource:
     while parts:
         # A folder's own name may hold what joins folders: the longest that is there is one.
         for length in range(len(parts), 0, -1):
-            folder = Path(os.pathsep.join(parts[:length]))
-            with suppress(RuntimeError):  # a user who has no home here
-                folder = folder.expanduser()
+            folder = expanded(os.pathsep.join(parts[:length]))
             if folder.is_dir():
                 break
         else:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import httpx2
@@ -18,6 +17,7 @@ from huggingface_hub.errors import HFValidationError
 from objectives.hub_problems import HubRepository, hub_problem_with
 from spaces.backbones import known_backbones
 from spaces.errors import BackboneError, UnknownNameError, first_line, nearest_name, spelled
+from spaces.records import expanded
 
 POCKET_BACKBONE = "pocket"
 """The encoder that the project trains itself (`objectives.models.pocket_pretraining`)."""
@@ -56,9 +56,7 @@ def find_backbone(name: str) -> tuple[Path, str]:
             its configuration is of no encoder.
         UnknownNameError: It is no folder, no short name, and no OWNER/NAME of the Hub.
     """
-    folder = Path(name)
-    with suppress(RuntimeError):  # a user who has no home here
-        folder = folder.expanduser()
+    folder = expanded(name)
     repository: HubRepository | None = None
     if (record := known_backbones().get(name)) is not None:
         repository = HubRepository("model", record.repository, record.revision)

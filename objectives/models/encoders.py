@@ -79,7 +79,7 @@ def load_backbone(name: str) -> Backbone:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except Exception as error:
+    except Exception as error:  # what broken files raise in transformers is of no one kind
         reason = first_line(error)
         raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:

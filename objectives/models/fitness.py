@@ -49,7 +49,7 @@ def check_fits(
             output = _probed(model, backbone)
         except TransferSearchError:
             raise
-        except Exception as error:
+        except Exception as error:  # an architecture fails in code of its own, by any error
             raise BackboneError(
                 where,
                 f"an encoder with a head for {task.kind} ({task.name}) that can be run",

@@ -255,7 +255,7 @@ def fail_in_one_line(*, works: bool = False, storage: str = "") -> Iterator[None
             raise SystemExit(2) from error
         except KeyboardInterrupt as error:
             raise SystemExit(128 + signal.SIGINT) from error
-        except Exception as error:
+        except Exception as error:  # of these only what has a cause to name is not passed on
             if isinstance(error, OSError) and error.errno in _OF_THE_PLACE and error.filename:
                 told = _in_words(error)
             elif (damage := _damage_of(storage)) is not None:

@@ -87,7 +87,7 @@ def patient_output() -> Iterator[PatientStream]:
     kept = sys.stdout, sys.stderr
     streams = list[PatientStream]()
     for stream, name in zip(kept, ("standard output", "standard error"), strict=True):
-        opened = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+        opened = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115, as it is the output until the process ends
         # A character that the terminal lacks is spelled out.
         if reconfigure := getattr(opened, "reconfigure", None):
             with suppress(OSError, ValueError):

@@ -10,6 +10,9 @@ from rich.table import Table
 
 from search.command_line.output import plain_console
 
+WIDTH = 110
+"""Columns of what commands print where no terminal says how many there are."""
+
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -58,6 +61,6 @@ def new_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table
     return table
 
 
-def console_for(width: int) -> Console:
+def console_for(width: int = WIDTH) -> Console:
     """The terminal, or standard output with so many columns where it is none."""
     return plain_console(width=None if sys.stdout.isatty() else width)

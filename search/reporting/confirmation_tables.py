@@ -14,8 +14,6 @@ from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import cell_rows, confirmation_lines
 from search.studies.stored_study import StoredStudy
 
-WIDTH = 110
-"""Columns where no terminal says how many there are."""
 WIDE = 100
 """Columns from which on there is room for the names of recipes."""
 CAPTION = (
@@ -26,7 +24,7 @@ CAPTION = (
 
 def show_confirmation(study: StoredStudy, look: Look) -> None:
     """Print the verdicts of a confirmation that has a result."""
-    console = console_for(WIDTH)
+    console = console_for()
     title = f"{study.title}: gains over the best direct training on test splits"
     ((look, result),) = finished([look])
     console.print(_cells_table(look, result, title, console.width))

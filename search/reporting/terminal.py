@@ -34,7 +34,6 @@ from search.reporting.tables import answer_tables
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.
-WIDTH = 110
 
 
 def show_results(
@@ -48,7 +47,7 @@ def show_results(
         keeps_note: Whether it is also kept as the study's note in optuna-dashboard.
     """
     shown = _read(study)
-    console = console_for(WIDTH)
+    console = console_for()
     for table in shown.tables(console.width):
         console.print(table)
     if shown.answer is not None:
@@ -145,7 +144,7 @@ class _Shown:
 
 def show_comparison(comparison: StudyComparison) -> None:
     """Print two studies side by side."""
-    console = console_for(WIDTH)
+    console = console_for()
     for part in comparison_parts(comparison):
         if isinstance(part, str):
             _say(console, part)

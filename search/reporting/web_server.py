@@ -195,7 +195,7 @@ def _listening(host: str, port: int) -> tuple[socket.socket, Any]:
         try:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
-        except BaseException:
+        except BaseException:  # whatever it is, the socket is closed: passed on
             listening.close()
             raise
     except (OSError, OverflowError, UnicodeError) as error:

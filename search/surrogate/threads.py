@@ -6,9 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-# The libraries of linear algebra that are loaded must be those of numpy and scipy.
-import numpy as np  # noqa: F401
-from scipy import linalg  # noqa: F401
+import numpy as np  # noqa: F401, as what loads its library of linear algebra
+from scipy import linalg  # noqa: F401, likewise
 from threadpoolctl import ThreadpoolController
 
 Asked = ParamSpec("Asked")

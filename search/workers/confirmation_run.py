@@ -20,9 +20,6 @@ from search.studies.stored_study import open_stored_study
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
 
-WIDTH = 110
-"""Columns where no terminal says how many there are."""
-
 
 def show_settled(request: ConfirmRequest) -> bool:
     """Show a confirmation that is over: without its data, its encoder or torch.
@@ -73,7 +70,7 @@ def start_confirmation(
     if is_dry:
         with waiting(console, "reading the data and the encoder"), stop.listening():
             lines = foresee_confirmation(request, lambda stage: stop.check())
-        print_lines(console_for(WIDTH), *lines)
+        print_lines(console_for(), *lines)
         return
     address = StudyAddress(request.study.study, request.study.study, request.study.storage)
     again = next_command("confirm", address)

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from search.workers.callbacks import RunCallback
     from storage.patient_storage import SharedStorage
 
-LOG_WIDTH = 110
-
 
 def start_run(
     options: RunOptions,
@@ -75,7 +73,7 @@ def _start(
     print_lines(console, f"data: {source}, because {source.reason}")
     if options.dry_run:
         lines = _missing(options, asked) or _estimate(options, asked, console).lines()
-        print_lines(console_for(LOG_WIDTH), *lines)
+        print_lines(console_for(), *lines)
         return 0
     get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
     with ExitStack() as stack:
