@@ -52,7 +52,6 @@ _KEEPALIVES = {
     "keepalives_count": 3,
     "tcp_user_timeout": 1000 * SILENT_SECONDS,
 }
-_BOUND = f"SELECT set_config('idle_in_transaction_session_timeout', '{IDLE_SECONDS}s', true)"
 
 
 def open_storage(url: str, *, create: bool = True, patient: bool = False) -> SharedStorage:
@@ -193,8 +192,10 @@ def _bound_transactions(engine: sa.Engine) -> None:
     if engine.dialect.name != "postgresql":
         return
 
+    setting = f"'idle_in_transaction_session_timeout', '{IDLE_SECONDS}s'"
+
     def bound(connection: sa.Connection) -> None:
-        connection.exec_driver_sql(_BOUND)
+        connection.exec_driver_sql(f"SELECT set_config({setting}, true)")
 
     sa.event.listen(engine, "begin", bound)
 

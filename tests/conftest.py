@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from filelock import FileLock
 
 from objectives.data.data_source import CORPORA_VARIABLE
 from storage import optuna_internals
@@ -36,6 +39,22 @@ def pytest_collection_finish() -> None:
     """Hunt for garbage from now on, among what tests make."""
     gc.freeze()
     gc.enable()
+
+
+# Optuna reads its ten migration scripts three times for each new database, which takes most of the
+# time that this takes, and the tests make more than a thousand. They are the same scripts.
+_scripts_of = ScriptDirectory.from_config
+_known_scripts: dict[str | None, ScriptDirectory] = {}
+
+
+def _scripts_read_once(config: Config) -> ScriptDirectory:
+    place = config.get_main_option("script_location")
+    if place not in _known_scripts:
+        _known_scripts[place] = _scripts_of(config)
+    return _known_scripts[place]
+
+
+ScriptDirectory.from_config = _scripts_read_once  # type: ignore[method-assign]
 
 
 # Runs before the script of each process: `together()` returns in all of them at once.
@@ -97,6 +116,29 @@ def server_folder() -> Iterator[Path]:
         prefix="postgresql-", dir=memory if has_room else None
     ) as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Build a folder that every process of this run of pytest reads, and none changes.
+
+    With -n, whoever needs it first builds it while the others wait.
+    """
+    base = tmp_path_factory.getbasetemp()
+    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def build(name: str, build: Callable[[Path], object]) -> Path:
+        folder = place / name
+        done = folder.with_suffix(".done")
+        with FileLock(folder.with_suffix(".lock")):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                build(folder)
+                done.touch()
+        return folder
+
+    return build
 
 
 @pytest.fixture(scope="session")

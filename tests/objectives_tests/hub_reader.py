@@ -14,7 +14,7 @@ from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.sources import load_split
 from objectives.models.backbone_files import find_backbone
 from spaces.errors import TransferSearchError
-from tests.objectives_tests.toys import make_task
+from tests.objectives_tests.toy_tasks import make_task
 
 
 def read(what: str, *rest: Any) -> object:

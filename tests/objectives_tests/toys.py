@@ -20,26 +20,11 @@ from objectives.models.encoders import ENCODER_FILE
 from objectives.runner import OnBatch, Runner, ignore_batches
 from objectives.transfer import TransferObjective
 from spaces.recipe import Recipe, Route, Schedule, Similarity, Stage
-from spaces.task import Task
 from storage.tables import PairedScore, StageRun
 from tests.objectives_tests.toy_encoders import NOUNS, PEOPLE, PLACES, VERBS
+from tests.objectives_tests.toy_tasks import LABELS, METRICS, make_task
 
 CPU = Hardware(torch.device("cpu"), "float32")
-LABELS = {
-    "ner": ("PER", "LOC"),
-    "pos": ("NOUN", "VERB", "PROPN"),
-    "classification": ("sport", "law", "health"),
-    "sentiment": ("positive", "negative"),
-    "nli": ("entailment", "neutral", "contradiction"),
-    "pair_classification": ("same", "other"),
-}
-METRICS = {
-    "ner": "span_f1",
-    "pos": "span_f1",
-    "similarity": "spearman",
-    "mlm": None,
-    "qa": "em_f1",
-}
 RETRIEVAL_STAGE = Stage(
     task="sentences",
     epochs=0,
@@ -55,25 +40,6 @@ RETRIEVAL_STAGE = Stage(
 
 
 # --- tasks and data
-
-
-def make_task(kind: str, **changes: object) -> Task:
-    """A catalogue record of a kind, with changes."""
-    record: dict[str, object] = {
-        "name": f"toy_{kind}",
-        "kind": kind,
-        "domain": "general",
-        "role": "both",
-        "title": f"Toy {kind}",
-        "languages": ["eng", "swa", "yor"],
-        "labels": LABELS.get(kind, ()),
-        "metric": METRICS.get(kind, "accuracy"),
-        "answers": "squad" if kind == "qa" else None,
-        "licence": "none",
-        "urls": {"data": "here", "licence": "here"},
-        "files": [f"{kind}/{{language}}/{{split}}.txt"],
-    }
-    return Task.model_validate(record | changes)
 
 
 def _sentence(draw: random.Random) -> list[tuple[str, str]]:

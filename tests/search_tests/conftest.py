@@ -55,13 +55,15 @@ max_length = 64
 
 
 @pytest.fixture(scope="session")
-def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def encoder(built_once: Callable[..., Path]) -> Path:
     """The folder of an untrained encoder for pocket text."""
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.manual_seed(0)
-    BertModel(pocket_config()).save_pretrained(folder)
-    pocket_tokenizer().save_pretrained(folder)
-    return folder
+
+    def build(folder: Path) -> None:
+        torch.manual_seed(0)
+        BertModel(pocket_config()).save_pretrained(folder)
+        pocket_tokenizer().save_pretrained(folder)
+
+    return built_once("encoder", build)
 
 
 @dataclass(frozen=True)
@@ -168,14 +170,16 @@ def postgresql_url(postgresql: sa.URL) -> str:
 
 
 @pytest.fixture(scope="session")
-def finished_study(encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_study(encoder: Path, built_once: Callable[..., Path]) -> Path:
     """A folder in which the study has its direct training and four trials, some of each arm."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
-    with chdir(folder):
-        words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder)]
-        assert main([*words, "--threads", "1", "--trials", "4", "--quiet"]) == 0
-    return folder
+
+    def build(folder: Path) -> None:
+        (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
+        with chdir(folder):
+            words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder)]
+            assert main([*words, "--threads", "1", "--trials", "4", "--quiet"]) == 0
+
+    return built_once("finished", build)
 
 
 @pytest.fixture

@@ -356,17 +356,21 @@ def test_a_study_whose_direct_trainings_were_deleted_does_not_go_on(searched: Wo
 
 
 def test_two_workers_make_one_baseline_and_nothing_twice(workplace: Workplace) -> None:
-    words = workplace.command("--trials", "4", "--set", "baseline_seeds=3", "--quiet")
-    workers = [workplace.start(*words) for _ in range(2)]
-    for worker in workers:
-        output, _ = worker.communicate()
-        assert worker.returncode == 0, output
+    """Another process, and this one as soon as that has begun."""
+    words = ("--trials", "4", "--set", "baseline_seeds=3", "--quiet")
+    other = workplace.start(*workplace.command(*words))
+    wait_until(lambda: _has_begun(workplace), other)
+    done = workplace.search(*words)
+    assert done.returncode == 0, done.stderr
+    output, _ = other.communicate()
+    assert other.returncode == 0, output
     study = _stored(workplace)
     with closing(study.storage):
         assert study.baseline is not None
         direct, trials = study.direct_study.trials, study.optuna_study.trials
         assert [x.state.name for x in (*direct, *trials)] == ["COMPLETE"] * (len(direct) + 4)
         assert set(_runs(direct).values()) == set(_runs(trials).values()) == {1}
+        assert len({x.user_attrs["worker"] for x in (*direct, *trials)}) == 2
         assert study.baseline.trials == len(direct)
         assert len(study.baseline.tasks["pocket_ner"].seeds) == 3
         assert max(x.datetime_complete for x in direct if x.datetime_complete) < min(

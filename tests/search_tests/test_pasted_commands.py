@@ -22,6 +22,7 @@ from optuna.trial import TrialState
 
 from search.command_line.next_commands import StudyAddress, next_command
 from search.command_line.run_options import RunOptions
+from search.confirm import main as confirm_command
 from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from search.run import main as run_command
@@ -136,11 +137,17 @@ def commands_in(folder: Path) -> list[str]:
 def parsed(command: str) -> dict[str, Any]:
     """What a command's own parser makes of a line that a shell has split."""
     assert "***" not in command
-    python, flag, module, *words = (os.path.expandvars(word) for word in shlex.split(command))
-    assert (python, flag) == ("python", "-m")
+    module, words = shlex.split(command)[2], split(command)
     place = "search.command_line.run_options" if module == "search.run" else module
     options: dict[str, Any] = vars(import_module(place).parser().parse_args(words))
     return options
+
+
+def split(command: str) -> list[str]:
+    """The words that a shell gives a command."""
+    python, flag, _, *words = (os.path.expandvars(word) for word in shlex.split(command))
+    assert (python, flag) == ("python", "-m")
+    return words
 
 
 def test_extending_a_study_has_all_that_it_was_made_with(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,10 +253,11 @@ def test_what_is_pasted_needs_nothing_besides(workplace: Workplace, tmp_path: Pa
     assert ran.returncode == 0, ran.stderr
     written = write_report(ReportRequest("mine", workplace.storage, tmp_path / "out", png=False))
     confirm, run = commands_in(written.page.parent)
-    done = pasted(f"{confirm} --top 1 --max-seeds 1 --anyway --threads 1", workplace.folder)
+    fewest = ["--top", "1", "--max-seeds", "1", "--anyway", "--threads", "1"]
+    done = workplace.call(confirm_command, *split(confirm), *fewest)
     assert done.returncode == 0, done.stderr
     more = re.sub(r"--trials \d+", shlex.join(["--trials", "4", "--quiet", *fixed]), run)
-    assert workplace.call(run_command, *shlex.split(more)[3:]).returncode == 0
+    assert workplace.call(run_command, *split(more)).returncode == 0
     study = open_stored_study(workplace.storage, "mine")
     with closing(study.storage):
         assert len(study.optuna_study.trials) == 4

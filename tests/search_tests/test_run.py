@@ -55,7 +55,7 @@ def _assert_whole(workplace: Workplace, trials: int) -> None:
 
 
 def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> None:
-    done = workplace.run(*workplace.command())
+    done = workplace.search()
     assert done.returncode == 0, done.stderr
     first, *_ = done.stderr.splitlines()
     assert first.startswith("data: pocket corpora (generated, version")

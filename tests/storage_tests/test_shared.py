@@ -53,6 +53,7 @@ class TestProtocol(StorageTestCase):
         storage.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("untested_optuna")
 class TestProtocolByPublicNames(TestProtocol):
     """The same of a storage that uses none of Optuna's private classes."""
