@@ -203,8 +203,10 @@ def train_under_autocast(
 
 
 # The first DeBERTa cannot be computed under autocast to bfloat16, with leaves or without.
-@pytest.mark.parametrize("family", [x for x in ENCODERS if x != "deberta"])
-@pytest.mark.parametrize("pieces", [1, 2])
+# Gradients of a second piece are added whatever the encoder; a batch of one piece is the rarer case.
+@pytest.mark.parametrize(
+    ("pieces", "family"), [(1, "bert"), *((2, x) for x in ENCODERS if x != "deberta")]
+)
 def test_masters_are_what_autocast_trains_to_the_last_bit(family: str, pieces: int) -> None:
     expected, losses = train_under_autocast(tagger(family), leaves=False, pieces=pieces)
     found, found_losses = train_under_autocast(tagger(family), leaves=True, pieces=pieces)
