@@ -23,18 +23,26 @@ _MARKS = {
 
 def with_interval(gain: JudgedGain, margin: float = 0.0) -> str:
     """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
-    return judged_points(gain.points, gain.low, gain.high, margin)
+    return points_with_interval(gain.points, gain.low, gain.high, margin)
 
 
-def judged_points(gain: float, low: float | None, high: float | None, margin: float) -> str:
-    """A gain in points and the interval of its verdict.
+def points_with_interval(
+    gain: float, low: float | None, high: float | None, margin: float = 0.0
+) -> str:
+    """A gain in points and its interval, whose ends are None or NaN where there is none."""
+    if low is None or high is None or math.isnan(low):
+        return f"{in_points(gain)} (no interval)"
+    return f"{in_points(gain)} {interval_in_words(low, high, margin)}"
 
-    An end has as many decimals as show on which side of 0 and of the margin it lies.
+
+def interval_in_words(low: float, high: float, margin: float = 0.0) -> str:
+    """An interval in points, as in `[+0.2, +2.4]`.
+
+    An end has as many decimals as show on which side of 0 and of the margin it lies, so that no
+    words beside it contradict it.
     """
-    if low is None or high is None:
-        return points_with_interval(gain, None, None)
     marks = (0.0, margin, -margin)
-    return f"{in_points(gain)} [{_end(low, marks)}, {_end(high, marks)}]"
+    return f"[{_end(low, marks)}, {_end(high, marks)}]"
 
 
 def _end(value: float, marks: Sequence[float]) -> str:
@@ -45,13 +53,6 @@ def _end(value: float, marks: Sequence[float]) -> str:
         if sides(round(value, decimals)) == sides(value):
             return f"{round(value, decimals) + 0.0:+.{decimals}f}"
     return f"{value:+.2g}"
-
-
-def points_with_interval(gain: float, low: float | None, high: float | None) -> str:
-    """A gain in points and its 95 % interval, whose ends are None or NaN where there is none."""
-    if low is None or high is None or math.isnan(low):
-        return f"{in_points(gain)} (no interval)"
-    return f"{in_points(gain)} [{in_points(low)}, {in_points(high)}]"
 
 
 def cell_rows(verdicts: Verdicts, trials: Sequence[int], margin: float) -> list[list[str]]:
