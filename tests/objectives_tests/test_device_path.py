@@ -203,7 +203,7 @@ def train_under_autocast(
 
 
 # The first DeBERTa cannot be computed under autocast to bfloat16, with leaves or without.
-# Gradients of a second piece are added whatever the encoder; a batch of one piece is the rarer case.
+# How gradients of a second piece are added does not depend on the encoder.
 @pytest.mark.parametrize(
     ("pieces", "family"), [(1, "bert"), *((2, x) for x in ENCODERS if x != "deberta")]
 )

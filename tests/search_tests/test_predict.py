@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -27,7 +28,7 @@ from objectives.scores.retrieval import pair_f1
 from objectives.scores.sentences import above, gold_pairs, mining_threshold
 from objectives.xtreme import benchmark
 from objectives.xtreme.benchmark import benchmark_split
-from search import evaluate, predict
+from search import evaluate, predict, run
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, StorageError, TransferSearchError, UnknownNameError
 from spaces.recipe import Schedule, Similarity, Stage
@@ -35,7 +36,7 @@ from spaces.task import Task
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with
-from tests.search_tests.conftest import Workplace
+from tests.search_tests.conftest import STUDY, Workplace
 
 CATALOGUE = load_catalogue()
 LANGUAGES = ["qaa", "qac"]
@@ -255,20 +256,27 @@ def test_a_checkpoint_that_does_not_fit_is_told_in_one_line(
     assert not (tmp_path / "to").exists()
 
 
+@pytest.fixture(scope="module")
+def of_two_tasks(encoder: Path, built_once: Callable[..., Path]) -> Path:
+    """The folder of a study of two tasks, of which two trials are complete."""
+
+    def build(folder: Path) -> None:
+        (folder / "tiny.toml").write_text(STUDY, encoding="utf-8")
+        words = ["--study", "tiny.toml", "--data", "pocket", "--backbone", str(encoder), "--quiet"]
+        words += ["--threads", "1", "--precision", "float32", "--trials", "2"]
+        with chdir(folder):
+            tasks = 'target.tasks=["pocket_ner", "pocket_retrieval"]'
+            assert run.main([*words, "--set", tasks]) == 0
+
+    return built_once("two-tasks", build)
+
+
 @pytest.fixture
-def tiny(workplace: Workplace) -> list[str]:
-    """The options that name a study of two tasks, of which two trials are complete."""
-    tasks = 'target.tasks=["pocket_ner", "pocket_retrieval"]'
-    done = workplace.search("--trials", "2", "--precision", "float32", "--set", tasks)
-    assert done.returncode == 0, done.stderr
-    return [
-        "--study",
-        "tiny",
-        "--storage",
-        workplace.storage,
-        "--to",
-        str(workplace.folder / "to"),
-    ]
+def tiny(workplace: Workplace, of_two_tasks: Path) -> list[str]:
+    """The options that name a copy of that study."""
+    shutil.copytree(of_two_tasks, workplace.folder, dirs_exist_ok=True)
+    to = str(workplace.folder / "to")
+    return ["--study", "tiny", "--storage", workplace.storage, "--to", to]
 
 
 def test_a_trial_is_trained_again_and_has_the_score_that_it_had(

@@ -212,28 +212,26 @@ def test_it_ends_when_the_recommendation_is_expected_to_be_near_enough(
     assert "within" in done.stderr
 
 
-def test_a_study_refuses_another_encoder(workplace: Workplace, tmp_path: Path) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+def test_a_study_refuses_another_encoder(searched: Workplace, tmp_path: Path) -> None:
     other = tmp_path / "other-encoder"
     other.mkdir()
-    for file in workplace.encoder.iterdir():
+    for file in searched.encoder.iterdir():
         (other / file.name).write_bytes(file.read_bytes())
-    same = workplace.search("--trials", "2", "--backbone", str(other))
+    same = searched.search("--trials", "5", "--backbone", str(other))
     assert same.returncode == 0, same.stderr  # the same content at another place
     config = (other / "config.json").read_text()
     (other / "config.json").write_text(
         config.replace('"hidden_act": "gelu"', '"hidden_act": "relu"')
     )
-    done = workplace.search("--trials", "3", "--backbone", str(other))
+    done = searched.search("--trials", "6", "--backbone", str(other))
     assert done.returncode == 2
     assert re.search(r"backbones.backbone: \w{8} then, \w{8} now", done.stderr), done.stderr
 
 
-def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
+def test_a_study_never_mixes_data_sources(searched: Workplace, tmp_path: Path) -> None:
     _write_local_corpora(tmp_path)
-    options = _on_local_tasks(workplace)
-    done = workplace.search("--data", str(tmp_path), *options)
+    options = _on_local_tasks(searched)
+    done = searched.search("--data", str(tmp_path), *options)
     assert done.returncode == 2
     assert (
         "expected pocket corpora, from which it was made, found real corpora; studies never "
@@ -241,9 +239,9 @@ def test_a_study_never_mixes_data_sources(workplace: Workplace, tmp_path: Path) 
         "--name tiny_local"
     ) in done.stderr
     options += ["--trials", "2", "--quiet"]
-    own = workplace.search("--data", str(tmp_path), *options, "--name", "tiny_local")
+    own = searched.search("--data", str(tmp_path), *options, "--name", "tiny_local")
     assert own.returncode == 0, own.stderr
-    assert len(_study(workplace, "tiny_local").get_trials(states=COMPLETE)) == 2
+    assert len(_study(searched, "tiny_local").get_trials(states=COMPLETE)) == 2
 
 
 _LOCAL_TASKS = "".join(
