@@ -106,16 +106,15 @@ def test_other_machines_need_the_password_and_many_can_read_at_once(
 
 
 def test_the_pages_follow_the_study_while_they_are_served(
-    workplace: Workplace,
+    searched: Workplace,
 ) -> None:
-    assert workplace.search("--trials", "1", "--quiet").returncode == 0
-    results = open_stored_study(workplace.storage, "tiny")
+    results = open_stored_study(searched.storage, "tiny")
     pages = Pages(results, Additions())
     renewal = Thread(target=pages.renew, args=(0.05,))
     renewal.start()
     try:
-        assert workplace.search("--trials", "2", "--quiet").returncode == 0
-        wait_until(lambda: "2 complete" in get_note(results.optuna_study))
+        assert searched.search("--trials", "5", "--quiet").returncode == 0
+        wait_until(lambda: "5 complete" in get_note(results.optuna_study))
     finally:
         pages.ended.set()
         renewal.join()
