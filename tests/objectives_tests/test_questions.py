@@ -22,6 +22,7 @@ from objectives.training.updates import span_loss
 from spaces.errors import SpecError
 from spaces.recipe import Schedule
 from spaces.task import Task
+from tests.objectives_tests.toy_encoders import FAMILIES
 from tests.objectives_tests.toys import make_stage, make_task, runner_for, toy_columns
 from tests.raising import raises
 
@@ -223,6 +224,19 @@ def test_a_batch_holds_all_windows_of_its_examples_and_updates_count_examples(
     assert sum(map(len, batches[:3])) == len(split.input_ids)
 
 
+# Their windows are looked at in all families above; here are one of each kind of tokenizer.
+@pytest.mark.parametrize(
+    "any_backbone",
+    [
+        *("bert", "xlm-roberta", "xlnet"),
+        *(
+            pytest.param(family, marks=pytest.mark.slow)
+            for family in FAMILIES
+            if family not in {"bert", "xlm-roberta", "xlnet"}
+        ),
+    ],
+    indirect=True,
+)
 def test_every_family_learns_where_answers_stand(
     any_backbone: Backbone, questions: Columns
 ) -> None:
