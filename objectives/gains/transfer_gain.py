@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.tables import PairedScore
 
 _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from objectives.gains.transfer_gain import TransferGain
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.tables import PairedScore, Score
 
 

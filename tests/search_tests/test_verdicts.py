@@ -38,7 +38,7 @@ from search.findings.verdict_words import (
     verdict_line,
 )
 from spaces.catalogue import load_catalogue
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import Confirmation, PairedScore, Score, TrainedStage
