@@ -22,13 +22,13 @@ from search.findings.confirmation import (
     finished,
     looks_of,
 )
+from search.findings.confirmed_words import confirmed_answer
 from search.findings.landscape import Landscape
 from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import aggregate_note, confirmation_lines
-from search.reporting.confirmed_answer import confirmed_answer
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
 from spaces.studies import NO_INTERMEDIATE

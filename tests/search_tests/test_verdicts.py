@@ -21,13 +21,7 @@ from search.findings.confirmation import (
     Outlook,
     PlannedRecipe,
 )
-from search.findings.judging import (
-    NO_VERDICTS,
-    Rules,
-    Verdicts,
-    estimate_recipes,
-    judge_estimates,
-)
+from search.findings.judging import Rules, estimate_recipes, judge_estimates
 from search.findings.verdict_words import (
     aggregate_note,
     confirmation_lines,
@@ -37,6 +31,7 @@ from search.findings.verdict_words import (
     parts_line,
     verdict_line,
 )
+from search.findings.verdicts import NO_VERDICTS, Verdicts
 from spaces.catalogue import load_catalogue
 from spaces.stage_specs import Aggregate
 from storage.ledger import Ledger

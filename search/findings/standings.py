@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.findings.model import StudyModel
+from search.findings.study_model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from spaces.catalogue import Catalogue
