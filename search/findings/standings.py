@@ -38,10 +38,6 @@ class Standings:
         """The recipe that leads all others; None before there is one."""
         return next(iter(self.recipes), None)
 
-    def leader_of(self, arm: str) -> FinishedRecipe | None:
-        """The leading recipe of an arm; None where it has none."""
-        return next((recipe for recipe in self.recipes if recipe.arm == arm), None)
-
 
 def standings_of(study: StoredStudy, model: StudyModel | None = None) -> Standings:
     """The standings of a stored study as it is now.
