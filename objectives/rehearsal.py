@@ -30,7 +30,7 @@ from spaces.recipe import Stage
 UPDATES = 9
 """Updates of each stage, of which the first is not counted: it allocates."""
 SCORED_EXAMPLES = 100
-"""Most examples of a target task that are scored, in one language."""
+"""Most examples of a language that are scored."""
 
 Clock = Callable[[], float]
 
