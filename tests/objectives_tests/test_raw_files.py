@@ -60,6 +60,11 @@ SENTENCES = {
             "\x97 O\r\nAsha I-PER\r\n",
             {},
         ),
+        # Words that the csv module wrote, and one that is a quotation mark as it is.
+        (
+            '"Juma" B-PER\nMosi I-PER\nanaenda O\nLagos B-LOC\n\nAsha B-PER\n',
+            {"quoted": True},
+        ),
         # The word in another field, comments, and a tag that the task does not have.
         (
             "# sent_id = 1\n1\tJuma\tB-PERSON\n2\tMosi\tI-PERSON\n2-3\tanaendaLagos\t_\n"
@@ -76,6 +81,13 @@ SENTENCES = {
 def test_lines_of_words_and_tags(text: str, record: dict[str, Any]) -> None:
     record = {"format": "tagged", "columns": TOKENS, **record}
     assert read(NER, contents={"a.txt": text}, **record) == {"train": SENTENCES}
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_quotation_mark_that_the_csv_module_wrote_is_one(quoted: bool) -> None:
+    text = '"""" O\n"\' O\n" O\n'
+    found = read(NER, format="tagged", columns=TOKENS, quoted=quoted, contents={"a.txt": text})
+    assert found["train"]["tokens"] == [['"' if quoted else '""""', "\"'", '"']]
 
 
 def test_only_sentences_of_a_kind() -> None:
