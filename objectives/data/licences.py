@@ -31,13 +31,19 @@ def unaccepted(origins: Iterable[Origin]) -> dict[str, str]:
     }
 
 
-def unaccepted_licences(licences: dict[str, str]) -> DataError:
-    """The error for corpora that want a yes before they are downloaded."""
+def unaccepted_licences(licences: dict[str, str], command: str = "") -> DataError:
+    """The error for corpora that want a yes before they are downloaded.
+
+    Args:
+        licences: Task -> its licence.
+        command: Command that accepts them and gets the corpora, where it is known.
+    """
+    said = f"`{command}` accepts them and gets all" if command else "add --accept-licences"
     return DataError(
         "licences",
         f"a yes to those of {', '.join(licences)}, which are not stated or forbid passing them on",
         "none yet",
-        "read them below and add --accept-licences",
+        f"read them below; {said}",
         tuple(f"{task}: {licence}" for task, licence in licences.items()),
     )
 
@@ -48,6 +54,8 @@ def accept(licences: dict[str, str]) -> None:
     Raises:
         DataError: The folder for downloads cannot be written.
     """
+    if not licences:
+        return
     file = _file()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
