@@ -74,13 +74,18 @@ class _Passing(Exception):
 
 
 def raw_problem() -> str:
-    """Why raw files cannot be had; empty if their host answers."""
+    """Why raw files cannot be had; empty if their host answers.
+
+    Raises:
+        DataError: A variable names a mirror or a proxy that is no address.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "the network is switched off (HF_HUB_OFFLINE)"
     address = _at_host(FILE_ADDRESS)
     host = urllib.parse.urlsplit(address)
     try:
-        httpx2.head(f"{host.scheme}://{host.netloc}/", timeout=_PROBE_SECONDS)
+        with _client(httpx2.Timeout(_PROBE_SECONDS)) as client:
+            client.head(f"{host.scheme}://{host.netloc}/")
     except httpx2.HTTPError as error:
         return f"{host.netloc} does not answer ({type(error).__name__})"
     return ""
@@ -124,7 +129,7 @@ def download_raw(
         return
     stop = threading.Event()
     with (
-        httpx2.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
+        _client(_TIMEOUT) as client,
         ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool,
     ):
         tell = on_bytes or (lambda name, done, size: None)
@@ -136,6 +141,17 @@ def download_raw(
             pool.shutdown(cancel_futures=True)
         for future in done:
             future.result()
+
+
+def _client(timeout: httpx2.Timeout) -> httpx2.Client:
+    try:
+        return httpx2.Client(timeout=timeout, follow_redirects=True)
+    except (httpx2.InvalidURL, ValueError) as error:  # of what environment variables say
+        raise DataError(
+            "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+            "the address of a proxy, as in http://proxy:3128",
+            first_line(error),
+        ) from error
 
 
 # --- what to get
@@ -180,6 +196,9 @@ def _at_host(address: str) -> str:
     host = os.environ.get(RAW_HOST_VARIABLE)
     if not host:
         return address
+    if not host.startswith(("http://", "https://")):
+        expected = "the address of a mirror, as in http://127.0.0.1:8000"
+        raise DataError(RAW_HOST_VARIABLE, expected, repr(host))
     parts = urllib.parse.urlsplit(address)
     return f"{host.rstrip('/')}{parts.path}"
 

@@ -236,5 +236,12 @@ def test_a_host_that_answers_is_no_problem(host: RawHost, monkeypatch: pytest.Mo
     assert raw_problem() == ""
     monkeypatch.setenv(RAW_HOST_VARIABLE, "http://127.0.0.1:9")
     assert raw_problem() == "127.0.0.1:9 does not answer (ConnectError)"
+    monkeypatch.setenv(RAW_HOST_VARIABLE, "127.0.0.1:9")
+    with raises(DataError, subject=RAW_HOST_VARIABLE, expected="http://", found="'127.0.0.1:9'"):
+        raw_problem()
+    monkeypatch.delenv(RAW_HOST_VARIABLE)
+    monkeypatch.setenv("HTTPS_PROXY", "::proxy")
+    with raises(DataError, subject="HTTPS_PROXY", expected="http://proxy:3128", found=":proxy"):
+        raw_problem()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert raw_problem() == "the network is switched off (HF_HUB_OFFLINE)"
