@@ -22,7 +22,7 @@ from pathlib import Path
 import filelock
 import httpx2
 
-from objectives.data.data_source import corpora_folder
+from objectives.data.data_source import CORPORA_VARIABLE, corpora_folder
 from objectives.data.git_ids import archived_folder, blob_id
 from spaces.errors import DataError, first_line
 from spaces.raw_source import FILE_ADDRESS, RawFile, RawSource
@@ -225,6 +225,8 @@ def _get(asked: _Download, client: httpx2.Client, tell: OnBytes, stop: threading
         advice = "the next attempt goes on where this one ended"
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             advice = f"free some space; {advice}"
+        elif error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            advice = f"name a folder that can be written with {CORPORA_VARIABLE}"
         raise DataError(
             f"{asked.name}: cannot be kept in {part.parent}",
             found=first_line(error),

@@ -186,8 +186,9 @@ def _entities(words: list[str], tags: list[str]) -> list[str]:
 
 
 def _bare(text: str) -> str:
-    """Without white space, and characters that nobody sees."""
-    return "".join(x for x in text if x.isprintable() and not x.isspace())
+    """Without white space, characters that nobody sees, and the csv module's quotation marks."""
+    seen = "".join(x for x in text if x.isprintable() and not x.isspace())
+    return seen.replace('""""', '"')
 
 
 def _read(task: Task, language: str, folder: Path) -> Counter[str]:

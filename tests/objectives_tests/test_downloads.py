@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import resource
 import tarfile
 import threading
@@ -173,6 +175,18 @@ def test_a_file_that_cannot_be_written_on_is_named_and_goes_on_later(
     download_raw(wanted(source))
     assert host.asked[-1][1] > 0
     assert raw_contents(source, source.files[0]) == {"data/a.txt": CONTENT}
+
+
+def test_a_folder_that_is_read_only_is_named_with_the_variable_that_names_another(
+    host: RawHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    source = source_of(host, a=CONTENT)
+    monkeypatch.setattr(Path, "mkdir", refuse)  # tests may run as root, whom no mode refuses
+    with raises(DataError, subject="cannot be kept", found="Read-only", advice=CORPORA_VARIABLE):
+        download_raw(wanted(source))
 
 
 # --- folders
