@@ -85,7 +85,7 @@ def raw_problem() -> str:
     host = urllib.parse.urlsplit(address)
     try:
         with _client(httpx2.Timeout(_PROBE_SECONDS)) as client:
-            client.head(f"{host.scheme}://{host.netloc}/")
+            client.head(f"{host.scheme}://{host.netloc}/", follow_redirects=False)
     except httpx2.HTTPError as error:
         return f"{host.netloc} does not answer ({type(error).__name__})"
     return ""
