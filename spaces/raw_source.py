@@ -81,7 +81,7 @@ class RawSource(StrictRecord):
     """Our column -> the file's, by name or by number from 0; several of the file's, between
     spaces, are joined to one."""
     quoted: bool = False
-    """Tables: fields may be in quotes, as the csv module writes them."""
+    """Tables and tagged lines: fields may be in quotes, as the csv module writes them."""
     labels: dict[str, str] = Field(default_factory=dict)
     """The file's label (or whole tag, as in B-DATE) -> ours, where the names differ."""
     skip: int = Field(default=0, ge=0)

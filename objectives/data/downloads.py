@@ -22,7 +22,7 @@ from pathlib import Path
 import filelock
 import httpx2
 
-from objectives.data.data_source import corpora_folder
+from objectives.data.data_source import CORPORA_VARIABLE, corpora_folder
 from objectives.data.git_ids import archived_folder, blob_id
 from spaces.errors import DataError, first_line
 from spaces.raw_source import FILE_ADDRESS, RawFile, RawSource
@@ -74,13 +74,18 @@ class _Passing(Exception):
 
 
 def raw_problem() -> str:
-    """Why raw files cannot be had; empty if their host answers."""
+    """Why raw files cannot be had; empty if their host answers.
+
+    Raises:
+        DataError: A variable names a mirror or a proxy that is no address.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
         return "the network is switched off (HF_HUB_OFFLINE)"
     address = _at_host(FILE_ADDRESS)
     host = urllib.parse.urlsplit(address)
     try:
-        httpx2.head(f"{host.scheme}://{host.netloc}/", timeout=_PROBE_SECONDS)
+        with _client(httpx2.Timeout(_PROBE_SECONDS)) as client:
+            client.head(f"{host.scheme}://{host.netloc}/", follow_redirects=False)
     except httpx2.HTTPError as error:
         return f"{host.netloc} does not answer ({type(error).__name__})"
     return ""
@@ -124,7 +129,7 @@ def download_raw(
         return
     stop = threading.Event()
     with (
-        httpx2.Client(timeout=_TIMEOUT, follow_redirects=True) as client,
+        _client(_TIMEOUT) as client,
         ThreadPoolExecutor(AT_ONCE, thread_name_prefix="download") as pool,
     ):
         tell = on_bytes or (lambda name, done, size: None)
@@ -136,6 +141,17 @@ def download_raw(
             pool.shutdown(cancel_futures=True)
         for future in done:
             future.result()
+
+
+def _client(timeout: httpx2.Timeout) -> httpx2.Client:
+    try:
+        return httpx2.Client(timeout=timeout, follow_redirects=True)
+    except (httpx2.InvalidURL, ValueError) as error:  # of what environment variables say
+        raise DataError(
+            "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+            "the address of a proxy, as in http://proxy:3128",
+            first_line(error),
+        ) from error
 
 
 # --- what to get
@@ -180,6 +196,9 @@ def _at_host(address: str) -> str:
     host = os.environ.get(RAW_HOST_VARIABLE)
     if not host:
         return address
+    if not host.startswith(("http://", "https://")):
+        expected = "the address of a mirror, as in http://127.0.0.1:8000"
+        raise DataError(RAW_HOST_VARIABLE, expected, repr(host))
     parts = urllib.parse.urlsplit(address)
     return f"{host.rstrip('/')}{parts.path}"
 
@@ -206,6 +225,8 @@ def _get(asked: _Download, client: httpx2.Client, tell: OnBytes, stop: threading
         advice = "the next attempt goes on where this one ended"
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             advice = f"free some space; {advice}"
+        elif error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
+            advice = f"name a folder that can be written with {CORPORA_VARIABLE}"
         raise DataError(
             f"{asked.name}: cannot be kept in {part.parent}",
             found=first_line(error),

@@ -16,7 +16,7 @@ import filelock
 from objectives.data.data_source import DataSource, cached_folder
 from objectives.data.downloads import OnBytes, download_raw, raw_contents
 from objectives.data.file_formats import Columns, row_lines
-from objectives.data.files import SplitFiles, find_split, rows_name
+from objectives.data.files import SplitFiles, find_split, rows_name, write_whole
 from objectives.data.hub import read_hub, resolved_revision
 from objectives.data.licences import unaccepted, unaccepted_licences
 from objectives.data.origins import (
@@ -75,7 +75,7 @@ def fetch_corpus(
         at.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(at.with_name(f".{at.name}.lock")):
             missing = [x for x in splits if not _is_there(task, language, x, folder)]
-            before = read_origin(at)
+            before = read_origin(at) if any(at.glob("*.jsonl")) else None
             _check_same(origin, before, at)
             looked_for = before.lacks if before else ()
             more = [
@@ -95,9 +95,11 @@ def fetch_corpus(
             lacks = tuple(x for x in more if not any(_same(task, x, y) for y in found))
             origin = replace(origin, lacks=(*looked_for, *lacks))
             _check_found(task, language, missing, found, origin)
-            for split, columns in found.items():
-                _write(columns, folder / rows_name(task, language, _written(task, split)))
+            # It comes first: where this ends in between, the rest is got of the same revision.
             write_origin(origin, at)
+            for split, columns in found.items():
+                name = rows_name(task, language, _written(task, split))
+                write_whole(folder / name, row_lines(columns))
     except OSError as error:
         advice = "free some space" if error.errno == errno.ENOSPC else ""
         raise DataError(
@@ -186,7 +188,7 @@ def _wished(task: Task, language: str, splits: Sequence[str], revision: str) -> 
 
 def _check_same(origin: Origin, before: Origin | None, at: Path) -> None:
     """Check that splits which are there already are of the copy that others would come from."""
-    if before is None or not any(at.glob("*.jsonl")):
+    if before is None:
         return
     pinned = {x.revision for x in (origin, before) if origin.revision}
     if (before.place, before.name) != (origin.place, origin.name) or len(pinned) > 1:
@@ -220,14 +222,3 @@ def _same(task: Task, one: str, other: str) -> bool:
 
 def _is_there(task: Task, language: str, split: str, folder: Path) -> bool:
     return (folder / rows_name(task, language, _written(task, split))).exists()
-
-
-def _write(columns: Columns, file: Path) -> None:
-    """Write a file whole or not at all."""
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as opened:
-            opened.writelines(row_lines(columns))
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -1,12 +1,11 @@
-"""Readers of the file formats that a data folder may have, and of `get`'s own.
+"""Readers of the line formats that a data folder may have, and of `get`'s own.
+
+Questions are read by `question_files`, sentences with their translations by `sentence_files`.
 
 - Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
 - Tables: fields between TABs, with a header line, or without one where the template names the
   columns; quoted where the whole file is as the csv module and pandas write it. Commas for TABs
   in files named .csv.
-- Questions: SQuAD JSON, 1.1 or 2.0.
-- Sentences: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
-  sentence` and a third file has `ID TAB ID`.
 - Rows: what `search.data get` and the cache write, a JSON object with the columns a line.
 """
 
@@ -19,19 +18,14 @@ import lzma
 import math
 import unicodedata
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pydantic
-from pydantic import BaseModel
-
-from objectives.data.written_tables import comma_rows, written_rows
+from objectives.data.written_tables import comma_rows, unquoted, written_rows
 from spaces.errors import DataError
 from spaces.records import decoded
 from spaces.task import FileTemplate, Task, by_unicode_form
-from storage.fingerprint import fingerprint
 
 _log = logging.getLogger(__name__)
 
@@ -197,7 +191,7 @@ def read_table(
     wanted = task.kind.columns
     if template.columns and ".csv" not in file.suffixes[-2:]:
         # What writes tables without a header, XTREME's script for one, uses Python's csv module.
-        rows = [(number, [_unquoted(x) for x in fields]) for number, fields in rows]
+        rows = [(number, [unquoted(x) for x in fields]) for number, fields in rows]
         rows = [] if rows == [(1, [""])] else rows
     if template.columns:
         header = list(template.columns)
@@ -233,13 +227,6 @@ def read_table(
     return columns
 
 
-def _unquoted(field: str) -> str:
-    """A field as the csv module quotes it: in quotes, with those inside doubled."""
-    inner = field[1:-1]
-    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
-    return inner.replace('""', '"') if quoted else field
-
-
 def _number(text: str, file: Path, line: int) -> float:
     try:
         value = float(text)
@@ -248,171 +235,3 @@ def _number(text: str, file: Path, line: int) -> float:
     if not math.isfinite(value):
         raise DataError(f"{file}:{line}", "a number in column score", f"{text!r}")
     return value
-
-
-# --- questions: https://rajpurkar.github.io/SQuAD-explorer/
-
-
-class _Answer(BaseModel):
-    text: str
-    answer_start: int
-
-
-class _Question(BaseModel):
-    id: str | int
-    question: str
-    answers: list[_Answer] | None = None
-    is_impossible: bool = False
-
-
-class _Paragraph(BaseModel):
-    context: str
-    qas: list[_Question]
-
-
-class _Article(BaseModel):
-    paragraphs: list[_Paragraph]
-
-
-class _Squad(BaseModel):
-    data: list[_Article]
-
-
-def read_questions(file: Path, *, hidden_allowed: bool) -> Columns:
-    """Questions with their passages and answers, as in SQuAD."""
-    try:
-        squad = _Squad.model_validate_json(read_text(file))
-    except (pydantic.ValidationError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise DataError(str(file), "SQuAD JSON", "values nested too deep") from error
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        raise DataError(
-            str(file), "SQuAD JSON", f"{place + ': ' if place else ''}{problem['msg']}"
-        ) from error
-    columns: Columns = {"id": [], "question": [], "context": [], "answers": []}
-    for paragraph in (paragraph for article in squad.data for paragraph in article.paragraphs):
-        for question in paragraph.qas:
-            answers = _answers(question)
-            if answers is None and not hidden_allowed:
-                raise DataError(
-                    f"{file}: question {question.id}", "answers or is_impossible", "neither"
-                )
-            columns["id"].append(str(question.id))
-            columns["question"].append(question.question.strip())
-            columns["context"].append(paragraph.context)
-            columns["answers"].append(answers)
-    columns["id"] = _distinct_ids(columns, file)
-    return columns
-
-
-def _distinct_ids(columns: Columns, file: Path) -> list[str]:
-    """Ids as they are, but for those of several questions: these are told apart by their text.
-
-    XTREME's script cuts TyDiQA's ids to their last number, which questions of a language share.
-    """
-    counts = Counter(columns["id"])
-    if len(counts) == len(columns["id"]):
-        return columns["id"]
-    ids: list[str] = []
-    places = Counter[str]()
-    for name, question, context in zip(
-        columns["id"], columns["question"], columns["context"], strict=True
-    ):
-        own = name
-        if counts[name] > 1:
-            own = f"{name}-{fingerprint([context, question])[:12]}"
-            places[own] += 1
-            own += f"-{places[own]}" if places[own] > 1 else ""
-        ids.append(own)
-    shared = sum(count for count in counts.values() if count > 1)
-    _log.warning(
-        "%s: %d of %d questions share their id with others; they are told apart by their text",
-        *(file, shared, len(ids)),
-    )
-    return ids
-
-
-def _answers(question: _Question) -> list[dict[str, Any]] | None:
-    """The answers; None if hidden, which XTREME's files show by one answer without text."""
-    if question.is_impossible:
-        return []
-    answers = [{"text": x.text, "start": x.answer_start} for x in question.answers or []]
-    return answers if any(x["text"] for x in answers) else None
-
-
-# --- retrieval
-
-
-def read_sentences(
-    paths: tuple[Path, ...], gold: Path | None, *, may_have_ids: bool, hidden_allowed: bool
-) -> Columns:
-    """The rows of the language, then the English ones.
-
-    Args:
-        paths: The sentences of the language, then the English ones.
-        gold: File of gold pairs of ids; None where there is none.
-        may_have_ids: Whether lines may begin with an id, so that line n need not translate line n.
-        hidden_allowed: Whether gold pairs may be hidden.
-    """
-    language, english = (_sentences(path, may_have_ids) for path in paths)
-    where = " and ".join(map(str, paths))
-    match: list[str | None]
-    if gold:
-        pairs = _gold_pairs(gold, paths, language, english)
-        match = [pairs.get(x, "") for x in language]
-    elif may_have_ids:
-        if not hidden_allowed:
-            raise DataError(where, "gold pairs in a file beside them", "none")
-        match = [None] * len(language)
-    else:
-        if len(language) != len(english):
-            raise DataError(
-                where,
-                "a translation in each line",
-                f"{len(language)} and {len(english)} lines",
-            )
-        match = [*language]
-    return {
-        "id": [*language, *english],
-        "text": [*language.values(), *english.values()],
-        "side": ["language"] * len(language) + ["english"] * len(english),
-        "match": [*match, *[""] * len(english)],
-    }
-
-
-def _sentences(file: Path, may_have_ids: bool) -> dict[str, str]:
-    """Id -> sentence. Without ids in the file it is the number of the line, counted from 0."""
-    lines = [*numbered_lines(file)]
-    if lines == [(1, "")]:
-        return {}
-    with_ids = may_have_ids and "\t" in lines[0][1]
-    sentences: dict[str, str] = {}
-    for number, line in lines:
-        name, tab, text = line.partition("\t") if with_ids else (str(number - 1), "\t", line)
-        if not (name.strip() and tab and text.strip()):
-            expected = "id TAB sentence" if with_ids else "a sentence"
-            raise DataError(f"{file}:{number}", expected, f"{line[:60]!r}")
-        if name in sentences:
-            raise DataError(f"{file}:{number}", "each id once", f"{name!r} again")
-        sentences[name] = text.strip()
-    return sentences
-
-
-def _gold_pairs(
-    file: Path, paths: tuple[Path, ...], language: dict[str, str], english: dict[str, str]
-) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for number, line in numbered_lines(file):
-        left, _, right = (part.strip() for part in line.partition("\t"))
-        if not line.strip():
-            continue
-        if left not in language or right not in english:
-            raise DataError(
-                f"{file}:{number}",
-                f"an id of {paths[0].name} TAB an id of {paths[1].name}",
-                f"{line[:60]!r}",
-            )
-        if pairs.setdefault(left, right) != right:
-            raise DataError(f"{file}:{number}", f"one translation of {left!r}", "two")
-    return pairs

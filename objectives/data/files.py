@@ -16,14 +16,14 @@ from pathlib import Path
 from objectives.data.file_formats import (
     Columns,
     numbered_lines,
-    read_questions,
     read_rows,
-    read_sentences,
     read_table,
     read_tagged,
     table_rows,
     tagged_lines,
 )
+from objectives.data.question_files import read_questions
+from objectives.data.sentence_files import read_sentences
 from spaces.errors import DataError
 from spaces.task import FileTemplate, Task, TaskKind
 
@@ -170,6 +170,17 @@ def read_files(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Column
         return read_tagged(lines, file, task, template, hidden_allowed=hidden_allowed)
     rows = table_rows(file, template)
     return read_table(rows, file, task, template, hidden_allowed=hidden_allowed)
+
+
+def write_whole(file: Path, lines: Iterable[str]) -> None:
+    """Write a file whole or not at all."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as opened:
+            opened.writelines(lines)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 # --- where

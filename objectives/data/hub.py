@@ -52,12 +52,14 @@ def hub_place(task: Task, language: str) -> HubPlace | None:
 
 
 def hub_problem() -> str:
-    """Why the Hub cannot be used; empty if it answers."""
+    """Why the Hub cannot be reached; empty if it answers, be it that it refuses (429, a token)."""
     try:
         huggingface_hub.HfApi().dataset_info("google/xtreme", timeout=_TIMEOUT)
     except OfflineModeIsEnabled:
         return "the Hub is switched off (HF_HUB_OFFLINE)"
-    except (httpx2.HTTPError, HfHubHTTPError) as error:
+    except HfHubHTTPError:
+        return ""  # whoever reads a corpus says what it refuses
+    except httpx2.HTTPError as error:
         return f"the Hub does not answer ({type(error).__name__})"
     return ""
 

@@ -10,9 +10,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from objectives.data.data_source import corpora_folder
+import filelock
+
+from objectives.data.data_source import CORPORA_VARIABLE, corpora_folder
+from objectives.data.files import write_whole
 from objectives.data.origins import Origin
-from spaces.errors import DataError
+from spaces.errors import DataError, first_line
 from spaces.raw_source import Terms
 
 
@@ -28,24 +31,43 @@ def unaccepted(origins: Iterable[Origin]) -> dict[str, str]:
     }
 
 
-def unaccepted_licences(licences: dict[str, str]) -> DataError:
-    """The error for corpora that want a yes before they are downloaded."""
+def unaccepted_licences(licences: dict[str, str], command: str = "") -> DataError:
+    """The error for corpora that want a yes before they are downloaded.
+
+    Args:
+        licences: Task -> its licence.
+        command: Command that accepts them and gets the corpora, where it is known.
+    """
+    said = f"`{command}` accepts them and gets all" if command else "add --accept-licences"
     return DataError(
         "licences",
         f"a yes to those of {', '.join(licences)}, which are not stated or forbid passing them on",
         "none yet",
-        "read them below and add --accept-licences",
+        f"read them below; {said}",
         tuple(f"{task}: {licence}" for task, licence in licences.items()),
     )
 
 
 def accept(licences: dict[str, str]) -> None:
-    """Remember the licences of tasks as accepted."""
+    """Remember the licences of tasks as accepted.
+
+    Raises:
+        DataError: The folder for downloads cannot be written.
+    """
+    if not licences:
+        return
     file = _file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text(json.dumps(_read() | licences, indent=1, sort_keys=True) + "\n", "utf-8")
-    part.replace(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(file.with_name(f".{file.name}.lock")):
+            kept = json.dumps(_read() | licences, indent=1, sort_keys=True) + "\n"
+            write_whole(file, [kept])
+    except OSError as error:
+        raise DataError(
+            f"{file}: cannot be written",
+            found=first_line(error),
+            advice=f"name a folder that can be with {CORPORA_VARIABLE}",
+        ) from error
 
 
 def _file() -> Path:

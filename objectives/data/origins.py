@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from objectives.data.data_source import DataSource, SourceKind, cached_folder
-from objectives.data.files import ROWS, SplitFiles, find_split, rows_name
+from objectives.data.files import ROWS, SplitFiles, find_split, rows_name, write_whole
 from objectives.data.hub import hub_place
 from spaces.errors import DataError
 from spaces.raw_source import Terms
@@ -146,7 +146,7 @@ def remote_origin(task: Task, language: str) -> Origin:
 
 def write_origin(origin: Origin, folder: Path) -> None:
     """Write what a corpus was made from beside it, in the folder of its language."""
-    (folder / ORIGIN_FILE).write_text(json.dumps(asdict(origin), indent=1) + "\n", "utf-8")
+    write_whole(folder / ORIGIN_FILE, [json.dumps(asdict(origin), indent=1) + "\n"])
 
 
 def _found(task: Task, language: str, split: str, folders: Sequence[Path]) -> SplitFiles | None:

@@ -27,6 +27,8 @@ from spaces.task import Task, TaskKind
 Row = dict[str, Any]
 Contents = Sequence[tuple[RawFile, Mapping[str, bytes]]]
 """Each file of a source with its content by path; a folder has several."""
+# What readers meet in files of any other format, an empty one and one nested too deep among them.
+_NOT_THE_FORMAT = (ValueError, LookupError, TypeError, AttributeError, RuntimeError, csv.Error)
 _SHARES = (("train", 0.7), ("validation", 0.8), ("test", 1.0))
 
 
@@ -67,7 +69,9 @@ def raw_splits(
         of_split = [(file, content) for file, content in contents if file.split == split]
         try:
             documents = [*_READERS[source.format](task, source, of_split)]
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+            for row in (row for document in documents[:1] for row in document.rows[:1]):
+                _columns(task, [row])  # a format that is not of the task's kind has others
+        except _NOT_THE_FORMAT as error:
             names = ", ".join(file.path for file, _ in of_split)
             raise DataError(
                 f"{source.repository}, {names}", f"the format {source.format}", repr(error)

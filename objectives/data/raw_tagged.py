@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from objectives.data.written_tables import unquoted
 from spaces.raw_source import RawSource
 
 Sentence = tuple[list[str], list[str]]
@@ -42,8 +43,11 @@ def bio_sentences(text: str, source: RawSource) -> Iterator[Sentence]:
         fields = line.split("\t") if "\t" in line else line.split()
         if fields[0].startswith(_DOCUMENT) or (token_at and _NO_WORD.fullmatch(fields[0])):
             continue
-        if len(fields) > max(token_at, tag_at) and _is_visible(fields[token_at]):
-            words.append(fields[token_at])
+        if len(fields) <= max(token_at, tag_at):
+            continue
+        word = unquoted(fields[token_at]) if source.quoted else fields[token_at]
+        if _is_visible(word):
+            words.append(word)
             tags.append(fields[tag_at].strip())
 
 

@@ -64,6 +64,13 @@ def comma_rows(text: str) -> Rows:
         raise ValueError(f"line {reader.line_num}: {error}") from error
 
 
+def unquoted(field: str) -> str:
+    """A field as the csv module quotes it: in quotes, with those inside doubled."""
+    inner = field[1:-1]
+    quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inner.replace('""', "")
+    return inner.replace('""', '"') if quoted else field
+
+
 def _written(rows: Sequence[Sequence[str]], is_quoted: Callable[[str], bool]) -> str:
     def field(text: str) -> str:
         return '"' + text.replace('"', '""') + '"' if is_quoted(text) else text

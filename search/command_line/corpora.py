@@ -38,6 +38,7 @@ def get_corpora(
     console: Console,
     *,
     accepts: bool,
+    get: str,
     folder_of: Callable[[Task], Path] = cached_folder,
 ) -> None:
     """Download what a study needs and does not have, after its licences were accepted.
@@ -48,6 +49,7 @@ def get_corpora(
         source: Data source of the run; nothing is downloaded but for real corpora.
         console: Console that what comes from where is shown on.
         accepts: Whether the user accepts the licences that want a yes.
+        get: Command that gets what is needed.
         folder_of: The data folder that a task is written to.
 
     Raises:
@@ -61,7 +63,9 @@ def get_corpora(
     corpora = splits_by_corpus(needed)
     origins = [origin_of(*x, source) for x in corpora]
     _check_all_somewhere(origins)
-    _check_licences(unaccepted(origins), console, accepts)
+    if (licences := unaccepted(origins)) and not accepts:
+        _ask(licences, console, f"{get} --accept-licences")
+    accept(licences)
     if source.kind is SourceKind.HUB:
         return
     missing = [
@@ -91,19 +95,19 @@ def _check_all_somewhere(origins: Iterable[Origin]) -> None:
         )
 
 
-def _check_licences(licences: dict[str, str], console: Console, accepts: bool) -> None:
-    if not licences:
-        return
-    if not accepts:
-        if console.quiet or not (sys.stdin.isatty() and console.is_terminal):
-            raise unaccepted_licences(licences)
-        for task, licence in licences.items():
-            console.print(f"licence of {task}: {licence}", markup=False, highlight=False)
-        console.print("These are not stated, or forbid passing the corpora on.")
+def _ask(licences: dict[str, str], console: Console, command: str) -> None:
+    """Ask for a yes at a terminal; elsewhere say which command says it."""
+    if console.quiet or not (sys.stdin.isatty() and console.is_terminal):
+        raise unaccepted_licences(licences, command)
+    for task, licence in licences.items():
+        console.print(f"licence of {task}: {licence}", markup=False, highlight=False)
+    console.print("These are not stated, or forbid passing the corpora on.")
+    try:
         said = console.input("Get them? \\[y/N] ")
-        if said.strip().lower() not in {"y", "yes"}:
-            raise unaccepted_licences(licences)
-    accept(licences)
+    except EOFError:
+        said = ""
+    if said.strip().lower() not in {"y", "yes"}:
+        raise unaccepted_licences(licences, command)
 
 
 def lines_of_missing(needed: Needed, source: DataSource) -> list[str]:
@@ -121,7 +125,7 @@ def lines_of_missing(needed: Needed, source: DataSource) -> list[str]:
 
 def _say_what_comes(origins: Sequence[Origin], console: Console) -> None:
     for line in _what_comes(origins):
-        console.print(line, markup=False, highlight=False)
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _what_comes(origins: Sequence[Origin]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from objectives.data.folder_check import FolderReport
-from objectives.data.origins import Origin, Place
+from objectives.data.origins import Origin, Place, remote_origin
 from search.command_line.words import in_bytes
 from spaces.task import Task
 
@@ -70,7 +70,7 @@ def print_corpora(corpora: Sequence[TaskCorpora], title: str, advice: str) -> No
         facts = f"{_size(one.origins):>9}  {_here(one.origins):<12}"
         left = f"  {task.name:<{name_width}}{_languages([x.language for x in one.origins])}"
         print(f"{left:<{width - len(facts) - 1}} {facts}".rstrip())
-        print(_filled(f"{_places(one.origins)}; {task.licence}", width, " " * 6))
+        print(_filled(f"{_places(one)}; {task.licence}", width, " " * 6))
     if advice and any(x.place.is_remote for one in corpora for x in one.origins):
         print(f"\n{advice} gets what is not here")
 
@@ -168,14 +168,28 @@ def _languages(codes: list[str]) -> str:
     return " ".join(codes)
 
 
-def _places(origins: Sequence[Origin]) -> str:
+def _places(one: TaskCorpora) -> str:
     """Each place once, with its number of languages where there are several."""
+    origins = [x for x in one.origins if x.place is not Place.NOWHERE]
     places = Counter(map(_place, origins))
     if len(places) > 3:  # a folder for each language
         places = Counter(x.place.value for x in origins)
-    if len(places) == 1:
+    shown = [f"{place} ({count})" for place, count in places.items()]
+    if len(origins) < len(one.origins):
+        lacking = [x.language for x in one.origins if x.place is Place.NOWHERE]
+        shown.append(_no_copy(one.task, lacking if origins else []))
+    elif len(places) == 1:
         return next(iter(places))
-    return "; ".join(f"{place} ({count})" for place, count in places.items())
+    return "; ".join(shown)
+
+
+def _no_copy(task: Task, languages: list[str]) -> str:
+    """That none can be downloaded, and which file of the user's own is read."""
+    if any(remote_origin(task, x).place.is_remote for x in languages or task.languages):
+        return f"not in the folder{f' ({len(languages)})' if languages else ''}"
+    of = f" of {' '.join(languages)}" if languages else ""
+    own = f": a folder for --data with {task.layouts[0].path}" if task.layouts else ""
+    return f"no copy{of} is known{own}"
 
 
 def _place(origin: Origin) -> str:

@@ -17,6 +17,7 @@ from objectives.data.origins import ORIGIN_FILE, Place, origin_of, splits_by_cor
 from objectives.models.backbone_files import POCKET_BACKBONE, find_backbone
 from search.command_line.corpora import get_corpora
 from search.command_line.corpora_tables import Got, TaskCorpora
+from search.command_line.next_commands import get_command
 from search.studies.study_file import StudyFile
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.errors import DataError, TransferSearchError
@@ -119,6 +120,7 @@ def get_study(study: StudyFile, request: GetRequest, console: Console) -> Got:
         source,
         console,
         accepts=request.accepts,
+        get=get_command(study.study, to, study.overrides),
         folder_of=cached_folder if to is None else lambda task: to,
     )
     encoders = {

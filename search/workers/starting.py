@@ -75,7 +75,14 @@ def _start(
         lines = _missing(options, asked) or _estimate(options, asked, console).lines()
         print_lines(console_for(), *lines)
         return 0
-    get_corpora(asked.needed, asked.wished, source, console, accepts=options.accept_licences)
+    get_corpora(
+        asked.needed,
+        asked.wished,
+        source,
+        console,
+        accepts=options.accept_licences,
+        get=asked.get,
+    )
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import datasets
 import pytest
 import sqlalchemy as sa
 import torch
@@ -28,7 +29,15 @@ from tests.objectives_tests.toy_encoders import (
     FAMILIES,
     encoder_parts,
 )
-from tests.objectives_tests.toys import CPU, EXAMPLES, STUDY, make_stage, toy_columns, write_split
+from tests.objectives_tests.toys import (
+    CPU,
+    EXAMPLES,
+    STUDY,
+    hub_card,
+    make_stage,
+    toy_columns,
+    write_split,
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,6 +79,19 @@ def any_backbone(
 def bert(encoder_folder: Callable[[str], Path]) -> Backbone:
     """A tiny random BERT."""
     return load_backbone(str(encoder_folder("bert")))
+
+
+# --- a repository of the Hub
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that datasets takes for a repository, with a card that names three splits."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "README.md").write_text(hub_card("train", "validation", "test"))
+    return folder
 
 
 # --- a study on toy files

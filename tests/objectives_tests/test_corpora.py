@@ -19,6 +19,7 @@ from objectives.data.origins import Place, origins_of
 from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
+from tests.hub_server import Repository, hub_server
 from tests.objectives_tests.toys import make_task
 from tests.raising import raises
 
@@ -386,6 +387,18 @@ def test_auto_takes_pocket_and_says_why_where_the_hub_cannot_be_had(
     assert source.reason.startswith(f"{DATA_VARIABLE} is not set, {reason}")
     assert "python -m search.data get" in source.reason
     assert choose_source("real", needs(HUB_TASK, "eng")).kind is SourceKind.REAL
+
+
+@pytest.mark.usefixtures("_offline")
+@pytest.mark.parametrize("status", [401, 429, 503])
+def test_auto_never_takes_pocket_because_the_hub_refuses(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with hub_server({"datasets/google/xtreme": Repository(status=status)}) as hub:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", hub.endpoint)
+        assert choose_source("auto", needs(HUB_TASK, "eng")).kind is SourceKind.REAL
+        assert hub.asked == ["GET /api/datasets/google/xtreme"]
 
 
 @pytest.mark.usefixtures("_offline")

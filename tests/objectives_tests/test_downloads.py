@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import resource
 import tarfile
 import threading
@@ -175,6 +177,18 @@ def test_a_file_that_cannot_be_written_on_is_named_and_goes_on_later(
     assert raw_contents(source, source.files[0]) == {"data/a.txt": CONTENT}
 
 
+def test_a_folder_that_is_read_only_is_named_with_the_variable_that_names_another(
+    host: RawHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    source = source_of(host, a=CONTENT)
+    monkeypatch.setattr(Path, "mkdir", refuse)  # tests may run as root, whom no mode refuses
+    with raises(DataError, subject="cannot be kept", found="Read-only", advice=CORPORA_VARIABLE):
+        download_raw(wanted(source))
+
+
 # --- folders
 
 
@@ -236,5 +250,12 @@ def test_a_host_that_answers_is_no_problem(host: RawHost, monkeypatch: pytest.Mo
     assert raw_problem() == ""
     monkeypatch.setenv(RAW_HOST_VARIABLE, "http://127.0.0.1:9")
     assert raw_problem() == "127.0.0.1:9 does not answer (ConnectError)"
+    monkeypatch.setenv(RAW_HOST_VARIABLE, "127.0.0.1:9")
+    with raises(DataError, subject=RAW_HOST_VARIABLE, expected="http://", found="'127.0.0.1:9'"):
+        raw_problem()
+    monkeypatch.delenv(RAW_HOST_VARIABLE)
+    monkeypatch.setenv("HTTPS_PROXY", "::proxy")
+    with raises(DataError, subject="HTTPS_PROXY", expected="http://proxy:3128", found=":proxy"):
+        raw_problem()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert raw_problem() == "the network is switched off (HF_HUB_OFFLINE)"

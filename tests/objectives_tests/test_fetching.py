@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
-from objectives.data import downloads
+from objectives.data import downloads, fetching
 from objectives.data.data_source import CORPORA_VARIABLE, DataSource, SourceKind
 from objectives.data.downloads import RAW_HOST_VARIABLE
 from objectives.data.fetching import fetch_all, fetch_corpus
+from objectives.data.files import write_whole
 from objectives.data.licences import accept, unaccepted
 from objectives.data.origins import Place, origin_of, remote_origin
 from objectives.data.sources import TestPurpose, corpus_key, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
-from tests.objectives_tests.toys import make_task
+from tests.objectives_tests.toys import hub_card, make_task
 from tests.raising import raises
 from tests.raw_host import RawHost, blob, raw_host
 
@@ -112,6 +113,34 @@ def test_a_split_that_is_not_there_is_named(host: RawHost, tmp_path: Path) -> No
         fetch_corpus(make_task("ner"), "eng", ("train",), tmp_path)
 
 
+def test_a_conversion_that_was_interrupted_goes_on_at_its_revision(
+    host: RawHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = raw_task(host)
+    written: list[str] = []
+
+    def is_killed(file: Path, lines: Iterable[str]) -> None:
+        written.append(file.name)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        write_whole(file, lines)
+
+    monkeypatch.setattr(fetching, "write_whole", is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_corpus(task, "eng", ("train", "validation"), tmp_path)
+    assert {x.name for x in (tmp_path / "toy_ner/eng").iterdir()} == {"train.jsonl", "origin.json"}
+    fetch_corpus(task, "eng", ("train", "validation"), tmp_path, wished=("test",))
+    assert len([*tmp_path.rglob("*.jsonl")]) == 3
+    assert len(host.asked) == 3  # nothing is downloaded twice
+    other = raw_task(host, licence="CC0")
+    assert other.raw is not None
+    (tmp_path / "toy_ner/eng/dev.jsonl").unlink()
+    moved = other.raw.model_copy(update={"commit": "d" * 40})
+    with raises(DataError, expected="names@dddddddddddd", found="names@cccccccccccc"):
+        other = other.model_copy(update={"raw": moved})
+        fetch_corpus(other, "eng", ("validation",), tmp_path)
+
+
 def test_splits_of_two_copies_are_not_mixed(host: RawHost, tmp_path: Path) -> None:
     fetch_corpus(raw_task(host, {"train": SPLITS["train"]}), "eng", ("train",), tmp_path)
     other = raw_task(host)
@@ -145,7 +174,9 @@ def test_many_corpora_are_fetched_and_told_of(host: RawHost, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("licence", ["none stated", "upstream X: research use"])
-def test_a_licence_that_wants_a_yes_stops_the_download(host: RawHost, licence: str) -> None:
+def test_a_licence_that_wants_a_yes_stops_the_download(
+    licence: str, host: RawHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = raw_task(host, licence=licence)
     with raises(DataError, subject="licences", expected="toy_ner", advice="--accept-licences"):
         load_split(task, "eng", "train", REAL)
@@ -154,37 +185,31 @@ def test_a_licence_that_wants_a_yes_stops_the_download(host: RawHost, licence: s
     assert wanted == {"toy_ner": licence}
     accept(wanted)
     assert load_split(task, "eng", "train", REAL)["tokens"][:] == [["Juma", "anaenda"]]
+    (tmp_path / "no-folder").write_text("")
+    with monkeypatch.context() as patch:
+        patch.setenv(CORPORA_VARIABLE, str(tmp_path / "no-folder"))
+        with raises(DataError, subject="accepted-licences.json", advice=CORPORA_VARIABLE):
+            accept(wanted)
     changed = raw_task(host, {**SPLITS, "test": "x\tO\n\n"}, licence=f"{licence} (2027)")
     assert unaccepted([remote_origin(changed, "eng")])
 
 
 # --- from the Hub
 
-CARD = """---
-configs:
-- config_name: sw
-  data_files:
-  - {split: train, path: train.parquet}
-  - {split: validation, path: validation.parquet}
----
-"""
-
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "README.md").write_text(CARD)
-    return folder
+def two_splits(repository: Path) -> Path:
+    """A repository of the Hub without a test split."""
+    (repository / "README.md").write_text(hub_card("train", "validation"))
+    return repository
 
 
-def test_what_is_fetched_from_the_hub_is_what_the_hub_has(repository: Path) -> None:
+def test_what_is_fetched_from_the_hub_is_what_the_hub_has(two_splits: Path) -> None:
     """Whatever is in a text: the rows have the same fingerprint."""
     rows = {"text": ['a\tb "c"\n', "\u2028d\r\n"], "label": ["law", "sport"]}
     for split in ("train", "validation"):
-        datasets.Dataset.from_dict(rows).to_parquet(repository / f"{split}.parquet")
-    hub = {"repository": str(repository), "config": "sw"}
+        datasets.Dataset.from_dict(rows).to_parquet(two_splits / f"{split}.parquet")
+    hub = {"repository": str(two_splits), "config": "PAN-X.sw"}
     task = make_task("classification", hub=hub, languages=["swa"], licence="MIT")
     keys = {
         corpus_key(load_split(task, "swa", "train", DataSource(kind)))
@@ -195,26 +220,26 @@ def test_what_is_fetched_from_the_hub_is_what_the_hub_has(repository: Path) -> N
 
 
 def test_a_split_that_the_hub_does_not_have_is_looked_for_once(
-    repository: Path, tmp_path: Path
+    two_splits: Path, tmp_path: Path
 ) -> None:
     rows = {"text": ["a"], "label": ["law"]}
     for split in ("train", "validation"):
-        datasets.Dataset.from_dict(rows).to_parquet(repository / f"{split}.parquet")
-    hub = {"repository": str(repository), "config": "sw"}
+        datasets.Dataset.from_dict(rows).to_parquet(two_splits / f"{split}.parquet")
+    hub = {"repository": str(two_splits), "config": "PAN-X.sw"}
     task = make_task("classification", hub=hub, languages=["swa"], licence="MIT")
     origin = fetch_corpus(task, "swa", ("train",), tmp_path / "to", wished=("test",))
     assert origin.lacks == ("test",)
 
 
-def test_a_choice_among_several_is_a_right_and_a_wrong_pair(repository: Path) -> None:
+def test_a_choice_among_several_is_a_right_and_a_wrong_pair(two_splits: Path) -> None:
     rows = {
         "context": ["where?", "who?"],
         "endings": [["here", "there", "elsewhere"], ["Asha", "Juma", "Ali"]],
         "label": [1, 0],
     }
-    datasets.Dataset.from_dict(rows).to_parquet(repository / "train.parquet")
-    datasets.Dataset.from_dict(rows).to_parquet(repository / "validation.parquet")
-    hub = {"repository": str(repository), "config": "sw", "choices": True}
+    datasets.Dataset.from_dict(rows).to_parquet(two_splits / "train.parquet")
+    datasets.Dataset.from_dict(rows).to_parquet(two_splits / "validation.parquet")
+    hub = {"repository": str(two_splits), "config": "PAN-X.sw", "choices": True}
     hub["columns"] = {"text_a": "context", "text_b": "endings"}
     labels = ["0", "1"]
     task = make_task("nli", hub=hub, languages=["swa"], labels=labels, licence="MIT")

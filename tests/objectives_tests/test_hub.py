@@ -12,7 +12,7 @@ from objectives.data.data_source import DataSource, SourceKind
 from objectives.data.sources import TestPurpose, corpus_key, has_split, load_split, load_test_split
 from spaces.errors import DataError
 from spaces.task import Task
-from tests.objectives_tests.toys import make_task
+from tests.objectives_tests.toys import hub_card, make_task
 from tests.raising import raises
 
 HUB = DataSource(SourceKind.HUB)
@@ -24,25 +24,6 @@ ROWS = {
     "tokens": [["Juma", "Mosi", "anaenda", "Lagos"], ["Asha"]],
     "tags": [["B-PER", "I-PER", "O", "B-LOC"], ["B-PER"]],
 }
-
-CARD = """---
-configs:
-- config_name: PAN-X.sw
-  data_files:
-  - {split: train, path: train.parquet}
-  - {split: validation, path: validation.parquet}
-  - {split: test, path: test.parquet}
----
-"""
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "repository"
-    folder.mkdir()
-    (folder / "README.md").write_text(CARD)
-    return folder
 
 
 def put(folder: Path, split: str, columns: dict[str, list[Any]], **features: object) -> None:
@@ -292,7 +273,7 @@ def test_the_halves_of_the_hubs_only_split_are_validation_and_test(
 ) -> None:
     texts = [f"text {number}" for number in range(40)]
     put(repository, "validation", {"text": texts, "label": ["law"] * 40})
-    (repository / "README.md").write_text(CARD.replace("  - {split: t", "  # - {split: t"))
+    (repository / "README.md").write_text(hub_card("validation"))
     task = hub_task("classification", repository, splits=named)
     task = task.model_copy(update={"halved": True})
     validation = load_split(task, "swa", "validation", HUB)["text"][:]

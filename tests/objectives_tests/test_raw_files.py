@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -60,6 +61,11 @@ SENTENCES = {
             "\x97 O\r\nAsha I-PER\r\n",
             {},
         ),
+        # Words that the csv module wrote, and one that is a quotation mark as it is.
+        (
+            '"Juma" B-PER\nMosi I-PER\nanaenda O\nLagos B-LOC\n\nAsha B-PER\n',
+            {"quoted": True},
+        ),
         # The word in another field, comments, and a tag that the task does not have.
         (
             "# sent_id = 1\n1\tJuma\tB-PERSON\n2\tMosi\tI-PERSON\n2-3\tanaendaLagos\t_\n"
@@ -76,6 +82,13 @@ SENTENCES = {
 def test_lines_of_words_and_tags(text: str, record: dict[str, Any]) -> None:
     record = {"format": "tagged", "columns": TOKENS, **record}
     assert read(NER, contents={"a.txt": text}, **record) == {"train": SENTENCES}
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_quotation_mark_that_the_csv_module_wrote_is_one(quoted: bool) -> None:
+    text = '"""" O\n"\' O\n" O\n'
+    found = read(NER, format="tagged", columns=TOKENS, quoted=quoted, contents={"a.txt": text})
+    assert found["train"]["tokens"] == [['"' if quoted else '""""', "\"'", '"']]
 
 
 def test_only_sentences_of_a_kind() -> None:
@@ -238,9 +251,20 @@ def test_plain_text_is_cut_from_any_of_them(form: str, text: str, expected: list
     assert found["train"]["text"] == expected
 
 
-def test_another_format_is_named() -> None:
-    with raises(DataError, subject="me/corpus, a.json", expected="the format spans"):
-        read(NER, format="spans", contents={"a.json": '{"data": 1}'})
+@pytest.mark.parametrize("text", ["", '{"data": 1}', "[" * 3000, '"a\0"\n', "1\t2\n", "\ufeff\n"])
+@pytest.mark.parametrize("form", list(RawFormat))
+def test_another_format_is_named(form: RawFormat, text: str) -> None:
+    """Whatever stands in a file, it is read or it is one line."""
+    for task in (NER, PAIRS):
+        with suppress(DataError):
+            read(task, format=form, columns=TOKENS, contents={"a.csv": text})
+
+
+def test_a_format_of_another_kind_is_named() -> None:
+    for form, text in (("tagged", "Juma\tB-PER\n"), ("json-lines", '{"tokens": "a"}')):
+        subject, expected = "me/corpus, a.json", f"the format {form}"
+        with raises(DataError, subject=subject, expected=expected):
+            read(PAIRS, format=form, columns={"tokens": "0"}, contents={"a.json": text})
 
 
 def test_a_draw_stays_what_it_is() -> None:

@@ -113,6 +113,12 @@ def runner_for(backbone: Backbone, on_batch: OnBatch = ignore_batches) -> Runner
     return Runner(CPU, Padding.of(backbone.tokenizer), on_batch)
 
 
+def hub_card(*splits: str) -> str:
+    """The card of a repository of the Hub whose configuration PAN-X.sw has these splits."""
+    files = "".join(f"  - {{split: {x}, path: {x}.parquet}}\n" for x in splits)
+    return f"---\nconfigs:\n- config_name: PAN-X.sw\n  data_files:\n{files}---\n"
+
+
 def write_split(file: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write columns as a corpus file: token TAB tag, a text a line, or a table with a header."""
     file.parent.mkdir(parents=True, exist_ok=True)

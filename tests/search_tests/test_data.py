@@ -74,11 +74,15 @@ def test_a_corpus_is_listed_with_its_place_size_and_licence(
     put(tmp_path / "data", "bc5cdr", "Ola\tB-Chemical\n")
     printed = shown(["ls", "--kind", "ner", "--data", str(tmp_path / "data")], capsys)
     assert lines_of("bc5cdr", printed).startswith("bc5cdr eng 15 B here folder ")
-    assert "nowhere" in lines_of("wikigold", printed)
+    assert "nowhere not in the folder; " in lines_of("wikigold", printed)
     printed = shown(["ls", "--kind", "ner"], capsys)
     assert "not here raw files" in lines_of("bc5cdr", printed)
     assert "CC BY 4.0" in lines_of("bc5cdr", printed)
     assert "here pocket" in lines_of("pocket_ner", printed)
+    assert "(40); no copy of aze guj lit pan pol que ron ukr is known" in lines_of("panx", printed)
+    printed = shown(["ls", "--kind", "classification", "--domain", "legal"], capsys)
+    own = "a folder for --data with classification/ledgar/{language}/{split}.tsv"
+    assert f"nowhere no copy is known: {own}" in lines_of("ledgar", printed)
 
 
 def test_a_list_is_narrowed_by_kind_domain_and_language(
@@ -259,7 +263,8 @@ def test_raw_files_are_got_after_a_yes_to_a_licence_that_is_not_stated(
     with raw_host() as host:
         monkeypatch.setenv("TRANSFER_SEARCH_RAW_HOST", host.address)
         host.files[f"/me/statutes/{commit}/train.tsv"] = content
-        with ends_with(DataError, subject="licences", expected="statutes"):
+        asked = f"`python -m search.data get --study {study} --to {to} --accept-licences`"
+        with ends_with(DataError, subject="licences", expected="statutes", advice=asked):
             data.main(words)
         assert not host.asked
         printed = shown([*words, "--accept-licences"], capsys)
