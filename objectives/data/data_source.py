@@ -104,11 +104,18 @@ def local_source(names: str, option: str) -> DataSource:
 
 
 def corpora_folder() -> Path:
-    """Where downloads and what was made from them are kept, which may be removed at any time."""
+    """Where downloads and what was made from them are kept, which may be removed at any time.
+
+    Raises:
+        DataError: No variable names it, and the user has no home here.
+    """
     if named := os.environ.get(CORPORA_VARIABLE):
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "transfer-search"
+        return expanded(named)
+    home = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    if home.parts[:1] == ("~",):
+        wanted = f"a home folder, or {CORPORA_VARIABLE}"
+        raise DataError("the folder of corpora", wanted, "neither", "name a folder by the latter")
+    return home / "transfer-search"
 
 
 def cached_folder(task: Task) -> Path:

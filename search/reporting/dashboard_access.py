@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from search.reporting.password_guesses import Guesses
 from spaces.errors import SpecError
+from spaces.records import expanded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -99,7 +100,7 @@ def read_credentials(text: str) -> Credentials:
     user, _, name = text.partition(":")
     if not user or not name:
         raise SpecError("--auth", "USER:FILE", repr(text))
-    file = Path(name).expanduser()
+    file = expanded(name)
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
