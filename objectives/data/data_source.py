@@ -109,9 +109,9 @@ def corpora_folder() -> Path:
     Raises:
         DataError: No variable names it, and the user has no home here.
     """
-    if named := os.environ.get(CORPORA_VARIABLE):
+    if named := os.environ.get(CORPORA_VARIABLE, "").strip():
         return expanded(named)
-    home = expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    home = expanded(os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")
     if home.parts[:1] == ("~",):
         wanted = f"a home folder, or {CORPORA_VARIABLE}"
         raise DataError("the folder of corpora", wanted, "neither", "name a folder by the latter")

@@ -14,7 +14,6 @@ import math
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -110,7 +109,7 @@ def read_credentials(text: str) -> Credentials:
                 f"mode {mode:o}",
                 f"run chmod 600 {file}",
             )
-        password = file.read_text(encoding="utf-8").strip("\r\n")
+        password = file.read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError("--auth", "a file with a password", str(error)) from error
     if not password or "\n" in password:
