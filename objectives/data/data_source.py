@@ -91,7 +91,7 @@ def local_source(names: str, option: str) -> DataSource:
         # A folder's own name may hold what joins folders: the longest that is there is one.
         for length in range(len(parts), 0, -1):
             folder = expanded(os.pathsep.join(parts[:length]))
-            if folder.is_dir():
+            if _is_folder(folder):
                 break
         else:
             raise DataError(option, expected, f"{parts[0]!r}")
@@ -101,6 +101,14 @@ def local_source(names: str, option: str) -> DataSource:
         raise DataError(option, expected, repr(names))
     first, *further = [folder.resolve() for folder in folders]
     return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one; a name that is too long for any, or behind a closed folder, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def corpora_folder() -> Path:

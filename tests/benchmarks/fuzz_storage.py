@@ -109,6 +109,18 @@ def fuzz_databases(tally: Tally, dice: random.Random, folder: Path, times: int) 
         tally.take("databases", f"{main.__module__}: {done}", lambda m=main, w=words: _call(m, w))
         for file in folder.glob("broken-*"):
             file.unlink()
+    data = whole.read_bytes()
+    for number in range(15 * times):
+        spoilt = bytearray(data)
+        for _ in range(dice.choice((1, 20, 400))):
+            spoilt[dice.randrange(len(spoilt))] = dice.randrange(256)
+        broken = folder / "broken.db"
+        broken.write_bytes(spoilt[: dice.choice((None, None, 0, 50, len(data) // 2))])
+        words = ["--study", "synthetic", "--storage", f"sqlite:///{broken}"]
+        main = commands[number % 2]
+        tally.take("databases", f"bytes, {main.__module__}", lambda m=main, w=words: _call(m, w))
+        for file in folder.glob("broken*"):
+            file.unlink()
     for word in STRINGS[: 8 * times]:
         words = ["--study", word.replace("\0", ""), "--storage", f"sqlite:///{whole}"]
         tally.take("databases", f"--study {word[:80]!r}", lambda w=words: _call(status.main, w))
