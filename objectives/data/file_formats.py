@@ -1,4 +1,4 @@
-"""Readers of the file formats that a data folder may have, and of `get`'s own.
+"""Readers of the file formats that a data folder may have.
 
 - Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
 - Tables: fields between TABs, with a header line, or without one where the template names the
@@ -7,20 +7,18 @@
 - Questions: SQuAD JSON, 1.1 or 2.0.
 - Sentences: two files with a sentence a line. Line n translates line n, or lines are `ID TAB
   sentence` and a third file has `ID TAB ID`.
-- Rows: what `search.data get` and the cache write, a JSON object with the columns a line.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import lzma
 import math
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,29 +74,6 @@ def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
     return DataError(
         f"{file}:{line}", f"a label of {task.name} ({', '.join(task.labels)})", f"{label!r}"
     )
-
-
-# --- rows
-
-
-def read_rows(file: Path, task: Task) -> Columns:
-    """The columns as they were written; retrieval, too, lies in one file."""
-    columns: Columns = {name: [] for name in task.kind.columns}
-    for number, line in numbered_lines(file):
-        try:
-            row = json.loads(line)
-            for name in columns:
-                columns[name].append(row[name])
-        except (ValueError, KeyError, TypeError) as error:
-            expected = f"a JSON object with {', '.join(columns)}"
-            raise DataError(f"{file}:{number}", expected, repr(line[:60])) from error
-    return columns
-
-
-def row_lines(columns: Columns) -> Iterator[str]:
-    """The lines of the file that `read_rows` reads."""
-    for values in zip(*columns.values(), strict=True):
-        yield json.dumps(dict(zip(columns, values, strict=True)), ensure_ascii=False) + "\n"
 
 
 # --- tagging

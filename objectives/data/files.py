@@ -17,13 +17,13 @@ from objectives.data.file_formats import (
     Columns,
     numbered_lines,
     read_questions,
-    read_rows,
     read_sentences,
     read_table,
     read_tagged,
     table_rows,
     tagged_lines,
 )
+from objectives.data.row_files import read_rows
 from spaces.errors import DataError
 from spaces.task import FileTemplate, Task, TaskKind
 

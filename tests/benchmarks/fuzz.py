@@ -1,7 +1,7 @@
 """Broken inputs of every kind that users have, by the thousand: none may be more than one line.
 
 Of each input the program either says in one short line what is wrong (exit code 2), or takes it.
-Anything else is counted: a traceback; a hang (more than 10 CPU seconds, or ten minutes); and what
+Anything else is counted: a traceback; a hang (more than 10 CPU seconds, or four minutes); and what
 is silent, an input that is taken though it must not be, or a part of which is lost without a word.
 Inputs are drawn from the seed alone.
 
@@ -25,7 +25,12 @@ import torch
 
 from objectives.models.encoders import quiet_libraries
 from search.command_line.options import quiet_optuna
-from tests.benchmarks.fuzz_data import fuzz_corpora, fuzz_encoders, fuzz_predictions
+from tests.benchmarks.fuzz_data import (
+    fuzz_corpora,
+    fuzz_encoders,
+    fuzz_predictions,
+    fuzz_rows,
+)
 from tests.benchmarks.fuzz_requests import (
     fuzz_options,
     fuzz_overrides,
@@ -50,6 +55,7 @@ PARTS: dict[str, Callable[[Tally, random.Random, Path, int], None]] = {
     "visits": fuzz_visits,
     "texts": fuzz_texts,
     "corpora": fuzz_corpora,
+    "rows": fuzz_rows,
     "predictions": fuzz_predictions,
     "encoders": fuzz_encoders,
     "outbox": fuzz_outbox,

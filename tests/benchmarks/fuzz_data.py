@@ -13,11 +13,19 @@ from safetensors.torch import load_file, save_file
 from transformers import BertModel
 
 from objectives.data.data_source import DataSource, SourceKind
+from objectives.data.files import rows_name
+from objectives.data.origins import ORIGIN_FILE, read_origin
+from objectives.data.row_files import row_lines
 from objectives.data.sources import TestPurpose as Purpose
 from objectives.data.sources import load_split, load_test_split
 from objectives.models.encoders import load_backbone
 from objectives.models.fitness import check_fits
-from objectives.xtreme.submission import predictions_file, read_predictions, write_predictions
+from objectives.xtreme.submission import (
+    predictions_file,
+    read_predictions,
+    reading_note,
+    write_predictions,
+)
 from spaces.records import decoded
 from tests.benchmarks.fuzz_inputs import broken_text, changed
 from tests.benchmarks.fuzz_tally import Silent, Tally, must_be_taken
@@ -95,6 +103,36 @@ def fuzz_corpora(tally: Tally, dice: random.Random, folder: Path, times: int) ->
         tally.take("corpora", f"{kind}: a FIFO", use)
 
 
+def fuzz_rows(tally: Tally, dice: random.Random, folder: Path, times: int) -> None:
+    """Files of rows, as `search.data get` writes them, and what they say of their origin."""
+    for kind in KINDS:
+        task, columns = make_task(kind), toy_columns(kind, 12)
+        source = DataSource(SourceKind.LOCAL, folder)
+        file = folder / rows_name(task, "swa", "validation")
+        file.parent.mkdir(parents=True)
+        lines = list(row_lines(columns))
+        origin = file.with_name(ORIGIN_FILE)
+
+        def use(task: Any = task, source: DataSource = source, file: Path = file) -> None:
+            rows = load_split(task, "swa", "validation", source)
+            read_origin(file.parent)
+            if rows.num_rows != len(decoded(file.read_bytes()).removesuffix("\n").split("\n")):
+                raise Silent(f"{rows.num_rows} rows")
+
+        for number in range(15 * times):
+            file.write_bytes("".join(lines).encode())
+            origin.write_text(json.dumps(changed({"files": [], "place": "hub"}, dice)))
+            if number % 3 == 0:
+                file.write_bytes(broken_text("".join(lines), dice))
+            elif number % 3 == 1:
+                at = dice.randrange(len(lines))
+                made = json.dumps(changed(json.loads(lines[at]), dice)) + "\n"
+                file.write_text("".join([*lines[:at], made, *lines[at + 1 :]]))
+            else:
+                origin.write_bytes(broken_text(origin.read_text(), dice))
+            tally.take("rows", f"{kind}: {file.read_bytes()[:200]!r}", use)
+
+
 def fuzz_predictions(tally: Tally, dice: random.Random, folder: Path, times: int) -> None:
     """Files of predictions; as many are taken as there are examples."""
     for kind in ("ner", "classification", "similarity", "qa", "retrieval"):
@@ -114,6 +152,7 @@ def fuzz_predictions(tally: Tally, dice: random.Random, folder: Path, times: int
 
         def use(task: Any = task, made: Path = made, split: Any = split, gold: Any = gold) -> None:
             found = read_predictions(made, task, split)
+            reading_note(made, task)
             if len(found) != len(gold):
                 raise Silent(f"{len(found)} predictions of {len(gold)} examples")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from spaces.errors import LONGEST_LINE, TransferSearchError, one_line
 
-CPU_SECONDS, WALL_SECONDS = 10.0, 600.0
+CPU_SECONDS, WALL_SECONDS = 10.0, 240.0
 
 
 class Silent(Exception):
