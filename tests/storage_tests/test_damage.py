@@ -47,8 +47,7 @@ def test_a_schema_of_other_bytes_is_no_database(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
         database.execute("CREATE TABLE trials (a)")
         database.execute("PRAGMA writable_schema = ON")
-        spoilt = "UPDATE sqlite_master SET sql = CAST(x'435245415445205441424c4520d7ff28' AS TEXT)"
-        database.execute(spoilt)
+        database.execute("UPDATE sqlite_master SET name = CAST(x'd7ff' AS TEXT)")
         database.commit()
     with raises(StorageError, expected="a whole database", found="no UTF-8"):
         open_storage(url)
