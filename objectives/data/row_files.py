@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from objectives.data.file_formats import Columns, numbered_lines
 from spaces.errors import DataError
 from spaces.task import Task
 
 
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class _Answer(BaseModel):
     text: str
-    start: int
+    start: _Whole
 
 
 # Of the other columns each value is a text.
 _VALUES = {
-    "id": str | int,
+    "id": str | _Whole,
     "tokens": list[str],
     "tags": list[str] | None,
     "label": str | None,
