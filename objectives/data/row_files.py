@@ -14,7 +14,6 @@ from objectives.data.file_formats import Columns, numbered_lines
 from spaces.errors import DataError
 from spaces.task import Task
 
-
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
@@ -49,7 +48,9 @@ def read_rows(file: Path, task: Task) -> Columns:
         try:
             row_type.model_validate_json(line)
             row = json.loads(line)
-        except ValueError as error:
+            if isinstance(row.get("score"), int):
+                row["score"] = float(row["score"])  # a column of numbers is of one type
+        except (ValueError, OverflowError) as error:
             raise DataError(f"{file}:{number}", expected, repr(line[:60])) from error
         if row.get("tags") is not None and len(row["tags"]) != len(row["tokens"]):
             found = f"{len(row['tags'])} for {len(row['tokens'])}"

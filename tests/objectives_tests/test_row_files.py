@@ -36,6 +36,7 @@ def test_what_is_written_is_read_back(kind: str, tmp_path: Path) -> None:
         ("similarity", {"text_a": "a", "text_b": "b", "score": "5"}, {"expected": "with text_a"}),
         ("qa", {**ANSWERED, "answers": [{"text": "Asha"}]}, {"expected": "with id, question"}),
         ("qa", {**ANSWERED, "answers": {"text": ["Asha"]}}, {"expected": "with id, question"}),
+        ("similarity", {"text_a": "a", "text_b": "b", "score": 10**400}, {"expected": "a JSON"}),
         ("qa", {**ANSWERED, "id": 2**64}, {"expected": "with id, question"}),
         ("mlm", [], {"found": "'[]'"}),
     ],
