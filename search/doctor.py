@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         const=ChaosPlan.storage,
         choices=DATABASES,
-        help="run a study through faults, on a PostgreSQL of its own or on SQLite",
+        help="run a study through faults, on a PostgreSQL of its own (which workers may start "
+        "themselves, or reach through pgbouncer) or on SQLite",
     )
     for name, least, what_for in (
         ("trials", count, "trials of the chaos"),

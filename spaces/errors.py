@@ -144,6 +144,12 @@ class StorageError(TransferSearchError, RuntimeError):
     """A study's storage cannot be opened, or holds something else than this study."""
 
 
+class StudyGoneError(StorageError, KeyError):
+    """Somebody deleted or renamed a study in Optuna while it was open."""
+
+    __str__ = TransferSearchError.__str__
+
+
 class CacheError(TransferSearchError, OSError):
     """The checkpoint cache cannot be opened or written; the trial fails, the study goes on."""
 

@@ -7,6 +7,7 @@ records of tasks, studies and backbones are made of these.
 from __future__ import annotations
 
 import codecs
+import re
 import stat
 import tomllib
 from contextlib import suppress
@@ -14,9 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
-from spaces.errors import SeveralErrors, SpecError, nearest_name, spelled
+from spaces.errors import SeveralErrors, SpecError, nearest_name, shortened, spelled
 
 
 def as_tuple(value: object) -> object:
@@ -32,7 +33,21 @@ class StrictRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _obeyed_by_nothing(cls, value: object) -> object:
+        """Text of a stranger's file moves no cursor, titles no window and turns no line around."""
+        parts = value if isinstance(value, list | tuple) else (value,)
+        for part in parts:
+            if isinstance(part, str) and (mark := _COMMANDS.search(part)):
+                wanted = "text without control characters"
+                raise SpecError("", wanted, f"{shortened(ascii(part), 60)}, with {mark[0]!a}")
+        return value
 
+
+# What terminals obey, but for line ends and tabs; and what reverses the text behind it, as in
+# https://trojansource.codes. Joiners belong to words of many languages and stay.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LARGEST_FILE = 10_000_000
 """Bytes of a file of records; a study has some thousand."""
 

@@ -46,7 +46,8 @@ class Manifest:
         try:
             size = 0
             for name, digest in self.files.items():
-                if file_sha256(folder / name) != digest:
+                # What is no file, as a pipe, would be waited for.
+                if not (folder / name).is_file() or file_sha256(folder / name) != digest:
                     return False
                 size += (folder / name).stat().st_size
         except FileNotFoundError:
@@ -78,10 +79,12 @@ def manifest_of(
 
 def read_manifest(files: AbstractFileSystem, place: str) -> Manifest | None:
     """The manifest at a place; None where there is none, or it is broken or another key's."""
+    if isinstance(files, LocalFileSystem) and not files.isfile(place):
+        return None  # evicted meanwhile, or a pipe, which would be waited for
     try:
         return _checked(Path(place).stem, json.loads(files.cat_file(place)))
-    except (FileNotFoundError, ValueError):
-        return None  # evicted meanwhile, or no JSON
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None  # evicted meanwhile, or no JSON that Python reads
 
 
 def write_manifest(files: AbstractFileSystem, place: str, manifest: Manifest) -> None:
@@ -115,6 +118,7 @@ def _checked(key: str, content: object) -> Manifest | None:
                 own == fingerprint(inputs) == key
                 and re.fullmatch(f"{key}-[0-9a-f]{{32}}", folder) is not None
                 and all(isinstance(digest, str) for digest in files.values())
+                and all(re.fullmatch(r"[^/\0]{1,255}", name) for name in files)
             ):
                 return Manifest(own, inputs, notes, folder, size, files)
     return None

@@ -25,6 +25,7 @@ _ALSO: dict[type, tuple[type, ...]] = {
     bool: (bool, int),
     dict: (dict, list),
 }
+NO_TEXT = "one with text that is no UTF-8"
 _ADVICE = "restore it from a copy"
 # Table, the one that has a row for each of its rows, and the columns that say which.
 _NEEDED = (
@@ -62,6 +63,8 @@ def damage_of(url: str) -> StorageError | None:
                     where = f"storage {shown}, table {other.name}"
                     expected = f"a row for each of {table.name}"
                     return StorageError(where, expected, f"none for {count}", _ADVICE)
+    except UnicodeDecodeError:  # SQLite's message of a schema that it cannot read
+        return StorageError(f"storage {redacted(url)}", "a whole database", NO_TEXT, _ADVICE)
     except (sa.exc.SQLAlchemyError, OSError):
         return None  # it cannot be asked, which is another error
     finally:

@@ -85,6 +85,10 @@ class EmbeddedServer:
     Args:
         folder: Folder with its data; made if it is not there.
 
+    Attributes:
+        url: URL of its database.
+        user: User of the system that it runs as; None: this process's own.
+
     Raises:
         StorageError: The package is not installed, or the server does not start.
     """
@@ -93,6 +97,7 @@ class EmbeddedServer:
         self._folder = folder
         self.url = embedded_url(folder, create=True)
         self._server = _server(folder)
+        self.user: str | None = self._server.system_user
 
     def stop(self) -> None:
         """Shut down as an administrator does: every connection is cut off."""

@@ -15,6 +15,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL
 
 from spaces.errors import StorageError, first_line
+from storage.damage import NO_TEXT
 from storage.embedded import embedded_url, start_again
 from storage.journal import LEDGER_FILE, journal_engine, journal_studies, read_journal_studies
 from storage.optuna_internals import database_storage, optuna_tables, with_cache
@@ -131,6 +132,8 @@ def open_storage(url: str, *, create: bool = True, patient: bool = False) -> Sha
         raise StorageError(
             f"storage {shown}", expected="a reachable database", found=reason
         ) from error
+    except UnicodeDecodeError as error:  # SQLite's message of a schema that it cannot read
+        raise StorageError(f"storage {shown}", "a whole database", NO_TEXT) from error
     except (RuntimeError, optuna.exceptions.StorageInternalError) as error:
         raise StorageError(f"storage {shown}", found=first_line(error)) from error
     # It shows a traceback for each connection that an outage has cut; the outage is said once.

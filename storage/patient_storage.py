@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
@@ -13,12 +15,46 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from spaces.errors import StudyGoneError
 from storage.optuna_internals import known_trial_number, trial_id_of
 from storage.outages import outlast, outlasting
 from storage.outbox import Outbox
 
 if TYPE_CHECKING:
     from storage.optuna_internals import FrozenStudy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def _still_there() -> Iterator[None]:
+    """Around a call that names a study or a trial by its number in Optuna.
+
+    Raises:
+        StudyGoneError: There is none of that number any more. optuna-dashboard renames a study by
+            copying it, under other numbers, and deleting the old one.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise StudyGoneError(
+            "storage",
+            "the study that was opened",
+            "that it was deleted or renamed since",
+            "if renamed, run it under the name that it has now (--name)",
+        ) from error
+
+
+def _by_id(method: Callable[P, T]) -> Callable[P, T]:
+    """Such a call, which is done again after an outage."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with _still_there():
+            return outlast(lambda: method(*args, **kwargs))
+
+    return call
 
 
 class SharedStorage(BaseStorage):
@@ -55,17 +91,17 @@ class SharedStorage(BaseStorage):
         """As Optuna's."""
         return outlast(lambda: self._studies.create_new_study(directions, study_name))
 
-    @outlasting
+    @_by_id
     def delete_study(self, study_id: int) -> None:
         """As Optuna's."""
         self._studies.delete_study(study_id)
 
-    @outlasting
+    @_by_id
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """As Optuna's."""
         self._studies.set_study_user_attr(study_id, key, value)
 
-    @outlasting
+    @_by_id
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """As Optuna's."""
         self._studies.set_study_system_attr(study_id, key, value)
@@ -75,22 +111,22 @@ class SharedStorage(BaseStorage):
         """As Optuna's."""
         return self._studies.get_study_id_from_name(study_name)
 
-    @outlasting
+    @_by_id
     def get_study_name_from_id(self, study_id: int) -> str:
         """As Optuna's."""
         return self._studies.get_study_name_from_id(study_id)
 
-    @outlasting
+    @_by_id
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         """As Optuna's."""
         return self._studies.get_study_directions(study_id)
 
-    @outlasting
+    @_by_id
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         """As Optuna's."""
         return self._studies.get_study_user_attrs(study_id)
 
-    @outlasting
+    @_by_id
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         """As Optuna's."""
         return self._studies.get_study_system_attrs(study_id)
@@ -114,9 +150,10 @@ class SharedStorage(BaseStorage):
             tried = True
             return self._studies.create_new_trial(study_id, template_trial)
 
-        return outlast(create)
+        with _still_there():
+            return outlast(create)
 
-    @outlasting
+    @_by_id
     def set_trial_param(
         self,
         trial_id: int,
@@ -143,42 +180,43 @@ class SharedStorage(BaseStorage):
                     return True
                 raise
 
-        return outlast(write)
+        with _still_there():
+            return outlast(write)
 
-    @outlasting
+    @_by_id
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
         """As Optuna's."""
         self._studies.set_trial_intermediate_value(trial_id, step, intermediate_value)
 
-    @outlasting
+    @_by_id
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """As Optuna's."""
         self._studies.set_trial_user_attr(trial_id, key, value)
 
-    @outlasting
+    @_by_id
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """As Optuna's."""
         self._studies.set_trial_system_attr(trial_id, key, value)
 
-    @outlasting
+    @_by_id
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """As Optuna's."""
         return self._studies.get_trial_id_from_study_id_trial_number(study_id, trial_number)
 
-    @outlasting
+    @_by_id
     def get_trial_number_from_id(self, trial_id: int) -> int:
         """As Optuna's, without a look into the database where this process made the trial."""
         known = known_trial_number(self._studies, trial_id)
         return self._studies.get_trial_number_from_id(trial_id) if known is None else known
 
-    @outlasting
+    @_by_id
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """As Optuna's."""
         return self._studies.get_trial(trial_id)
 
-    @outlasting
+    @_by_id
     def get_all_trials(
         self,
         study_id: int,
@@ -188,7 +226,7 @@ class SharedStorage(BaseStorage):
         """As Optuna's."""
         return self._studies.get_all_trials(study_id, deepcopy, states)
 
-    @outlasting
+    @_by_id
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """As Optuna's."""
         return self._studies.get_best_trial(study_id)

@@ -86,7 +86,7 @@ def local_source(names: str, option: str) -> DataSource:
         # A folder's own name may hold what joins folders: the longest that is there is one.
         for length in range(len(parts), 0, -1):
             folder = expanded(os.pathsep.join(parts[:length]))
-            if folder.is_dir():
+            if _is_folder(folder):
                 break
         else:
             raise DataError(option, expected, f"{parts[0]!r}")
@@ -98,12 +98,27 @@ def local_source(names: str, option: str) -> DataSource:
     return DataSource(SourceKind.LOCAL, first, f"named by {option}", tuple(further))
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether it is one; a name that is too long for any, or behind a closed folder, is none."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def corpora_folder() -> Path:
-    """Where downloads and what was made from them are kept, which may be removed at any time."""
-    if named := os.environ.get(CORPORA_VARIABLE):
-        return Path(named).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "transfer-search"
+    """Where downloads and what was made from them are kept, which may be removed at any time.
+
+    Raises:
+        DataError: No variable names it, and the user has no home here.
+    """
+    if named := os.environ.get(CORPORA_VARIABLE, "").strip():
+        return expanded(named)
+    home = expanded(os.environ.get("XDG_CACHE_HOME", "").strip() or "~/.cache")
+    if home.parts[:1] == ("~",):
+        wanted = f"a home folder, or {CORPORA_VARIABLE}"
+        raise DataError("the folder of corpora", wanted, "neither", "name a folder by the latter")
+    return home / "transfer-search"
 
 
 def cached_folder(task: Task) -> Path:

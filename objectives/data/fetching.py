@@ -15,7 +15,7 @@ import filelock
 
 from objectives.data.data_source import DataSource, cached_folder
 from objectives.data.downloads import OnBytes, download_raw, raw_contents
-from objectives.data.file_formats import Columns, row_lines
+from objectives.data.file_formats import Columns
 from objectives.data.files import SplitFiles, find_split, rows_name, write_whole
 from objectives.data.hub import read_hub, resolved_revision
 from objectives.data.licences import unaccepted, unaccepted_licences
@@ -29,6 +29,7 @@ from objectives.data.origins import (
 )
 from objectives.data.raw_files import raw_splits
 from objectives.data.row_checks import check_rows
+from objectives.data.row_files import row_lines
 from spaces.errors import DataError, first_line
 from spaces.raw_source import RawFile, RawSource
 from spaces.task import Task

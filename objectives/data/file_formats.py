@@ -1,24 +1,23 @@
-"""Readers of the line formats that a data folder may have, and of `get`'s own.
+"""Readers of the line formats that a data folder may have.
 
-Questions are read by `question_files`, sentences with their translations by `sentence_files`.
+Questions are read by `question_files`, sentences with their translations by `sentence_files`,
+rows, which `search.data get` and the cache write, by `row_files`.
 
 - Tagging: token TAB tag, a blank line after each sentence; IOB2 for NER.
 - Tables: fields between TABs, with a header line, or without one where the template names the
   columns; quoted where the whole file is as the csv module and pandas write it. Commas for TABs
   in files named .csv.
-- Rows: what `search.data get` and the cache write, a JSON object with the columns a line.
 """
 
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import lzma
 import math
 import unicodedata
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,29 +69,6 @@ def _unknown_label(label: str, task: Task, file: Path, line: int) -> DataError:
     return DataError(
         f"{file}:{line}", f"a label of {task.name} ({', '.join(task.labels)})", f"{label!r}"
     )
-
-
-# --- rows
-
-
-def read_rows(file: Path, task: Task) -> Columns:
-    """The columns as they were written; retrieval, too, lies in one file."""
-    columns: Columns = {name: [] for name in task.kind.columns}
-    for number, line in numbered_lines(file):
-        try:
-            row = json.loads(line)
-            for name in columns:
-                columns[name].append(row[name])
-        except (ValueError, KeyError, TypeError) as error:
-            expected = f"a JSON object with {', '.join(columns)}"
-            raise DataError(f"{file}:{number}", expected, repr(line[:60])) from error
-    return columns
-
-
-def row_lines(columns: Columns) -> Iterator[str]:
-    """The lines of the file that `read_rows` reads."""
-    for values in zip(*columns.values(), strict=True):
-        yield json.dumps(dict(zip(columns, values, strict=True)), ensure_ascii=False) + "\n"
 
 
 # --- tagging

@@ -16,13 +16,13 @@ from pathlib import Path
 from objectives.data.file_formats import (
     Columns,
     numbered_lines,
-    read_rows,
     read_table,
     read_tagged,
     table_rows,
     tagged_lines,
 )
 from objectives.data.question_files import read_questions
+from objectives.data.row_files import read_rows
 from objectives.data.sentence_files import read_sentences
 from spaces.errors import DataError
 from spaces.task import FileTemplate, Task, TaskKind

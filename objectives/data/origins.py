@@ -183,7 +183,7 @@ def read_origin(folder: Path) -> Origin | None:
         place, terms = Place(fields.pop("place")), Terms(fields.pop("terms"))
         lacks = tuple(fields.pop("lacks"))
         return Origin(**fields, place=place, terms=terms, files=files, lacks=lacks)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # a copy without it is still a corpus
 
 

@@ -20,6 +20,7 @@ score of half a file is no score. What it reads otherwise than we do, `reading_n
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import os
@@ -188,11 +189,13 @@ def reading_note(file: Path, task: Task) -> str:
         file: File of predictions that `read_predictions` has read.
         task: Catalogue record of the task.
     """
-    text, odd = file.read_text(encoding="utf-8"), []
-    if text.startswith("\ufeff"):
+    data, odd = file.read_bytes(), []
+    if data.startswith(codecs.BOM_UTF8):
         odd.append("a byte order mark")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        odd.append("UTF-16 in the place of UTF-8")
     if task.metric is Metric.BUCC_F1:
-        lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+        lines = decoded(data).removesuffix("\n").split("\n")
         if any(not line.strip() for line in lines):
             odd.append("blank lines")
         if any(part != part.strip(" ") for line in lines for part in line.strip().split("\t")):

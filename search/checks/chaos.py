@@ -21,8 +21,9 @@ from pathlib import Path
 
 import optuna
 
-from search.checks.chaos_plan import ChaosPlan
-from search.checks.faults import Fault, Site, SmallDisk
+from search.checks.chaos_database import ChaosDatabase, chaos_database
+from search.checks.chaos_plan import ChaosPlan, Fault
+from search.checks.faults import Site, SmallDisk
 from search.checks.fleet import Fleet, ForkedWorkers
 from search.checks.invariants import (
     Invariant,
@@ -33,12 +34,12 @@ from search.checks.invariants import (
     overshoot,
 )
 from search.checks.remains import Expected, Remains, read_remains
+from search.studies.baseline import baseline_name
 from search.studies.trial_notes import Failure, TrialNotes
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError
 from spaces.studies import load_study
 from storage.checkpoints import CheckpointCache
-from storage.embedded import EmbeddedServer
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage
@@ -74,9 +75,22 @@ class _Opened:
         trials = optuna.load_study(study_name=NAME, storage=self.storage).get_trials(False)
         return sum(TrialNotes.of(trial).failure is Failure.PASSING for trial in trials)
 
-    def remains(self) -> Remains:
-        study = optuna.load_study(study_name=NAME, storage=self.storage)
-        return read_remains(study, self.ledger, self.slots)
+    def trial_of(self, pid: int) -> str:
+        """The trial that a process is within, or was when it was killed; empty: in none."""
+        names = {x.study_name for x in self.storage.get_all_studies()}
+        for name in names & {NAME, baseline_name(NAME)}:
+            for trial in optuna.load_study(study_name=name, storage=self.storage).trials:
+                notes = TrialNotes.of(trial)
+                is_cut_off = notes.failure is Failure.LOST or not trial.state.is_finished()
+                if is_cut_off and notes.worker.split("/")[-2:-1] == [str(pid)]:
+                    return f"trial {trial.number} of {name}"
+        return ""
+
+    def remains(self, name: str = NAME) -> Remains:
+        """What a study, or its direct trainings, left."""
+        slots = Slots(self.storage.engine, Leases(self.storage.engine), name)
+        study = optuna.load_study(study_name=name, storage=self.storage)
+        return read_remains(study, self.ledger, slots)
 
 
 def run_chaos(
@@ -129,12 +143,12 @@ class _Chaos:
         with ExitStack() as stack:
             # Their server loads torch while the database starts.
             forks = stack.enter_context(ForkedWorkers({STATE_VARIABLE: str(state)}))
-            server, url = self._database(stack)
+            database = self._database(stack)
             forks.save_encoder(self._folder / "encoder")
             disk = self._disk(stack)
             cache = (disk.folder if disk else self._folder) / "study.cache"
-            fleet = Fleet(forks, self._words(url, cache), self._folder / "logs")
-            opened = stack.enter_context(_Opened.at(url))
+            fleet = Fleet(forks, self._words(database.url, cache), self._folder / "logs")
+            opened = stack.enter_context(_Opened.at(database.url))
             beside = self._folder / "undisturbed"
             beside.mkdir()
             calm_url = f"sqlite:///{beside}/study.sqlite"
@@ -147,9 +161,10 @@ class _Chaos:
                 self._plan.lease_seconds,
                 cache,
                 state / "transfer-search" / "outbox" / outbox,
-                server,
+                database.server,
                 disk,
                 opened.count_passing,
+                opened.trial_of,
             )
             self._drive(site, opened)
             seconds = time.monotonic() - self._began
@@ -161,14 +176,12 @@ class _Chaos:
     def _say(self, line: str) -> None:
         self._say_line(f"{time.monotonic() - self._began:6.1f} s  {line}")
 
-    def _database(self, stack: ExitStack) -> tuple[EmbeddedServer | None, str]:
-        if self._plan.storage == "sqlite":
+    def _database(self, stack: ExitStack) -> ChaosDatabase:
+        database = stack.enter_context(chaos_database(self._plan.storage, self._folder))
+        if database.server is None:
             for fault in (Fault.RESTART, Fault.CRASH):
                 self._skipped[fault] = "SQLite is a file, which no server can take away"
-            return None, f"sqlite:///{self._folder}/study.sqlite"
-        server = EmbeddedServer(self._folder / "postgresql")
-        stack.callback(server.close)
-        return server, server.url
+        return database
 
     def _disk(self, stack: ExitStack) -> SmallDisk | None:
         try:
@@ -209,15 +222,18 @@ class _Chaos:
                 fleet.rest(0.2)
                 continue
             fault = waiting.pop(0)
-            said = site.inject(fault)
-            if said is None:
+            injected = site.inject(fault)
+            if injected is None:
                 waiting.insert(1, fault)  # after the next one
                 fleet.rest(0.2)
                 continue
+            if injected.fault in waiting and injected.fault is not fault:
+                waiting[waiting.index(injected.fault)] = fault
             number += 1
-            self._faults[fault] += 1
+            self._faults[injected.fault] += 1
             done = opened.slots.count_done()
-            self._say(f"{number}/{plan.faults} {fault}: {said} ({done}/{plan.trials} done)")
+            what = f"{injected.fault}: {injected.said}"
+            self._say(f"{number}/{plan.faults} {what} ({done}/{plan.trials} done)")
             fleet.rest(self._rng.uniform(0.2, 1.0))
         self._await(fleet, "the study")
         for error in fleet.errors:
@@ -226,7 +242,7 @@ class _Chaos:
 
     def _in_order(self) -> list[Fault]:
         """The faults to come: each kind once, then drawn, in rounds."""
-        kinds = [fault for fault in Fault if fault not in self._skipped]
+        kinds = [fault for fault in self._plan.kinds if fault not in self._skipped]
         order: list[Fault] = []
         while len(order) < self._plan.faults:
             more = list(kinds)
@@ -250,8 +266,13 @@ class _Chaos:
         trials = self._plan.trials
         with impatient():
             remains = opened.remains()
+            directly = opened.remains(baseline_name(NAME))
+        baseline = remains.baseline
+        planned = directly.slots_begun if baseline is None else baseline.trials
+        direct = check_study(directly, spec, catalogue, Expected(planned))
         invariants = [
             *check_study(remains, spec, catalogue, Expected(trials)),
+            *(replace(x, name=f"direct trainings: {x.name}") for x in direct),
             check_outbox(Outbox(site.outbox).left()),
             check_cache(CheckpointCache(site.cache), site.torn),
             check_table(remains, undisturbed, trials),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from spaces.errors import SpecError
 
-DATABASES = ("postgresql", "sqlite")
+DATABASES = ("postgresql", "sqlite", "embedded", "pooler")
+"""A PostgreSQL that is nobody's but the chaos's, an SQLite file, a PostgreSQL that the workers
+start themselves, and the first one behind pgbouncer, whose clients share one connection."""
 # Few intermediate stages, which trials share and torn checkpoints hit; so many target stages that
 # two workers are hardly ever at the same recipe.
 _STUDY = """\
@@ -37,6 +40,23 @@ max_length = 64
 """
 
 
+class Fault(StrEnum):
+    """What happens. The order is that of the first round.
+
+    Only saving a stage meets a full disk, and a study has saved all its stages early.
+    """
+
+    DISK_FULL = "disk full"
+    KILL = "worker killed within a trial"
+    PAUSE = "worker paused past its lease"
+    TEAR = "checkpoint torn"
+    RESTART = "database restarted"
+    UNDELIVERED = "worker killed with a result undelivered"
+    TERMINATE = "worker told to end"
+    CRASH = "database killed"
+    KILL_IDLE = "worker killed outside of trials"
+
+
 @dataclass(frozen=True)
 class ChaosPlan:
     """How much is to happen.
@@ -45,11 +65,12 @@ class ChaosPlan:
         trials: Trials that the study is to have.
         workers: Workers at a time.
         faults: Faults to inject, each kind about as often.
+        kinds: Kinds of these faults.
         lease_seconds: Seconds of silence after which a worker's trial may be taken over.
         epochs: Numbers of epochs that the target stage may have; larger ones make longer trials.
         learning_rates: Number of learning rates that intermediate stages may have; more of them
             make more stages, which a full disk meets.
-        storage: postgresql or sqlite.
+        storage: One of `DATABASES`.
         seed: Random seed of everything that is drawn.
         limit_seconds: Seconds after which a study that is not done has failed.
 
@@ -59,7 +80,8 @@ class ChaosPlan:
 
     trials: int = 24
     workers: int = 2
-    faults: int = 8
+    faults: int = 9
+    kinds: tuple[Fault, ...] = tuple(Fault)
     lease_seconds: float = 3.0
     epochs: tuple[int, ...] = (1,)
     learning_rates: int = 2
@@ -73,7 +95,8 @@ class ChaosPlan:
             if value < least:
                 raise SpecError(f"--{name}", f"a number from {least}", str(value))
         if self.storage not in DATABASES:
-            raise SpecError("the storage of a chaos run", " or ".join(DATABASES), self.storage)
+            known = f"{', '.join(DATABASES[:-1])} or {DATABASES[-1]}"
+            raise SpecError("the storage of a chaos run", known, self.storage)
 
     @property
     def study(self) -> str:

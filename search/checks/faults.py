@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from urllib.parse import unquote
 
+from search.checks.chaos_plan import Fault
 from search.checks.fleet import Fleet
 from storage.embedded import EmbeddedServer
 from storage.outbox import Outbox
@@ -29,22 +29,8 @@ FULL_SECONDS = 20.0
 DISK_BYTES = 64 << 20
 PAUSE_LEASES = 1.7
 """Length of a pause, in leases."""
-
-
-class Fault(StrEnum):
-    """What happens. The order is that of the first round.
-
-    Only saving a stage meets a full disk, and a study has saved all its stages early.
-    """
-
-    DISK_FULL = "disk full"
-    KILL = "worker killed"
-    PAUSE = "worker paused past its lease"
-    TEAR = "checkpoint torn"
-    RESTART = "database restarted"
-    UNDELIVERED = "worker killed with a result undelivered"
-    TERMINATE = "worker told to end"
-    CRASH = "database killed"
+START_SECONDS = 4.0
+"""About how long a forked worker takes from its start to its first trial."""
 
 
 class SmallDisk:
@@ -87,6 +73,19 @@ class SmallDisk:
             raise OSError(done.stderr.strip() or f"{words[0]}: exit code {done.returncode}")
 
 
+@dataclass(frozen=True)
+class Injected:
+    """A fault that was injected.
+
+    Attributes:
+        fault: What it came to: a worker may begin or end a trial in the moment of its kill.
+        said: What happened, in words.
+    """
+
+    fault: Fault
+    said: str
+
+
 @dataclass
 class Site:
     """Where the faults happen.
@@ -100,6 +99,8 @@ class Site:
         server: The study's database server; None for SQLite, which is a file.
         disk: The file system that the cache lies on; None where none could be mounted.
         count_passing: Returns how many trials failed by a fault of the machine so far.
+        trial_of: Returns the trial that a process is within, or was when it was killed, in words;
+            an empty text: in none.
         torn: Keys of the checkpoints that were torn.
     """
 
@@ -111,31 +112,48 @@ class Site:
     server: EmbeddedServer | None
     disk: SmallDisk | None
     count_passing: Callable[[], int]
+    trial_of: Callable[[int], str]
     torn: set[str] = field(default_factory=set)
 
-    def inject(self, fault: Fault) -> str | None:
-        """Inject a fault; returns it in words, or None where there was nothing to hit."""
-        return {
-            Fault.KILL: lambda: self._lose(self.fleet.kill),
+    def inject(self, fault: Fault) -> Injected | None:
+        """Inject a fault; None where there was nothing to hit."""
+        if fault in {Fault.KILL, Fault.KILL_IDLE}:
+            return self._kill(within=fault is Fault.KILL)
+        said = {
             Fault.PAUSE: self._pause,
             Fault.TEAR: self._tear,
             Fault.RESTART: self._restart,
             Fault.UNDELIVERED: self._kill_with_result,
             Fault.DISK_FULL: self._fill_disk,
-            Fault.TERMINATE: lambda: self._lose(self.fleet.terminate),
+            Fault.TERMINATE: self._terminate,
             Fault.CRASH: self._crash,
         }[fault]()
+        return None if said is None else Injected(fault, said)
 
     def _any_worker(self) -> int | None:
         """A worker that has begun a trial; None where there is none."""
         pids = self.fleet.busy_pids
         return self.rng.choice(pids) if pids else None
 
-    def _lose(self, end: Callable[[int], None]) -> str | None:
+    def _kill(self, *, within: bool) -> Injected | None:
+        """Kill a worker within a trial; or one without a trial, which starts or is between two."""
+        pids = [pid for pid in self.fleet.pids if bool(self.trial_of(pid)) is within]
+        if not pids:
+            return None
+        pid = self.rng.choice(pids)
+        self.fleet.rest(self.rng.uniform(0.0, 1.0 if within else START_SECONDS))
+        if pid not in self.fleet.pids or bool(self.trial_of(pid)) is not within:
+            return None
+        self.fleet.kill(pid)
+        trial = self.trial_of(pid)
+        said = f"process {pid}, {trial or 'in no trial'}; {self.fleet.start()} started"
+        return Injected(Fault.KILL if trial else Fault.KILL_IDLE, said)
+
+    def _terminate(self) -> str | None:
         pid = self._any_worker()
         if pid is None:
             return None
-        end(pid)
+        self.fleet.terminate(pid)
         return f"process {pid}; {self.fleet.start()} started"
 
     def _pause(self) -> str | None:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from search.command_line.options import DEFAULT_STORAGE, STORAGE_VARIABLE, holds_password
+from spaces.errors import SpecError
+from spaces.studies import check_study_name
 
 BASELINE_SUFFIX = ".baseline"
 """What the direct trainings of a study are called by, behind its name."""
@@ -124,6 +126,22 @@ def get_command(study: str, to: Path | None = None, overrides: Sequence[str] = (
     words = ["--study", study, *(word for x in overrides for word in ("--set", x))]
     words += ["--to", str(to)] if to else []
     return shlex.join(["python", "-m", "search.data", "get", *words])
+
+
+def check_new_name(name: str, subject: str) -> None:
+    """Check that a new study's name can be one wherever it is used.
+
+    Args:
+        name: The name.
+        subject: What it is in an error, as in `--name`.
+
+    Raises:
+        SpecError: It is none, or that of direct trainings.
+    """
+    check_study_name(name, subject)
+    if name.endswith(BASELINE_SUFFIX):
+        expected = f"a name without {BASELINE_SUFFIX}, which direct trainings have"
+        raise SpecError(subject, expected, repr(name))
 
 
 def folder_name(study: str) -> str:

@@ -221,7 +221,12 @@ class _Storage(argparse.Action):
 
 
 # A folder's owner, its disk or its quota says no: nothing that a traceback would explain.
-_OF_THE_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+_OF_THE_PLACE = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENAMETOOLONG, errno.ELOOP, errno.EISDIR, errno.ENOTDIR),
+    }
+)
 
 
 def _in_words(error: OSError) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Literal
 
-from search.command_line.next_commands import BASELINE_SUFFIX, StudyAddress, file_stem
+from search.command_line.next_commands import StudyAddress, check_new_name, file_stem
 from search.command_line.options import (
     add_cache,
     add_data,
@@ -29,7 +29,6 @@ from search.command_line.parser import (
     positive,
 )
 from spaces.errors import SpecError
-from spaces.studies import check_study_name
 
 EPILOG = """\
 Run the same command again to resume a study, or with more --trials to extend it. Several
@@ -109,12 +108,10 @@ class RunOptions:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        name = file_stem(self.study) if self.name is None else self.name
-        if self.name is not None:
-            check_study_name(name, "--name")
-        if name.endswith(BASELINE_SUFFIX):
-            expected = f"a name without {BASELINE_SUFFIX}, which direct trainings have"
-            raise SpecError("--name", expected, found=repr(name))
+        if self.name is None:
+            check_new_name(file_stem(self.study), "--study without --name")
+        else:
+            check_new_name(self.name, "--name")
         for option, value in (("--address", self.ray_address), ("--end", self.end)):
             if value and self.launcher != "ray":
                 raise SpecError(option, expected="--launcher ray with it", found="none")

@@ -39,9 +39,10 @@ class PredictionsOrigin:
     def of_folder(cls, folder: Path) -> PredictionsOrigin | None:
         """That of a folder; None where it is not a study's."""
         try:
-            return cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = cls(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        return found if all(isinstance(x, str) for x in asdict(found).values()) else None
 
     def count_as_scored(self) -> str:
         """Keep in the study's storage that its predictions were scored.

@@ -14,12 +14,12 @@ import math
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from search.reporting.password_guesses import Guesses
 from spaces.errors import SpecError
+from spaces.records import expanded
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -99,7 +99,7 @@ def read_credentials(text: str) -> Credentials:
     user, _, name = text.partition(":")
     if not user or not name:
         raise SpecError("--auth", "USER:FILE", repr(text))
-    file = Path(name).expanduser()
+    file = expanded(name)
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         if mode & 0o077:
@@ -109,7 +109,7 @@ def read_credentials(text: str) -> Credentials:
                 f"mode {mode:o}",
                 f"run chmod 600 {file}",
             )
-        password = file.read_text(encoding="utf-8").strip("\r\n")
+        password = file.read_text(encoding="utf-8-sig").strip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError("--auth", "a file with a password", str(error)) from error
     if not password or "\n" in password:

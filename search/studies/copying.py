@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from search.command_line.next_commands import next_command
+from search.command_line.next_commands import check_new_name, next_command
 from search.studies.identity import STUDY_ID, Carried, carry, is_half
 from search.studies.stored_study import StoredStudy, open_stored_study
 from search.studies.versions import version_of
@@ -44,10 +44,13 @@ def copy_stored(storage_url: str, study: str, to: str, name: str | None = None) 
         name: Name of the study there; None: the one it has.
 
     Raises:
+        SpecError: The name is none.
         UnknownNameError: The storage has no such study.
         StorageError: The other storage has a study of that name, or the same study; or workers
             are at it.
     """
+    if name is not None:
+        check_new_name(name, "--name")
     if redacted(storage_url) == redacted(to):
         raise StorageError("--to", "another storage", redacted(to))
     old = open_stored_study(storage_url, study)

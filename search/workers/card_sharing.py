@@ -21,6 +21,7 @@ from safetensors import safe_open
 
 from objectives.hardware import usable_cores
 from spaces.errors import SpecError, first_line
+from spaces.records import expanded
 
 # A worker's CUDA context, kernels and libraries.
 FIXED_BYTES = 1 << 30
@@ -158,7 +159,7 @@ def _free_bytes() -> int:
 
 def _parameters(backbone: str) -> int:
     """Parameters of an encoder, by the shapes in its files."""
-    files = list(Path(backbone).expanduser().glob("*.safetensors"))
+    files = list(expanded(backbone).glob("*.safetensors"))
     if not files:
         return UNKNOWN_PARAMETERS
     total = 0

@@ -219,6 +219,14 @@ def test_what_xtreme_reads_otherwise_is_noted(
     assert bool(note) is bool(said)
 
 
+def test_a_file_in_powershell_s_encoding_is_read_and_noted(tmp_path: Path) -> None:
+    task, split = split_of("classification")
+    file = tmp_path / "test"
+    file.write_text("neutral\nneutral\nneutral\n", encoding="utf-16")
+    assert len(read_predictions(file, task, split)) == len(split)
+    assert "has UTF-16 in the place of UTF-8:" in reading_note(file, task)
+
+
 def test_a_file_that_cannot_be_read_or_written_is_told(tmp_path: Path) -> None:
     task, split = split_of("classification")
     with raises(DataError, subject="gone: cannot be read", found="No such file"):

@@ -25,7 +25,12 @@ def test_the_command_s_defaults_are_the_plan_s() -> None:
 
 
 def test_a_plan_that_cannot_be_is_refused() -> None:
-    with raises(SpecError, subject="storage", expected="postgresql or sqlite", found="redis"):
+    with raises(
+        SpecError,
+        subject="storage",
+        expected="postgresql, sqlite, embedded or pooler",
+        found="redis",
+    ):
         ChaosPlan(storage="redis")
 
 

@@ -62,6 +62,12 @@ def test_no_study_is_named_as_the_direct_trainings_of_another() -> None:
         run.main(["--study", "xtreme_legal", "--data", "pocket", "--name", "other.baseline"])
 
 
+@pytest.mark.parametrize("file", ["./-x.toml", "a\nb.toml", " .toml", "x.baseline.toml"])
+def test_a_study_s_file_is_no_name_that_commands_stumble_over(file: str) -> None:
+    with ends_with(SpecError, subject="--study without --name"):
+        run.main([f"--study={file}", "--data", "pocket"])
+
+
 @pytest.mark.parametrize(("main", "words"), [*READERS, (cache.main, ("ls",))])
 def test_no_database_is_made_by_looking_for_one(main: Main, words: tuple[str, ...]) -> None:
     study = () if main is cache.main else ("--study", "s")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,22 +143,35 @@ def test_data_is_counted_where_it_lies_and_missed_where_it_does_not(tmp_path: Pa
     assert found.state is State.PROBLEM
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("storage", ["postgresql", "sqlite"])
-def test_quick_chaos_holds_all_invariants(storage: str, tmp_path: Path) -> None:
+def _chaos(*words: str) -> dict[str, Any]:
+    """What `tests.benchmarks.chaos` ends with."""
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "tests.benchmarks.chaos", "--quick", "--storage", storage),
-            *("--keep", str(tmp_path / "kept")),
-        ],
+        [sys.executable, "-m", "tests.benchmarks.chaos", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert summary["invariants_held"]
+    return summary
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["sqlite", "embedded", "pooler"])
+def test_a_study_whose_workers_are_killed_again_and_again_loses_nothing(storage: str) -> None:
+    if storage == "pooler" and shutil.which("pgbouncer") is None:
+        pytest.skip("no pgbouncer here")
+    summary = _chaos("--kills", "4", "--storage", storage)
+    assert (summary["lost"], summary["doubled"], summary["overshoot"]) == (0, 0, 0)
+    assert sum(summary["by_kind"].values()) == summary["faults"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", ["postgresql", "sqlite"])
+def test_quick_chaos_holds_all_invariants(storage: str, tmp_path: Path) -> None:
+    summary = _chaos("--quick", "--storage", storage, "--keep", str(tmp_path / "kept"))
     assert (summary["lost"], summary["doubled"], summary["overshoot"]) == (0, 0, 0)
     assert summary["trials"] == 24
     for kind, count in summary["by_kind"].items():

@@ -17,7 +17,7 @@ from search.status import main as status_main
 from search.studies.baseline import baseline_name
 from search.studies.identity import STUDY_ID, free_direct_trainings, recognise, set_aside
 from search.studies.stored_study import open_stored_study
-from spaces.errors import StorageError
+from spaces.errors import SpecError, StorageError
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with, raises
@@ -142,6 +142,14 @@ def test_a_study_is_carried_to_postgresql_once(url: str, postgresql_url: str) ->
     for more in ([], ["--name", "other"]):
         with ends_with(StorageError, subject="--to", found=repr(NAME)):
             copy_main([*words, *more])
+
+
+@pytest.mark.parametrize("name", ["x.baseline", "-x", "a\nb", " a", "x" * 300])
+def test_a_copy_has_a_name_that_every_command_takes(url: str, tmp_path: Path, name: str) -> None:
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    with ends_with(SpecError, subject="--name"):
+        copy_main(["--study", NAME, "--storage", url, "--to", other, f"--name={name}"])
+    assert not (tmp_path / "other.db").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -24,6 +25,7 @@ from spaces.errors import (
     DeviceMemoryError,
     DivergedError,
     Interrupted,
+    StudyGoneError,
     StudyStopped,
 )
 from spaces.recipe import Recipe
@@ -450,6 +452,25 @@ def test_a_disk_that_will_never_be_writable_ends_the_worker_at_once(loop: Loop) 
     assert loop.attributes("failure") == [Failure.PASSING]
     loop.run(well, 3)
     assert loop.states == ["FAIL"] + ["COMPLETE"] * 3, "it cost the slot no attempt"
+
+
+def test_a_study_that_is_renamed_under_a_worker_ends_it_in_a_line(
+    loop: Loop, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+
+    def train(recipe: Recipe, seed: int) -> float:
+        if len(loop.states) == 2:  # as optuna-dashboard does it
+            optuna.copy_study(
+                from_study_name="s", from_storage=url, to_storage=url, to_study_name="new"
+            )
+            optuna.delete_study(study_name="s", storage=url)
+        return 1.0
+
+    with raises(StudyGoneError, found="deleted or renamed", advice="--name"):
+        loop.run(train, 3)
+    (kept,) = optuna.get_all_study_summaries(url)
+    assert (kept.study_name, kept.n_trials) == ("new", 2)
 
 
 def test_a_study_of_which_every_run_diverges_is_stopped_after_a_few(loop: Loop) -> None:

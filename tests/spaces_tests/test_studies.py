@@ -198,6 +198,11 @@ def test_a_wrong_override_is_an_error(
     [
         ("target.epoch=2", "target.epoch", "", "unknown"),
         ("trials=few", "trials", "a whole number", "'few'"),
+        (
+            r'question="a\u001b[2Jb"',
+            *("question", "text without control characters", r"'a\x1b[2Jb', with '\x1b'"),
+        ),
+        (r'question="a\u202eb"', "question", "text without control characters", r"'a\u202eb'"),
         ("baseline_seeds=0", "baseline_seeds", "greater than or equal to 1", "0"),
         ("target.epochs=2.5", "target.epochs.0", "a whole number", "2.5"),
         ("target.epochs=[]", "target.epochs", "at least 1 value", "[]"),

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from search import status
-from storage.damage import damage_of
+from spaces.errors import StorageError
+from storage.damage import NO_TEXT, damage_of
+from storage.opening import open_storage
+from tests.raising import raises
 from tests.studies import PLANS, write_study
 
 
@@ -37,6 +40,20 @@ def test_a_damaged_value_is_named(statement: str, column: str, tmp_path: Path) -
     damage = damage_of(url)
     assert damage is not None
     assert f"column {column}" in damage.expected
+
+
+def test_a_schema_of_other_bytes_is_no_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute("CREATE TABLE trials (a)")
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET name = CAST(x'd7ff' AS TEXT)")
+        database.commit()
+    with raises(StorageError, expected="a whole database", found="no UTF-8"):
+        open_storage(url)
+    damage = damage_of(url)
+    assert damage is not None
+    assert damage.found == NO_TEXT
 
 
 @pytest.mark.parametrize("table", ["transfer_stages", "transfer_scores"])
