@@ -23,8 +23,8 @@ from spaces.errors import Interrupted
 EPILOG = """\
 What is to be confirmed is written down before anything is scored on a test split: the best recipe
 of each arm, then the next best, the best direct training, seeds that the search did not have, and
-after how many of them is looked (3, 5, 8, 12). After each look the recipes that help, hurt or are
-equivalent to none are dropped; the 5 % error is spent over the looks. Asked again, the command
+after how many of them is looked (each of 3 to 12). After each look the recipes that help, hurt or
+are equivalent to none are dropped; the 5 % error is spent over the looks. Asked again, the command
 shows what came of it. After an interruption it goes on.
 """
 

@@ -4,10 +4,10 @@ A confirmation looks after some numbers of seeds and drops what is decided. Judg
 time, four looks would find something in nothing far more often than 5 %. So the error is spent
 over the looks by a rule that is fixed beforehand (Lan and DeMets 1983, "Discrete sequential
 boundaries for clinical trials", https://doi.org/10.1093/biomet/70.3.659): after a share t of the
-seeds alpha x t^2 of it may be spent (the power family with rho = 2 of Kim and DeMets 1987,
+seeds alpha x t^1.5 of it may be spent (the power family with rho = 1.5 of Kim and DeMets 1987,
 https://doi.org/10.1093/biomet/74.1.149, between Pocock's rule, rho about 1, and O'Brien and
-Fleming's, rho about 3). On simulated gains it needs fewer seeds than either at equal power
-(`tests.benchmarks.calibration`).
+Fleming's, rho about 3). On simulated gains it needs fewer seeds than rho = 1 or 2 at equal power
+(`tests.benchmarks.calibration`). A look costs no training, so there is one after every seed.
 
 The rule turns into nominal levels by the joint distribution of the estimates at the looks, which
 is that of sums of independent normal increments (Jennison and Turnbull 2000, "Group Sequential
@@ -26,8 +26,8 @@ from scipy import special
 
 from objectives.gains.small_samples import Floats, half_widths
 
-RHO = 2
-FIRST_LOOKS = (3, 5, 8, 12)
+RHO = 1.5
+FIRST_LOOKS = tuple(range(3, 13))
 LARGEST_LEVEL = 0.5
 """Levels above are not told apart: nothing is decided at them."""
 _LEVELS = np.geomspace(1e-12, LARGEST_LEVEL, 60)
@@ -73,7 +73,7 @@ class Stage:
 
 
 def planned_looks(most: int) -> tuple[int, ...]:
-    """Numbers of seeds at which is looked: 3, 5, 8, 12, then half as many more, up to `most`."""
+    """Numbers of seeds at which is looked: 3 to 12, then half as many more each, up to `most`."""
     looks = [seeds for seeds in FIRST_LOOKS if seeds < most]
     while looks and looks[-1] >= FIRST_LOOKS[-1] and (further := looks[-1] * 3 // 2) < most:
         looks.append(further)

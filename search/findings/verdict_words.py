@@ -23,18 +23,26 @@ _MARKS = {
 
 def with_interval(gain: JudgedGain, margin: float = 0.0) -> str:
     """A gain as people read it, as in `+1.3 [+0.2, +2.4]`."""
-    return judged_points(gain.points, gain.low, gain.high, margin)
+    return points_with_interval(gain.points, gain.low, gain.high, margin)
 
 
-def judged_points(gain: float, low: float | None, high: float | None, margin: float) -> str:
-    """A gain in points and the interval of its verdict.
+def points_with_interval(
+    gain: float, low: float | None, high: float | None, margin: float = 0.0
+) -> str:
+    """A gain in points and its interval, whose ends are None or NaN where there is none."""
+    if low is None or high is None or math.isnan(low):
+        return f"{in_points(gain)} (no interval)"
+    return f"{in_points(gain)} {interval_in_words(low, high, margin)}"
 
-    An end has as many decimals as show on which side of 0 and of the margin it lies.
+
+def interval_in_words(low: float, high: float, margin: float = 0.0) -> str:
+    """An interval in points, as in `[+0.2, +2.4]`.
+
+    An end has as many decimals as show on which side of 0 and of the margin it lies, so that no
+    words beside it contradict it.
     """
-    if low is None or high is None:
-        return points_with_interval(gain, None, None)
     marks = (0.0, margin, -margin)
-    return f"{in_points(gain)} [{_end(low, marks)}, {_end(high, marks)}]"
+    return f"[{_end(low, marks)}, {_end(high, marks)}]"
 
 
 def _end(value: float, marks: Sequence[float]) -> str:
@@ -45,13 +53,6 @@ def _end(value: float, marks: Sequence[float]) -> str:
         if sides(round(value, decimals)) == sides(value):
             return f"{round(value, decimals) + 0.0:+.{decimals}f}"
     return f"{value:+.2g}"
-
-
-def points_with_interval(gain: float, low: float | None, high: float | None) -> str:
-    """A gain in points and its 95 % interval, whose ends are None or NaN where there is none."""
-    if low is None or high is None or math.isnan(low):
-        return f"{in_points(gain)} (no interval)"
-    return f"{in_points(gain)} [{in_points(low)}, {in_points(high)}]"
 
 
 def cell_rows(verdicts: Verdicts, trials: Sequence[int], margin: float) -> list[list[str]]:
@@ -183,12 +184,16 @@ def outlook_lines(plan: ConfirmationPlan) -> list[str]:
     """What a plan can find and what it will take, before a test split is scored."""
     told, names = plan.outlook, ", ".join(plan.names.values())
     lines = [
-        f"to confirm: {names}; looks after {_listed(plan.looks)} seeds, margin "
-        f"{plan.margin:g} points, {_percent(plan.alpha)} error for all looks"
+        f"to confirm: {names}; looks after {looks_in_words(plan.looks)}, "
+        f"margin {plan.margin:g} points, {_percent(plan.alpha)} error for all looks"
     ]
     if told.detectable:
-        found = [f"{x:.1f}" if x <= LARGEST else f"over {LARGEST:.0f}" for x in told.detectable]
-        line = f"minimum detectable gain at these looks: {', '.join(found)} points at 80 % power"
+        found = dict(zip(plan.looks, told.detectable, strict=True))
+        ends = [
+            f"{_at_most(found[seeds])} points after {_counted(seeds, 'seed')}"
+            for seeds in dict.fromkeys((plan.looks[0], plan.looks[-1]))
+        ]
+        line = f"minimum detectable gain at 80 % power: {', '.join(ends)}"
         if told.half_width is not None:
             width = min(told.half_width, LARGEST)
             line += f"; interval of an idle recipe after the last: +-{width:.1f} points"
@@ -233,8 +238,17 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'s' if number != 1 else ''}"
 
 
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _at_most(points: float) -> str:
+    return f"{points:.1f}" if points <= LARGEST else f"over {LARGEST:.0f}"
+
+
+def looks_in_words(looks: Sequence[int]) -> str:
+    """After how many seeds is looked, as in `each of 3 to 12 seeds, then 18, 20`."""
+    run = next((i for i, seeds in enumerate(looks) if seeds != looks[0] + i), len(looks))
+    if run < 3:
+        return f"{', '.join(map(str, looks))} {'seed' if looks[-1] == 1 else 'seeds'}"
+    rest = [f", then {', '.join(map(str, looks[run:]))}"] if run < len(looks) else []
+    return "".join([f"each of {looks[0]} to {looks[run - 1]} seeds", *rest])
 
 
 def _percent(share: float) -> str:

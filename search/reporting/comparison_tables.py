@@ -17,7 +17,7 @@ from search.findings.comparison import (
     ComparedGain,
     StudyComparison,
 )
-from search.findings.verdict_words import judged_points, points_with_interval
+from search.findings.verdict_words import points_with_interval
 
 
 def comparison_parts(comparison: StudyComparison) -> Iterator[str | Table]:
@@ -96,5 +96,5 @@ def _languages_table(cells: Sequence[ComparedCell], margins: Sequence[float]) ->
 
 
 def _with_verdict(gain: ComparedGain, margin: float) -> str:
-    interval = judged_points(gain.gain, gain.low, gain.high, margin)
+    interval = points_with_interval(gain.gain, gain.low, gain.high, margin)
     return f"{interval} {gain.verdict or ''}".rstrip()

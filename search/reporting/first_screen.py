@@ -27,7 +27,11 @@ from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
-from search.findings.verdict_words import aggregate_note, confirmation_lines
+from search.findings.verdict_words import (
+    aggregate_note,
+    confirmation_lines,
+    looks_in_words,
+)
 from search.reporting.confirmed_answer import confirmed_answer
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
@@ -103,7 +107,7 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
     lines = [
         f"Confirmed on {look.begun_at[:10]}: {len(plan.recipes)} recipes chosen "
         f"before any test split was read, up to {result.seeds} fresh seeds, test splits, "
-        f"against the best direct training; looks after {', '.join(map(str, plan.looks))} seeds "
+        f"against the best direct training; looks after {looks_in_words(plan.looks)} "
         f"were planned. The verdicts are corrected so that at most 5 % of such studies say helps "
         f"or hurts wrongly. {INTERVALS}"
     ]

@@ -12,7 +12,7 @@ from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
 from search.findings.study_status import trial_counts
-from search.findings.verdict_words import cell_rows
+from search.findings.verdict_words import cell_rows, interval_in_words, looks_in_words
 from search.reporting.landscape_sections import Section
 from search.studies.stored_study import StoredStudy
 
@@ -75,7 +75,7 @@ def methods(study: StoredStudy, last: tuple[Look, ConfirmationResult] | None) ->
         words.append(
             f"{len(plan.recipes)} recipes chosen before any test split was read were then trained "
             f"with up to {result.seeds} fresh seeds and held against the best direct training on "
-            f"test splits, with looks planned after {', '.join(map(str, plan.looks))} seeds. "
+            f"test splits, with looks planned after {looks_in_words(plan.looks)}. "
             f"Verdicts and intervals are corrected for all looks and for all gains judged "
             f"together (Holm), at a total error of {100 * plan.alpha:g} %; gains within "
             f"{plan.margin:g} points of 0 count as equivalent."
@@ -101,7 +101,7 @@ def _table(
         return _tabular(head, rows, "llr" + "r" * len(names), _pocket(study, caption))
     assert landscape.answer is not None
     rows = [
-        [task, arm, finding.recipe.task, in_points(known.gain), _interval(known.interval),
+        [task, arm, finding.recipe.task, in_points(known.gain), interval_in_words(*known.interval),
          in_points(known.itself), f"{known.tried}/{finding.tasks}"]
         for task, findings in landscape.answer.by_task.items()
         for arm, finding in findings.items()
@@ -113,10 +113,6 @@ def _table(
         f"({study.spec.selection}; not confirmed on test splits)."
     )
     return _tabular(head, rows, "lllrrrr", _pocket(study, caption))
-
-
-def _interval(ends: tuple[float, float]) -> str:
-    return f"[{in_points(ends[0])}, {in_points(ends[1])}]"
 
 
 def _pocket(study: StoredStudy, caption: str) -> str:

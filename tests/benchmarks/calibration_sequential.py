@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from objectives.gains.intervals import GainEstimate, Judgement, Verdict, estimate_gains, judge
 from objectives.gains.seed_gains import SeedGains, mean_gains
@@ -227,12 +227,17 @@ def _seeds_used(tally: Confirmed) -> dict[str, float]:
 
 
 def _seeds_of_equal_power(tally: Confirmed, power: float) -> float:
-    """Between whole seeds by a line."""
-    found = [(seeds, tally.power(f"fixed {seeds}")) for seeds in FIXED]
-    for (fewer, less), (more, enough) in pairwise(found):
-        if less < power <= enough:
-            return fewer + (more - fewer) * (power - less) / (enough - less)
-    return float(FIXED[0] if power <= found[0][1] else FIXED[-1])
+    """Seeds of the fixed design that finds as many, by a smooth curve through all of them.
+
+    The quantile of a power is a quadratic of the logarithm of seeds: between the powers of single
+    designs, which hardly rise towards 1, chance would decide. At most the largest design.
+    """
+    half = 0.5 / max(tally.acting, 1)
+    found = np.array([tally.power(f"fixed {seeds}") for seeds in FIXED]).clip(half, 1 - half)
+    curve = np.polyfit(np.log(FIXED), special.ndtri(found), 2)
+    seeds = np.linspace(FIXED[0], FIXED[-1], 1000)
+    enough = np.polyval(curve, np.log(seeds)) >= special.ndtri(min(power, 1 - half))
+    return float(seeds[enough.argmax()]) if enough.any() else float(FIXED[-1])
 
 
 def show_sequential(tallies: list[Confirmed]) -> None:

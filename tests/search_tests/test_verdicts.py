@@ -32,9 +32,9 @@ from search.findings.verdict_words import (
     aggregate_note,
     confirmation_lines,
     gain_line,
-    judged_points,
     needed_line,
     parts_line,
+    points_with_interval,
     verdict_line,
 )
 from spaces.catalogue import load_catalogue
@@ -160,7 +160,7 @@ def test_an_interval_is_shown_on_the_side_of_nothing_and_of_the_margin_where_it_
     points: float, low: float, high: float, margin: float
 ) -> None:
     low, high = sorted((low, high))
-    shown = judged_points(points, low, high, margin)
+    shown = points_with_interval(points, low, high, margin)
     ends = [float(x) for x in shown[shown.index("[") + 1 : -1].split(", ")]
     for end, value in zip(ends, (low, high), strict=True):
         for mark in (0.0, margin, -margin):
