@@ -29,8 +29,8 @@ from spaces.recipe import Stage
 
 UPDATES = 9
 """Updates of each stage, of which the first is not counted: it allocates."""
-SCORED_LANGUAGES, SCORED_EXAMPLES = 2, 100
-"""Languages of a target task that are scored, and examples of each."""
+SCORED_EXAMPLES = 100
+"""Most examples of a language that are scored."""
 READ_EXAMPLES = 20_000
 """Training examples that are read for the sub-words of a stage; more have hardly any others."""
 FLOAT32, MOMENTS = 4, 2

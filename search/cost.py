@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with fail_in_one_line(storage=options.storage):
         from search.findings.stage_costs import cost_of_stored
-        from search.reporting.tables import cost_table
+        from search.reporting.cost_table import cost_table
 
         name, cost, missing = cost_of_stored(options.storage, options.study)
         console_for(100).print(cost_table(cost, f"Cost of {name}"))

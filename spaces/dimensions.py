@@ -14,15 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from spaces.catalogue import Catalogue
+from spaces.mixtures import MixtureSpec, Order
 from spaces.recipe import Method, Part, Recipe, Route, Schedule, Stage, untrained_stage
-from spaces.studies import (
-    NO_INTERMEDIATE,
-    IntermediateSpec,
-    MixtureSpec,
-    Order,
-    StudySpec,
-    TargetSpec,
-)
+from spaces.stage_specs import IntermediateSpec, TargetSpec
+from spaces.studies import NO_INTERMEDIATE, StudySpec
 
 C = TypeVar("C", str, int, float)
 

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from spaces.catalogue import Catalogue
 from spaces.errors import SpecError
+from spaces.mixtures import MixtureSpec
 from spaces.records import parse, read_toml
-from spaces.studies import MixtureSpec, PocketSpec, StudySpec
+from spaces.studies import PocketSpec, StudySpec
 from spaces.task import Role, Task
 
 SIZES_FILE = Path(__file__).with_name("pocket.toml")

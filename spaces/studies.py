@@ -1,26 +1,26 @@
-"""Study files: the question of a study, and the choices that it searches.
+"""Study files: the question of a study, its arms and tasks, and what is read to answer it.
 
-A choice is one value (fixed) or a list (a dimension of the search). Learning rates may also be
-a log-spaced grid, `{low = 1e-5, high = 1e-4, points = 4}`.
+The choices that are searched are in `spaces.stage_specs`.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from spaces.catalogue import Catalogue
+from spaces.claims import ClaimSpec
 from spaces.errors import SpecError, nearest_name, shortened, unknown_name
 from spaces.languages import expand_languages
-from spaces.recipe import Method, Schedule, Similarity
+from spaces.mixtures import MixtureSpec
 from spaces.records import Names, StrictRecord, as_tuple, parse, parse_toml, read_toml
+from spaces.stage_specs import MOST, Choices, IntermediateSpec, TargetSpec
 from spaces.task import Domain, Task
 
 STUDIES_FOLDER = Path(__file__).with_name("studies")
@@ -30,11 +30,8 @@ MIXED = "mixed"
 """The arm of mixtures over several domains."""
 ARMS = (NO_INTERMEDIATE, *map(str, Domain), MIXED)
 
-MOST = 1_000_000_000
-"""Largest number of anything that a study counts: what databases and tensors can hold."""
-MOST_TRIALS, MOST_SEEDS, MOST_POINTS, MOST_CHOICES = 1_000_000, 1000, 1000, 1000
-"""Trials of a study, seeds of its baseline, points of a grid, values of one choice."""
-MOST_LAYERS = 10_000
+MOST_TRIALS, MOST_SEEDS = 1_000_000, 1000
+"""Trials of a study, seeds of its baseline."""
 LONGEST_NAME = 100
 """Characters of a study's name, which is part of the names of folders."""
 
@@ -72,211 +69,6 @@ class Sampler(StrEnum):
     RANDOM = "random"
     """Uniform draws, by the trial's slot alone: a baseline for searches, and the same recipes
     whoever runs the trials in whatever order."""
-
-
-def log_grid(low: float, high: float, points: int) -> tuple[float, ...]:
-    """`points` rates from `low` to `high`, evenly spaced in log, to three significant digits.
-
-    Raises:
-        SpecError: Not 0 < low < high, or fewer than two points.
-    """
-    if not (0 < low < high < math.inf and 2 <= points <= MOST_POINTS):
-        found = f"low={low}, high={high}, points={points}"
-        expected = f"0 < low < high and points from 2 to {MOST_POINTS}"
-        raise SpecError("", expected, found)
-    step = math.log(high / low) / (points - 1)
-    return tuple(float(f"{low * math.exp(i * step):.3g}") for i in range(points))
-
-
-class _Grid(StrictRecord):
-    low: float
-    high: float
-    points: Annotated[int, Field(le=MOST_POINTS)]
-
-
-def _choices(value: object) -> object:
-    """One value or a list of values, as a tuple; a number where a float is meant may be whole."""
-    if isinstance(value, dict):
-        return log_grid(**parse(_Grid, value, "").model_dump())
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-T = TypeVar("T")
-Choices = Annotated[
-    tuple[T, ...], BeforeValidator(_choices), Field(min_length=1, max_length=MOST_CHOICES)
-]
-Count = Annotated[int, Field(ge=1, le=MOST)]
-Layer = Annotated[int, Field(ge=-MOST_LAYERS, le=MOST_LAYERS)]
-Rate = Annotated[float, Field(gt=0, lt=1)]
-Ratio = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Order(StrEnum):
-    """How the tasks of a mixture are trained."""
-
-    TOGETHER = "together"
-    IN_A_ROW = "in-a-row"
-
-
-class MixtureSpec(StrictRecord):
-    """Several intermediate tasks under one name, which `intermediate.tasks` may list.
-
-    Either `tasks`, or `matched`: to each target task its own intermediate task.
-    """
-
-    tasks: Names = ()
-    order: Annotated[Order, Field(strict=False)] = Order.TOGETHER
-    """TOGETHER: one stage with a head per task, batch by batch. IN_A_ROW: one stage each. Either
-    way the tasks share the examples of the position, so that a mixture sees no more than one
-    task alone."""
-    temperature: Annotated[float, Field(ge=1)] = 1.0
-    """TOGETHER: a task's share of the examples is proportional to size ** (1 / temperature)."""
-    matched: dict[str, str] = Field(default_factory=dict)
-    """Target task -> intermediate task."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if bool(self.tasks) == bool(self.matched):
-            raise SpecError("", "either tasks or matched", "both" if self.tasks else "neither")
-        if self.tasks and len(self.tasks) < 2:
-            raise SpecError("tasks", "at least two", str(list(self.tasks)))
-        if len(set(self.tasks)) != len(self.tasks):
-            raise SpecError("tasks", "each once", str(list(self.tasks)))
-        return self
-
-    def members(self, targets: Names) -> tuple[str, ...]:
-        """The mixture's tasks on the way to any of `targets`, each once."""
-        matched = (self.matched[target] for target in targets if target in self.matched)
-        return tuple(dict.fromkeys(self.tasks or matched))
-
-
-class Aggregate(StrEnum):
-    """How the gains of several target tasks become the one that a trial returns.
-
-    Each task's own, the mean over its languages, is kept in any case.
-    """
-
-    MEAN = "mean"
-    MEDIAN = "median"
-    MINIMUM = "minimum"
-
-
-class ClaimKind(StrEnum):
-    """What a published finding says of the trials of a study, target task by target task."""
-
-    BEST_BACKBONE = "best-backbone"
-    """The backbone has the highest score of all in more target tasks than any other."""
-    LAST_BACKBONE = "last-backbone"
-    """The backbone has the lowest best score in most target tasks."""
-    DIRECT_IS_BETTER = "direct-is-better"
-    """Without an intermediate task the best score is higher in most target tasks."""
-    INTERMEDIATE_IS_BETTER = "intermediate-is-better"
-    """With an intermediate task the best score is higher in most target tasks."""
-
-
-class ClaimSpec(StrictRecord):
-    """A published finding that the trials of a study speak for or against."""
-
-    text: str
-    """The finding in words, and its place in the paper."""
-    kind: Annotated[ClaimKind, Field(strict=False)]
-    backbone: str = ""
-    targets: Names = ()
-    """Target tasks that the finding is about; empty means all."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.backbone and self.kind in {ClaimKind.BEST_BACKBONE, ClaimKind.LAST_BACKBONE}:
-            raise SpecError("backbone", f"a backbone for kind {self.kind}", "none")
-        return self
-
-
-class StageSpec(StrictRecord):
-    """The choices for the stages of one position. See `spaces.recipe.Stage` for the meanings."""
-
-    tasks: Names
-    # The middle of what XTREME's scripts use.
-    epochs: Choices[Count] = (3,)
-    learning_rate: Choices[Rate] = (2e-5,)
-    method: Choices[Annotated[Method, Field(strict=False)]] = (Method.FULL,)
-    frozen_layers: Choices[Annotated[int, Field(ge=0, le=MOST_LAYERS)]] = (0,)
-    lora_rank: Choices[Count] = (8,)
-    batch_size: Choices[Count] = (32,)
-    examples: Choices[Count] | None = None
-    """None takes the size of the smallest training split among the tasks of this position, so
-    that all of them are compared at one size."""
-    warmup_ratio: Choices[Ratio] = (0.1,)
-    schedule: Annotated[Schedule, Field(strict=False)] = Schedule.CONSTANT
-    max_length: Count = 128
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for name in type(self).model_fields:
-            values = getattr(self, name)
-            if isinstance(values, tuple) and len(set(values)) != len(values):
-                raise SpecError(name, "each once", str(list(values)))
-        if not self.tasks:
-            raise SpecError("tasks", "at least one", "none")
-        return self
-
-
-class IntermediateSpec(StageSpec):
-    """The stage before the target."""
-
-    size_ratio: Annotated[float, Field(ge=0)] = 0.0
-    """Least ratio of an intermediate training split's examples to those of each target's."""
-
-    @model_validator(mode="after")
-    def _check_method(self) -> Self:
-        if Method.SOFT_PROMPT in self.method:
-            found = "soft-prompt, which leaves the encoder as it is"
-            raise SpecError("method", "full or lora", found)
-        return self
-
-
-class TargetSpec(StageSpec):
-    """The stage that is scored.
-
-    `epochs`, `pooled_layer` and `similarity` are no choices of a trial: one training is scored
-    after each number of epochs (retrieval: at each layer, by each similarity), and each seed takes
-    what scores highest on validation.
-    """
-
-    languages: Names
-    """ISO 639-3 codes or named sets; every target task is scored on those of them it has."""
-    without: dict[str, Names] = Field(default_factory=dict)
-    """Target task -> codes of `languages` that it is not scored on, such as those without a
-    validation split."""
-    aggregate: Annotated[Aggregate, Field(strict=False)] = Aggregate.MEAN
-    prompt_length: Choices[Count] = (20,)
-    shots: Choices[Count] | None = None
-    """Examples per class, in place of `examples`."""
-    train_share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of each target's own training split, in place of `examples`."""
-    validation_examples: Count = 1000
-    """Most examples of a language's validation split that are scored, by a draw that depends on
-    the split alone and so is the same in all trials; questions of one passage are drawn together.
-    By 1,000 the standard error of a share of right answers is at most 1.6 points in one language,
-    less than seeds scatter (1.5 to 2.5 points), and 0.6 over eight. Sentence retrieval is not cut,
-    as it is easier among fewer sentences, nor is any test split."""
-    pooled_layer: Choices[Layer] = (-1,)
-    similarity: Choices[Annotated[Similarity, Field(strict=False)]] = (Similarity.COSINE,)
-
-    @model_validator(mode="after")
-    def _check_target(self) -> Self:
-        if not self.languages:
-            raise SpecError("languages", "at least one", "none")
-        if self.schedule is Schedule.LINEAR and len(self.epochs) > 1:
-            raise SpecError(
-                "epochs",
-                f"one number beside schedule {Schedule.LINEAR}, whose rate falls to the end",
-                str(list(self.epochs)),
-                f"name one, or take schedule {Schedule.CONSTANT}, which is scored at each",
-            )
-        sizes = {"examples": self.examples, "shots": self.shots, "train_share": self.train_share}
-        if len(named := [name for name, value in sizes.items() if value is not None]) > 1:
-            raise SpecError("", f"one of {', '.join(sizes)}", " and ".join(named))
-        return self
 
 
 class PocketSpec(StrictRecord):

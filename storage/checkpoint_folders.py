@@ -1,7 +1,8 @@
-"""Folders of checkpoint files: trained into, downloaded, or left by a dead process."""
+"""Places in a cache of checkpoints: found, trained into, downloaded, or left by a dead process."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from storage.processes import is_dead, process_identity
 
+MANIFESTS = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.json")
+PARTS = re.compile(r"(?:[0-9a-f]{2}/[0-9a-f]{64}(?:\.json)?|partial/.+)-[0-9a-f]{32}")
+"""Paths in a cache: of manifests, and of folders and files that may be part of an entry."""
 # Files without a manifest are left alone for so long: another machine may be at work on them.
 LEFTOVER_SECONDS = 7 * 24 * 3600
 # Entries of a remote cache that lie here at the same time.
@@ -45,6 +49,18 @@ class Downloads:
         target = self._here / uuid.uuid4().hex
         self._files.get(folder, str(target), recursive=True)
         return target
+
+
+def places_of(pattern: re.Pattern[str], files: AbstractFileSystem, root: str) -> list[str]:
+    """Files and folders whose path within a cache matches; whatever else lies there is not ours.
+
+    Args:
+        pattern: `MANIFESTS` or `PARTS`.
+        files: File system of the cache.
+        root: Its folder there.
+    """
+    places = map(str, files.find(root, maxdepth=2, withdirs=True))
+    return sorted(place for place in places if pattern.fullmatch(place.removeprefix(f"{root}/")))
 
 
 def new_partial(root: str) -> Path:

@@ -8,44 +8,34 @@ any URL of fsspec (s3://, gs://, ...).
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import re
 import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
-from safetensors import SafetensorError
 
-from spaces.errors import CacheClosedError, CacheError, first_line
-from storage.checkpoint_folders import Downloads, is_leftover, new_partial
-from storage.checkpoint_manifest import (
-    manifest_of,
-    read_manifest,
-    write_manifest,
+from spaces.errors import CacheError, first_line
+from storage.checkpoint_faults import faults_of_writing
+from storage.checkpoint_folders import (
+    MANIFESTS,
+    PARTS,
+    Downloads,
+    is_leftover,
+    new_partial,
+    places_of,
 )
+from storage.checkpoint_manifest import manifest_of, read_manifest, write_manifest
 from storage.fingerprint import fingerprint
 from storage.leases import Lease, Leases, OnWait
 
-# Places in the cache; whatever else lies there is not ours.
-_MANIFEST = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.json")
-_PARTS = re.compile(r"(?:[0-9a-f]{2}/[0-9a-f]{64}(?:\.json)?|partial/.+)-[0-9a-f]{32}")
-# Faults of a disk or a folder that waiting does not mend; and those of one that is full.
-_LASTING = frozenset(
-    {
-        *(errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOENT, errno.ELOOP),
-        *(errno.ENAMETOOLONG, errno.EEXIST, errno.ENODEV),
-    }
-)
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _log = logging.getLogger(__name__)
 
 
@@ -190,30 +180,14 @@ class CheckpointCache:
         except FileNotFoundError:
             return
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> AbstractContextManager[None]:
         """Turn what goes wrong while files are written into a `CacheError`.
 
         Raises:
             CacheClosedError: Of what does not pass, as a read-only disk.
             CacheError: Of the rest.
         """
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
-            is_lasting = number in _LASTING
-            advice = "free some space, or bound the cache with --cache-limit"
-            if is_lasting:
-                advice = "name a folder that can be written with --cache"
-            elif number not in _FULL and not isinstance(error, SafetensorError):
-                advice = ""
-            raise (CacheClosedError if is_lasting else CacheError)(
-                f"checkpoint cache {self.location}",
-                expected="a place that can be written",
-                found=first_line(error) if reason is None else str(reason),
-                advice=advice,
-            ) from error
+        return faults_of_writing(self.location)
 
     def check_writable(self) -> None:
         """Write a small file and remove it.
@@ -260,7 +234,7 @@ class CheckpointCache:
     def without_manifest(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that have a folder of files here, and no manifest that would name it."""
         named = {Path(place).stem for place in self._manifests()}
-        folders = {Path(place).name.partition("-")[0] for place in self._places(_PARTS)}
+        folders = {Path(place).name.partition("-")[0] for place in self._parts()}
         return sorted((folders - named).intersection(keys))
 
     def leftovers(self) -> dict[str, int]:
@@ -274,7 +248,7 @@ class CheckpointCache:
             if manifest is not None:
                 named.add(manifest.folder)
         leftovers = {}
-        for place in self._places(_PARTS):
+        for place in self._parts():
             try:
                 if Path(place).name not in named and is_leftover(self._files, place):
                     leftovers[place] = int(self._files.du(place))
@@ -427,14 +401,8 @@ class CheckpointCache:
         except FileNotFoundError:
             return  # another process was quicker
 
-    # --- all entries
-
     def _manifests(self) -> list[str]:
-        return self._places(_MANIFEST)
+        return places_of(MANIFESTS, self._files, self._root)
 
-    def _places(self, pattern: re.Pattern[str]) -> list[str]:
-        """Files and folders whose path within the cache matches."""
-        places = map(str, self._files.find(self._root, maxdepth=2, withdirs=True))
-        return sorted(
-            place for place in places if pattern.fullmatch(place.removeprefix(f"{self._root}/"))
-        )
+    def _parts(self) -> list[str]:
+        return places_of(PARTS, self._files, self._root)

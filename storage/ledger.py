@@ -17,17 +17,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from storage.leases import Lease, LeaseLost, is_fenced
+from storage.leases import Lease, LeaseLost
 from storage.outages import outlasting
 from storage.outbox import Outbox, StrangeEntryError
-from storage.paired_scores import read_pairs
+from storage.paired_scores import read_outcomes, read_pairs
 from storage.tables import (
     CONFIRMATIONS,
     LOSSES,
     RESULTS,
     SCORE_COLUMNS,
     SCORES,
-    SLOTS,
     STAGE_RUNS,
     STAGES,
     STUDIES,
@@ -40,6 +39,7 @@ from storage.tables import (
     StageRun,
     TrainedStage,
 )
+from storage.trial_results import record_results
 
 # What a table or a record says of fields that it has not, or of values that it does not take.
 _STRANGE = (
@@ -214,32 +214,7 @@ class Ledger:
         if lease is not None:
             content |= {"lease_key": lease.key, "fence": lease.fence}
         with self._kept("results", content):
-            self._record_results(results, lease)
-
-    @outlasting
-    def _record_results(
-        self,
-        results: Sequence[Mapping[str, Any]],
-        lease: Lease | None,
-        left_under: tuple[str, int] | None = None,
-    ) -> None:
-        """Record results; those of a dead process only if nobody has taken its lease since."""
-        try:
-            with self._engine.begin() as connection:
-                if lease is not None:
-                    lease.confirm(connection)
-                if left_under is not None and not is_fenced(connection, *left_under):
-                    return
-                if left_under is not None:
-                    results = _under_its_name(connection, results, left_under[0])
-                if not self._has_results(connection, results):
-                    for row in results:
-                        connection.execute(sa.insert(RESULTS), row)
-        except sa.exc.IntegrityError:
-            with self._engine.connect() as connection:
-                if not self._has_results(connection, results):
-                    raise
-            # Another process recorded the trial between our look and our write.
+            record_results(self._engine, results, lease)
 
     def deliver(self) -> int:
         """Bring what dead processes of this machine left in the outbox; returns how many entries.
@@ -263,7 +238,7 @@ class Ledger:
             elif kind == "results":
                 fence = content.get("fence")
                 left_under = None if fence is None else (content["lease_key"], fence)
-                self._record_results(content["results"], None, left_under)
+                record_results(self._engine, content["results"], None, left_under)
             else:
                 raise StrangeEntryError(f"its kind is {kind[:40]!r}")
         except _STRANGE as error:
@@ -315,19 +290,8 @@ class Ledger:
     @outlasting
     def outcomes(self, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
         """Outcomes of the examples of each of these scores, packed."""
-        places = {score.place for score in scores}
-        keys = sorted({key for key, *_ in places})
-        outcomes: dict[ScorePlace, bytes] = {}
         with self._engine.connect() as connection:
-            for start in range(0, len(keys), 200):  # databases limit how many values are bound
-                query = sa.select(SCORES).where(
-                    SCORES.c.checkpoint_key.in_(keys[start : start + 200])
-                )
-                for row in connection.execute(query).mappings():
-                    score = Score(**row)
-                    if score.place in places:
-                        outcomes[score.place] = score.outcomes
-        return outcomes
+            return read_outcomes(connection, scores)
 
     def begin_confirmation(
         self, study_name: str, look: int, plan: Mapping[str, Any]
@@ -413,20 +377,6 @@ class Ledger:
         }
         return [score for score in scores if score.place not in known]
 
-    def _has_results(
-        self, connection: sa.Connection, results: Sequence[Mapping[str, Any]]
-    ) -> bool:
-        """Whether the ledger has results of the same trial, splits and seeds."""
-        if not results:
-            return True
-        count = sa.select(sa.func.count()).where(
-            RESULTS.c.study_name == results[0]["study_name"],
-            RESULTS.c.trial_number == results[0]["trial_number"],
-            RESULTS.c.split.in_({row["split"] for row in results}),
-            RESULTS.c.seed.in_({row["seed"] for row in results}),
-        )
-        return connection.execute(count).scalar_one() > 0
-
     @outlasting
     def _insert_new(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert each row whose primary key is not there yet, in a transaction of its own.
@@ -439,15 +389,6 @@ class Ledger:
                     connection.execute(sa.insert(table), row)
             except sa.exc.IntegrityError:
                 continue  # another worker wrote it first
-
-
-def _under_its_name(
-    connection: sa.Connection, results: Sequence[Mapping[str, Any]], lease_key: str
-) -> list[Mapping[str, Any]]:
-    """Results as the study is called by now that has the slot of a lease."""
-    query = sa.select(SLOTS.c.study_name).where(SLOTS.c.lease_key == lease_key)
-    name = connection.execute(query).scalar()
-    return [row if name is None else {**row, "study_name": name} for row in results]
 
 
 def _now(timespec: str = "seconds") -> str:

@@ -1,14 +1,17 @@
-"""Reading the scores of trials beside what they are held against: one join of four tables."""
+"""Reading the scores of trials beside what they are held against, and the outcomes behind them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
 
-from storage.tables import RESULTS, SCORE_COLUMNS, SCORES, PairedScore, Score
+from storage.tables import RESULTS, SCORE_COLUMNS, SCORES, PairedScore, Score, ScorePlace
 
 _PREFIXES = ("own", "base", "reference")
+# Databases limit how many values are bound.
+_KEYS_AT_ONCE = 200
 
 
 def read_pairs(
@@ -29,6 +32,21 @@ def read_pairs(
         pair = PairedScore(row["seed"], own, reference, base)
         pairs.setdefault(row["trial_number"], []).append(pair)
     return pairs
+
+
+def read_outcomes(connection: sa.Connection, scores: Iterable[Score]) -> dict[ScorePlace, bytes]:
+    """Outcomes of the examples of each of these scores, packed."""
+    places = {score.place for score in scores}
+    keys = sorted({key for key, *_ in places})
+    outcomes: dict[ScorePlace, bytes] = {}
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        some = keys[start : start + _KEYS_AT_ONCE]
+        query = sa.select(SCORES).where(SCORES.c.checkpoint_key.in_(some))
+        for row in connection.execute(query).mappings():
+            score = Score(**row)
+            if score.place in places:
+                outcomes[score.place] = score.outcomes
+    return outcomes
 
 
 def _score(row: sa.RowMapping, prefix: str) -> Score | None:

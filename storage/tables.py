@@ -302,12 +302,6 @@ class PairedScore:
         assert self.reference is not None, "a gain is over something"
         return 100 * (self.score.score - self.reference.score)
 
-    @property
-    def paired_gain(self) -> float:
-        """Percentage points: 100 x (score - baseline)."""
-        assert self.baseline is not None, "only confirmations have the same target stage alone"
-        return 100 * (self.score.score - self.baseline.score)
-
     def as_row(self) -> dict[str, Any]:
         """A row of the results of a trial, without the trial.
 

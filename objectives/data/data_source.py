@@ -28,11 +28,6 @@ class SourceKind(StrEnum):
     LOCAL = "local"
     POCKET = "pocket"
 
-    @property
-    def is_real(self) -> bool:
-        """Whether texts are of real languages; a study never mixes these with invented ones."""
-        return self is not SourceKind.POCKET
-
 
 @dataclass(frozen=True)
 class DataSource:

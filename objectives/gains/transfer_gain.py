@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from statistics import fmean, median
 
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.tables import PairedScore
 
 _AGGREGATES: dict[Aggregate, Callable[[Iterable[float]], float]] = {
@@ -40,10 +40,6 @@ class TransferGain:
     def by_language(self) -> dict[tuple[str, str], float]:
         """(task, language) -> gain in percentage points, the mean over seeds."""
         return _means(((p.score.task, p.score.language), p.gain) for p in self.pairs)
-
-    def paired_by_language(self) -> dict[tuple[str, str], float]:
-        """(task, language) -> paired gain in percentage points, the mean over seeds."""
-        return _means(((p.score.task, p.score.language), p.paired_gain) for p in self.pairs)
 
     def scores(self) -> dict[tuple[str, str], float]:
         """(task, language) -> score in [0, 1], the mean over seeds."""
@@ -89,11 +85,6 @@ class TransferGain:
     def overall_gain(self, languages: Collection[str]) -> float:
         """Percentage points: the tasks' gains of `by_task` as one, by `aggregate`."""
         return _AGGREGATES[self.aggregate](self.by_task(languages).values())
-
-    def overall_paired_gain(self, languages: Collection[str]) -> float:
-        """Percentage points, averaged as in `overall_gain`."""
-        tasks = by_task(self.paired_by_language(), languages)
-        return _AGGREGATES[self.aggregate](tasks.values())
 
     def overall_score(self, languages: Collection[str]) -> float:
         """Score of the recipe, averaged as in `overall_gain`."""

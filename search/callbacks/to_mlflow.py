@@ -6,15 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from search.callbacks.values import (
-    Place,
-    library,
-    loss_name,
-    metrics_of,
-    params_of,
-    place_of,
-    run_name,
-)
+from search.callbacks.trackers import OpenRuns, library, loss_name, metrics_of, params_of, run_name
 
 if TYPE_CHECKING:
     from search.workers.callbacks import FinishedRun, FinishedStage
@@ -35,16 +27,16 @@ class MLflowCallback:
         self._mlflow = library("mlflow", "mlflow")
         self._client = self._mlflow.MlflowClient(tracking_uri=tracking_uri)
         self._experiment = experiment
-        self._open: dict[Place, str] = {}
+        self._runs = OpenRuns(self._begin)
 
     def on_stage(self, stage: FinishedStage) -> None:
         """Keep the losses of a stage, by epoch."""
         losses = [(loss_name(stage), loss, n) for n, loss in enumerate(stage.losses, start=1)]
-        self._log(self._run_of(stage), losses)
+        self._log(self._runs.of(stage), losses)
 
     def on_run(self, run: FinishedRun) -> None:
         """Keep what a run came to, and end it."""
-        run_id = self._run_of(run)
+        run_id = self._runs.of(run)
         params = [self._mlflow.entities.Param(k, str(v)) for k, v in params_of(run).items()]
         self._client.log_batch(run_id, params=params)
         self._log(run_id, [(name, value, 0) for name, value in metrics_of(run).items()])
@@ -52,22 +44,18 @@ class MLflowCallback:
         if run.reason:
             self._client.set_tag(run_id, "reason", run.reason)
         self._client.set_terminated(run_id, "FINISHED" if run.state == "complete" else "FAILED")
-        del self._open[place_of(run)]
+        self._runs.forget(run)
 
     def on_end(self) -> None:
         """End the runs that were cut off."""
-        while self._open:
-            _, run_id = self._open.popitem()
+        for run_id in self._runs.cut_off():
             self._client.set_terminated(run_id, "KILLED")
 
-    def _run_of(self, told: FinishedRun | FinishedStage) -> str:
-        place = place_of(told)
-        if place not in self._open:
-            tags = {"study": told.study, "kind": told.kind, "run": str(told.run)}
-            experiment = self._experiment_id(self._experiment or told.study)
-            made = self._client.create_run(experiment, run_name=run_name(told), tags=tags)
-            self._open[place] = made.info.run_id
-        return self._open[place]
+    def _begin(self, told: FinishedRun | FinishedStage) -> str:
+        tags = {"study": told.study, "kind": told.kind, "run": str(told.run)}
+        experiment = self._experiment_id(self._experiment or told.study)
+        made = self._client.create_run(experiment, run_name=run_name(told), tags=tags)
+        return str(made.info.run_id)
 
     def _experiment_id(self, name: str) -> Any:
         known = self._client.get_experiment_by_name(name)

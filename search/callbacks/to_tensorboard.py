@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search.callbacks.values import (
-    Place,
-    library,
-    loss_name,
-    metrics_of,
-    params_of,
-    place_of,
-)
+from search.callbacks.trackers import OpenRuns, library, loss_name, metrics_of, params_of
 
 if TYPE_CHECKING:
     from search.workers.callbacks import FinishedRun, FinishedStage
@@ -33,20 +26,19 @@ class TensorBoardCallback:
     def __init__(self, folder: Path | str = "tensorboard") -> None:
         library("tensorboard", "tensorboard")
         self._folder = Path(folder)
-        self._open: dict[Place, Any] = {}
+        self._runs = OpenRuns(self._begin)
         self._curves: dict[str, Any] = {}
 
     def on_stage(self, stage: FinishedStage) -> None:
         """Write the losses of a stage, by epoch."""
-        writer = self._writer_of(stage)
+        writer = self._runs.of(stage)
         for epoch, loss in enumerate(stage.losses, start=1):
             writer.add_scalar(loss_name(stage), loss, epoch)
         writer.flush()
 
     def on_run(self, run: FinishedRun) -> None:
         """Write what a run came to, and close its file."""
-        writer, metrics = self._writer_of(run), metrics_of(run)
-        del self._open[place_of(run)]
+        writer, metrics = self._runs.of(run), metrics_of(run)
         for name, value in metrics.items():
             writer.add_scalar(name, value, 0)
         params = {
@@ -59,22 +51,18 @@ class TensorBoardCallback:
         if run.reason:
             writer.add_text("reason", run.reason)
         writer.close()
+        self._runs.forget(run)
         if run.kind == "trial":
             self._add_to_curves(run, metrics)
 
     def on_end(self) -> None:
         """Close all files."""
-        for writer in (*self._open.values(), *self._curves.values()):
+        for writer in (*self._runs.cut_off(), *self._curves.values()):
             writer.close()
-        self._open.clear()
         self._curves.clear()
 
-    def _writer_of(self, told: FinishedRun | FinishedStage) -> Any:
-        place = place_of(told)
-        if place not in self._open:
-            folder = self._folder / told.study / f"{told.kind}-{told.run}"
-            self._open[place] = _writer(folder)
-        return self._open[place]
+    def _begin(self, told: FinishedRun | FinishedStage) -> Any:
+        return _writer(self._folder / told.study / f"{told.kind}-{told.run}")
 
     def _add_to_curves(self, run: FinishedRun, metrics: dict[str, float]) -> None:
         if run.study not in self._curves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -59,6 +60,11 @@ def new_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left")
     return table
+
+
+def without_lines(table: Table) -> None:
+    """Leave what room there is to words and numbers."""
+    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
 
 
 def console_for(width: int = WIDTH) -> Console:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.findings.model import StudyModel
-from search.findings.selection import judged_languages
+from search.findings.standings import judged_languages
+from search.findings.study_model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.surrogate.answer import Answer, ArmAnswer, answer

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from search.studies.recipes import FinishedRecipe
-from spaces.studies import NO_INTERMEDIATE, ClaimKind, ClaimSpec, StudySpec
+from spaces.claims import ClaimKind, ClaimSpec
+from spaces.studies import NO_INTERMEDIATE, StudySpec
 
 # Scores nearer than this are equal: what remains of a difference is the order of a sum.
 TIE = 1e-9

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 
 from objectives.gains.intervals import Verdict
 from search.findings.answer import ArmFinding, answer_of
-from search.findings.judging import JudgedGain
 from search.findings.missing_rows import missing_lines
-from search.findings.recommendation import Evidence, best_confirmed, best_of_search
-from search.findings.selection import judged_languages
+from search.findings.recommendation import RecipeEvidence, best_confirmed, best_of_search
 from search.findings.stage_costs import study_cost
+from search.findings.standings import judged_languages
 from search.findings.test_splits import test_split_lines
+from search.findings.verdicts import JudgedGain
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.errors import SpecError
 
@@ -301,7 +301,7 @@ def _arm(finding: ArmFinding) -> ComparedArm:
     )
 
 
-def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
+def _best(study: StoredStudy, evidence: RecipeEvidence) -> BestRecipe:
     recipe = next(x for x in study.recipes if x.first.number == evidence.trial)
     itself = evidence.paired.gain_of(evidence.trial)
     return BestRecipe(
@@ -316,7 +316,7 @@ def _best(study: StoredStudy, evidence: Evidence) -> BestRecipe:
     )
 
 
-def _languages(first: Evidence, second: Evidence) -> tuple[ComparedCell, ...]:
+def _languages(first: RecipeEvidence, second: RecipeEvidence) -> tuple[ComparedCell, ...]:
     mine, theirs = (
         {(cell.task, cell.language): cell.gain for cell in evidence.verdicts.cells}
         for evidence in (first, second)

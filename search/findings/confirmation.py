@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from objectives.gains.intervals import Verdict
 from objectives.gains.sequential import spent_error
-from search.findings.judging import ALPHA, RecipeVerdict, Rules, Verdicts
-from spaces.studies import Aggregate
+from search.findings.judging import ALPHA, Rules
+from search.findings.verdicts import RecipeVerdict, Verdicts
+from spaces.stage_specs import Aggregate
 from storage.tables import Confirmation
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outc
 from objectives.gains.sequential import Stage, detectable_gains, interval_half_width
 from objectives.scores.outcomes import unpacked
 from search.findings.confirmation import ConfirmationPlan, Outlook
-from search.findings.model import StudyModel
-from search.findings.selection import judged_languages
+from search.findings.standings import judged_languages
+from search.findings.study_model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.surrogate.gains import gains_over

@@ -35,7 +35,7 @@ from search.findings.confirmation_outlook import (
     seconds_per_seed,
 )
 from search.findings.judging import Against, Estimates, estimate_recipes, judge_estimates
-from search.findings.selection import judged_languages, standings_of
+from search.findings.standings import judged_languages, standings_of
 from search.findings.verdict_words import outlook_lines, progress_line
 from search.studies.recipes import FinishedRecipe
 from search.studies.reopened import ReopenedStudy, reopen_study

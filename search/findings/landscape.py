@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from search.findings.answer import StudyAnswer, answer_of
-from search.findings.model import StudyModel
-from search.findings.selection import judged_languages
+from search.findings.standings import judged_languages
+from search.findings.study_model import StudyModel
 from search.findings.transfer_matrix import transfer_matrix
 from search.findings.trial_tables import recipe_table, score_table
 from search.studies.stored_study import StoredStudy

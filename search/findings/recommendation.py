@@ -15,16 +15,10 @@ from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import next_command
 from search.findings.answer import answer_of
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
-from search.findings.judging import (
-    NO_VERDICTS,
-    CellVerdict,
-    JudgedGain,
-    RecipeVerdict,
-    Verdicts,
-)
-from search.findings.model import StudyModel
-from search.findings.selection import judged_languages, standings_of
+from search.findings.standings import judged_languages, standings_of
+from search.findings.study_model import StudyModel
 from search.findings.verdict_words import verdict_line
+from search.findings.verdicts import NO_VERDICTS, CellVerdict, JudgedGain, RecipeVerdict, Verdicts
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.surrogate.choosing import Chooser
@@ -37,7 +31,7 @@ MODEL_SCOPE = "other seeds on these examples, by the search model"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class RecipeEvidence:
     """A recipe and its scores beside those of the best direct training.
 
     Attributes:
@@ -92,7 +86,7 @@ class Evidence:
 class Choice:
     """A recipe, and in a sentence why this one."""
 
-    evidence: Evidence
+    evidence: RecipeEvidence
     reason: str
 
 
@@ -175,7 +169,7 @@ def of_trial(study: StoredStudy, trial: int) -> Choice:
     return Choice(evidence, "asked for by number; not confirmed")
 
 
-def best_confirmed(study: StoredStudy) -> Evidence | None:
+def best_confirmed(study: StoredStudy) -> RecipeEvidence | None:
     """The recipe with the highest gain in the last finished confirmation, those that help first.
 
     None where nothing is confirmed.
@@ -184,7 +178,7 @@ def best_confirmed(study: StoredStudy) -> Evidence | None:
     return _best_of_look(study, *done[-1]) if done else None
 
 
-def best_of_search(study: StoredStudy) -> Evidence:
+def best_of_search(study: StoredStudy) -> RecipeEvidence:
     """The leader on validation splits.
 
     Raises:
@@ -202,7 +196,7 @@ def _nothing_finished(study: StoredStudy, expected: str) -> StorageError:
     return StorageError(f"study {study.name!r}", expected, "none", advice)
 
 
-def of_search(study: StoredStudy, recipe: FinishedRecipe, model: StudyModel) -> Evidence:
+def of_search(study: StoredStudy, recipe: FinishedRecipe, model: StudyModel) -> RecipeEvidence:
     """What the search saw of a recipe, as its model has it."""
     trial, judged_on = recipe.first.number, judged_languages(study.spec, study.catalogue)
     whole = _expected(recipe, model.of_all(judged_on), model.zero_of_all(judged_on), recipe.gain)
@@ -213,7 +207,7 @@ def of_search(study: StoredStudy, recipe: FinishedRecipe, model: StudyModel) -> 
             gain = _expected(recipe, chooser, zero, _of_cell(recipe.gain, task, language))
             cells.append(CellVerdict(trial, task, language, gain))
     verdicts = Verdicts((RecipeVerdict(trial, whole),), tuple(cells))
-    return Evidence(trial, recipe.task, False, recipe.gain.pairs, verdicts)
+    return RecipeEvidence(trial, recipe.task, False, recipe.gain.pairs, verdicts)
 
 
 def _of_cell(gain: TransferGain, task: str, language: str) -> TransferGain:
@@ -248,35 +242,37 @@ def _expected(
     )
 
 
-def _direct_training(study: StoredStudy, task: str) -> Evidence:
+def _direct_training(study: StoredStudy, task: str) -> RecipeEvidence:
     """What is known of the best direct training of a target task."""
     assert study.baseline is not None
     trial = study.baseline.tasks[task].trial
     (pairs,) = (x.gain.pairs for x in study.direct if x.first.number == trial)
-    return Evidence(trial, NO_INTERMEDIATE, True, pairs)
+    return RecipeEvidence(trial, NO_INTERMEDIATE, True, pairs)
 
 
-def _best_of_look(study: StoredStudy, look: Look, result: ConfirmationResult) -> Evidence:
+def _best_of_look(study: StoredStudy, look: Look, result: ConfirmationResult) -> RecipeEvidence:
     best = max(
         result.verdicts.recipes, key=lambda x: (x.gain.verdict is Verdict.HELPS, x.gain.points)
     )
     return _confirmed(study, look, result, best.trial)
 
 
-def _confirmed(study: StoredStudy, look: Look, result: ConfirmationResult, trial: int) -> Evidence:
+def _confirmed(
+    study: StoredStudy, look: Look, result: ConfirmationResult, trial: int
+) -> RecipeEvidence:
     """What a finished confirmation found of one of its recipes."""
     (name,) = (recipe.name for recipe in look.plan.recipes if recipe.trial == trial)
     pairs = _test_pairs(study, look, trial)
-    return Evidence(trial, name, False, pairs, result.verdicts.of_trial(trial), look)
+    return RecipeEvidence(trial, name, False, pairs, result.verdicts.of_trial(trial), look)
 
 
-def _confirmed_baseline(study: StoredStudy, look: Look, task: str) -> Evidence:
+def _confirmed_baseline(study: StoredStudy, look: Look, task: str) -> RecipeEvidence:
     pairs = []
     for pair in _test_pairs(study, look, look.plan.recipes[0].trial):
         assert pair.reference is not None
         pairs.append(replace(pair, score=pair.reference, baseline=pair.reference))
     trial = look.plan.baseline[task]
-    return Evidence(trial, NO_INTERMEDIATE, True, tuple(pairs), confirmation=look)
+    return RecipeEvidence(trial, NO_INTERMEDIATE, True, tuple(pairs), confirmation=look)
 
 
 def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore, ...]:
@@ -287,6 +283,6 @@ def _test_pairs(study: StoredStudy, look: Look, trial: int) -> tuple[PairedScore
     return tuple(pair for pair in pairs if pair.seed in seeds)
 
 
-def _verdict(evidence: Evidence) -> str:
+def _verdict(evidence: RecipeEvidence) -> str:
     name = f"trial {evidence.trial} ({evidence.name})"
     return verdict_line(evidence.verdict, name, evidence.margin)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from search.findings.model import StudyModel
+from search.findings.study_model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes

@@ -9,8 +9,9 @@ from objectives.gains.intervals import LARGEST, Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.words import in_hours
 from search.findings.confirmation import ConfirmationPlan, ConfirmationResult, Look
-from search.findings.judging import ALPHA, JudgedGain, RecipeVerdict, Verdicts
-from spaces.studies import Aggregate
+from search.findings.judging import ALPHA
+from search.findings.verdicts import JudgedGain, RecipeVerdict, Verdicts
+from spaces.stage_specs import Aggregate
 
 _MARKS = {
     Verdict.HELPS: " helps",

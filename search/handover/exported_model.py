@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 
 from objectives.stages.stage import VERSIONS, StageProgress
 from search.findings.confirmation import finished, looks_of
-from search.findings.recommendation import Choice, Evidence, of_trial, recommended
+from search.findings.recommendation import Choice, RecipeEvidence, of_trial, recommended
 from search.findings.test_splits import test_split_lines
 from search.handover.model_card import ExportedModel, model_card
 from search.handover.requests import ExportRequest
@@ -105,7 +105,7 @@ def _target_task(task: str | None, study: StoredStudy) -> str:
     return task
 
 
-def _seed(asked: int | None, evidence: Evidence) -> int:
+def _seed(asked: int | None, evidence: RecipeEvidence) -> int:
     seed = evidence.seeds[0] if asked is None else asked
     if seed not in evidence.seeds:
         known = list(map(str, evidence.seeds))
@@ -141,7 +141,7 @@ def _trained(
     return exported, model
 
 
-def _recipe(reopened: ReopenedStudy, evidence: Evidence) -> Recipe:
+def _recipe(reopened: ReopenedStudy, evidence: RecipeEvidence) -> Recipe:
     if evidence.is_baseline:
         return reopened.direct_training(evidence.trial)
     return reopened.recipe(evidence.trial)

@@ -17,7 +17,7 @@ from plotly.subplots import make_subplots
 from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import ConfirmationResult, Look
 from search.findings.landscape import Landscape
-from search.findings.selection import judged_languages
+from search.findings.standings import judged_languages
 from search.reporting.colours import ARM_COLOURS, BLACK, MARKERS
 from search.studies.stored_study import StoredStudy
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.table import Table
 
 from search.command_line.lines import print_lines
-from search.command_line.words import console_for, new_table
+from search.command_line.words import console_for, new_table, without_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import cell_rows, confirmation_lines
@@ -40,7 +39,7 @@ def _cells_table(look: Look, result: ConfirmationResult, title: str, width: int)
         heads = list(names.values())
     numbers = ["examples", *heads]
     table = new_table(title, "target task", "language", *numbers, numbers=numbers)
-    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
+    without_lines(table)
     for column in table.columns[:2]:
         column.no_wrap = True
     for row in cell_rows(result.verdicts, list(names), look.plan.margin):

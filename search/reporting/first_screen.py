@@ -22,6 +22,7 @@ from search.findings.confirmation import (
     finished,
     looks_of,
 )
+from search.findings.confirmed_words import confirmed_answer
 from search.findings.landscape import Landscape
 from search.findings.missing_rows import missing_lines
 from search.findings.stage_costs import StudyCost
@@ -32,7 +33,6 @@ from search.findings.verdict_words import (
     confirmation_lines,
     looks_in_words,
 )
-from search.reporting.confirmed_answer import confirmed_answer
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
 from spaces.studies import NO_INTERMEDIATE

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import ConfirmationResult, Look
-from search.findings.judging import JudgedGain, Verdicts
+from search.findings.verdicts import JudgedGain, Verdicts
 from search.reporting.colours import ARM_COLOURS, MARKERS
 
 ROW, LINE = 14, 15

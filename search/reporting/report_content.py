@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from search.findings.claims import ClaimVerdict, check_claims
 from search.findings.confirmation import confirmed_recipes
-from search.findings.judging import RecipeVerdict
 from search.findings.landscape import Landscape, read_landscape
-from search.findings.selection import judged_languages
 from search.findings.stage_costs import StudyCost, study_cost
+from search.findings.standings import judged_languages
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
+from search.findings.verdicts import RecipeVerdict
 from search.reporting.first_screen import FirstScreen, first_screen
 from search.reporting.landscape_sections import Section
 from search.reporting.study_sections import report_sections

@@ -12,7 +12,7 @@ from search.findings.answer_words import gain_words, verdict_word
 from search.findings.claims import ClaimVerdict, claim_lines
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
-from search.findings.selection import judged_languages
+from search.findings.standings import judged_languages
 from search.findings.trial_tables import choices
 from search.findings.verdict_words import cell_rows, parts_line, points_with_interval
 from search.reporting.landscape_sections import Section, landscape_sections, row

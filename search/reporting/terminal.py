@@ -21,16 +21,16 @@ from search.findings.baseline_words import baseline_lines
 from search.findings.claims import check_claims, claim_lines
 from search.findings.comparison import StudyComparison
 from search.findings.confirmation import finished, looks_of
+from search.findings.confirmed_words import confirmed_answer
 from search.findings.missing_rows import missing_lines
 from search.findings.planted_words import planted_line
-from search.findings.selection import judged_languages
 from search.findings.stage_costs import study_cost
+from search.findings.standings import judged_languages
 from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import confirmation_lines
+from search.reporting.answer_tables import answer_tables
 from search.reporting.comparison_tables import comparison_parts
-from search.reporting.confirmed_answer import confirmed_answer
-from search.reporting.tables import answer_tables
 from search.studies.stored_study import StoredStudy
 
 # Columns of the tables where no terminal says how many there are.

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.baseline import Baseline
 from spaces.dimensions import ARM_PARAM, TASK_PARAM, beside_task
-from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT, Aggregate
+from spaces.stage_specs import Aggregate
+from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT
 from storage.ledger import Ledger
 from storage.tables import PairedScore
 

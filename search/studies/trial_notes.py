@@ -78,11 +78,6 @@ class TrialNotes:
             kept["retry_reason"] = self.retry_reason
         return kept
 
-    @property
-    def asked_for(self) -> TrialNotes:
-        """What of it is part of the trial's task: another attempt is given the same."""
-        return TrialNotes(seed=self.seed, draw=self.draw)
-
 
 # What each of them is where it says nothing, in the order in which they are kept.
 _SILENT = {

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.trial_notes import Failure, TrialNotes
+from search.workers.answer_so_far import EVERY, AnswerSoFar
 from search.workers.heartbeat import TAKEN_OVER, Pulse
-from search.workers.outlook import EVERY, Outlook
 from search.workers.trial_attempts import Attempts, OpenStudy, RunListener
 from search.workers.trial_files import ArtifactFolder, upload_trial
 from spaces.errors import (
@@ -119,11 +119,11 @@ class Worker:
         if done == self._asked_at:
             return False
         self._asked_at = done
-        outlook = Outlook.after(modelled, opened.trials())
-        if not outlook.is_near(opened.space, self.until):
+        so_far = AnswerSoFar.after(modelled, opened.trials())
+        if not so_far.is_near(opened.space, self.until):
             return False
         self.listener.say(f"the recommendation is within {self.until:g} points, as asked for")
-        self.listener.say(outlook.line(done))
+        self.listener.say(so_far.line(done))
         return True
 
     def _work_at(self, slot: Slot) -> None:
@@ -246,10 +246,10 @@ class Worker:
             return
         is_told = done % EVERY == 0
         if is_told or self.listener.shows_answers:
-            outlook = Outlook.after(modelled, self.opened.trials())
-            self.listener.on_answer(outlook.brief())
+            so_far = AnswerSoFar.after(modelled, self.opened.trials())
+            self.listener.on_answer(so_far.brief())
             if is_told:
-                self.listener.say(outlook.line(done))
+                self.listener.say(so_far.line(done))
 
     def _pause(self) -> None:
         """Rest after a fault of this machine, longer each time in a row."""

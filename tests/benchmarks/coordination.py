@@ -50,7 +50,8 @@ from search.workers.loop import Worker
 from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
-from spaces.studies import Aggregate, Sampler
+from spaces.stage_specs import Aggregate
+from spaces.studies import Sampler
 from storage.embedded import EmbeddedServer
 from storage.leases import Leases
 from storage.ledger import Ledger

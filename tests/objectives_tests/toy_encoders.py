@@ -54,17 +54,8 @@ def _modernbert_tokenizer() -> PreTrainedTokenizerBase:
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B [SEP]",
-        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
-    )
-    names = ("unk", "cls", "sep", "pad", "mask")
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_input_names=["input_ids", "attention_mask"],
-        **{f"{name}_token": token for name, token in zip(names, special, strict=True)},
-    )
+    names = {"unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+    return _modern(tokenizer, names)
 
 
 def _mmbert_tokenizer() -> PreTrainedTokenizerBase:
@@ -84,18 +75,22 @@ def _mmbert_tokenizer() -> PreTrainedTokenizerBase:
     tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
+    names = {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>", "unk": "<unk>", "mask": "<mask>"}
+    return _modern(tokenizer, {**names, "cls": "<bos>", "sep": "<eos>"})
+
+
+def _modern(tokenizer: tokenizers.Tokenizer, names: Mapping[str, str]) -> PreTrainedTokenizerBase:
+    """A tokenizer without segments, with `names` ("cls", "sep", ...) of its special tokens."""
+    first, last = names["cls"], names["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<bos> $A <eos>",
-        pair="<bos> $A <eos> $B <eos>",
-        special_tokens=[(name, vocabulary[name]) for name in ("<bos>", "<eos>")],
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (first, last)],
     )
-    names = ("pad", "eos", "bos", "unk", "mask")
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         model_input_names=["input_ids", "attention_mask"],
-        cls_token="<bos>",
-        sep_token="<eos>",
-        **{f"{name}_token": token for name, token in zip(names, special, strict=True)},
+        **{f"{name}_token": token for name, token in names.items()},
     )
 
 

@@ -24,7 +24,8 @@ from search.workers.search_model import DirectGain, ModelledSpace
 from search.workers.trial_attempts import OpenStudy
 from spaces.dimensions import SearchSpace, suggest_recipe
 from spaces.recipe import Recipe
-from spaces.studies import Aggregate, Sampler
+from spaces.stage_specs import Aggregate
+from spaces.studies import Sampler
 from storage.leases import Leases
 from storage.ledger import Ledger
 from storage.opening import open_storage

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from search.findings.answer import StudyAnswer, answer_of
 from search.findings.answer_words import NOT_FAIR, answer_lines, regret_line, verdict_word
-from search.findings.model import StudyModel
 from search.findings.recommendation import recommended
+from search.findings.study_model import StudyModel
 from search.findings.trial_tables import recipe_table
-from search.reporting.tables import NARROW, WIDE, answer_tables
+from search.reporting.answer_tables import NARROW, WIDE, answer_tables
 from search.studies.stored_study import StoredStudy, open_stored_study
 from search.surrogate.answer import ArmAnswer
 from tests.studies import (

@@ -13,7 +13,7 @@ import pytest
 
 from search import Study
 from search.callbacks import MLflowCallback, TensorBoardCallback, WandbCallback
-from search.callbacks.values import library
+from search.callbacks.trackers import library
 from search.workers.callbacks import Callbacks, FinishedRun, FinishedStage
 from spaces.errors import SpecError
 from tests.raising import raises

@@ -13,7 +13,9 @@ from optuna_dashboard import get_note
 from objectives.gains.transfer_gain import TransferGain
 from search.findings.claims import ClaimVerdict, Outcome, check_claims
 from search.studies.recipes import FinishedRecipe, FinishedTrial
-from spaces.studies import Aggregate, ClaimKind, StudySpec
+from spaces.claims import ClaimKind
+from spaces.stage_specs import Aggregate
+from spaces.studies import StudySpec
 from storage.tables import PairedScore
 from tests.search_tests.conftest import STUDY, Workplace
 from tests.studies import a_score, a_trial

@@ -14,7 +14,7 @@ import pytest
 from search import compare, run
 from search.findings.answer import answer_of
 from search.findings.comparison import compare_stored, compare_studies
-from search.findings.selection import standings_of
+from search.findings.standings import standings_of
 from search.studies.stored_study import StoredStudy, open_stored_study
 from spaces.task import Metric
 from tests.search_tests.conftest import STUDY

@@ -17,8 +17,9 @@ from objectives.transfer import TransferObjective
 from search import confirm
 from search.findings import confirming
 from search.findings.confirmation import Look, error_left, looks_of
-from search.findings.judging import Estimates, Rules, Verdicts, judge_estimates
-from search.findings.selection import standings_of
+from search.findings.judging import Estimates, Rules, judge_estimates
+from search.findings.standings import standings_of
+from search.findings.verdicts import Verdicts
 from search.studies.stored_study import open_stored_study
 from spaces.errors import Interrupted
 from storage.ledger import Ledger

@@ -19,7 +19,7 @@ import pytest
 from optuna_dashboard import get_note
 
 from search.dashboard import main
-from search.findings.selection import standings_of
+from search.findings.standings import standings_of
 from search.reporting.dashboard_server import Pages
 from search.reporting.dashboard_views import Additions
 from search.studies.stored_study import open_stored_study

@@ -31,9 +31,9 @@ from objectives.models.encoders import build_model, load_backbone
 from objectives.transfer import TransferObjective
 from search import confirm, evaluate, export, predict, run
 from search.findings.answer import answer_of
-from search.findings.judging import JudgedGain
 from search.findings.recommendation import of_trial, recommended
 from search.findings.verdict_words import with_interval
+from search.findings.verdicts import JudgedGain
 from search.handover import exported_model
 from search.handover.model_card import usage_example
 from search.studies.stored_study import StoredStudy, open_stored_study

@@ -26,7 +26,7 @@ from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_report
 from search.run import main as run_command
 from search.studies.stored_study import open_stored_study
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.search_tests.conftest import ROOT, Workplace

@@ -19,7 +19,7 @@ from search import report
 from search.findings.confirmation import ConfirmationPlan
 from search.reporting.page import ReportRequest, write_atlas, write_report
 from spaces.errors import SpecError
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from tests.raising import ends_with, raises

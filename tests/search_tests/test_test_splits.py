@@ -15,7 +15,7 @@ from search.reporting.terminal import show_results
 from search.studies.stored_study import open_stored_study
 from tests.search_tests.test_report import confirm as write_verdicts
 from tests.search_tests.test_report import written
-from tests.search_tests.test_selection import url_in
+from tests.search_tests.test_standings import url_in
 from tests.studies import PLANS, TASK, write_study
 
 

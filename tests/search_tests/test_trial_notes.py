@@ -46,7 +46,3 @@ def test_a_trial_gives_them_back_and_those_of_others_are_passed_over() -> None:
     trial = create_trial(state=TrialState.FAIL, user_attrs=attributes)
     assert TrialNotes.of(trial) == ALL
     assert TrialNotes.of(create_trial(state=TrialState.FAIL)) == TrialNotes()
-
-
-def test_another_attempt_is_asked_for_the_same() -> None:
-    assert ALL.asked_for == TrialNotes(seed=0, draw=3)

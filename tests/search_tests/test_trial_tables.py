@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from search.findings.answer import answer_of
-from search.findings.model import StudyModel
+from search.findings.study_model import StudyModel
 from search.findings.trial_tables import recipe_table, score_table
 from search.studies.stored_study import StoredStudy, open_stored_study
 from tests.studies import DIRECT, FAILED, PLANS, write_study

@@ -21,13 +21,7 @@ from search.findings.confirmation import (
     Outlook,
     PlannedRecipe,
 )
-from search.findings.judging import (
-    NO_VERDICTS,
-    Rules,
-    Verdicts,
-    estimate_recipes,
-    judge_estimates,
-)
+from search.findings.judging import Rules, estimate_recipes, judge_estimates
 from search.findings.verdict_words import (
     aggregate_note,
     confirmation_lines,
@@ -37,8 +31,9 @@ from search.findings.verdict_words import (
     points_with_interval,
     verdict_line,
 )
+from search.findings.verdicts import NO_VERDICTS, Verdicts
 from spaces.catalogue import load_catalogue
-from spaces.studies import Aggregate
+from spaces.stage_specs import Aggregate
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.tables import Confirmation, PairedScore, Score, TrainedStage

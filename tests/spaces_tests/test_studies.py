@@ -11,14 +11,8 @@ import pytest
 from spaces.catalogue import load_catalogue
 from spaces.errors import SpecError, UnknownNameError
 from spaces.languages import LOW_RESOURCE
-from spaces.studies import (
-    NO_INTERMEDIATE,
-    Selection,
-    check_study_name,
-    load_study,
-    log_grid,
-    study_files,
-)
+from spaces.stage_specs import log_grid
+from spaces.studies import NO_INTERMEDIATE, Selection, check_study_name, load_study, study_files
 from spaces.study_checks import check_study
 from spaces.task import Domain
 from tests.raising import raises

@@ -1,23 +1,48 @@
-"""What all trackers are told of a stage and of a run: names that are the same in each of them."""
+"""What is the same in all trackers: names of stages, runs and figures, and which runs are open."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from spaces.errors import SpecError
 
 if TYPE_CHECKING:
     from search.workers.callbacks import FinishedRun, FinishedStage
 
-Place = tuple[str, str, int]
-"""Study, kind and number: which run it is."""
+Kept = TypeVar("Kept")
+"""What a tracker knows a run by: its id, or an object that writes it."""
 
 
-def place_of(told: FinishedRun | FinishedStage) -> Place:
-    """The run that is told of, or that a stage is of."""
-    return told.study, told.kind, told.run
+class OpenRuns(Generic[Kept]):
+    """The runs that a tracker has begun and not ended.
+
+    Args:
+        begin: Begins a run in the tracker, by the first that is told of it.
+    """
+
+    def __init__(self, begin: Callable[[FinishedRun | FinishedStage], Kept]) -> None:
+        self._begin = begin
+        # By study, kind and number.
+        self._open: dict[tuple[str, str, int], Kept] = {}
+
+    def of(self, told: FinishedRun | FinishedStage) -> Kept:
+        """The run that is told of, or that a stage is of; begun where it is not yet."""
+        place = told.study, told.kind, told.run
+        if place not in self._open:
+            self._open[place] = self._begin(told)
+        return self._open[place]
+
+    def forget(self, run: FinishedRun) -> None:
+        """A run that was ended."""
+        del self._open[run.study, run.kind, run.run]
+
+    def cut_off(self) -> Iterator[Kept]:
+        """Those that nothing more will be told of, each forgotten as it is given out."""
+        while self._open:
+            yield self._open.popitem()[1]
 
 
 def run_name(told: FinishedRun | FinishedStage) -> str:

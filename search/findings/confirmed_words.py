@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from objectives.gains.intervals import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import ConfirmationResult, Look
-from search.findings.judging import JudgedGain
 from search.findings.verdict_words import with_interval
+from search.findings.verdicts import JudgedGain
 
 
 def confirmed_answer(look: Look, result: ConfirmationResult) -> str:

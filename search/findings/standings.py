@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from search.findings.model import StudyModel
+from search.findings.study_model import StudyModel
 from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from spaces.catalogue import Catalogue
@@ -37,10 +37,6 @@ class Standings:
     def leader(self) -> FinishedRecipe | None:
         """The recipe that leads all others; None before there is one."""
         return next(iter(self.recipes), None)
-
-    def leader_of(self, arm: str) -> FinishedRecipe | None:
-        """The leading recipe of an arm; None where it has none."""
-        return next((recipe for recipe in self.recipes if recipe.arm == arm), None)
 
 
 def standings_of(study: StoredStudy, model: StudyModel | None = None) -> Standings:

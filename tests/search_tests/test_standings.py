@@ -13,7 +13,7 @@ from search.command_line.requests import ReopenRequest
 from search.findings.confirm_request import ConfirmRequest
 from search.findings.confirming import plan_confirmation
 from search.findings.recommendation import recommended
-from search.findings.selection import standings_of
+from search.findings.standings import standings_of
 from search.findings.verdict_words import points_with_interval, with_interval
 from search.reporting.terminal import show_results
 from search.studies.stored_study import StoredStudy, open_stored_study

@@ -20,7 +20,7 @@ SAMPLES = 400
 
 
 @dataclass(frozen=True)
-class Outlook:
+class AnswerSoFar:
     """What the search model says after some trials.
 
     Attributes:
@@ -34,7 +34,7 @@ class Outlook:
     arms_tried: frozenset[str]
 
     @classmethod
-    def after(cls, modelled: ModelledSpace, trials: Sequence[FrozenTrial]) -> Outlook:
+    def after(cls, modelled: ModelledSpace, trials: Sequence[FrozenTrial]) -> AnswerSoFar:
         """After these trials of a study, which are all that it has."""
         chooser = modelled.chooser(trials)
         zero = modelled.zero(chooser.table)

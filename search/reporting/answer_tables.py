@@ -1,22 +1,18 @@
-"""Tables of a study's findings for a terminal and for the note in optuna-dashboard."""
+"""The answer of a study's search as a table, for a terminal and the note in optuna-dashboard."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rich import box
 from rich.table import Table
 
 from objectives.gains.transfer_gain import in_points
-from search.command_line.words import new_table
+from search.command_line.words import new_table, without_lines
 from search.findings.answer import ArmFinding, StudyAnswer
 from search.findings.answer_words import gain_words, verdict_word
-from search.findings.stage_costs import EVALUATION, StudyCost
 
 WIDE = 100
 """Columns from which on a terminal has room for all that is known of an arm."""
-
-
 NARROW = 72
 """Columns below which a table has no room for a column of target tasks beside what is known."""
 
@@ -64,11 +60,6 @@ def _answer_table(
     return table
 
 
-def without_lines(table: Table) -> None:
-    """Leave what room there is to words and numbers."""
-    table.box, table.show_edge, table.padding = box.SIMPLE_HEAD, False, (0, 1, 0, 0)
-
-
 def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
     known, recipe = finding.known, finding.recipe
     found = ["", "", ""]
@@ -76,22 +67,3 @@ def _cells(task: str, finding: ArmFinding, *, is_wide: bool) -> list[str]:
         found = [gain_words(known), in_points(known.itself), recipe.task]
     tried = f"{known.tried if known else 0} of {finding.tasks}"
     return [task, finding.arm, *found[: 3 if is_wide else 1], tried, verdict_word(known)]
-
-
-def cost_table(cost: StudyCost, title: str) -> Table:
-    """What was asked for, saved and trained."""
-    numbers = ("updates", "seconds", "share")
-    table = new_table(title, "", *numbers, numbers=numbers)
-    parts = {
-        "asked for": cost.asked,
-        **{f"saved by {name}": saved for name, saved in cost.saved.items()},
-        "trained": cost.trained,
-    }
-    if cost.spent_elsewhere.seconds:
-        parts["besides, for trials that did not complete"] = cost.spent_elsewhere
-    for name, part in parts.items():
-        share = part.seconds / cost.asked.seconds if cost.asked.seconds else 0.0
-        updates = f"{part.updates:,}" if name != f"saved by {EVALUATION}" else ""
-        table.add_row(name, updates, f"{part.seconds:,.1f}", f"{share:.0%}")
-    table.caption = f"{cost.trials} complete trials; {cost.ratio:.1f} times less than asked for"
-    return table
