@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
-from objectives.data.study_corpora import Corpus
+from objectives.data.study_corpora import Corpus, TrainingCorpus
 from objectives.models.encoders import ENCODER_FILE, build_model, save_stage
 from objectives.runner import Runner
 from objectives.scores.languages import score_languages
@@ -31,6 +31,10 @@ UPDATES = 9
 """Updates of each stage, of which the first is not counted: it allocates."""
 SCORED_EXAMPLES = 100
 """Most examples of a language that are scored."""
+READ_EXAMPLES = 20_000
+"""Training examples that are read for the sub-words of a stage; more have hardly any others."""
+FLOAT32, MOMENTS = 4, 2
+"""Bytes of a saved weight; moments of each that AdamW goes on from."""
 
 Clock = Callable[[], float]
 
@@ -112,7 +116,30 @@ class Rehearsal:
             seconds = self.clock() - began
             sizes = {file.name: file.stat().st_size for file in folder.iterdir()}
         weights = sizes.pop(ENCODER_FILE)
-        return SavedSize(seconds, weights, sum(sizes.values()))
+        saved = SavedSize(seconds, weights, sum(sizes.values()))
+        return self._with_further_rows(saved, model, job, stage)
+
+    def _with_further_rows(
+        self, saved: SavedSize, model: PreTrainedModel, short: StageJob, stage: Stage
+    ) -> SavedSize:
+        """The checkpoint of a whole stage, which changes more embeddings than a short one."""
+        matrix = model.get_input_embeddings().weight
+        if not matrix.requires_grad:
+            return saved
+        rows, width = matrix.shape
+        few = min(stage.examples, READ_EXAMPLES)
+        parts = tuple(replace(x, examples=min(x.examples, few)) for x in stage.parts)
+        read = replace(stage, examples=few, parts=parts)
+        whole = _used_rows(self.objective.corpora.training(short.backbone, read))
+        before = _used_rows(short.examples)
+        # A matrix that changes in half of its rows or more is written whole.
+        written, had = (rows if 2 * used >= rows else used for used in (whole, before))
+        row = FLOAT32 * width
+        return replace(
+            saved,
+            weights=saved.weights + row * (written - had),
+            state=saved.state + MOMENTS * row * (whole - before) * bool(saved.state),
+        )
 
     def scoring(self, backbone: str, stage: Stage) -> ScoringTimes:
         """What scoring a target stage takes, at one of its settings or, untrained, at all."""
@@ -173,6 +200,14 @@ class Rehearsal:
         update = (marks[-1] - marks[0]) / counted if counted else marks[0] - began
         around = max(0.0, ended - began - len(marks) * update)
         return model, training, update, around
+
+
+def _used_rows(examples: Sequence[TrainingCorpus]) -> int:
+    """Sub-words of training examples; 0 of text without labels, which changes all of them."""
+    splits = [x.corpus.encoded for x in examples]
+    if any(split.labels is None for split in splits):
+        return 0
+    return len(np.unique(np.concatenate([row for split in splits for row in split.input_ids])))
 
 
 def _first(corpus: Corpus) -> Corpus:

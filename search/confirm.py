@@ -87,18 +87,13 @@ def main(arguments: list[str] | None = None) -> int:
         from search.studies.asked_again import check_reopening
 
         reopen = request_from(vars(options), ReopenRequest)
-        is_begun = _is_begun(reopen)
-        if not is_begun:
-            check_reopening(reopen)
+        if _is_shown(options, reopen):
+            return 0
+        check_reopening(reopen)
         from search.findings.confirm_request import ConfirmRequest
+        from search.workers.confirmation_run import start_confirmation
 
         request = request_from(vars(options), ConfirmRequest, study=reopen)
-        from search.workers.confirmation_run import show_settled, start_confirmation
-
-        if is_begun:
-            if show_settled(request):
-                return 0
-            check_reopening(reopen)
         stop = StopSignal()
         try:
             start_confirmation(request, options.threads, stop, is_dry=options.dry_run)
@@ -108,13 +103,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _is_begun(reopen: ReopenRequest) -> bool:
-    """Whether the study has a confirmation; told without the libraries that judge one."""
+def _is_shown(options: argparse.Namespace, reopen: ReopenRequest) -> bool:
+    """Show a confirmation that is over; False where there is something to train."""
     from search.studies.stored_study import open_stored_study
 
     study = open_stored_study(reopen.storage, reopen.study)
     with closing(study.storage):
-        return bool(study.confirmations)
+        if not study.confirmations:  # the libraries that judge one are not needed
+            return False
+        from search.findings.confirm_request import ConfirmRequest
+        from search.workers.confirmation_run import show_settled
+
+        return show_settled(study, request_from(vars(options), ConfirmRequest, study=reopen))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """The search space of a study, and the one place that asks Optuna for parameters.
 
-A choice with one value is fixed and no parameter; the task within a domain always is one, so
-that every trial names it. All are categorical: learning rates lie on a grid, as stages are
-shared between trials only where they are exactly alike. What has no meaning for a choice made
-before it (the rank of LoRA in full fine-tuning) is not asked for.
+A choice with one value is fixed and no parameter; the task always is one, so that every trial
+names it, and is one parameter over all arms, so that all tasks share an axis. All are categorical:
+learning rates lie on a grid, as stages are shared between trials only where they are exactly
+alike. What has no meaning for a choice made before it (the rank of LoRA in full fine-tuning) is
+not asked for.
 """
 
 from __future__ import annotations
@@ -20,12 +21,23 @@ from spaces.studies import NO_INTERMEDIATE, StudySpec
 
 C = TypeVar("C", str, int, float)
 
+ARM_PARAM, TASK_PARAM = "intermediate.domain", "intermediate.task"
+"""Parameters: the arm, and the intermediate task or mixture, which "none" has not."""
+
 
 class Suggests(Protocol):
-    """The part of `optuna.Trial` that is used here."""
+    """What of a trial is used here: `optuna.Trial`, with `within`."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
+        """One of `choices`.
+
+        Args:
+            name: Name of the parameter.
+            choices: All that it can be in the space.
+            within: Those that it can be after the choices made before; None: all.
+        """
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,11 @@ class SearchSpace:
     target_tasks: tuple[TargetTask, ...]
     train_sizes: Mapping[str, int]
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The intermediate tasks and mixtures of all arms."""
+        return tuple(task for tasks in self.arms.values() for task in tasks)
+
     def direct(self) -> SearchSpace:
         """The space without any intermediate task: that of direct trainings."""
         return replace(self, arms={NO_INTERMEDIATE: ()})
@@ -159,10 +176,10 @@ def _size_of(spec: StudySpec, name: str, train_sizes: Mapping[str, int]) -> int:
 def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
     """Ask `trial` for a point of `space`. The only caller of `trial.suggest_*`."""
     backbone = _choose(trial, "backbone", space.backbones)
-    domain = _suggest(trial, "intermediate.domain", tuple(space.arms))
+    domain = _suggest(trial, ARM_PARAM, tuple(space.arms))
     name, first = "", None
     if domain != NO_INTERMEDIATE:
-        name = _suggest(trial, f"intermediate.task.{domain}", space.arms[domain])
+        name = str(trial.suggest_categorical(TASK_PARAM, space.tasks, space.arms[domain]))
         first = _suggest_stage(trial, "intermediate", space.intermediate)
     last = None
     if any(task.is_trained for task in space.target_tasks):
@@ -177,8 +194,13 @@ def suggest_recipe(trial: Suggests, space: SearchSpace) -> Recipe:
 
 def beside_task(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters but for the arm and its intermediate task."""
-    hidden = ("intermediate.domain", "intermediate.task.")
-    return {name: value for name, value in params.items() if not name.startswith(hidden)}
+    return {name: value for name, value in params.items() if name not in {ARM_PARAM, TASK_PARAM}}
+
+
+def with_arm(params: Mapping[str, Any], space: SearchSpace) -> dict[str, Any]:
+    """Parameters with the arm of their task, where it is not among them."""
+    arms = [arm for arm, tasks in space.arms.items() if params.get(TASK_PARAM) in tasks]
+    return {ARM_PARAM: arms[0], **params} if arms else dict(params)
 
 
 def only_choice(space: SearchSpace, name: str) -> Any:

@@ -83,14 +83,17 @@ class _Walk:
         self._path, self._step = path, 0
         self.chosen: dict[str, Any] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
+        """One that it can be."""
+        possible = choices if within is None else within
         if self._step == len(self._path):
-            self._path.append([0, len(choices)])
+            self._path.append([0, len(possible)])
         place, _ = self._path[self._step]
         self._step += 1
-        self.chosen[name] = choices[place]
-        return choices[place]
+        self.chosen[name] = possible[place]
+        return possible[place]
 
 
 class _Dice:
@@ -100,9 +103,11 @@ class _Dice:
         self._dice = dice
         self.chosen: dict[str, Any] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """One of `choices`."""
-        self.chosen[name] = self._dice.choice(choices)
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
+        """One that it can be."""
+        self.chosen[name] = self._dice.choice(choices if within is None else within)
         return self.chosen[name]
 
 
@@ -117,9 +122,11 @@ class _Given:
         self._params = params
         self.chosen: dict[str, Any] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """The one of `choices` that is given."""
-        if self._params[name] not in choices:
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
+        """The one that is given."""
+        if self._params[name] not in (choices if within is None else within):
             raise LookupError(name)
         self.chosen[name] = self._params[name]
         return self.chosen[name]

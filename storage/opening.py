@@ -285,4 +285,5 @@ def _made_by_this_optuna(connection: sa.Connection, shown: str) -> bool:
             found=f"Optuna {version}, which stores times otherwise",
             advice="use another database",
         )
-    return bool(version == ours)
+    # Optuna writes this row last.
+    return bool(version == ours) and inspector.has_table("alembic_version")

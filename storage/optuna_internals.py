@@ -24,6 +24,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import orm
 
 from storage.fast_history import FastHistory, OptunaTables
 
@@ -151,11 +152,22 @@ class _HistoryStorage(RDBStorage):
     """
 
     def __init__(self, url: str, engine_options: dict[str, Any], *, is_made: bool = False) -> None:
-        # To look at each table and at the schema's version takes as long as to read a study.
-        super().__init__(
-            url, engine_options, skip_compatibility_check=is_made, skip_table_creation=is_made
-        )
+        if is_made:
+            self._connect(url, engine_options)
+        else:
+            super().__init__(url, engine_options)
         self._history = FastHistory(self.engine, _TABLES)
+
+    def _connect(self, url: str, engine_options: dict[str, Any]) -> None:
+        """What Optuna's own beginning sets, but for what looks at the schema's version.
+
+        That loads Alembic, and takes longer than to read a study.
+        """
+        self.engine_kwargs, self.url, self.skip_compatibility_check = engine_options, url, True
+        self.heartbeat_interval = self.grace_period = None
+        self.heartbeat_stale_trial_callback = self.failed_trial_callback = None
+        self.engine = sa.create_engine(url, **engine_options)
+        self.scoped_session = orm.scoped_session(orm.sessionmaker(bind=self.engine))
 
     def _create_new_trial(
         self, study_id: int, template_trial: FrozenTrial | None = None

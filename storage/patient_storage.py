@@ -264,6 +264,11 @@ class Snapshot(SharedStorage):
         super().__init__(studies, engine, outbox)
         self._study_id, self._trials = study_id, trials
 
+    def seen_as(self, view: Callable[[FrozenTrial], FrozenTrial]) -> Snapshot:
+        """The same moment, with each trial as `view` returns it."""
+        parts = (self._studies, self.engine, self.outbox)
+        return Snapshot(*parts, self._study_id, [view(trial) for trial in self._trials])
+
     def of_each_kind(self) -> Snapshot:
         """One complete trial for each set of parameters that trials have: there are few."""
         kinds = {

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from spaces.errors import StorageError
 from storage.tables import SCHEMA, TABLES
 
-VERSION = 5
+VERSION = 6
 """Of the tables in `storage.tables`."""
 CREATE_ATTEMPTS = 6
 

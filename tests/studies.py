@@ -57,8 +57,8 @@ RECORD: dict[str, Any] = {
     "target": {"tasks": [TASK], "languages": ["qaa", "qab"]},
 }
 NONE = {"intermediate.domain": "none"}
-GENERAL = {"intermediate.domain": "general", "intermediate.task.general": "pocket_ner_calendar"}
-LEGAL = {"intermediate.domain": "legal", "intermediate.task.legal": "pocket_ner_parties"}
+GENERAL = {"intermediate.domain": "general", "intermediate.task": "pocket_ner_calendar"}
+LEGAL = {"intermediate.domain": "legal", "intermediate.task": "pocket_ner_parties"}
 
 Right = Mapping[tuple[str, str], int]
 """(target task, language) -> examples of 100 that are right."""
@@ -447,8 +447,7 @@ class _Stages:
 def _stages_of(plan: Plan) -> Iterator[tuple[str, str, str, float]]:
     """Position, task, checkpoint and seconds of the stages of a complete run."""
     if plan.right and not plan.is_direct:
-        arm = plan.params["intermediate.domain"]
-        task = plan.params[f"intermediate.task.{arm}"]
+        task = plan.params["intermediate.task"]
         yield "intermediate", task, plan.key("intermediate"), plan.seconds[0]
     for task in dict.fromkeys(task for task, _ in plan.right):
         yield "target", task, plan.key("target", task), plan.seconds[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from statistics import fmean
 
 from search.studies.baseline import Baseline
+from spaces.dimensions import ARM_PARAM
 
 
 def baseline_lines(baseline: Baseline) -> list[str]:
@@ -14,7 +15,7 @@ def baseline_lines(baseline: Baseline) -> list[str]:
         choices = ", ".join(
             f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in best.params.items()
-            if name != "intermediate.domain"
+            if name != ARM_PARAM
         )
         seeds = f"{len(best.seeds)} seed{'s' * (len(best.seeds) > 1)}"
         score = 100 * fmean(best.scores.values())

@@ -14,7 +14,7 @@ from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
 from search.surrogate.gains import expected_gains
-from spaces.dimensions import beside_task
+from spaces.dimensions import ARM_PARAM, TASK_PARAM, beside_task
 from storage.tables import PairedScore, StageRun, TrainedStage
 
 _COUNTS = (".epochs", ".examples", ".shots", "_size", "_rank", "_layers", "_length", "_layer")
@@ -45,15 +45,14 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     finished = {x.trial.number: x.gain for recipe in recipes for x in recipe.trials}
     for trial in trials:
-        arm = str(trial.params.get("intermediate.domain", ""))
         notes = TrialNotes.of(trial)
         head = {
             "kind": kind,
             "trial": trial.number,
             "state": trial.state.name.lower(),
             "reason": notes.reason,
-            "arm": arm,
-            "intermediate": str(trial.params.get(f"intermediate.task.{arm}", "")),
+            "arm": str(trial.params.get(ARM_PARAM, "")),
+            "intermediate": str(trial.params.get(TASK_PARAM, "")),
             **beside_task(trial.params),
             "seed": notes.seed,
             "seconds": sum(

@@ -200,7 +200,9 @@ class Study:
         """
         quiet_optuna()
         request = ConfirmRequest(study=self._reopening(options), **options)
-        if not show_settled(request):
+        with self._opened() as study:
+            is_shown = show_settled(study, request)
+        if not is_shown:
             check_reopening(request.study)
             hosted(lambda stop: start_confirmation(request, threads, stop, is_dry=dry_run))
 

@@ -13,7 +13,7 @@ from search.findings.landscape import Landscape
 from search.studies.recipes import FinishedRecipe, FinishedTrial
 from search.studies.stored_study import StoredStudy
 from search.studies.trial_notes import TrialNotes
-from spaces.dimensions import beside_task
+from spaces.dimensions import ARM_PARAM, TASK_PARAM, beside_task
 from spaces.studies import NO_INTERMEDIATE
 from storage.optuna_internals import study_id_of
 
@@ -60,8 +60,7 @@ def _notes(
 
 
 def _recipe(trial: FrozenTrial) -> str:
-    arm = str(trial.params.get("intermediate.domain", ""))
-    task = str(trial.params.get(f"intermediate.task.{arm}", ""))
+    arm, task = (str(trial.params.get(name, "")) for name in (ARM_PARAM, TASK_PARAM))
     if not arm:
         return "It has no recipe."
     first = f"first on {code(task)} ({arm})" if task else "directly, on the target task alone"

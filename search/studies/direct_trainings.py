@@ -212,9 +212,11 @@ class _Changed:
         self.chosen: dict[str, Any] = {}
         self.choices: dict[str, Sequence[Any]] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
         """The given one of `choices`, or the first."""
-        value = self._given.get(name)
-        self.choices[name] = choices
-        self.chosen[name] = value if value in choices else choices[0]
+        value, possible = self._given.get(name), choices if within is None else within
+        self.choices[name] = possible
+        self.chosen[name] = value if value in possible else possible[0]
         return self.chosen[name]

@@ -227,15 +227,18 @@ class _Answers:
         self.distributions: dict[str, Any] = {}
         self._chosen, self._space = params, space
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
         """What it was.
 
         Raises:
-            LookupError: It is none of `choices`.
+            LookupError: It can not be that.
         """
         value = self._chosen[name] if name in self._chosen else only_choice(self._space, name)
-        if value not in choices:
-            raise LookupError(f"{name} {value} is not in {', '.join(map(str, choices))}")
+        possible = choices if within is None else within
+        if value not in possible:
+            raise LookupError(f"{name} {value} is not in {', '.join(map(str, possible))}")
         self.params[name] = value
         self.distributions[name] = CategoricalDistribution(choices)
         return value

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from objectives.gains.transfer_gain import TransferGain
 from search.studies.baseline import Baseline
-from spaces.dimensions import beside_task
+from spaces.dimensions import ARM_PARAM, TASK_PARAM, beside_task
 from spaces.stage_specs import Aggregate
 from spaces.studies import NO_INTERMEDIATE, SEARCH_SPLIT
 from storage.ledger import Ledger
@@ -50,12 +50,12 @@ class FinishedRecipe:
     @property
     def arm(self) -> str:
         """none, general, biomedical, legal or mixed."""
-        return str(self.first.params["intermediate.domain"])
+        return str(self.first.params[ARM_PARAM])
 
     @property
     def task(self) -> str:
         """The intermediate task or mixture; empty in the arm "none"."""
-        return str(self.first.params.get(f"intermediate.task.{self.arm}", ""))
+        return str(self.first.params.get(TASK_PARAM, ""))
 
     @property
     def in_words(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from optuna.study import Study
-from optuna.trial import FixedTrial, TrialState
+from optuna.trial import TrialState
 
 from objectives.stages.stage import StageProgress
 from objectives.transfer import TransferObjective
@@ -16,7 +16,8 @@ from search.studies.definition import check_same
 from search.studies.direct_trainings import tuning_space
 from search.studies.opening import TrainingSite, build_objective, define_study
 from search.studies.stored_study import StoredStudy, open_stored_study
-from spaces.dimensions import SearchSpace, suggest_recipe
+from spaces.dimensions import SearchSpace
+from spaces.enumeration import point_of
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
 
@@ -72,7 +73,9 @@ class ReopenedStudy:
                 expected=f"the number of a complete trial ({known})",
                 found=str(trial_number),
             )
-        return suggest_recipe(FixedTrial(finished[trial_number]), space)
+        point = point_of(space, finished[trial_number])
+        assert point is not None, finished[trial_number]
+        return point.recipe
 
 
 def reopen_study(

@@ -46,7 +46,6 @@ class StoredStudy:
         ledger: Ledger in the same database.
         definition: What the study was made from.
         spec: The study as its file said it when it was made.
-        catalogue: All known tasks, the study's own among them.
     """
 
     storage: SharedStorage
@@ -55,7 +54,11 @@ class StoredStudy:
     ledger: Ledger
     definition: StudyDefinition
     spec: StudySpec
-    catalogue: Catalogue
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """All known tasks, the study's own among them; its status needs none of them."""
+        return load_catalogue().extended(self.spec.tasks, f"study {self.name!r}")
 
     @property
     def name(self) -> str:
@@ -170,7 +173,20 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
         StorageError: It was not made by this version of transfer-search, or is the direct
             trainings of one.
     """
-    storage = open_storage(storage_url, create=False)
+    return study_in(open_storage(storage_url, create=False), storage_url, study, backbone=backbone)
+
+
+def study_in(
+    storage: SharedStorage, storage_url: str, study: str, *, backbone: str | None = None
+) -> StoredStudy:
+    """A study of a storage that is open.
+
+    Args:
+        storage: The storage.
+        storage_url: Its URL.
+        study: As of `open_stored_study`, which raises the same.
+        backbone: Likewise.
+    """
     name, shown_url = existing_study(study, storage, storage_url), redacted(storage_url)
     recognise(name, storage, shown_url)
     opened = optuna.load_study(study_name=name, storage=storage)
@@ -187,8 +203,7 @@ def open_stored_study(storage_url: str, study: str, *, backbone: str | None = No
     if backbone:
         record["backbone"] = [backbone]
     spec = parse(StudySpec, record, f"study {name!r}")
-    catalogue = load_catalogue().extended(spec.tasks, f"study {name!r}")
-    return StoredStudy(storage, storage_url, opened, ledger, definition, spec, catalogue)
+    return StoredStudy(storage, storage_url, opened, ledger, definition, spec)
 
 
 def check_stored_study(storage_url: str, study: str) -> None:

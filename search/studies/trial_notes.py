@@ -42,8 +42,6 @@ class TrialNotes:
             one the next.
         gains: Target task -> gain of the trial in it, percentage points.
         score: Mean score of a complete trial that has a gain, percent.
-        intermediate_task: Intermediate task of such a trial: one name for what Optuna has a
-            parameter of each arm for, so that all of them stand in one column.
         draw: How many proposals for the slot were given up before this one, as other workers were
             at them.
         retry_of: Number of the attempt before at the same slot.
@@ -58,7 +56,6 @@ class TrialNotes:
     seed: int | None = None
     gains: Mapping[str, float] = field(default_factory=dict)
     score: float | None = None
-    intermediate_task: str = ""
     draw: int = 0
     retry_of: int | None = None
     retry_reason: str = ""

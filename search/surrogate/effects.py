@@ -15,7 +15,7 @@ import numpy as np
 from search.surrogate.choosing import Chooser
 from search.surrogate.gains import NO_GAIN, Gain, Zero, expected_gains, gains_over
 from search.surrogate.recipe_table import Floats, Integers, RecipeTable
-from spaces.dimensions import beside_task
+from spaces.dimensions import TASK_PARAM, beside_task
 from spaces.studies import NO_INTERMEDIATE
 
 EPOCHS, RATE = "intermediate.epochs", "intermediate.learning_rate"
@@ -212,8 +212,7 @@ def cell_effects(
 
 def task_name(table: RecipeTable, row: int) -> str:
     """Name of a recipe's intermediate task; empty for direct training."""
-    arm = table.arms[table.arm[row]]
-    return str(table.params[row].get(f"intermediate.task.{arm}", ""))
+    return str(table.params[row].get(TASK_PARAM, ""))
 
 
 def _places(table: RecipeTable, name: str) -> tuple[Integers, tuple[Any, ...]]:

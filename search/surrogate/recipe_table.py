@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from spaces.dimensions import SearchSpace, beside_task
+from spaces.dimensions import ARM_PARAM, TASK_PARAM, SearchSpace, beside_task
 from spaces.enumeration import Point, point_of, points
 from spaces.recipe import Recipe
 from spaces.studies import NO_INTERMEDIATE
@@ -140,7 +140,7 @@ class RecipeTable:
         rows = []
         for i, params in enumerate(self.params):
             direct = {k: v for k, v in params.items() if not k.startswith("intermediate.")}
-            direct = {"intermediate.domain": NO_INTERMEDIATE, **direct}
+            direct = {ARM_PARAM: NO_INTERMEDIATE, **direct}
             rows.append(self._places.get(frozenset(direct.items()), i))
         return np.array(rows)
 
@@ -188,8 +188,8 @@ def _extended(table: RecipeTable, missing: tuple[frozenset[tuple[str, Any]], ...
 def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> RecipeTable:
     arms = tuple(space.arms)
     rows = [point.params for point in found]
-    task = _choice(_task(row) for row in rows)
-    arm = _choice(row["intermediate.domain"] for row in rows)
+    task = _choice(row.get(TASK_PARAM) for row in rows)
+    arm = _choice(row[ARM_PARAM] for row in rows)
     plain = list(dict.fromkeys(name for row in rows for name in beside_task(row)))
     choices = {name: _choice(row.get(name) for row in rows) for name in plain}
     stage = [x for name, x in choices.items() if name.startswith("intermediate.")]
@@ -224,7 +224,7 @@ def _table(space: SearchSpace, found: Sequence[Point], *, is_whole: bool) -> Rec
         points=tuple(found),
         is_whole=is_whole,
         arms=arms,
-        arm=np.array([arms.index(row["intermediate.domain"]) for row in rows]),
+        arm=np.array([arms.index(row[ARM_PARAM]) for row in rows]),
         task=task.codes,
         trunk=np.array([trunks.setdefault(_trunk(row), len(trunks)) for row in rows]),
         updates=np.array([updates_of(point.recipe) for point in found], dtype=float),
@@ -260,11 +260,6 @@ def _choice(values: Iterable[Any]) -> _Choice:
     place: dict[Any, int] = {value: i for i, value in enumerate(known)}
     place[None] = -1
     return _Choice(np.array([place[x] for x in of_recipes]), len(known), is_ordered)
-
-
-def _task(params: Mapping[str, Any]) -> str | None:
-    domain = params["intermediate.domain"]
-    return None if domain == NO_INTERMEDIATE else params[f"intermediate.task.{domain}"]
 
 
 def _trunk(params: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:

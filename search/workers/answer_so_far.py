@@ -12,7 +12,7 @@ from objectives.gains.transfer_gain import in_points
 from search.surrogate.answer import Answer, answer
 from search.surrogate.effects import task_name
 from search.workers.search_model import ModelledSpace
-from spaces.dimensions import SearchSpace
+from spaces.dimensions import ARM_PARAM, SearchSpace
 
 EVERY = 10
 """Trials between two lines for people."""
@@ -40,7 +40,7 @@ class AnswerSoFar:
         zero = modelled.zero(chooser.table)
         found = answer(chooser, zero, np.random.default_rng(0), SAMPLES)
         complete = (x for x in trials if x.state is TrialState.COMPLETE)
-        arms = frozenset(str(x.params["intermediate.domain"]) for x in complete)
+        arms = frozenset(str(x.params[ARM_PARAM]) for x in complete)
         return cls(found, task_name(chooser.table, found.recipe), arms)
 
     def is_near(self, space: SearchSpace, until: float) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from search.command_line.lines import print_lines
@@ -15,25 +14,23 @@ from search.command_line.words import console_for
 from search.findings.confirm_request import ConfirmRequest, is_settled
 from search.findings.confirmation import looks_of
 from search.reporting.confirmation_tables import show_confirmation
-from search.studies.stored_study import open_stored_study
 
 if TYPE_CHECKING:
     from objectives.stages.stage import StageProgress
+    from search.studies.stored_study import StoredStudy
 
 
-def show_settled(request: ConfirmRequest) -> bool:
+def show_settled(study: StoredStudy, request: ConfirmRequest) -> bool:
     """Show a confirmation that is over: without its data, its encoder or torch.
 
     Returns:
         False where there is something to train.
     """
-    study = open_stored_study(request.study.storage, request.study.study)
-    with closing(study.storage):
-        looks = looks_of(study)
-        if not is_settled(looks, request):
-            return False
-        show_confirmation(study, looks[-1])
-        return True
+    looks = looks_of(study)
+    if not is_settled(looks, request):
+        return False
+    show_confirmation(study, looks[-1])
+    return True
 
 
 def start_confirmation(

@@ -12,7 +12,7 @@ from search.command_line.run_options import RunOptions
 from search.studies.asked_study import AskedStudy
 from search.studies.baseline import kept_baseline
 from search.studies.definition import kept_definition, kept_fields
-from search.studies.stored_study import StoredStudy, open_stored_study
+from search.studies.stored_study import StoredStudy, study_in
 from search.studies.versions import newest_version
 from storage.leases import Leases
 from storage.ledger import Ledger
@@ -41,14 +41,10 @@ def finished_study(
         return None
     if options.precision not in {"auto", kept.precision}:
         return None
-    study = open_stored_study(options.storage, name)
+    study = study_in(storage, options.storage, name)
     address = study.address
-    if (address.data, address.backbone) != (asked.data, options.backbone) or _is_newer(
-        asked, study
-    ):
-        study.storage.close()
-        return None
-    return study
+    is_same = (address.data, address.backbone) == (asked.data, options.backbone)
+    return study if is_same and not _is_newer(asked, study) else None
 
 
 def spelled_again(options: RunOptions) -> list[str]:

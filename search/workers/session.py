@@ -296,7 +296,6 @@ class Session:
             ledger,
             definition,
             self._asked.spec,
-            self._asked.catalogue,
         )
 
 

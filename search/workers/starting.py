@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,8 +88,7 @@ def _start(
             storage = stack.enter_context(_opened(options))
             study = _finished(options, asked, storage)
         if study is not None:
-            with closing(study.storage):
-                _show(study, options, asked, console)
+            _show(study, options, asked, console)
             return 0
         with waiting(console, "loading torch and transformers"), loading_torch(None):
             from search.workers.session import Session

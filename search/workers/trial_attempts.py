@@ -29,7 +29,7 @@ from search.workers.proposals import (
     seed_by_slot,
 )
 from search.workers.search_model import ModelledSpace
-from spaces.dimensions import SearchSpace, suggest_recipe
+from spaces.dimensions import SearchSpace, suggest_recipe, with_arm
 from spaces.errors import StorageError
 from spaces.recipe import Recipe
 from spaces.studies import SEARCH_SPLIT, Sampler, StudySpec
@@ -192,7 +192,9 @@ class Attempts:
             notes = replace(notes, retry_of=before.number, retry_reason=earlier.reason)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            history = History(self.opened.storage, self.opened.study, self.opened.modelled)
+            history = History(
+                self.opened.storage, self.opened.study, self.opened.space, self.opened.modelled
+            )
         if before is None and (queued := self._queued(slot, history, notes)) is not None:
             return queued
         drawn = self._drawn(slot, history, before)
@@ -220,7 +222,8 @@ class Attempts:
             is_ours = slots.begin(slot, fingerprint(["queued", trial.number]))
             if not is_ours or storage.get_trial(trial_id).state is not TrialState.WAITING:
                 continue
-            given = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            queued = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+            given = with_arm(queued, self.opened.space)
             proposal = Proposal(history, slot.number, 0, given, self.opened.spec.sampler)
             try:
                 recipe = suggest_recipe(proposal, self.opened.space)
@@ -284,11 +287,9 @@ class Attempts:
     def complete(self, trial: FrozenTrial, result: TransferGain) -> None:
         """Report a trial's value to Optuna, and keep its gains by target task with it."""
         if self.opened.baseline is not None:
-            arm = trial.params["intermediate.domain"]
             notes = TrialNotes(
                 gains=result.by_task(self.opened.languages),
                 score=100 * result.overall_score(self.opened.languages),
-                intermediate_task=str(trial.params.get(f"intermediate.task.{arm}", "")),
             )
             try:
                 self.keep(trial, notes)

@@ -59,6 +59,7 @@ from storage.opening import open_storage
 from storage.slots import Slots
 from storage.tables import SLOTS
 from storage.workers import Workers
+from tests.benchmarks.plain_trial import PlainTrial
 from tests.studies import small_space
 
 ARMS: dict[str, tuple[str, ...]] = {
@@ -263,7 +264,7 @@ def _peer(plan: dict[str, Any]) -> tuple[list[float], float, float]:
     for _ in range(plan["each"]):
         started = time.perf_counter()
         trial = study.ask()
-        suggest_recipe(trial, SPACE)
+        suggest_recipe(PlainTrial(trial), SPACE)
         cold = cold or time.perf_counter()
         study.tell(trial, 1.0)
         end = time.perf_counter()
@@ -385,9 +386,10 @@ class _Drawn:
         self._rng = rng
         self.params: list[dict[str, Any]] = []
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of `choices`."""
-        place = int(self._rng.integers(len(choices)))
+    def suggest_categorical(self, name: str, choices: Any, within: Any = None) -> Any:
+        """One that it can be."""
+        possible = choices if within is None else within
+        place = choices.index(possible[int(self._rng.integers(len(possible)))])
         distribution = distribution_to_json(CategoricalDistribution(choices))
         self.params.append(
             {"param_name": name, "param_value": float(place), "distribution_json": distribution}

@@ -30,6 +30,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import Trial
 
 from spaces.dimensions import suggest_recipe
+from tests.benchmarks.plain_trial import PlainTrial
 from tests.benchmarks.regret_table import Truth, fit_truth
 from tests.benchmarks.search_landscapes import Landscape
 from tests.benchmarks.simulated_search import SEARCHES, SimulatedStudy
@@ -153,9 +154,10 @@ def _peer(landscape: Landscape, search: str) -> Course:
     regret: list[float] = []
 
     def objective(trial: Trial) -> float:
-        suggest_recipe(trial, table.space)
-        row = table.place(trial.params)
-        assert row is not None, trial.params
+        asked = PlainTrial(trial)
+        suggest_recipe(asked, table.space)
+        row = table.place(asked.params)
+        assert row is not None, asked.params
         cost = float(SEEDS * table.updates[row])
         steps.append((cost, 0.0 if row in means else cost))
         means[row] = _mean(landscape, row)

@@ -203,10 +203,7 @@ def fit_truth(file: Path) -> Truth:
 
 def _choices(table: RecipeTable) -> Floats:
     """A column for each value of each choice, [r, columns]."""
-    values = [
-        {**params, "intermediate.task": table.points[row].recipe.intermediate}
-        for row, params in enumerate(table.params)
-    ]
+    values = [{"intermediate.task": "", **params} for params in table.params]
     names = ("intermediate.task", "intermediate.epochs", "intermediate.learning_rate", RATE)
     columns = [
         [float(of_row.get(name) == value) for of_row in values]

@@ -58,7 +58,7 @@ def plans(count: int) -> list[Plan]:
         arm = drawn(tuple(TASKS))
         params: dict[str, Any] = {
             "intermediate.domain": arm,
-            f"intermediate.task.{arm}": drawn(TASKS[arm]),
+            "intermediate.task": drawn(TASKS[arm]),
             "intermediate.epochs": drawn(EPOCHS),
             "intermediate.learning_rate": drawn(RATES),
             "intermediate.batch_size": drawn(BATCH_SIZES),

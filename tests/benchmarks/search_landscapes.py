@@ -257,5 +257,4 @@ def _place(values: Floats, value: float) -> float:
 
 
 def _task_place(tasks: list[str], params: Mapping[str, Any]) -> int:
-    domain = params["intermediate.domain"]
-    return tasks.index(params[f"intermediate.task.{domain}"]) if domain != "none" else -1
+    return tasks.index(params["intermediate.task"]) if "intermediate.task" in params else -1

@@ -211,7 +211,7 @@ class SimulatedStudy:
         self._space = self._space.indirect()
 
     def _history(self) -> History:
-        return History(self._storage, self._study, self._modelled)
+        return History(self._storage, self._study, self._space, self._modelled)
 
     def _chooser(self, history: History) -> Chooser:
         return history.chooser(np.random.default_rng(0))

@@ -67,6 +67,7 @@ from search.studies.baseline import baseline_name
 from spaces.dimensions import SearchSpace
 from spaces.recipe import Recipe, Route
 from storage.tables import StageRun, TrainedStage
+from tests.benchmarks.plain_trial import queued_plainly
 from tests.benchmarks.regret_studies import Regret, run_studies, show_studies
 from tests.benchmarks.regret_table import TABLE, train_table
 from tests.benchmarks.study_sides import STUDY_NAME, Ours, Peer, any_stage, parameters, prepare
@@ -189,7 +190,7 @@ def _run_all(
     for number, text in enumerate(RECIPES[:recipes]):
         point = parameters(text, ours.objective)
         if number < compared:
-            peer.study.enqueue_trial(point)
+            peer.study.enqueue_trial(queued_plainly(point))
         if not _is_direct(text):
             # No dimension of ours: one training gives them all.
             ours.study.enqueue_trial({k: v for k, v in point.items() if k != "target.epochs"})

@@ -61,6 +61,7 @@ from storage.slots import Slots
 from storage.tables import PairedScore, StageRun
 from storage.workers import Workers
 from tests.benchmarks.one_training import train_with_trainer, trainer_rows
+from tests.benchmarks.plain_trial import PlainTrial
 from tests.benchmarks.training_ways import untrained_encoder
 
 SHIPPED = "xtreme_legal"
@@ -269,7 +270,7 @@ class Peer:
             self.study.optimize(self._trial, n_trials=1)
 
     def _trial(self, trial: Trial) -> float:
-        recipe = suggest_recipe(trial, self.space)
+        recipe = suggest_recipe(PlainTrial(trial), self.space)
         (route,) = recipe.routes
         seed = self.seed
         target = route.target
@@ -418,7 +419,7 @@ def parameters(text: str, objective: TransferObjective) -> dict[str, Any]:
         tasks = spec.arm_choices(catalogue, domain)
         place = [x for x in TASKS if catalogue[x].domain is domain].index(name)
         task = name if name in tasks else tasks[place % len(tasks)]
-        found = {"intermediate.domain": str(domain), f"intermediate.task.{domain}": task}
+        found = {"intermediate.domain": str(domain), "intermediate.task": task}
         positions = POSITIONS
     fields = [(position, field_name) for position in positions for field_name in PLACES]
     for (position, field_name), digit in zip(fields, places, strict=True):

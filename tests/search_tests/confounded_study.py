@@ -58,7 +58,7 @@ def _trials() -> Iterator[Plan]:
             rates = (1e-4,) if task == "pocket_ner_statutes" else (1e-4, 1e-3)
             params = {
                 "intermediate.domain": arm,
-                f"intermediate.task.{arm}": task,
+                "intermediate.task": task,
                 "intermediate.epochs": 1 + seed % 2,
                 "intermediate.learning_rate": rates[seed // 2 % len(rates)],
                 "target.learning_rate": 1e-4 if is_bad else (3e-4, 1e-3)[seed // 3 % 2],
@@ -68,7 +68,7 @@ def _trials() -> Iterator[Plan]:
 
 def _plan(params: dict[str, Any], seed: int, rng: np.random.Generator) -> Plan:
     arm = params["intermediate.domain"]
-    task = params.get(f"intermediate.task.{arm}", "")
+    task = params.get("intermediate.task", "")
     gain = PLANTED[task][1] if task else 0.0
     luck = rng.normal(0, 0.7)
     right = {

@@ -71,11 +71,13 @@ def dead_process() -> str:
     return identity
 
 
-def history_of(study: optuna.Study, known: ModelledSpace | None = None) -> History:
+def history_of(
+    study: optuna.Study, space: SearchSpace, known: ModelledSpace | None = None
+) -> History:
     """A study of any storage as a worker reads it, for one proposal or several."""
     # A reading uses neither the engine nor the outbox.
     storage = SharedStorage(study._storage, sa.create_engine("sqlite://"), Outbox(Path("nowhere")))
-    return History(storage, study, known)
+    return History(storage, study, space, known)
 
 
 class Seen:
@@ -186,8 +188,9 @@ class Loop:
         """
         slot = self.slots.take(99)
         assert slot is not None
-        proposal = Proposal(History(self.storage, self.study), slot.number)
-        suggest_recipe(proposal, self.space.indirect())
+        space = self.space.indirect()
+        proposal = Proposal(History(self.storage, self.study, space), slot.number)
+        suggest_recipe(proposal, space)
         attributes = {"slot": slot.number, "worker": worker, "attempt": slot.token, "seed": 0}
         self.slots.begin(slot, None)
         if trial:

@@ -39,7 +39,7 @@ def _table() -> RecipeTable:
 
 def _task(row: int) -> str:
     params = _table().params[row]
-    return str(params.get(f"intermediate.task.{params['intermediate.domain']}", ""))
+    return str(params.get("intermediate.task", ""))
 
 
 def _truth() -> Floats:

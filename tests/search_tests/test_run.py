@@ -77,7 +77,7 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
     study, baseline = _study(workplace), _study(workplace, "tiny.baseline")
     for trial in study.get_trials(states=COMPLETE):
         assert trial.params["intermediate.domain"] in {"general", "legal"}
-        assert any(name.startswith("intermediate.task.") for name in trial.params)
+        assert "intermediate.task" in trial.params
     assert {x.params["intermediate.domain"] for x in baseline.trials} == {"none"}
     assert max(x.datetime_complete for x in baseline.trials if x.datetime_complete) < min(
         x.datetime_start for x in study.trials if x.datetime_start

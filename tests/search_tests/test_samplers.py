@@ -42,7 +42,7 @@ def _study(name: str = "s") -> optuna.Study:
 def _proposals(study: optuna.Study, trials: int) -> list[Recipe]:
     recipes = []
     for slot in range(trials):
-        proposal = _by_tpe(history_of(study), slot)
+        proposal = _by_tpe(history_of(study, SPACE), slot)
         recipe = suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(
@@ -64,14 +64,19 @@ def test_another_study_name_another_slot_and_another_draw_propose_otherwise() ->
     assert first != _proposals(_study("t"), 10)
     assert len(set(first)) > 5
     assert (
-        len({suggest_recipe(_by_tpe(history_of(_study()), 0, draw), SPACE) for draw in range(8)})
+        len(
+            {
+                suggest_recipe(_by_tpe(history_of(_study(), SPACE), 0, draw), SPACE)
+                for draw in range(8)
+            }
+        )
         > 4
     )
 
 
 def test_workers_that_ask_before_anyone_tells_do_not_propose_alike() -> None:
     study = _study()
-    history = history_of(study)
+    history = history_of(study, SPACE)
     recipes = [suggest_recipe(_by_tpe(history, slot), SPACE) for slot in range(8)]
     assert len(set(recipes)) >= 6
 
@@ -84,14 +89,14 @@ def test_it_proposes_what_optunas_own_sampler_proposes(
     study = _study()
     _proposals(study, 40)
     for number, state in enumerate([TrialState.PRUNED, TrialState.RUNNING, TrialState.FAIL] * 3):
-        proposal = _by_tpe(history_of(study), 90 + number)
+        proposal = _by_tpe(history_of(study, SPACE), 90 + number)
         suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(state=state, params=proposal.params, distributions=proposal.distributions)
         )
 
     def drawn() -> list[Recipe]:
-        history = history_of(study)
+        history = history_of(study, SPACE)
         return [suggest_recipe(_by_tpe(history, slot, draw), SPACE) for draw in range(6)]
 
     ours = drawn()
@@ -109,7 +114,7 @@ def test_a_reading_is_split_once_for_all_that_is_drawn_from_it(
     monkeypatch.setattr(
         optuna_internals, "_split_trials", lambda *x: splits.append(1) or split(*x)
     )
-    history = history_of(study)
+    history = history_of(study, SPACE)
     for draw in range(5):
         suggest_recipe(_by_tpe(history, 30, draw), SPACE)
     assert len(splits) == 1
@@ -119,16 +124,16 @@ def test_what_others_are_at_is_avoided() -> None:
     """While 12 workers are at the task that pays, TPE takes it for worse than it is."""
     study = _study()
     _proposals(study, 40)
-    best = {"intermediate.domain": "legal", "intermediate.task.legal": "c"}
+    best = {"intermediate.domain": "legal", "intermediate.task": "c"}
 
     def share_of_best() -> int:
-        history = history_of(study)
+        history = history_of(study, SPACE)
         proposals = [suggest_recipe(_by_tpe(history, slot), SPACE) for slot in range(40, 80)]
         return sum(recipe.intermediate == "c" for recipe in proposals)
 
     before = share_of_best()
     for slot in range(100, 112):
-        proposal = _by_tpe(history_of(study), slot, 0, best)
+        proposal = _by_tpe(history_of(study, SPACE), slot, 0, best)
         suggest_recipe(proposal, SPACE)
         study.add_trial(proposal.as_trial({}))
     assert share_of_best() < before
@@ -140,7 +145,7 @@ def test_the_sampler_learns_what_pays() -> None:
 
 
 def test_every_arm_is_tried_first() -> None:
-    history, space = history_of(_study()), SPACE.indirect()
+    history, space = history_of(_study(), SPACE), SPACE.indirect()
     proposals = [_by_tpe(history, slot, 0, first_parameters(space, slot)) for slot in range(2)]
     for proposal in proposals:
         suggest_recipe(proposal, space)
@@ -155,7 +160,7 @@ def test_a_recipe_that_is_tried_again_has_a_seed_of_its_own() -> None:
     other = {**params, "target.epochs": 4}
 
     def add(seed: int, state: TrialState) -> None:
-        proposal = Proposal(history_of(study), 0, 0, params)
+        proposal = Proposal(history_of(study, SPACE), 0, 0, params)
         suggest_recipe(proposal, SPACE)
         study.add_trial(
             create_trial(
@@ -179,7 +184,7 @@ def test_a_recipe_that_is_tried_again_has_a_seed_of_its_own() -> None:
 
 
 def test_a_given_value_that_the_space_has_not_is_named() -> None:
-    proposal = _by_tpe(history_of(_study()), 5, 0, {"intermediate.domain": "medical"})
+    proposal = _by_tpe(history_of(_study(), SPACE), 5, 0, {"intermediate.domain": "medical"})
     with raises(
         StorageError,
         subject="study 's'",
@@ -193,7 +198,7 @@ def test_a_given_value_that_the_space_has_not_is_named() -> None:
 
 
 def _proposed(study: optuna.Study, slot: int, draw: int = 0) -> tuple[Recipe, Proposal]:
-    proposal = Proposal(history_of(study), slot, draw, sampler=Sampler.RANDOM)
+    proposal = Proposal(history_of(study, SPACE), slot, draw, sampler=Sampler.RANDOM)
     return suggest_recipe(proposal, SPACE), proposal
 
 
@@ -233,14 +238,14 @@ def test_a_study_file_asks_for_it_by_name() -> None:
 
 def test_a_slot_s_recipe_and_seed_depend_on_the_slots_before_it_alone() -> None:
     space = small_space({"none": (), "legal": ("c",)}, (1, 2), (1e-4,)).indirect()
-    empty, full = history_of(_study()), _study()
+    empty, full = history_of(_study(), SPACE), _study()
     drawn = []
     for slot in range(12):
         proposal = Proposal(empty, slot, 0, first_parameters(space, slot))
         recipe = suggest_recipe(proposal, space)
         seed = seed_by_slot(empty, space, slot, 5)
         assert seed == 5 + sum(recipe == before for before, _ in drawn)
-        assert seed == seed_by_slot(history_of(full), space, slot, 5)
+        assert seed == seed_by_slot(history_of(full, SPACE), space, slot, 5)
         drawn.append((recipe, seed))
         full.add_trial(proposal.as_trial({}))
     assert len(set(drawn)) == 12 > len({recipe for recipe, _ in drawn})

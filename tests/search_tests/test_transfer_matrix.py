@@ -19,7 +19,7 @@ def _cell(table: RecipeTable, effect: float, seed: int) -> Chooser:
     """Scores of three runs of each recipe in a cell where task `c` does what is given."""
     rng = np.random.default_rng(seed)
     recipe = np.arange(len(table)).repeat(3)
-    is_c = np.array([x.get("intermediate.task.legal") == "c" for x in table.params])
+    is_c = np.array([x.get("intermediate.task") == "c" for x in table.params])
     score = effect * is_c[recipe] + rng.normal(0, 1.5, len(recipe))
     return Chooser(table, Evidence(Runs(recipe, np.arange(len(recipe)), score)))
 

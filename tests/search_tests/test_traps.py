@@ -207,7 +207,7 @@ def test_5_what_does_not_fit_is_pruned_and_avoided(loop: Loop) -> None:
 def test_6_workers_propose_by_slot(loop: Loop) -> None:
     rates = tuple(float(x) for x in range(1, 1001))
     space = small_space({"none": ()}, epochs=(1,), learning_rate=rates)
-    history = History(loop.storage, loop.study)
+    history = History(loop.storage, loop.study, space)
     drawn = {suggest_recipe(Proposal(history, slot), space) for slot in range(40)}
     assert len(drawn) > 36
 

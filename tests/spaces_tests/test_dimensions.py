@@ -19,11 +19,15 @@ class Chosen:
     def __init__(self, **answers: Any) -> None:
         self.answers = {name.replace("__", "."): value for name, value in answers.items()}
         self.asked: dict[str, tuple[Any, ...]] = {}
+        self.possible: dict[str, tuple[Any, ...]] = {}
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """The answer, else the first choice."""
-        self.asked[name] = tuple(choices)
-        return self.answers.get(name, choices[0])
+    def suggest_categorical(
+        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+    ) -> Any:
+        """The answer, else the first that it can be."""
+        possible = choices if within is None else within
+        self.asked[name], self.possible[name] = tuple(choices), tuple(possible)
+        return self.answers.get(name, possible[0])
 
 
 def _space(*overrides: str) -> SearchSpace:
@@ -61,17 +65,19 @@ def test_a_space_takes_other_rates_of_the_target_stage_alone() -> None:
 
 
 def test_an_arm_asks_for_its_own_tasks_only() -> None:
-    trial = Chosen(intermediate__domain="legal", intermediate__task__legal="inlegalner")
+    trial = Chosen(intermediate__domain="legal", intermediate__task="inlegalner")
     recipe = suggest_recipe(trial, _space())
     assert recipe.intermediate == "inlegalner"
     for route in recipe.routes:
         assert [stage.task for stage in route.intermediate] == ["inlegalner"]
     assert [route.target.task for route in recipe.routes] == ["panx", "xnli", "tatoeba"]
     assert trial.asked["intermediate.domain"] == ("none", "general", "biomedical", "legal")
-    offered = trial.asked["intermediate.task.legal"]
+    offered = trial.possible["intermediate.task"]
     assert offered == load_study("xtreme_legal").arm_choices(CATALOGUE, "legal")
     assert {CATALOGUE[name].domain for name in offered} == {"legal"}
-    assert "intermediate.task.general" not in trial.asked
+    every = _space().tasks
+    assert trial.asked["intermediate.task"] == every, "one axis for the tasks of all arms"
+    assert len(every) == len(set(every)) == sum(len(x) for x in _space().arms.values())
     assert trial.asked["intermediate.learning_rate"] == (1e-5, 2.15e-5, 4.64e-5, 1e-4)
 
 

@@ -53,6 +53,19 @@ def test_no_other_file_uses_a_private_name_of_optuna() -> None:
     assert using == {"storage/optuna_internals.py"}
 
 
+def test_a_database_that_is_made_is_opened_with_all_that_optuna_itself_sets(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    own, ours = RDBStorage(url), database_storage(url, {}, is_made=True)
+    both = {name: value for name, value in vars(ours).items() if name in vars(own)}
+    assert vars(own).keys() - both.keys() == {"_version_manager"}
+    differing = {name for name, value in both.items() if value != vars(own)[name]}
+    assert differing == {"engine", "scoped_session", "skip_compatibility_check"}
+    for database in (own, ours):
+        database.engine.dispose()
+
+
 @pytest.mark.usefixtures("untested_optuna")
 def test_another_minor_version_is_said_once_and_its_public_classes_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
