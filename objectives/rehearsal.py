@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel
 
 from objectives.data.batching import Padding
@@ -124,6 +125,7 @@ class Rehearsal:
     ) -> SavedSize:
         """The checkpoint of a whole stage, which changes more embeddings than a short one."""
         matrix = model.get_input_embeddings().weight
+        assert isinstance(matrix, torch.Tensor)
         if not matrix.requires_grad:
             return saved
         rows, width = matrix.shape
