@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 
-from search.command_line.options import add_study, fail_in_one_line
+from search.command_line.options import add_study, fail_in_one_line, loading
 from search.command_line.parser import CommandParser
 
 EPILOG = """\
@@ -27,9 +27,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line(storage=options.storage):
-        from search.findings.study_status import study_status
-        from search.reporting.status_lines import status_lines
-        from search.studies.stored_study import open_stored_study
+        with loading("optuna"):
+            from search.findings.study_status import study_status
+            from search.reporting.status_lines import status_lines
+            from search.studies.stored_study import open_stored_study
 
         study = open_stored_study(options.storage, options.study)
         status = study_status(study)

@@ -150,17 +150,25 @@ def add_threads(options: argparse.ArgumentParser, same: str) -> None:
 def loading_torch(threads: int | None) -> Iterator[None]:
     """Load torch as commands that train or score want it, and within it what needs torch.
 
-    What can be wrong without torch is found before: loading takes seconds. The hunt for garbage
-    rests meanwhile, as it would walk again and again through the objects of all modules, none of
-    which is garbage; later it leaves them alone.
+    What can be wrong without torch is found before: loading takes seconds.
     """
-    hunts = gc.isenabled() and "torch" not in sys.modules
+    with loading("torch"), ending_at_once("interrupted"):
+        _start_torch(threads)
+        yield
+
+
+@contextmanager
+def loading(library: str) -> Iterator[None]:
+    """Load a large library, unless it is there, and what needs it.
+
+    The hunt for garbage rests meanwhile, as it would walk again and again through the objects of
+    all modules, none of which is garbage; later it leaves them alone.
+    """
+    hunts = gc.isenabled() and library not in sys.modules
     if hunts:
         gc.disable()
     try:
-        with ending_at_once("interrupted"):
-            _start_torch(threads)
-            yield
+        yield
     finally:
         if hunts:
             gc.freeze()

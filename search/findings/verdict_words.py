@@ -144,7 +144,15 @@ def confirmation_lines(look: Look, remarks: Sequence[str] = ()) -> list[str]:
         f"confirmed on {when}{number}: test splits, fresh seeds {_range(seeds)}, against "
         f"the best direct training"
     )
-    lines = [head]
+    note = aggregate_note(plan.aggregate, len({cell.task for cell in result.verdicts.cells}))
+    further = [state_line(look, result), *([note] if note else []), *remarks]
+    return [head, *recipe_lines(look, result), *(f"  {line}" for line in further)]
+
+
+def recipe_lines(look: Look, result: ConfirmationResult) -> list[str]:
+    """The verdict on each recipe of a confirmation, what it consists of indented below it."""
+    plan = look.plan
+    lines = list[str]()
     per_seed = plan.outlook.seconds[-1] / plan.looks[-1] if plan.outlook.seconds else None
     for x in result.verdicts.recipes:
         lines.append(f"  {verdict_line(x, plan.names[x.trial], plan.margin)}")
@@ -153,9 +161,7 @@ def confirmation_lines(look: Look, remarks: Sequence[str] = ()) -> list[str]:
         parts = parts_line(result.verdicts, result.paired, x.trial, plan.margin)
         needed = needed_line(x.gain, per_seed and per_seed / len(plan.recipes))
         lines += [f"    {line}" for line in (parts, needed) if line]
-    note = aggregate_note(plan.aggregate, len({cell.task for cell in result.verdicts.cells}))
-    further = [state_line(look, result), *([note] if note else []), *remarks]
-    return [*lines, *(f"  {line}" for line in further)]
+    return lines
 
 
 def state_line(look: Look, result: ConfirmationResult) -> str:

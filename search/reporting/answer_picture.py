@@ -73,7 +73,9 @@ def draw_answer(
         else "confirmed: test splits, fresh seeds, corrected"
     )
     metrics = {x.name: x.metric for x in study.spec.target_tasks(study.catalogue)}
-    return _draw(panels, {task: f"{task} ({metrics[task]})" for task in panels}, how)
+    # A confirmation's recipes stop at different numbers of seeds, each beside its own zero.
+    direct = "best direct training" if done is None else "best direct training, same seeds"
+    return _draw(panels, {task: f"{task} ({metrics[task]})" for task in panels}, how, direct)
 
 
 def _searched(study: StoredStudy, landscape: Landscape) -> Panels:
@@ -122,7 +124,7 @@ def _confirmed(study: StoredStudy, look: Look, result: ConfirmationResult) -> Pa
     return {task: list(rows(task)) for task in study.spec.target.tasks}
 
 
-def _draw(panels: Panels, titles: Mapping[str, str], how: str) -> go.Figure:
+def _draw(panels: Panels, titles: Mapping[str, str], how: str, direct: str) -> go.Figure:
     heights = [len(rows) * ROW for rows in panels.values()]
     total = sum(heights) + HEAD * (len(panels) - 1)
     figure = make_subplots(
@@ -133,7 +135,7 @@ def _draw(panels: Panels, titles: Mapping[str, str], how: str) -> go.Figure:
         subplot_titles=[titles[task] for task in panels],
     )
     for place, rows in enumerate(panels.values(), start=1):
-        _add_panel(figure, rows, place)
+        _add_panel(figure, rows, place, direct)
     figure.update_annotations(font={"size": 12}, x=0, xanchor="left", xref="paper")
     figure.update_layout(
         title=f"Scores, and what the intermediate task itself does<br><sub>percent; {how}</sub>",
@@ -144,7 +146,7 @@ def _draw(panels: Panels, titles: Mapping[str, str], how: str) -> go.Figure:
     return figure
 
 
-def _add_panel(figure: go.Figure, rows: Sequence[PictureRow], place: int) -> None:
+def _add_panel(figure: go.Figure, rows: Sequence[PictureRow], place: int, direct: str) -> None:
     names = [f"{x.arm}<br>{x.name}" for x in rows]
     where = {"row": place, "col": 1}
     shown = {"showlegend": place == 1}
@@ -168,9 +170,9 @@ def _add_panel(figure: go.Figure, rows: Sequence[PictureRow], place: int) -> Non
         y=names,
         mode="markers",
         marker={"symbol": "line-ns", "size": 26, "line": {"width": 2, "color": BLACK}},
-        name="best direct training",
+        name=direct,
         legendgroup="direct",
-        hovertemplate="best direct training: %{x:.1f}<extra></extra>",
+        hovertemplate=f"{direct}: %{{x:.1f}}<extra></extra>",
         **shown,
         **where,
     )

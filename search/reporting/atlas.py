@@ -125,6 +125,7 @@ def _first_screen(reports: Sequence[ReportContent]) -> FirstScreen:
     return FirstScreen(
         answer="\n".join(answers),
         how_sure=how_sure,
+        verdicts=[],
         asked=" ".join(f"{x.study}: {x.question}" for x in reports),
         cost=" ".join(f"{x.study}: {x.first_screen.cost}" for x in reports),
         next=[(f"{x.study}: {w}", c) for x in reports for w, c in x.first_screen.next[:1]],

@@ -30,8 +30,9 @@ from search.findings.study_status import trial_counts
 from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import (
     aggregate_note,
-    confirmation_lines,
     looks_in_words,
+    recipe_lines,
+    state_line,
 )
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
@@ -48,6 +49,7 @@ class FirstScreen:
     Attributes:
         answer: Answer to the study's question, a sentence in each line.
         how_sure: What the answer rests on.
+        verdicts: A confirmation's verdicts in words, parts of one indented below it.
         asked: What was compared, on what.
         cost: Time that it took.
         next: Steps to take: in words, and as a command to paste. The first is the advice.
@@ -55,6 +57,7 @@ class FirstScreen:
 
     answer: str
     how_sure: list[str]
+    verdicts: list[str]
     asked: str
     cost: str
     next: list[tuple[str, str]]
@@ -67,6 +70,7 @@ def first_screen(study: StoredStudy, landscape: Landscape, cost: StudyCost) -> F
     return FirstScreen(
         answer=_answer(study, landscape, done),
         how_sure=[*missing_lines(study.name, study.storage), *_how_sure(study, landscape, done)],
+        verdicts=_verdicts(done),
         asked=_asked(study),
         cost=_cost_in_words(cost, done),
         next=_next_steps(study, looks),
@@ -111,8 +115,7 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
         f"were planned. The verdicts are corrected so that at most 5 % of such studies say helps "
         f"or hurts wrongly. {INTERVALS}"
     ]
-    of_look = (_sentence(line.strip()) for line in confirmation_lines(look)[1:])
-    lines += of_look
+    lines.append(_sentence(state_line(look, result)))
     lines += map(_sentence, test_split_lines(study))
     lines.append(
         f"Of {len(cells)} recipes in single languages {helps} help reliably, {hurts} hurt, "
@@ -128,6 +131,10 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
         what = "trials are" if newer > 1 else "trial is"
         lines.append(f"The search has gone on since: {newer} {what} not in this.")
     return lines + _aggregate_lines(study)
+
+
+def _verdicts(done: Sequence[_Finished]) -> list[str]:
+    return [line.removeprefix("  ") for line in recipe_lines(*done[-1])] if done else []
 
 
 def _aggregate_lines(study: StoredStudy) -> list[str]:
