@@ -1,6 +1,7 @@
 """What `search.run --dry-run` foretells of studies against what they then take.
 
-Both in seconds of CPU on one thread, so that it does not matter what else the machine does:
+Times in seconds of CPU on one thread, so that it does not matter what else the machine does;
+updates, stages and disk as ratios, foretold over taken:
 
     python -m tests.benchmarks.dry_run [--real DATA ENCODER]
 """
@@ -11,9 +12,11 @@ import argparse
 import json
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -119,12 +122,23 @@ def _cpu(words: list[str], folder: Path) -> tuple[float, str]:
     return used, done.stdout
 
 
+def _trained(file: Path) -> tuple[int, int]:
+    """Stages that the studies of a database trained, and their updates."""
+    with closing(sqlite3.connect(file)) as database:
+        stages, updates = database.execute(
+            "SELECT count(*), sum(updates_trained) FROM transfer_stage_runs "
+            "WHERE finished AND updates_trained > 0"
+        ).fetchone()
+    return stages, updates
+
+
 def _compared(name: str, text: str, data: str, encoder: Path, folder: Path) -> dict[str, object]:
     (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     words = [f"{name}.toml", "--data", data, "--backbone", str(encoder), "--threads", "1"]
     took, shown = _cpu([sys.executable, "-c", ESTIMATE, *words], folder)
     said = json.loads(shown)
     ran, _ = _cpu([sys.executable, "-m", "search.run", *words], folder)
+    stages, updates = _trained(folder / "transfer-search.sqlite")
     saved = sum(x.stat().st_size for x in folder.rglob("*.safetensors"))
     return {
         "study": name,
@@ -132,7 +146,8 @@ def _compared(name: str, text: str, data: str, encoder: Path, folder: Path) -> d
         "measured": round(ran, 1),
         "ratio": round(said["seconds"] / ran, 2),
         "dry_run": round(took, 1),
-        "updates": said["updates_trained"],
+        "updates": round(said["updates_trained"] / updates, 2),
+        "stages": round(said["stages_trained"] / stages, 2),
         "disk": round(said["disk"] / max(1, saved), 2),
     }
 
@@ -149,15 +164,19 @@ def main() -> None:
         studies = [("entities", ENTITIES, "pocket", encoder), ("kinds", KINDS, "pocket", encoder)]
         if given.real:
             studies.append(("real", REAL, given.real[0], Path(given.real[1])))
-        print("| study | predicted CPU s | measured | ratio | the dry run itself | disk |")
-        print("|---|---|---|---|---|---|")
+        print(
+            "| study | predicted CPU s | measured | ratio | the dry run itself | "
+            "updates | stages | disk |"
+        )
+        print("|---|---|---|---|---|---|---|---|")
         for study in studies:
             if given.only not in {None, study[0]}:
                 continue
             folder = Path(place) / study[0]
             folder.mkdir()
             row = _compared(*study, folder)
-            names = ("study", "predicted", "measured", "ratio", "dry_run", "disk")
+            names = ("study", "predicted", "measured", "ratio", "dry_run")
+            names += ("updates", "stages", "disk")
             print("| " + " | ".join(str(row[name]) for name in names) + " |", flush=True)
             print(json.dumps(row), file=sys.stderr)
 
