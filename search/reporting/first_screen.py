@@ -134,7 +134,8 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
 
 
 def _verdicts(done: Sequence[_Finished]) -> list[str]:
-    return [line.removeprefix("  ") for line in recipe_lines(*done[-1])] if done else []
+    lines = [line.removeprefix("  ") for line in recipe_lines(*done[-1])] if done else []
+    return [line.replace(line.lstrip(), _sentence(line.lstrip()), 1) for line in lines]
 
 
 def _aggregate_lines(study: StoredStudy) -> list[str]:
