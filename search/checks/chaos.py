@@ -22,7 +22,7 @@ from pathlib import Path
 import optuna
 
 from search.checks.chaos_database import ChaosDatabase, chaos_database
-from search.checks.chaos_plan import ChaosPlan, Fault
+from search.checks.chaos_plan import ChaosPlan, Fault, put_off
 from search.checks.faults import Site, SmallDisk
 from search.checks.fleet import Fleet, ForkedWorkers
 from search.checks.invariants import (
@@ -224,7 +224,7 @@ class _Chaos:
             fault = waiting.pop(0)
             injected = site.inject(fault)
             if injected is None:
-                waiting.insert(1, fault)  # after the next one
+                waiting = put_off(fault, waiting)
                 fleet.rest(0.2)
                 continue
             if injected.fault in waiting and injected.fault is not fault:

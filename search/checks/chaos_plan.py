@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +56,16 @@ class Fault(StrEnum):
     TERMINATE = "worker told to end"
     CRASH = "database killed"
     KILL_IDLE = "worker killed outside of trials"
+
+
+def put_off(fault: Fault, waiting: Sequence[Fault]) -> list[Fault]:
+    """The faults to come once one of them found nothing to hit.
+
+    It comes after the next one of another kind: what that one changes may give it something to
+    hit, while two of its own kind would wait for each other for ever.
+    """
+    place = next((n for n, x in enumerate(waiting, 1) if x is not fault), 0)
+    return [*waiting[:place], fault, *waiting[place:]]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,10 @@ def planted_line(study: StoredStudy) -> str:
         return ""
     effects = [_effect(study, row) for row in known if row.effect != "nothing"]
     others = sorted({row.target for row in known if row.effect == "nothing"})
-    rest = f"; the other tasks do nothing that is known to {', '.join(PREFIX + x for x in others)}"
+    rest = (
+        f"; the labels of the others have no bearing on {', '.join(PREFIX + x for x in others)}: "
+        f"under five points, which any training in between may do"
+    )
     return (
         "pocket corpora: the truth was planted and is known: "
         + ("; ".join(effects) or "nothing helps or hurts")

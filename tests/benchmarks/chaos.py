@@ -34,7 +34,7 @@ def main() -> int:
     size = ChaosPlan() if chosen.quick else full
     if chosen.kills is not None:
         kinds, trials = (Fault.KILL, Fault.KILL_IDLE), max(8, chosen.kills)
-        size = ChaosPlan(trials, 2, chosen.kills, kinds, epochs=(1, 2), learning_rates=16)
+        size = ChaosPlan(trials, 2, chosen.kills, kinds, learning_rates=16)
     workers = chosen.workers or size.workers
     plan = replace(size, storage=chosen.storage, seed=chosen.seed, workers=workers)
     began = time.monotonic()

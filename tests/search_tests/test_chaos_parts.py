@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from search.checks.chaos import run_chaos
-from search.checks.chaos_plan import ChaosPlan
+from search.checks.chaos_plan import ChaosPlan, Fault, put_off
 from search.checks.fleet import ForkedWorkers
 from search.doctor import parser
 from spaces.errors import SpecError
@@ -73,3 +73,12 @@ def test_a_forked_worker_takes_signals_and_none_is_left(workplace: Workplace, lo
 def _await(pid: int, forks: ForkedWorkers) -> None:
     while forks.exit_code(pid) is None:
         time.sleep(0.02)
+
+
+def test_a_fault_that_finds_nothing_to_hit_gives_way_to_another_kind() -> None:
+    kill, idle = Fault.KILL, Fault.KILL_IDLE
+    # Workers that are all within trials: were it one of the two idle ones again, none would end.
+    assert put_off(idle, [idle, kill, kill]) == [idle, kill, idle, kill]
+    assert put_off(idle, [kill, idle]) == [kill, idle, idle]
+    assert put_off(idle, [idle]) == [idle, idle]
+    assert put_off(idle, []) == [idle]

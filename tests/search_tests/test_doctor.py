@@ -159,6 +159,7 @@ def _chaos(*words: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)  # a chaos run gives up by itself after 1,800 s
 @pytest.mark.parametrize("storage", ["sqlite", "embedded", "pooler"])
 def test_a_study_whose_workers_are_killed_again_and_again_loses_nothing(storage: str) -> None:
     if storage == "pooler" and shutil.which("pgbouncer") is None:
@@ -169,6 +170,7 @@ def test_a_study_whose_workers_are_killed_again_and_again_loses_nothing(storage:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("storage", ["postgresql", "sqlite"])
 def test_quick_chaos_holds_all_invariants(storage: str, tmp_path: Path) -> None:
     summary = _chaos("--quick", "--storage", storage, "--keep", str(tmp_path / "kept"))
