@@ -79,12 +79,13 @@ def load_backbone(name: str) -> Backbone:
             dtype=torch.float32,
             output_loading_info=True,
         )
+        is_marked = tokenizer.is_fast and _mark_words(tokenizer)
     except Exception as error:  # what broken files raise in transformers is of no one kind
         reason = first_line(error)
         raise BackboneError(f"backbone {name!r}: cannot be loaded", found=reason) from error
     if not tokenizer.is_fast:
         raise BackboneError(f"backbone {name!r}", "a fast tokenizer", "a slow one")
-    if _mark_words(tokenizer):
+    if is_marked:
         key = fingerprint({"files": key, "words": "begin with a space"})
     if model.config.model_type == "xlnet":
         # Without them the two texts of a pair are one to it; transformers 5 makes them, and

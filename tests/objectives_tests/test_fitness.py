@@ -130,3 +130,11 @@ def test_a_broken_tokenizer_is_told(folder: Path, content: str) -> None:
     (folder / "tokenizer.json").write_text(content)
     with raises(BackboneError, subject="backbone"):
         check_fits(load_backbone(str(folder)), TASKS, {})
+
+
+def test_a_tokenizer_s_settings_of_another_type_are_told(folder: Path) -> None:
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps({**settings, "model_max_length": "many"}))
+    with raises(BackboneError, subject="cannot be loaded"):
+        load_backbone(str(folder))
