@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from objectives.data.data_source import CORPORA_VARIABLE
 from storage import optuna_internals
+from storage.opening import open_storage
 from storage.outages import _Outage
 from storage.outbox import STATE_VARIABLE
 from tests.scripts import IMPORTS, Script
@@ -155,15 +156,30 @@ def server() -> Iterator[Server]:
         server.close()
 
 
-@pytest.fixture
-def postgresql(server: Server) -> sa.URL:
-    """The URL of an empty database of that server."""
+def _new_database(server: Server, template: str = "template1") -> sa.URL:
     name = f"test_{uuid.uuid4().hex}"
     engine = sa.create_engine(server.url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     engine.dispose()
     return server.url.set(database=name)
+
+
+@pytest.fixture
+def postgresql(server: Server) -> sa.URL:
+    """The URL of an empty database of that server."""
+    return _new_database(server)
+
+
+@pytest.fixture(scope="session")
+def database_with_tables(server: Server) -> str:
+    """Name of a database of that server with all tables, to be copied."""
+    url = _new_database(server)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STATE_VARIABLE, folder)
+        open_storage(url.render_as_string(hide_password=False)).close()
+    assert url.database
+    return url.database
 
 
 @pytest.fixture(autouse=True)
@@ -184,11 +200,21 @@ def untested_optuna(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once per kind of database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'study.db'}"
     return request.getfixturevalue("postgresql").render_as_string(hide_password=False)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without studies, once per kind; PostgreSQL's has its tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    template = request.getfixturevalue("database_with_tables")
+    url = _new_database(request.getfixturevalue("server"), template)
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def found_by(folder: Path, *words: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_script_needs_no_optuna_no_sqlalchemy_and_no_datasets(tmp_path: Path) -> None:
     found = found_by(tmp_path, "--sections", "peak", "loop", "scores")
     assert found["loop"]["largest_loss_difference"] == 0, "eager and recorded"

@@ -144,8 +144,11 @@ def test_one_passage_says_nothing_of_others() -> None:
 
 @pytest.mark.parametrize(
     ("groups", "correlation"),
-    [(passages(120, 1), 0.0), (passages(40), 0.2), (passages(12), 0.4)],
-    ids=["not grouped", "40 passages, .2", "12 passages, .4"],
+    [
+        pytest.param(passages(120, 1), 0.0, id="not grouped"),
+        pytest.param(passages(40), 0.2, id="40 passages, .2", marks=pytest.mark.slow),
+        pytest.param(passages(12), 0.4, id="12 passages, .4"),
+    ],
 )
 def test_intervals_are_as_wide_as_gains_scatter(groups: Groups, correlation: float) -> None:
     """Held against Monte Carlo: other seeds and other passages, drawn 200 times."""

@@ -355,6 +355,7 @@ def test_a_study_whose_direct_trainings_were_deleted_does_not_go_on(searched: Wo
         assert len(optuna.load_study(study_name="tiny", storage=storage).trials) == 4
 
 
+@pytest.mark.slow
 def test_two_workers_make_one_baseline_and_nothing_twice(workplace: Workplace) -> None:
     """Another process, and this one as soon as that has begun."""
     words = ("--trials", "4", "--set", "baseline_seeds=3", "--quiet")

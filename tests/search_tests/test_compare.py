@@ -112,9 +112,7 @@ def test_what_cannot_be_compared_is_told(both: tuple[StoredStudy, StoredStudy]) 
     other = replace(second)
     tasks = {**second.catalogue.tasks, "pocket_pos": task}
     vars(other)["catalogue"] = replace(second.catalogue, tasks=tasks)
-    assert warnings(other) == (
-        "pocket_pos is scored by span_f1 and by macro_f1"
-    )
+    assert warnings(other) == ("pocket_pos is scored by span_f1 and by macro_f1")
 
 
 def test_studies_of_other_target_tasks_are_compared_in_those_that_both_have(

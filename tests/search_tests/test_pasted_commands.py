@@ -231,6 +231,7 @@ def test_an_older_version_of_a_study_is_named_with_its_number(tmp_path: Path) ->
         assert parsed(shown[0])["study"] == named
 
 
+@pytest.mark.slow
 def test_a_pasted_command_runs_in_another_folder(
     postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -272,6 +272,7 @@ def trials_of(loop: Loop, trials: int) -> list[tuple[Any, ...]]:
     return found
 
 
+@pytest.mark.slow
 def test_without_private_names_a_worker_runs_the_same_trials(
     tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,9 +28,9 @@ def problem_of(url: str, *, create: bool = True) -> StorageError:
     return caught.value
 
 
-def test_a_study_is_there_when_its_storage_is_opened_again(storage_url: str) -> None:
+def test_a_study_is_there_when_its_storage_is_opened_again(empty_url: str) -> None:
     for trials in (1, 2):
-        storage = open_storage(storage_url)
+        storage = open_storage(empty_url)
         study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True)
         study.optimize(lambda trial: 1.0, n_trials=1)
         assert len(study.trials) == trials
@@ -126,12 +126,12 @@ def test_a_reader_does_not_make_a_database(tmp_path: Path) -> None:
     open_storage(f"sqlite:///{file}", create=False)
 
 
-def test_tables_of_another_major_version_of_optuna_are_refused(storage_url: str) -> None:
-    storage = open_storage(storage_url)
+def test_tables_of_another_major_version_of_optuna_are_refused(empty_url: str) -> None:
+    storage = open_storage(empty_url)
     with storage.engine.begin() as connection:
         connection.execute(sa.text("UPDATE version_info SET library_version = '4.5.0'"))
     storage.engine.dispose()
-    problem = problem_of(storage_url)
+    problem = problem_of(empty_url)
     assert problem.expected == f"tables of Optuna {optuna.__version__.split('.')[0]}"
     assert "Optuna 4.5.0" in problem.found
     assert problem.advice == "use another database"
@@ -154,7 +154,7 @@ def test_the_file_of_an_sqlite_url() -> None:
 
 
 def test_two_workers_may_open_an_empty_database_at_once(
-    storage_url: str, run_together: Callable[..., list[str]]
+    empty_url: str, run_together: Callable[..., list[str]]
 ) -> None:
     script = """
 optuna.logging.disable_default_handler()
@@ -165,8 +165,8 @@ study = optuna.create_study(storage=storage, study_name="s", load_if_exists=True
 study.optimize(lambda trial: 1.0, n_trials=1)
 storage.engine.dispose()
 """
-    run_together(script, storage_url, processes=3)
-    storage = open_storage(storage_url)
+    run_together(script, empty_url, processes=3)
+    storage = open_storage(empty_url)
     study = optuna.load_study(storage=storage, study_name="s")
     assert sorted(trial.number for trial in study.trials) == [0, 1, 2]
     storage.engine.dispose()

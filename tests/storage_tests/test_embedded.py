@@ -135,6 +135,7 @@ def test_it_outlives_the_group_of_processes_that_started_it_and_is_stopped_all_t
     assert server_of(folder) is None, "the one that was killed holds it up no more"
 
 
+@pytest.mark.slow
 def test_whoever_misses_it_starts_it_again(folder: Path, start: Callable[[str], User]) -> None:
     user = start("a").opened()
     assert user.write() == 1
@@ -146,6 +147,7 @@ def test_whoever_misses_it_starts_it_again(folder: Path, start: Callable[[str], 
     assert server_of(folder) is None
 
 
+@pytest.mark.slow
 def test_a_note_that_a_reboot_left_is_seen_through(
     folder: Path, start: Callable[[str], User]
 ) -> None:

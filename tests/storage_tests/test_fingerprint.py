@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.fingerprint import file_sha256, fingerprint
@@ -42,11 +42,13 @@ def test_fingerprints_never_change(value: object, expected: str) -> None:
 
 
 @given(st.dictionaries(st.text(), JSON))
+@settings(max_examples=30)
 def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
     assert fingerprint(value) == fingerprint(dict(reversed(value.items())))
 
 
 @given(st.lists(JSON))
+@settings(max_examples=30)
 def test_a_tuple_counts_as_a_list(value: list[object]) -> None:
     assert fingerprint({"a": tuple(value)}) == fingerprint({"a": value})
 

@@ -97,16 +97,16 @@ def test_a_process_that_was_killed_before_the_version_was_written_does_no_harm(u
 
 
 @pytest.fixture
-def empty(storage_url: str) -> Iterator[sa.Engine]:
-    engine = sa.create_engine(storage_url)
+def empty(empty_url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(empty_url)
     yield engine
     engine.dispose()
 
 
 def test_several_processes_may_make_the_tables_at_once(
-    storage_url: str, empty: sa.Engine, run_together: Callable[..., list[str]]
+    empty_url: str, empty: sa.Engine, run_together: Callable[..., list[str]]
 ) -> None:
-    said = run_together(MAKER, storage_url, processes=4)
+    said = run_together(MAKER, empty_url, processes=4)
     assert said == [f"{VERSION}\n"] * 4
     with empty.connect() as connection:
         rows = connection.exec_driver_sql("SELECT version FROM transfer_schema").all()
