@@ -207,14 +207,14 @@ def test_error_that_is_left_may_be_spent_by_another_look_which_is_said(
     look = last_look(searched)
     assert look.result is not None
     assert (look.result.ended, look.result.seeds) == ("decided", 3)
-    assert look.spent == pytest.approx(0.05 / 4), "(3 / 6) squared"
+    assert look.spent == pytest.approx(0.05 * 0.5**1.5), "at 3 of 6 seeds"
     shown = run_confirm()
-    assert "another look (--again) has 3.8 % error left" in shown.stdout
+    assert "another look (--again) has 3.2 % error left" in shown.stdout
     again = run_confirm("--top", "1", "--max-seeds", "3", "--anyway", "--again")
     assert again.returncode == 0, again.stderr
     assert "look 2 at the test splits" in again.stdout
     first, second = map(Look.from_stored, looks(searched))
-    assert second.plan.alpha == pytest.approx(0.05 * 3 / 4)
+    assert second.plan.alpha == pytest.approx(0.05 * (1 - 0.5**1.5))
     assert not set(first.plan.seeds[:3]) & set(second.plan.seeds)
     third = run_confirm("--again")
     assert third.returncode == 2

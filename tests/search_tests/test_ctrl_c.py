@@ -23,11 +23,11 @@ ENDLESS = ("--trials", "500")
 def _moments(count: int) -> list[float]:
     """Seconds of CPU after the start, most in the first few, where a command imports.
 
-    Before a tenth of a second the keys are the interpreter's own, which has read no line of this
-    program by then.
+    The first twentieth of a second is the interpreter's own, which has read no line of this
+    program by then; on a busy machine a second of CPU does less, down to a half and below.
     """
     dice = random.Random(16)
-    return [round(0.1 + dice.uniform(0.0, 2.7) ** 2, 2) for _ in range(count)]
+    return [round(0.25 + dice.uniform(0.0, 2.7) ** 2, 2) for _ in range(count)]
 
 
 def _run(workplace: Workplace, *options: str, columns: int = 80) -> Any:
