@@ -108,6 +108,7 @@ def test_leaders_are_judged_on_test_splits_with_fresh_seeds(
     assert look.plan["baseline"] == {"pocket_ner": 0}
 
 
+@pytest.mark.slow
 def test_each_seed_trains_the_recipe_its_target_stage_alone_and_the_best_direct_training(
     workplace: Workplace, run_confirm: Confirm
 ) -> None:
