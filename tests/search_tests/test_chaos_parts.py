@@ -44,7 +44,6 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "worker.log"
 
 
-@pytest.mark.slow
 def test_a_forked_worker_has_options_environment_log_and_exit_code(log: Path) -> None:
     with ForkedWorkers({"TRANSFER_SEARCH_STORAGE": "redis://x"}) as forks:
         listing = forks.start(["--list"], log)
