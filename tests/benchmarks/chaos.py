@@ -33,7 +33,8 @@ def main() -> int:
     full = ChaosPlan(200, 4, 50, epochs=(4, 8, 16), learning_rates=16)
     size = ChaosPlan() if chosen.quick else full
     if chosen.kills is not None:
-        kinds, trials = (Fault.KILL, Fault.KILL_IDLE), max(8, chosen.kills)
+        # Long enough that no study is over before its last kill, on a fast machine either.
+        kinds, trials = (Fault.KILL, Fault.KILL_IDLE), max(8, 14 * chosen.kills)
         size = ChaosPlan(trials, 2, chosen.kills, kinds, learning_rates=16)
     workers = chosen.workers or size.workers
     plan = replace(size, storage=chosen.storage, seed=chosen.seed, workers=workers)
