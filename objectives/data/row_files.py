@@ -28,7 +28,7 @@ _VALUES = {
     "tokens": list[str],
     "tags": list[str] | None,
     "label": str | None,
-    "score": float | None,
+    "score": Annotated[float, Field(allow_inf_nan=False)] | None,
     "answers": list[_Answer] | None,
     "match": str | None,
 }
@@ -46,11 +46,8 @@ def read_rows(file: Path, task: Task) -> Columns:
     expected = f"a JSON object with {', '.join(columns)}"
     for number, line in numbered_lines(file):
         try:
-            row_type.model_validate_json(line)
-            row = json.loads(line)
-            if isinstance(row.get("score"), int):
-                row["score"] = float(row["score"])  # a column of numbers is of one type
-        except (ValueError, OverflowError) as error:
+            row = row_type.model_validate_json(line).model_dump()
+        except ValueError as error:
             raise DataError(f"{file}:{number}", expected, repr(line[:60])) from error
         if row.get("tags") is not None and len(row["tags"]) != len(row["tokens"]):
             found = f"{len(row['tags'])} for {len(row['tokens'])}"
