@@ -26,17 +26,17 @@ ARM_PARAM, TASK_PARAM = "intermediate.domain", "intermediate.task"
 
 
 class Suggests(Protocol):
-    """What of a trial is used here: `optuna.Trial`, with `within`."""
+    """What is asked of a trial; `optuna.Trial` has no `possible`."""
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """One of `choices`.
 
         Args:
             name: Name of the parameter.
             choices: All that it can be in the space.
-            within: Those that it can be after the choices made before; None: all.
+            possible: Those of them that it can be after the choices made before.
         """
 
 
@@ -334,5 +334,5 @@ def _choose(trial: Suggests, name: str, choices: tuple[C, ...]) -> C:
 
 
 def _suggest(trial: Suggests, name: str, choices: tuple[C, ...]) -> C:
-    chosen = trial.suggest_categorical(name, choices)
+    chosen = trial.suggest_categorical(name, choices, choices)
     return next(choice for choice in choices if choice == chosen)

@@ -84,10 +84,9 @@ class _Walk:
         self.chosen: dict[str, Any] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """One that it can be."""
-        possible = choices if within is None else within
         if self._step == len(self._path):
             self._path.append([0, len(possible)])
         place, _ = self._path[self._step]
@@ -104,10 +103,10 @@ class _Dice:
         self.chosen: dict[str, Any] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """One that it can be."""
-        self.chosen[name] = self._dice.choice(choices if within is None else within)
+        self.chosen[name] = self._dice.choice(possible)
         return self.chosen[name]
 
 
@@ -123,10 +122,10 @@ class _Given:
         self.chosen: dict[str, Any] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """The one that is given."""
-        if self._params[name] not in (choices if within is None else within):
+        if self._params[name] not in possible:
             raise LookupError(name)
         self.chosen[name] = self._params[name]
         return self.chosen[name]

@@ -213,10 +213,10 @@ class _Changed:
         self.choices: dict[str, Sequence[Any]] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """The given one of `choices`, or the first."""
-        value, possible = self._given.get(name), choices if within is None else within
+        value = self._given.get(name)
         self.choices[name] = possible
         self.chosen[name] = value if value in possible else possible[0]
         return self.chosen[name]

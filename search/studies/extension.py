@@ -228,7 +228,7 @@ class _Answers:
         self._chosen, self._space = params, space
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """What it was.
 
@@ -236,7 +236,6 @@ class _Answers:
             LookupError: It can not be that.
         """
         value = self._chosen[name] if name in self._chosen else only_choice(self._space, name)
-        possible = choices if within is None else within
         if value not in possible:
             raise LookupError(f"{name} {value} is not in {', '.join(map(str, possible))}")
         self.params[name] = value

@@ -172,14 +172,13 @@ class Proposal:
         self._asked: set[str] = set()
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """Draw one that it can be.
 
         Raises:
             StorageError: The parameter is given, and can not be that.
         """
-        possible = choices if within is None else within
         if name not in self._fixed:
             value = self._drawn(name, possible)
         elif (value := self._fixed[name]) not in possible:

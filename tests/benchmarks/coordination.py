@@ -386,9 +386,8 @@ class _Drawn:
         self._rng = rng
         self.params: list[dict[str, Any]] = []
 
-    def suggest_categorical(self, name: str, choices: Any, within: Any = None) -> Any:
+    def suggest_categorical(self, name: str, choices: Any, possible: Any) -> Any:
         """One that it can be."""
-        possible = choices if within is None else within
         place = choices.index(possible[int(self._rng.integers(len(possible)))])
         distribution = distribution_to_json(CategoricalDistribution(choices))
         self.params.append(

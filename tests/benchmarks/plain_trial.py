@@ -25,15 +25,12 @@ class PlainTrial:
         self.params: dict[str, Any] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """One that it can be."""
-        if within is None:
-            value = self._trial.suggest_categorical(name, choices)
-        else:
-            value = self._trial.suggest_categorical(f"{name}.{self.params[ARM_PARAM]}", within)
-        self.params[name] = value
-        return value
+        own = f"{name}.{self.params[ARM_PARAM]}" if name == TASK_PARAM else name
+        self.params[name] = self._trial.suggest_categorical(own, possible)
+        return self.params[name]
 
 
 def queued_plainly(params: Mapping[str, Any]) -> dict[str, Any]:

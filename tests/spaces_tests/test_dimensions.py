@@ -22,10 +22,9 @@ class Chosen:
         self.possible: dict[str, tuple[Any, ...]] = {}
 
     def suggest_categorical(
-        self, name: str, choices: Sequence[Any], within: Sequence[Any] | None = None
+        self, name: str, choices: Sequence[Any], possible: Sequence[Any]
     ) -> Any:
         """The answer, else the first that it can be."""
-        possible = choices if within is None else within
         self.asked[name], self.possible[name] = tuple(choices), tuple(possible)
         return self.answers.get(name, possible[0])
 
