@@ -146,22 +146,25 @@ def confirmation_lines(look: Look, remarks: Sequence[str] = ()) -> list[str]:
     )
     note = aggregate_note(plan.aggregate, len({cell.task for cell in result.verdicts.cells}))
     further = [state_line(look, result), *([note] if note else []), *remarks]
-    return [head, *recipe_lines(look, result), *(f"  {line}" for line in further)]
+    lines = [head]
+    for verdict, below in verdict_sentences(look, result):
+        lines += [f"  {verdict}", *(f"    {line}" for line in below)]
+    return [*lines, *(f"  {line}" for line in further)]
 
 
-def recipe_lines(look: Look, result: ConfirmationResult) -> list[str]:
-    """The verdict on each recipe of a confirmation, what it consists of indented below it."""
+def verdict_sentences(look: Look, result: ConfirmationResult) -> list[tuple[str, list[str]]]:
+    """The verdict on each recipe of a confirmation, with what it consists of."""
     plan = look.plan
-    lines = list[str]()
+    sentences = []
     per_seed = plan.outlook.seconds[-1] / plan.looks[-1] if plan.outlook.seconds else None
     for x in result.verdicts.recipes:
-        lines.append(f"  {verdict_line(x, plan.names[x.trial], plan.margin)}")
-        for task in (t for t in result.verdicts.tasks if t.trial == x.trial):
-            lines.append(f"    {gain_line(task.gain, f'in {task.task}', plan.margin)}")
+        tasks = [t for t in result.verdicts.tasks if t.trial == x.trial]
         parts = parts_line(result.verdicts, result.paired, x.trial, plan.margin)
         needed = needed_line(x.gain, per_seed and per_seed / len(plan.recipes))
-        lines += [f"    {line}" for line in (parts, needed) if line]
-    return lines
+        below = [gain_line(t.gain, f"in {t.task}", plan.margin) for t in tasks]
+        below += [line for line in (parts, needed) if line]
+        sentences.append((verdict_line(x, plan.names[x.trial], plan.margin), below))
+    return sentences
 
 
 def state_line(look: Look, result: ConfirmationResult) -> str:

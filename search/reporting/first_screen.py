@@ -31,8 +31,8 @@ from search.findings.test_splits import test_split_lines
 from search.findings.verdict_words import (
     aggregate_note,
     looks_in_words,
-    recipe_lines,
     state_line,
+    verdict_sentences,
 )
 from search.studies.stored_study import StoredStudy
 from search.studies.versions import newest_version, version_of
@@ -49,7 +49,7 @@ class FirstScreen:
     Attributes:
         answer: Answer to the study's question, a sentence in each line.
         how_sure: What the answer rests on.
-        verdicts: A confirmation's verdicts in words, parts of one indented below it.
+        verdicts: A confirmation's verdicts in words, each with what it consists of.
         asked: What was compared, on what.
         cost: Time that it took.
         next: Steps to take: in words, and as a command to paste. The first is the advice.
@@ -57,7 +57,7 @@ class FirstScreen:
 
     answer: str
     how_sure: list[str]
-    verdicts: list[str]
+    verdicts: list[tuple[str, list[str]]]
     asked: str
     cost: str
     next: list[tuple[str, str]]
@@ -133,9 +133,9 @@ def _how_sure(study: StoredStudy, landscape: Landscape, done: Sequence[_Finished
     return lines + _aggregate_lines(study)
 
 
-def _verdicts(done: Sequence[_Finished]) -> list[str]:
-    lines = [line.removeprefix("  ") for line in recipe_lines(*done[-1])] if done else []
-    return [line.replace(line.lstrip(), _sentence(line.lstrip()), 1) for line in lines]
+def _verdicts(done: Sequence[_Finished]) -> list[tuple[str, list[str]]]:
+    told = verdict_sentences(*done[-1]) if done else []
+    return [(_sentence(verdict), [*map(_sentence, below)]) for verdict, below in told]
 
 
 def _aggregate_lines(study: StoredStudy) -> list[str]:

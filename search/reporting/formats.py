@@ -35,10 +35,8 @@ def as_markdown(report: ReportContent, figures: Collection[str]) -> str:
         lines += [f"> {POCKET}", ""]
     lines += [part for line in screen.answer.splitlines() for part in (f"**{md(line)}**", "")]
     lines += [f"- How sure: {md(line)}" for line in screen.how_sure]
-    lines += [
-        f"{' ' * (len(line) - len(line.lstrip()))}- {md(line.lstrip())}"
-        for line in screen.verdicts
-    ]
+    for verdict, below in screen.verdicts:
+        lines += [f"- {md(verdict)}", *(f"  - {md(line)}" for line in below)]
     lines += [f"- What was asked: {md(screen.asked)}", f"- What it cost: {md(screen.cost)}"]
     for words, command in screen.next:
         lines += [f"- What to do next: {md(words)}", ""]

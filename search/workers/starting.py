@@ -86,7 +86,9 @@ def _start(
     with ExitStack() as stack:
         with waiting(console, "opening the storage"):
             storage = stack.enter_context(_opened(options))
-            study = _finished(options, asked, storage)
+            from search.workers.finished import finished_study
+
+            study = finished_study(options, asked, storage)
         if study is not None:
             _show(study, options, asked, console)
             return 0
@@ -158,15 +160,6 @@ def _remove(file: Path) -> None:
     logs = [file.with_name(f"{file.name}-{end}") for end in ("wal", "shm")]
     if not any(log.exists() for log in logs):
         file.unlink(missing_ok=True)
-
-
-def _finished(
-    options: RunOptions, asked: AskedStudy, storage: SharedStorage
-) -> StoredStudy | None:
-    """The study, where it has all its trials; None where there is work."""
-    from search.workers.finished import finished_study
-
-    return finished_study(options, asked, storage)
 
 
 def _show(study: StoredStudy, options: RunOptions, asked: AskedStudy, console: Console) -> None:
