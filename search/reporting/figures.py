@@ -183,6 +183,8 @@ def _importance(importance: Sequence[Importance]) -> go.Figure | None:
         orientation="h",
         marker_color=BLUE,
         text=[f"{x.share:.0%}" for x in shown],
+        textposition="outside",  # readable whatever the page makes of the bars' colour
+        cliponaxis=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
     figure.update_layout(

@@ -25,7 +25,7 @@ ABREAST = 3
 """Surfaces in a row."""
 ROW, CELL = 34, 52
 """Pixels of a row with a name, and of a cell beside another."""
-GAP, LEAST = 74, 70
+GAP, LEAST = 90, 70
 """Pixels between two rows of surfaces, and of a row at least."""
 
 
@@ -39,7 +39,8 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     figure = make_subplots(
         rows=rows,
         cols=ABREAST,
-        subplot_titles=[f"{x.task} ({x.arm})" for x in tried],
+        # Of two lines: those of narrow maps would reach into each other.
+        subplot_titles=[f"{x.task}<br>({x.arm})" for x in tried],
         horizontal_spacing=0.04,
         vertical_spacing=GAP / height_of_all if rows > 1 else 0,
     )
@@ -52,7 +53,7 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     figure.update_layout(
         title="Gain over rate and epochs of the intermediate stage, points<br><sub>the best over "
         "all other choices, run or not; one scale; hatched: never run there</sub>",
-        height=150 + height_of_all,
+        height=166 + height_of_all,
         barmode="overlay",
         bargap=0,
         meta={"width": 120 + ABREAST * (70 + 48 * len(tried[0].rates))},

@@ -1,11 +1,12 @@
-"""What a command costs before it does anything: CPU seconds to an error, and to the first update.
+"""What a command costs that trains nothing, or before it trains: CPU seconds.
 
     python -m tests.benchmarks.startup --data DIR --backbone DIR
     python -m tests.benchmarks.startup --against CHECKOUT --data DIR --backbone DIR
 
 Every command is a process of its own, and its cost the CPU seconds, user and system, that the
 kernel counted for it. Of several checkouts, each command runs in all of them before the next one
-does, round by round; the table has the medians.
+does, round by round; the table has the medians. `status`, a finished `run` and `report` are of a
+study of one trial, which each checkout made for itself.
 
 To the first update: `search.run` in a process that also watches for torch, and asks it to be told
 of the steps of any optimizer (`register_optimizer_step_post_hook`); at the first one of a stage it
@@ -46,6 +47,10 @@ CUT = (
 SMALL = (
     *("target.examples=16", "target.epochs=1", "target.learning_rate=1e-3"),
     'target.tasks=["panx"]',
+)
+WARM = (
+    *(word for change in SMALL for word in ("--set", change)),
+    *("--data", "pocket", "--cache", "warm.cache"),
 )
 ERRORS = {
     "wrong --data": ("--data", "/nowhere"),
@@ -111,6 +116,8 @@ def _commands(data: str | None, backbone: str | None) -> Mapping[str, Sequence[s
     commands: dict[str, Sequence[str]] = {"--help": (*run, "--help")}
     commands |= {name: (*run, *STUDY, *words) for name, words in ERRORS.items()}
     commands["status"] = ("-m", "search.status", *STUDY)
+    commands["run, finished"] = (*run, *RUN, *WARM)
+    commands["report"] = ("-m", "search.report", *STUDY, "--to", "page", "--no-png")
     new = (*RUN, "--storage", "sqlite:///new.sqlite")
     until = ("-c", UNTIL_FIRST_UPDATE, "0", *new)
     pretrained = ("-c", UNTIL_FIRST_UPDATE, "1", *new)
@@ -124,9 +131,8 @@ def _commands(data: str | None, backbone: str | None) -> Mapping[str, Sequence[s
 
 
 def _warm_up(checkout: Path, folder: Path) -> None:
-    """A study of one trial for `status`, and the pocket encoder in a cache."""
-    small = [word for change in SMALL for word in ("--set", change)]
-    words = ("-m", "search.run", *RUN, *small, "--data", "pocket", "--cache", "warm.cache")
+    """A study of one trial that is finished, and the pocket encoder in a cache."""
+    words = ("-m", "search.run", *RUN, *WARM)
     process = _process(words, checkout, folder)
     output, _ = process.communicate()
     if process.returncode:
