@@ -16,8 +16,8 @@ from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 from tests.terminal import Typist, at_a_terminal
 
-# A shell shows 130 of both. Where a library was running text as code (`exec`, as dataclasses do) when
-# the interrupt came, the interpreter remembers it and ends by the signal, whatever was made of it.
+# A shell shows 130 of both. Where a library ran text as code (`exec`, as dataclasses do) when the
+# interrupt came, the interpreter remembers it, and ends by the signal whatever was made of it.
 SIGINT_CODES = {128 + signal.SIGINT, -signal.SIGINT}
 # A run of the study that takes as long as a person watches.
 ENDLESS = ("--trials", "500")
