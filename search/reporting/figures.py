@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from search.command_line.words import number_of
 from search.findings.landscape import ALL_TARGETS, Landscape
 from search.findings.verdicts import RecipeVerdict
 from search.reporting.colours import ARM_COLOURS, BLACK, BLUE, GRID, INK, MARKERS, ZERO
-from search.reporting.landscape_maps import draw_matrix, draw_surfaces, number_of
+from search.reporting.landscape_maps import draw_matrix, draw_surfaces
 from search.surrogate.effects import Importance
 from spaces.studies import ARMS, NO_INTERMEDIATE
 

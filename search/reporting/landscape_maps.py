@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from objectives.gains.transfer_gain import in_points
+from search.command_line.words import number_of
 from search.reporting.colours import GAIN, LOSS, NOTHING
 from search.surrogate.effects import Surface
 
@@ -162,8 +163,3 @@ def _cell(cell: Any) -> str:
 def _in_words(cell: Any) -> str:
     interval = f"[{in_points(cell.low)}, {in_points(cell.high)}]"
     return f"{in_points(cell.gain)} {interval}, {number_of(cell.runs, 'run')} with the task"
-
-
-def number_of(count: int, what: str) -> str:
-    """As in `1 run` and `2 runs`."""
-    return f"{count} {what}{'s' * (count != 1)}"
