@@ -193,7 +193,11 @@ def _importance(importance: Sequence[Importance]) -> go.Figure | None:
         height=140 + ROW * len(shown),
         yaxis={"autorange": "reversed"},
         # The shares stand beside their bars, also in a figure as narrow as a phone.
-        xaxis={"tickformat": ".0%", "range": [0, 1.3 * max(x.share for x in shown)]},
+        xaxis={
+            "tickformat": ".0%",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "range": [0, 1.3 * max(x.share for x in shown)],
+        },
     )
     return figure
 
