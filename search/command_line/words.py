@@ -17,6 +17,11 @@ WIDTH = 110
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
+def number_of(count: int, what: str) -> str:
+    """As in `1 run` and `2 runs`."""
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def in_bytes(size: int) -> str:
     """A size for people, as in `1.2 GB`."""
     value = float(size)

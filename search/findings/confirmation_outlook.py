@@ -6,9 +6,10 @@ the choice of validation examples, what its model has not ruled out, and what it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, variance
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from search.studies.recipes import FinishedRecipe
 from search.studies.stored_study import StoredStudy
 from search.surrogate.gains import gains_over
 from spaces.errors import SpecError
+from spaces.recipe import Schedule
+from spaces.studies import StudySpec
 from spaces.task import Metric
 from storage.tables import PairedScore, StageRun
 
@@ -45,7 +48,7 @@ def outlook_of(study: StoredStudy, plan: ConfirmationPlan, sizes: Mapping[Place,
     of_seeds = _seeds_variance((*study.direct, *study.recipes), sizes)
     of_examples = _examples_variance(study, recipes, sizes)
     level = plan.alpha / 2 / len(plan.recipes)
-    cost = sum(seconds_per_seed(study, plan, sizes).values())
+    cost = costs_per_seed(study, plan, sizes).of(planned)
     seconds = tuple(look * cost for look in plan.looks) if cost else ()
     told = Outlook(expected=_expected(study, recipes), seconds=seconds)
     if of_seeds is None or not of_seeds + of_examples:
@@ -181,36 +184,74 @@ def _expected(study: StoredStudy, recipes: Sequence[FinishedRecipe]) -> float:
     return max(max(abs(gain.low), abs(gain.high)) for gain in known)
 
 
-def seconds_per_seed(
-    study: StoredStudy, plan: ConfirmationPlan, sizes: Mapping[Place, int]
-) -> dict[int, float]:
-    """Recipe -> what a seed of it takes beyond the direct training of all, by the search.
+@dataclass(frozen=True)
+class SeedCosts:
+    """What a seed of a confirmation takes, by what the stages of the search took.
 
-    Beside the recipe its target stage is trained alone. The direct trainings that all are held
-    against are under -1. Empty where the search has not kept what its stages took.
+    Attributes:
+        stages: Recipe -> each stage that a seed of it needs -> seconds; under -1 the direct
+            trainings that all are held against. A stage that two of them need has one name.
+            Empty where the search has not kept what its stages took.
+    """
+
+    stages: Mapping[int, Mapping[Hashable, float]]
+
+    def of(self, recipes: Iterable[int]) -> float:
+        """Seconds of a seed of some recipes beside the direct trainings; each stage once."""
+        needed = dict[Hashable, float]()
+        for trial in (-1, *recipes):
+            needed |= self.stages.get(trial, {})
+        return sum(needed.values())
+
+
+def costs_per_seed(
+    study: StoredStudy, plan: ConfirmationPlan, sizes: Mapping[Place, int]
+) -> SeedCosts:
+    """What a seed of a plan takes; beside each recipe its target stage is trained alone.
+
+    Args:
+        study: The study.
+        plan: What is to be confirmed.
+        sizes: Target task, language -> number of its test examples.
     """
     seen = [pair.score for pair in study.direct[0].gain.pairs]
-    examples = {(x.task, x.language): x.examples for x in seen}
-    # Validation is scored too, which chooses the number of epochs.
-    splits = 1 + sum(sizes.values()) / max(sum(examples.values()), 1)
+    validation = {(x.task, x.language): x.examples for x in seen}
+    test_share = sum(sizes.values()) / max(sum(validation.values()), 1)
 
-    def taken(runs: Iterable[StageRun]) -> float:
-        keys = {run.checkpoint_key for run in runs if run.updates_asked and run.finished}
-        known = [study.trained_stages[key] for key in keys if key in study.trained_stages]
-        return sum(stage.training_seconds + stage.scoring_seconds * splits for stage in known)
+    def needed(
+        runs: Sequence[StageRun], params: Mapping[str, Any], tasks: Container[str]
+    ) -> dict[Hashable, float]:
+        """Stages that a trial asked for, on the way to some target tasks."""
+        own = frozenset((x, y) for x, y in params.items() if not x.startswith("target."))
+        found = dict[Hashable, float]()
+        asked = {x.checkpoint_key: x for x in runs if x.finished and not x.updates_trained}
+        for place, (key, run) in enumerate(asked.items()):
+            stage = study.trained_stages.get(key)
+            if stage is None or (run.position == "target" and run.task not in tasks):
+                continue
+            if run.position != "target":
+                found[place, run.task, own] = stage.training_seconds
+                continue
+            # Validation is scored at each setting, and a test split at the chosen one.
+            scoring = stage.scoring_seconds * (1 + test_share / _settings(study.spec, run))
+            seconds = stage.training_seconds + scoring
+            found[run.task, frozenset(params.items())] = seconds
+            alone = {x: y for x, y in params.items() if not x.startswith("intermediate.")}
+            found[run.task, frozenset(alone.items())] = seconds
+        return found
 
-    direct = study.direct_stage_runs
-    cost = {-1: sum(_one_seed(direct, x, taken) for x in set(plan.baseline.values()))}
-    for recipe in plan.recipes:
-        cost[recipe.trial] = _one_seed(study.stage_runs, recipe.trial, taken)
-        cost[recipe.trial] += _one_seed(study.stage_runs, recipe.trial, taken, "target")
-    return cost if all(cost.values()) else {}
+    direct = {x.first.number: x.first.params for x in study.direct}
+    recipes = {x.first.number: x.first.params for x in study.recipes}
+    costs = dict[int, dict[Hashable, float]]({-1: {}})
+    for task, trial in plan.baseline.items():
+        costs[-1] |= needed(study.direct_stage_runs.get(trial, ()), direct[trial], {task})
+    for planned in plan.recipes:
+        runs = study.stage_runs.get(planned.trial, ())
+        costs[planned.trial] = needed(runs, recipes[planned.trial], study.spec.target.tasks)
+    return SeedCosts(costs if all(costs.values()) else {})
 
 
-def _one_seed(
-    runs: Mapping[int, Sequence[StageRun]],
-    trial: int,
-    taken: Callable[[Iterable[StageRun]], float],
-    position: str = "",
-) -> float:
-    return taken(run for run in runs.get(trial, ()) if position in {"", run.position})
+def _settings(spec: StudySpec, run: StageRun) -> int:
+    """At how many settings a training of a target stage is scored, one after the other."""
+    is_one = not run.updates_asked or spec.target.schedule is Schedule.LINEAR
+    return 1 if is_one else len(spec.target.epochs)

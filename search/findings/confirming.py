@@ -8,7 +8,7 @@ on. What a confirmation is, once made, is in `confirmation.py`, which needs no t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from optuna.trial import TrialState
@@ -30,9 +30,10 @@ from search.findings.confirmation import (
 )
 from search.findings.confirmation_outlook import (
     Place,
+    SeedCosts,
     check_it_can_decide,
+    costs_per_seed,
     outlook_of,
-    seconds_per_seed,
 )
 from search.findings.judging import Against, Estimates, estimate_recipes, judge_estimates
 from search.findings.standings import judged_languages, standings_of
@@ -94,14 +95,13 @@ def foresee_confirmation(
     study = reopened.study
     plan, sizes = _plan(reopened, request)
     plan = replace(plan, outlook=outlook_of(study, plan, sizes))
-    cost, most = seconds_per_seed(study, plan, sizes), len(plan.seeds)
     lines = [
         *outlook_lines(plan),
         f"test splits: {sum(sizes.values()):,} examples of {len(sizes)} languages of target tasks",
     ]
-    if cost:
+    if plan.outlook.seconds:
         hardware = reopened.objective.hardware
-        hours = f"at most {most * sum(cost.values()) / 3600:.2f} hours of {hardware.name}"
+        hours = f"at most {plan.outlook.seconds[-1] / 3600:.2f} hours of {hardware.name}"
         lines.append(f"{'GPU-hours' if hardware.device.type == 'cuda' else 'hours'}: {hours}")
     if not request.anyway:
         check_it_can_decide(study.name, plan)
@@ -236,7 +236,7 @@ def _finish(
     each is judged by what it was judged by then.
     """
     name, plan, ledger = reopened.study.name, look.plan, reopened.objective.ledger
-    cost = seconds_per_seed(reopened.study, plan, _test_sizes(reopened, plan))
+    cost = costs_per_seed(reopened.study, plan, _test_sizes(reopened, plan))
     earlier = look.result
     seconds, done = (0.0, 0) if earlier is None else (earlier.seconds, earlier.seeds)
     progress, active = _Progress(), tuple(recipe.trial for recipe in plan.recipes)
@@ -269,11 +269,11 @@ def _finish(
 
 
 def _expected_seconds(
-    cost: Mapping[int, float], active: Sequence[int], seeds: int, seconds: float, before: int
+    cost: SeedCosts, active: Sequence[int], seeds: int, seconds: float, before: int
 ) -> float:
     """Of so many more seeds: by what the search's stages took, else by the seeds before."""
-    if cost:
-        return seeds * sum(cost[trial] for trial in (-1, *active))
+    if cost.stages:
+        return seeds * cost.of(active)
     return seeds * seconds / before if before else 0.0
 
 

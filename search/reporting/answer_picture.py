@@ -23,6 +23,8 @@ from search.studies.stored_study import StoredStudy
 
 ROW, HEAD = 42, 58
 """Pixels of a row, and above the rows of a panel."""
+LEAST = 150
+"""Pixels of all panels at least: the legend of a phone has four lines, and half of the room."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def _draw(panels: Panels, titles: Mapping[str, str], how: str, direct: str) -> g
     figure.update_annotations(font={"size": 12}, x=0, xanchor="left", xref="paper")
     figure.update_layout(
         title=f"Scores, and what the intermediate task itself does<br><sub>percent; {how}</sub>",
-        height=170 + total,
+        height=170 + max(total, LEAST),
         barmode="overlay",
         bargap=0.7,
     )

@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from search.command_line.words import number_of
 from search.findings.landscape import ALL_TARGETS, Landscape
 from search.findings.verdicts import RecipeVerdict
 from search.reporting.colours import ARM_COLOURS, BLACK, BLUE, GRID, INK, MARKERS, ZERO
-from search.reporting.landscape_maps import draw_matrix, draw_surfaces, number_of
+from search.reporting.landscape_maps import draw_matrix, draw_surfaces
 from search.surrogate.effects import Importance
 from spaces.studies import ARMS, NO_INTERMEDIATE
 
@@ -183,6 +184,7 @@ def _importance(importance: Sequence[Importance]) -> go.Figure | None:
         orientation="h",
         marker_color=BLUE,
         text=[f"{x.share:.0%}" for x in shown],
+        textposition="outside",  # readable whatever the page makes of the bars' colour
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
     figure.update_layout(
@@ -190,7 +192,12 @@ def _importance(importance: Sequence[Importance]) -> go.Figure | None:
         "choice by itself</sub>",
         height=140 + ROW * len(shown),
         yaxis={"autorange": "reversed"},
-        xaxis={"tickformat": ".0%", "rangemode": "tozero"},
+        # The shares stand beside their bars, also in a figure as narrow as a phone.
+        xaxis={
+            "tickformat": ".0%",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "range": [0, 1.3 * max(x.share for x in shown)],
+        },
     )
     return figure
 
@@ -211,6 +218,7 @@ def _intervals(
 def finish(figure: go.Figure, pocket: bool) -> None:
     """Title, margins and colours, the same in all figures; those of pocket corpora say so."""
     title = figure.layout.title.text
+    lines = max((x.text.count("<br>") for x in figure.layout.annotations), default=0)
     if pocket:
         title = title.replace("<br><sub>", "<br><sub>pocket corpora; ", 1)
     figure.update_layout(
@@ -225,7 +233,7 @@ def finish(figure: go.Figure, pocket: bool) -> None:
             "pad": {"l": 8, "t": 22},
         },
         font={"size": 12, "color": INK, "family": "system-ui, Helvetica, Arial, sans-serif"},
-        margin={"l": 8, "r": 8, "t": TITLE_HEIGHT + 32, "b": 8},
+        margin={"l": 8, "r": 8, "t": TITLE_HEIGHT + 32 + 16 * lines, "b": 8},
         legend={"orientation": "h", "y": 0, "yref": "container", "yanchor": "bottom"},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from objectives.gains.rules import Verdict
 from search.command_line.next_commands import next_command
-from search.command_line.words import in_hours
+from search.command_line.words import in_hours, number_of
 from search.findings.answer_words import answer_lines, regret_line
 from search.findings.baseline_words import baseline_lines
 from search.findings.confirmation import (
@@ -155,7 +155,8 @@ def _asked(study: StoredStudy) -> str:
     direct = sum(len(recipe.trials) for recipe in study.direct)
     return (
         f"Arms {', '.join(spec.arms)}; {len(spec.intermediate.tasks)} intermediate tasks; targets "
-        f"{targets}; {direct} direct trainings, then {len(study.recipes)} recipes in "
+        f"{targets}; {number_of(direct, 'direct training')}, then "
+        f"{number_of(len(study.recipes), 'recipe')} in "
         f"{states or 'no'} trials; selected on {spec.selection}."
     )
 

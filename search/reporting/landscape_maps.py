@@ -16,6 +16,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from objectives.gains.transfer_gain import in_points
+from search.command_line.words import number_of
 from search.reporting.colours import GAIN, LOSS, NOTHING
 from search.surrogate.effects import Surface
 
@@ -25,7 +26,7 @@ ABREAST = 3
 """Surfaces in a row."""
 ROW, CELL = 34, 52
 """Pixels of a row with a name, and of a cell beside another."""
-GAP, LEAST = 74, 70
+GAP, LEAST = 90, 70
 """Pixels between two rows of surfaces, and of a row at least."""
 
 
@@ -39,7 +40,8 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     figure = make_subplots(
         rows=rows,
         cols=ABREAST,
-        subplot_titles=[f"{x.task} ({x.arm})" for x in tried],
+        # Of two lines: those of narrow maps would reach into each other.
+        subplot_titles=[f"{x.task}<br>({x.arm})" for x in tried],
         horizontal_spacing=0.04,
         vertical_spacing=GAP / height_of_all if rows > 1 else 0,
     )
@@ -52,7 +54,7 @@ def draw_surfaces(surfaces: Sequence[Surface]) -> go.Figure | None:
     figure.update_layout(
         title="Gain over rate and epochs of the intermediate stage, points<br><sub>the best over "
         "all other choices, run or not; one scale; hatched: never run there</sub>",
-        height=150 + height_of_all,
+        height=166 + height_of_all,
         barmode="overlay",
         bargap=0,
         meta={"width": 120 + ABREAST * (70 + 48 * len(tried[0].rates))},
@@ -161,8 +163,3 @@ def _cell(cell: Any) -> str:
 def _in_words(cell: Any) -> str:
     interval = f"[{in_points(cell.low)}, {in_points(cell.high)}]"
     return f"{in_points(cell.gain)} {interval}, {number_of(cell.runs, 'run')} with the task"
-
-
-def number_of(count: int, what: str) -> str:
-    """As in `1 run` and `2 runs`."""
-    return f"{count} {what}{'s' * (count != 1)}"

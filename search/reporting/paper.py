@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from objectives.gains.transfer_gain import in_points
+from search.command_line.words import number_of
 from search.findings.confirmation import ConfirmationResult, Look, finished, looks_of
 from search.findings.landscape import Landscape
 from search.findings.study_status import trial_counts
@@ -60,8 +61,9 @@ def methods(study: StoredStudy, last: tuple[Look, ConfirmationResult] | None) ->
         f"{len(spec.arms) - 1} arms ({', '.join(x for x in spec.arms if x != 'none')}) before "
         f"fine-tuning on {targets}, with source language {spec.source_language}"
         f"{f' and encoder {encoder}' if encoder else ''}.{corpora}",
-        f"Direct training was tuned first: {baseline.trials if baseline else 0} runs, the best "
-        f"of each target task with {spec.baseline_seeds} seeds; gains are percentage points over "
+        f"Direct training was tuned first: "
+        f"{number_of(baseline.trials if baseline else 0, 'run')}, the best of each target task "
+        f"with {number_of(spec.baseline_seeds, 'seed')}; gains are percentage points over "
         f"it, the mean over languages.",
         f"The search made {trials} trials with sampler {spec.sampler}, each one recipe with one "
         f"seed, selected on {spec.selection} scores; recipes are recommended by the posterior "

@@ -1,7 +1,9 @@
-"""What `search.run --dry-run` foretells of studies against what they then take.
+"""What `search.run --dry-run` and `search.confirm --dry-run` foretell against what then comes.
 
-Times in seconds of CPU on one thread, so that it does not matter what else the machine does;
-updates, stages and disk as ratios, foretold over taken:
+Times in seconds of CPU on one thread, so that it matters little what else the machine does;
+updates, stages and disk as ratios, foretold over taken. A confirmation has two recipes and one
+look after three seeds, so that what is foretold is of what is trained; what starting costs is not
+counted there, as the command does not foretell it:
 
     python -m tests.benchmarks.dry_run [--real DATA ENCODER]
 """
@@ -23,6 +25,8 @@ import torch
 from transformers import BertModel
 
 from objectives.pocket.encoder import pocket_config, pocket_tokenizer
+from search.findings.confirmation import looks_of
+from search.studies.stored_study import open_stored_study
 
 ENTITIES = """
 question = "Does anything help?"
@@ -104,6 +108,19 @@ from search.workers.dry_run import estimate_study
 print(json.dumps(estimate_study(options, asked, clock=time.process_time).as_json()))
 """
 
+# The program measures its stages by this clock, and foretells a confirmation by them.
+ON_CPU_TIME = """
+import sys, time
+time.perf_counter = time.process_time
+from search.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+COLUMNS = (
+    *("study", "predicted", "measured", "ratio", "dry_run", "updates", "stages", "disk"),
+    *("confirm_predicted", "confirm_measured", "confirm_ratio"),
+)
+CONFIRMED = ("--top", "2", "--max-seeds", "3", "--anyway")
+
 
 def _untrained(folder: Path) -> Path:
     torch.manual_seed(0)
@@ -123,11 +140,14 @@ def _cpu(words: list[str], folder: Path) -> tuple[float, str]:
 
 
 def _trained(file: Path) -> tuple[int, int]:
-    """Stages that the studies of a database trained, and their updates."""
+    """Stages that the studies of a database trained, and their updates.
+
+    A stage has a row for each number of epochs at which it was saved on its way.
+    """
     with closing(sqlite3.connect(file)) as database:
         stages, updates = database.execute(
-            "SELECT count(*), sum(updates_trained) FROM transfer_stage_runs "
-            "WHERE finished AND updates_trained > 0"
+            "SELECT count(DISTINCT study_name || trial_number || position || task), "
+            "sum(updates_trained) FROM transfer_stage_runs WHERE finished AND updates_trained > 0"
         ).fetchone()
     return stages, updates
 
@@ -137,9 +157,12 @@ def _compared(name: str, text: str, data: str, encoder: Path, folder: Path) -> d
     words = [f"{name}.toml", "--data", data, "--backbone", str(encoder), "--threads", "1"]
     took, shown = _cpu([sys.executable, "-c", ESTIMATE, *words], folder)
     said = json.loads(shown)
-    ran, _ = _cpu([sys.executable, "-m", "search.run", *words], folder)
+    ran, _ = _cpu([sys.executable, "-c", ON_CPU_TIME, "run", *words], folder)
     stages, updates = _trained(folder / "transfer-search.sqlite")
     saved = sum(x.stat().st_size for x in folder.rglob("*.safetensors"))
+    confirm = ("confirm", "--study", name, *words[1:], *CONFIRMED)
+    _cpu([sys.executable, "-c", ON_CPU_TIME, *confirm], folder)
+    told, confirmed = _confirmation(name, folder)
     return {
         "study": name,
         "predicted": round(said["seconds"], 1),
@@ -149,7 +172,20 @@ def _compared(name: str, text: str, data: str, encoder: Path, folder: Path) -> d
         "updates": round(said["updates_trained"] / updates, 2),
         "stages": round(said["stages_trained"] / stages, 2),
         "disk": round(said["disk"] / max(1, saved), 2),
+        "confirm_predicted": round(told, 1),
+        "confirm_measured": round(confirmed, 1),
+        "confirm_ratio": round(told / confirmed, 2),
     }
+
+
+def _confirmation(name: str, folder: Path) -> tuple[float, float]:
+    """Seconds that a confirmation was foretold to train and score, and those it took."""
+    study = open_stored_study(f"sqlite:///{folder / 'transfer-search.sqlite'}", name)
+    with closing(study.storage):
+        look = looks_of(study)[-1]
+    assert look.result is not None
+    place = look.plan.looks.index(look.result.seeds)
+    return look.plan.outlook.seconds[place], look.result.seconds
 
 
 def main() -> None:
@@ -166,18 +202,16 @@ def main() -> None:
             studies.append(("real", REAL, given.real[0], Path(given.real[1])))
         print(
             "| study | predicted CPU s | measured | ratio | the dry run itself | "
-            "updates | stages | disk |"
+            "updates | stages | disk | confirmation predicted | measured | ratio |"
         )
-        print("|---|---|---|---|---|---|---|---|")
+        print("|" + "---|" * len(COLUMNS))
         for study in studies:
             if given.only not in {None, study[0]}:
                 continue
             folder = Path(place) / study[0]
             folder.mkdir()
             row = _compared(*study, folder)
-            names = ("study", "predicted", "measured", "ratio", "dry_run")
-            names += ("updates", "stages", "disk")
-            print("| " + " | ".join(str(row[name]) for name in names) + " |", flush=True)
+            print("| " + " | ".join(str(row[name]) for name in COLUMNS) + " |", flush=True)
             print(json.dumps(row), file=sys.stderr)
 
 

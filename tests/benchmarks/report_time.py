@@ -1,31 +1,46 @@
-"""How long a report takes, and how large its page is, by the number of trials.
+"""How long a report and a dashboard take, and how large the page is, by the number of trials.
 
     python -m tests.benchmarks.report_time [--quick]
+    python -m tests.benchmarks.report_time --against CHECKOUT
 
 Each study is written straight into a database, one seed and six languages a trial, and reported by
-a process of its own, without PNGs. Ends in a JSON line: trials -> `seconds` (from the start of the
-process to its end), `cpu_seconds` (what it used, which a busy machine does not stretch as much),
-`page_mb`, `csv_mb`.
+a process of its own, without PNGs; then the dashboard is started and its page asked for. With
+another checkout each writes its own studies, in its own way, and both are measured in turn. Ends
+in a JSON line: checkout -> trials -> `seconds` (from the start of the process to its end),
+`cpu_seconds` (what it used, which a busy machine does not stretch as much), `page_mb`, `csv_mb`,
+`served` and `served_cpu` (from the start of the dashboard until its page came).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
+import psutil
 
 from tests.studies import NONE, TASK, Plan, Right, write_study
 
+HERE = Path(__file__).parents[2]
+NAME = "synthetic"
+MEASURE = """
+import json, sys
+from pathlib import Path
+import optuna
+from tests.benchmarks.report_time import measure
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+print(json.dumps(measure(int(sys.argv[1]), Path(sys.argv[2]))))
+"""
 TASKS = {
     "general": ("pocket_ner_calendar", "pocket_nli_reports"),
     "biomedical": ("pocket_ner_assay", "pocket_ner_dosage"),
@@ -110,20 +125,64 @@ def _cpu_seconds() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def served(count: int, folder: Path, checkout: Path) -> dict[str, float]:
+    """Start the dashboard of a study that `measure` wrote, and ask for its page."""
+    words = ("--study", NAME, "--storage", f"sqlite:///{folder / f'{count}.db'}", "--port", "0")
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "search.dashboard", *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=_environment(checkout),
+    ) as server:
+        assert server.stdout is not None
+        page = server.stdout.readline().split()[0]
+        with urllib.request.urlopen(page, timeout=60) as answer:
+            answer.read()
+        seconds = time.perf_counter() - started
+        used = psutil.Process(server.pid).cpu_times()
+        server.terminate()
+    return {"served": round(seconds, 1), "served_cpu": round(used.user + used.system, 1)}
+
+
+def _measured_in(checkout: Path, count: int, folder: Path) -> dict[str, float]:
+    """All of one size, by the code of a checkout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, "-c", MEASURE, str(count), str(folder)]
+    done = subprocess.run(
+        words,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=folder,  # python looks for modules in its working directory first
+        env=_environment(checkout),
+    )
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found | served(count, folder, checkout)
+
+
+def _environment(checkout: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+
+
 def main() -> None:
     """Measure all sizes."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--quick", action="store_true", help="without the study of 5,000 trials")
+    options.add_argument("--only", type=int, metavar="TRIALS", help="a study of this size")
     options.add_argument("--to", type=Path, help="keep the studies and the reports here")
+    options.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout")
     chosen = options.parse_args()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = {}
+    checkouts = {"here": HERE} | ({"against": chosen.against} if chosen.against else {})
+    sizes = (chosen.only,) if chosen.only else QUICK_SIZES if chosen.quick else SIZES
+    found: dict[str, dict[int, dict[str, float]]] = {name: {} for name in checkouts}
     with tempfile.TemporaryDirectory() as folder:
-        where = chosen.to or Path(folder)
-        where.mkdir(parents=True, exist_ok=True)
-        for count in QUICK_SIZES if chosen.quick else SIZES:
-            found[str(count)] = measure(count, where)
-            print(f"{count:>6} trials: {found[str(count)]}", flush=True)
+        where = (chosen.to or Path(folder)).resolve()
+        for count in sizes:
+            for name, checkout in checkouts.items():
+                found[name][count] = _measured_in(checkout, count, where / name)
+                print(f"{name:>8} {count:>6} trials: {found[name][count]}", flush=True)
     print(json.dumps(found))
 
 

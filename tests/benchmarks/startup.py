@@ -1,11 +1,12 @@
-"""What a command costs before it does anything: CPU seconds to an error, and to the first update.
+"""What a command costs that trains nothing, or before it trains: CPU seconds.
 
     python -m tests.benchmarks.startup --data DIR --backbone DIR
     python -m tests.benchmarks.startup --against CHECKOUT --data DIR --backbone DIR
 
 Every command is a process of its own, and its cost the CPU seconds, user and system, that the
 kernel counted for it. Of several checkouts, each command runs in all of them before the next one
-does, round by round; the table has the medians.
+does, round by round; the table has the medians. `status`, a finished `run` and `report` are of a
+study of one trial, which each checkout made for itself.
 
 To the first update: `search.run` in a process that also watches for torch, and asks it to be told
 of the steps of any optimizer (`register_optimizer_step_post_hook`); at the first one of a stage it
@@ -28,9 +29,11 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+
+from objectives.models.pocket_pretraining import write_untrained_encoder
 
 HERE = Path(__file__).parents[2]
 STUDY = ("--study", "xtreme_legal")
@@ -47,6 +50,7 @@ SMALL = (
     *("target.examples=16", "target.epochs=1", "target.learning_rate=1e-3"),
     'target.tasks=["panx"]',
 )
+SMALL_RUN = (*RUN, *(word for change in SMALL for word in ("--set", change)), "--data", "pocket")
 ERRORS = {
     "wrong --data": ("--data", "/nowhere"),
     "wrong --storage": ("--data", "pocket", "--storage", "sqlite:////nowhere/study.sqlite"),
@@ -86,16 +90,22 @@ def main() -> None:
     options.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--quick", action="store_true", help="one round")
+    options.add_argument("--only", nargs="+", metavar="COMMAND", help="first words of its row")
     chosen = options.parse_args()
+    commands = {
+        name: words
+        for name, words in _commands(chosen.data, chosen.backbone).items()
+        if not chosen.only or name.lstrip("-").startswith(tuple(chosen.only))
+    }
     checkouts = {"here": HERE} | ({"against": chosen.against} if chosen.against else {})
     with tempfile.TemporaryDirectory() as folder:
         warm = {name: Path(folder, name) for name in checkouts}
         for name, checkout in checkouts.items():
             warm[name].mkdir()
-            _warm_up(checkout, warm[name])
+            _prepare(checkout, warm[name], commands)
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for _ in range(1 if chosen.quick else chosen.rounds):
-            for command, words in _commands(chosen.data, chosen.backbone).items():
+            for command, words in commands.items():
                 for name, checkout in checkouts.items():
                     seconds = _cpu_seconds(words, checkout, warm[name])
                     found[command][name].append(seconds)
@@ -111,6 +121,8 @@ def _commands(data: str | None, backbone: str | None) -> Mapping[str, Sequence[s
     commands: dict[str, Sequence[str]] = {"--help": (*run, "--help")}
     commands |= {name: (*run, *STUDY, *words) for name, words in ERRORS.items()}
     commands["status"] = ("-m", "search.status", *STUDY)
+    commands["run, finished"] = (*run, *SMALL_RUN, "--backbone", "encoder")
+    commands["report"] = ("-m", "search.report", *STUDY, "--to", "page", "--no-png")
     new = (*RUN, "--storage", "sqlite:///new.sqlite")
     until = ("-c", UNTIL_FIRST_UPDATE, "0", *new)
     pretrained = ("-c", UNTIL_FIRST_UPDATE, "1", *new)
@@ -123,14 +135,17 @@ def _commands(data: str | None, backbone: str | None) -> Mapping[str, Sequence[s
     return commands
 
 
-def _warm_up(checkout: Path, folder: Path) -> None:
-    """A study of one trial for `status`, and the pocket encoder in a cache."""
-    small = [word for change in SMALL for word in ("--set", change)]
-    words = ("-m", "search.run", *RUN, *small, "--data", "pocket", "--cache", "warm.cache")
-    process = _process(words, checkout, folder)
-    output, _ = process.communicate()
-    if process.returncode:
-        sys.exit(f"{checkout}: {output}")
+def _prepare(checkout: Path, folder: Path, commands: Iterable[str]) -> None:
+    """A study of one trial that is finished and, where it is needed, the pocket encoder."""
+    write_untrained_encoder(folder / "encoder")
+    studies: list[Sequence[str]] = [(*SMALL_RUN, "--backbone", "encoder")]
+    if "first update, pocket" in commands:
+        studies.append((*SMALL_RUN, "--cache", "warm.cache", "--storage", "sqlite:///warm.sqlite"))
+    for words in studies:
+        process = _process(("-m", "search.run", *words), checkout, folder)
+        output, _ = process.communicate()
+        if process.returncode:
+            sys.exit(f"{checkout}: {output}")
 
 
 def _cpu_seconds(words: Sequence[str], checkout: Path, folder: Path) -> float:

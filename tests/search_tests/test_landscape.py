@@ -79,7 +79,7 @@ def test_maps_stand_as_planted_on_one_scale_and_what_was_not_run_is_hatched(
 ) -> None:
     figure = figures["surfaces"]
     maps = [x for x in figure.data if x.type == "heatmap"]
-    names = [x.text.split(" ")[0] for x in figure.layout.annotations]
+    names = [x.text.split("<br>")[0] for x in figure.layout.annotations]
     highest = {name: np.max(x.z) for name, x in zip(names, maps, strict=True)}
     assert sorted(highest, key=lambda task: -highest[task]) == ORDER
     assert len({(x.zmin, x.zmax) for x in maps}) == 1
