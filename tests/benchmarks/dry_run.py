@@ -23,6 +23,7 @@ import torch
 from transformers import BertModel
 
 from objectives.pocket.encoder import pocket_config, pocket_tokenizer
+from tests.benchmarks.as_command import run_as_command
 
 ENTITIES = """
 question = "Does anything help?"
@@ -182,4 +183,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

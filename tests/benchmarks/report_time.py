@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from tests.benchmarks.as_command import run_as_command
 from tests.studies import NONE, TASK, Plan, Right, write_study
 
 TASKS = {
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

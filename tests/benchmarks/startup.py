@@ -32,6 +32,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
+from tests.benchmarks.as_command import run_as_command
+
 HERE = Path(__file__).parents[2]
 STUDY = ("--study", "xtreme_legal")
 RUN = (*STUDY, "--trials", "1", "--threads", "1")
@@ -162,4 +164,4 @@ def _process(words: Sequence[str], checkout: Path, folder: Path) -> subprocess.P
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)
