@@ -119,6 +119,14 @@ def test_several_folders_are_searched_in_turn(
 # --- check
 
 
+def test_a_split_of_names_without_one_is_a_problem(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    put(tmp_path / "data", "wnut17", "Ola\tO\n\nLagos\tO\n")
+    printed = shown(["check", str(tmp_path / "data")], capsys, code=1)
+    assert "expected at least one entity, found only O tags" in printed
+
+
 def test_all_that_is_wrong_with_a_folder_is_shown_at_once(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
