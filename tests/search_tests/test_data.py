@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from search import data, run
+from search.command_line.corpora import DownloadBars
+from search.command_line.output import plain_console
 from spaces.backbones import known_backbones
 from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, UnknownNameError
@@ -114,6 +117,13 @@ def test_several_folders_are_searched_in_turn(
     assert f"several folders are joined by {os.pathsep!r}" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+def test_the_name_of_a_file_is_no_markup_while_it_comes() -> None:
+    out = io.StringIO()
+    with DownloadBars(plain_console(file=out, width=100, force_terminal=True)) as bars:
+        bars.on_bytes("a [/b] :smile: [red]", 1, 10)
+    assert "a [/b] :smile: [red]" in out.getvalue()
 
 
 # --- check
