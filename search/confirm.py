@@ -12,6 +12,7 @@ from search.command_line.options import (
     CONFIRMED_RECIPES,
     CONFIRMED_SEEDS,
     fail_in_one_line,
+    loading,
     quiet_optuna,
 )
 from search.command_line.output import plain_console
@@ -83,17 +84,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = parser().parse_args(arguments)
     with fail_in_one_line(works=True, storage=options.storage):
-        quiet_optuna()
-        from search.studies.asked_again import check_reopening
+        with loading("optuna"):
+            quiet_optuna()
+            from search.findings.confirm_request import ConfirmRequest
+            from search.studies.asked_again import check_reopening
+            from search.studies.stored_study import open_stored_study
+            from search.workers.confirmation_run import show_settled, start_confirmation
 
         reopen = request_from(vars(options), ReopenRequest)
-        if _is_shown(options, reopen):
-            return 0
-        check_reopening(reopen)
-        from search.findings.confirm_request import ConfirmRequest
-        from search.workers.confirmation_run import start_confirmation
-
         request = request_from(vars(options), ConfirmRequest, study=reopen)
+        study = open_stored_study(reopen.storage, reopen.study)
+        with closing(study.storage):
+            if show_settled(study, request):
+                return 0
+        check_reopening(reopen)
         stop = StopSignal()
         try:
             start_confirmation(request, options.threads, stop, is_dry=options.dry_run)
@@ -101,20 +105,6 @@ def main(arguments: list[str] | None = None) -> int:
             print_lines(plain_console(stderr=True), str(error))
             return 128 + stop.number
     return 0
-
-
-def _is_shown(options: argparse.Namespace, reopen: ReopenRequest) -> bool:
-    """Show a confirmation that is over; False where there is something to train."""
-    from search.studies.stored_study import open_stored_study
-
-    study = open_stored_study(reopen.storage, reopen.study)
-    with closing(study.storage):
-        if not study.confirmations:  # the libraries that judge one are not needed
-            return False
-        from search.findings.confirm_request import ConfirmRequest
-        from search.workers.confirmation_run import show_settled
-
-        return show_settled(study, request_from(vars(options), ConfirmRequest, study=reopen))
 
 
 if __name__ == "__main__":

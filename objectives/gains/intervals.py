@@ -37,30 +37,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import inf
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from objectives.gains.rules import LARGEST, Verdict
 from objectives.gains.seed_gains import SeedGains
 from objectives.gains.sequential import Stage
 from objectives.gains.small_samples import Floats, half_widths, moderated, two_sided
 
 Name = TypeVar("Name")
 POWER = 0.8
-LARGEST = 100.0
-"""Percentage points that no gain of a score in [0, 1] exceeds."""
-
-
-class Verdict(StrEnum):
-    """What may be published of a gain."""
-
-    HELPS = "helps"
-    HURTS = "hurts"
-    EQUIVALENT = "equivalent"
-    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)

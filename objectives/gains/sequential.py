@@ -1,19 +1,11 @@
-"""Looks at test splits while seeds come in: how much error each may spend, and what it decides.
+"""Nominal levels of looks, seeds that it takes, and gains that can be detected.
 
-A confirmation looks after some numbers of seeds and drops what is decided. Judged at 5 % each
-time, four looks would find something in nothing far more often than 5 %. So the error is spent
-over the looks by a rule that is fixed beforehand (Lan and DeMets 1983, "Discrete sequential
-boundaries for clinical trials", https://doi.org/10.1093/biomet/70.3.659): after a share t of the
-seeds alpha x t^1.5 of it may be spent (the power family with rho = 1.5 of Kim and DeMets 1987,
-https://doi.org/10.1093/biomet/74.1.149, between Pocock's rule, rho about 1, and O'Brien and
-Fleming's, rho about 3). On simulated gains it needs fewer seeds than rho = 1 or 2 at equal power
-(`tests.benchmarks.calibration`). A look costs no training, so there is one after every seed.
-
-The rule turns into nominal levels by the joint distribution of the estimates at the looks, which
-is that of sums of independent normal increments (Jennison and Turnbull 2000, "Group Sequential
-Methods", chapters 7 and 19). The levels are then applied to p-values for few seeds, whose
-distributions are not normal (chapter 11 there). Examples are the same at every look; estimates
-are then more alike than taken here, and fewer of them are wrong.
+The error that looks may spend (`objectives.gains.rules`) turns into nominal levels by the joint
+distribution of the estimates at the looks, which is that of sums of independent normal increments
+(Jennison and Turnbull 2000, "Group Sequential Methods", chapters 7 and 19). The levels are then
+applied to p-values for few seeds, whose distributions are not normal (chapter 11 there). Examples
+are the same at every look; estimates are then more alike than taken here, and fewer of them are
+wrong.
 """
 
 from __future__ import annotations
@@ -24,10 +16,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import special
 
+from objectives.gains.rules import spent_error
 from objectives.gains.small_samples import Floats, half_widths
 
-RHO = 1.5
-FIRST_LOOKS = tuple(range(3, 13))
 LARGEST_LEVEL = 0.5
 """Levels above are not told apart: nothing is decided at them."""
 _LEVELS = np.geomspace(1e-12, LARGEST_LEVEL, 60)
@@ -70,20 +61,6 @@ class Stage:
     def spent(self) -> float:
         """Share of the error that the looks up to this one have spent."""
         return float(spent_error(1.0, self.looks)[self.place])
-
-
-def planned_looks(most: int) -> tuple[int, ...]:
-    """Numbers of seeds at which is looked: 3 to 12, then half as many more each, up to `most`."""
-    looks = [seeds for seeds in FIRST_LOOKS if seeds < most]
-    while looks and looks[-1] >= FIRST_LOOKS[-1] and (further := looks[-1] * 3 // 2) < most:
-        looks.append(further)
-    return (*looks, most)
-
-
-def spent_error(level: float, looks: tuple[int, ...]) -> Floats:
-    """Error that may be spent up to each look, [looks]; all of it at the last."""
-    spent: Floats = level * (np.array(looks, np.float64) / looks[-1]) ** RHO
-    return spent
 
 
 def detectable_gains(
@@ -156,8 +133,8 @@ def _nominal_levels(looks: tuple[int, ...]) -> Floats:
     nodes, node_weights = np.polynomial.legendre.leggauss(80)
     points, weights = np.zeros((len(_LEVELS), 1)), np.ones((len(_LEVELS), 1))
     spent, nominal = np.zeros(len(_LEVELS)), []
-    for before, seeds in zip((0, *looks), looks, strict=False):
-        share = (seeds / looks[-1]) ** RHO
+    shares = spent_error(1.0, looks)
+    for before, seeds, share in zip((0, *looks), looks, shares, strict=False):
         limits = _limits(points, weights, _LEVELS * share - spent, (before, seeds))
         nominal.append(2 * special.ndtr(-limits))
         spent = _LEVELS * share

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Verdict
 from search.findings.answer import ArmFinding, answer_of
 from search.findings.missing_rows import missing_lines
 from search.findings.recommendation import RecipeEvidence, best_confirmed, best_of_search

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from objectives.gains.rules import ALPHA
 from search.command_line.requests import ReopenRequest
 from search.findings.confirmation import Look, error_left
-from search.findings.judging import ALPHA
 from spaces.errors import SpecError
 
 

@@ -10,9 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from objectives.gains.intervals import Verdict
-from objectives.gains.sequential import spent_error
-from search.findings.judging import ALPHA, Rules
+from objectives.gains.rules import ALPHA, Rules, Verdict, spent_error
 from search.findings.verdicts import RecipeVerdict, Verdicts
 from spaces.stage_specs import Aggregate
 from storage.tables import Confirmation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Verdict
 from objectives.gains.transfer_gain import in_points
 from search.findings.confirmation import ConfirmationResult, Look
 from search.findings.verdict_words import with_interval

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from optuna.trial import TrialState
 
-from objectives.gains.sequential import planned_looks
+from objectives.gains.rules import planned_looks
 from objectives.gains.transfer_gain import TransferGain
 from objectives.stages.stage import StageProgress
 from search.command_line.next_commands import next_command

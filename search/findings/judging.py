@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeVar
 from objectives.gains.intervals import (
     GainEstimate,
     Judgement,
-    Verdict,
     estimate_gains,
     judge,
 )
+from objectives.gains.rules import Rules, Verdict
 from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes, mean_gains
 from objectives.gains.sequential import Stage, seeds_to_decide
 from objectives.gains.transfer_gain import TransferGain
@@ -29,27 +29,10 @@ from spaces.task import Metric
 from storage.ledger import Ledger
 from storage.tables import PairedScore, ScorePlace
 
-ALPHA = 0.05
 Against = Literal["reference", "baseline"]
 Cell = tuple[int, str, str]
 """Number of a recipe's first trial, target task, language (ISO 639-3)."""
 Name = TypeVar("Name", int, tuple[int, str], Cell)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How gains are judged, fixed before a test split is read.
-
-    Attributes:
-        looks: Numbers of seeds after which is looked.
-        alpha: Chance of any false helps or hurts in the whole study, over all looks.
-        margin: Gains nearer to 0 are equivalent to none, percentage points; 0 for no such
-            verdict.
-    """
-
-    looks: tuple[int, ...]
-    alpha: float = ALPHA
-    margin: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Verdict
 from objectives.gains.transfer_gain import TransferGain, in_points
 from search.command_line.next_commands import next_command
 from search.findings.answer import answer_of

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from objectives.gains.intervals import LARGEST, Verdict
+from objectives.gains.rules import ALPHA, LARGEST, Verdict
 from objectives.gains.transfer_gain import in_points
 from search.command_line.words import in_hours
 from search.findings.confirmation import ConfirmationPlan, ConfirmationResult, Look
-from search.findings.judging import ALPHA
 from search.findings.verdicts import JudgedGain, RecipeVerdict, Verdicts
 from spaces.stage_specs import Aggregate
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Verdict
 
 
 @dataclass(frozen=True)

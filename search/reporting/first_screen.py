@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from optuna.trial import TrialState
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Verdict
 from search.command_line.next_commands import next_command
 from search.command_line.words import in_hours
 from search.findings.answer_words import answer_lines, regret_line

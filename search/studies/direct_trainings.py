@@ -6,7 +6,7 @@ study come to the same one, whoever trained what. It goes on until, for each tar
 - no direct training that differs from the best one in a single choice is left untried, with up
   to three steps of the grid of rates beyond either end: a baseline on the edge of its grid is not
   tuned, and an undertrained target passes for transfer;
-- the three best have three seeds, and the best has as many as the study asks for.
+- the two best have two seeds, and the best has as many as the study asks for.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STEPS = 3
 """Steps of the grid of the target stage's rates that are tried beyond either end."""
 FIRST_RECIPES, MOST_RECIPES = 16, 32
 """Direct trainings that are tried at first, drawn evenly where there are more; and in all."""
-SHORTLIST, SHORTLIST_SEEDS = 3, 3
+SHORTLIST, SHORTLIST_SEEDS = 2, 2
 RATE = "target.learning_rate"
 
 Params = Mapping[str, Any]

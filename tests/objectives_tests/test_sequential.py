@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import LARGEST, GainEstimate, Verdict, estimate_gains, judge
+from objectives.gains.intervals import (
+    GainEstimate,
+    estimate_gains,
+    judge,
+)
+from objectives.gains.rules import LARGEST, Verdict, planned_looks, spent_error
 from objectives.gains.seed_gains import SeedGains
 from objectives.gains.sequential import (
     Stage,
     detectable_gains,
     interval_half_width,
-    planned_looks,
     seeds_to_decide,
-    spent_error,
 )
 from objectives.gains.small_samples import two_sided
 
@@ -43,7 +46,9 @@ def test_looks_are_planned_up_to_the_most_seeds(most: int, looks: tuple[int, ...
 def test_the_error_is_spent_by_a_power_of_the_seeds() -> None:
     spent = spent_error(0.05, LOOKS)
     assert spent == pytest.approx([0.05 * (seeds / 12) ** 1.5 for seeds in LOOKS])
-    assert [Stage(LOOKS, place).spent for place in range(4)] == pytest.approx(spent / 0.05)
+    assert [Stage(LOOKS, place).spent for place in range(4)] == pytest.approx(
+        spent_error(1.0, LOOKS)
+    )
 
 
 @pytest.mark.parametrize("level", [0.05, 0.05 / 6])

@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import GainEstimate, Verdict, estimate_gains, judge
+from objectives.gains.intervals import (
+    GainEstimate,
+    estimate_gains,
+    judge,
+)
+from objectives.gains.rules import Verdict
 from objectives.gains.seed_gains import (
     PairedOutcomes,
     SeedGains,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objectives.gains.intervals import Verdict
+from objectives.gains.rules import Rules, Verdict
 from objectives.gains.transfer_gain import TransferGain, in_points
 from objectives.scores.outcomes import packed
 from search.findings.confirmation import (
@@ -21,7 +21,10 @@ from search.findings.confirmation import (
     Outlook,
     PlannedRecipe,
 )
-from search.findings.judging import Rules, estimate_recipes, judge_estimates
+from search.findings.judging import (
+    estimate_recipes,
+    judge_estimates,
+)
 from search.findings.verdict_words import (
     aggregate_note,
     confirmation_lines,
