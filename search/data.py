@@ -6,8 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from search.command_line.catalogue_tables import print_backbones, print_grid, print_task
 from search.command_line.corpora_tables import (
     print_corpora,
@@ -22,6 +20,7 @@ from search.command_line.options import (
     add_overrides,
     fail_in_one_line,
 )
+from search.command_line.output import plain_console
 from search.command_line.parser import CommandParser
 from spaces.catalogue import load_catalogue
 from spaces.task import Domain, TaskKind
@@ -97,7 +96,7 @@ def _get(given: argparse.Namespace) -> int:
 
     study = read_study_file(given.study, given.overrides)
     request = GetRequest(given.to, given.backbone, given.accept_licences)
-    return print_got(get_study(study, request, Console(soft_wrap=True)), given.to)
+    return print_got(get_study(study, request, plain_console(soft_wrap=True)), given.to)
 
 
 def _check(given: argparse.Namespace) -> int:

@@ -89,9 +89,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def expanded(name: str | Path) -> Path:
-    """The path, with the user's home for `~`; as it is where the user has no home here."""
+    """The path, with the user's home for `~`; as it is where there is no such home."""
     path = Path(name)
-    with suppress(RuntimeError):
+    with suppress(RuntimeError, ValueError):  # ... or where the name has a NUL, which no path has
         path = path.expanduser()
     return path
 

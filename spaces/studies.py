@@ -227,18 +227,18 @@ def check_study_name(name: str, subject: str) -> None:
     Raises:
         SpecError: It is none.
     """
-    problem = ""
+    problem, shown = "", shortened(repr(name), 60)
     if not name.strip() or name != name.strip():
         problem = "with white space around it, or empty"
     elif len(name) > LONGEST_NAME:
-        problem = f"of {len(name)} characters"
+        problem, shown = f"of {len(name)} characters", f"{name[:30]!r} ..."
     elif not name.isprintable():
         problem = "with characters that cannot be printed"
     elif name.startswith("-"):
         problem = "which commands take for an option"
     if problem:
         expected = f"a name of 1 to {LONGEST_NAME} characters, as in ner-2"
-        raise SpecError(subject, expected, f"{shortened(repr(name), 60)}, {problem}")
+        raise SpecError(subject, expected, f"{shown}, {problem}")
 
 
 def study_files() -> dict[str, Path]:

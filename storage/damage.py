@@ -26,6 +26,7 @@ _ALSO: dict[type, tuple[type, ...]] = {
     dict: (dict, list),
 }
 NO_TEXT = "one with text that is no UTF-8"
+_UNREADABLE = "Could not decode to UTF-8"  # sqlite3's, of a value that it reads as text
 _ADVICE = "restore it from a copy"
 # Table, the one that has a row for each of its rows, and the columns that say which.
 _NEEDED = (
@@ -93,4 +94,8 @@ def _first_wrong(connection: sa.Connection, column: sa.Column[Any]) -> str | Non
                 return f"a {type(value).__name__} that is none"
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         return f"one that is none ({type(error).__name__})"
+    except sa.exc.OperationalError as error:
+        if _UNREADABLE not in str(error.orig):
+            raise
+        return NO_TEXT
     return None

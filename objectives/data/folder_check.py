@@ -10,7 +10,7 @@ from typing import Any
 
 from objectives.data.file_formats import read_table, read_tagged, table_rows, tagged_lines
 from objectives.data.files import ROWS, SplitFiles, find_split, missing_splits, read_files
-from objectives.data.row_checks import check_rows
+from objectives.data.row_checks import check_rows, check_scorable
 from spaces.errors import DataError
 from spaces.task import Task, TaskKind
 
@@ -78,6 +78,8 @@ def _problems(files: SplitFiles, task: Task, *, hidden_allowed: bool) -> Iterato
     try:
         columns = read_files(files, task, hidden_allowed=hidden_allowed)
         check_rows(columns, task, str(files), hidden_allowed=hidden_allowed)
+        if task.kind is not TaskKind.RETRIEVAL:
+            check_scorable(columns[task.kind.columns[-1]], task, str(files))
     except DataError as error:
         yield error
         yield from _behind(error, files, task, hidden_allowed=hidden_allowed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Sequence
+from typing import Any
 
 from objectives.data.file_formats import Columns
 from spaces.errors import DataError
@@ -46,6 +48,41 @@ def check_rows(columns: Columns, task: Task, where: str, *, hidden_allowed: bool
                         f"a label of {task.name} ({', '.join(task.tags)})",
                         f"{label!r}",
                     )
+
+
+def check_scorable(values: Sequence[Any], task: Task, where: str, advice: str = "") -> None:
+    """Raise where every model has the same score on a split, whatever it predicts.
+
+    Args:
+        values: The last column of the split; with None for what is hidden.
+        task: Its task.
+        where: What is named as the split.
+        advice: What to do about it.
+
+    Raises:
+        DataError: With what the split has none of.
+    """
+    known = [x for x in values if x is not None]
+    if not known:
+        return
+    expected, found = "", ""
+    if task.kind is TaskKind.NER:
+        if not any(tag != "O" for tags in known for tag in tags):
+            expected = "at least one entity"
+            found = "only O tags, so that no recipe can have a span F1 but 0"
+    elif task.kind is TaskKind.QA:
+        if not (task.unanswerable or any(known)):
+            expected = "at least one answer"
+            found = "questions without one, so that no recipe can have an F1 but 0"
+    elif task.kind is TaskKind.SIMILARITY:
+        if all(x == known[0] for x in known):
+            expected = "scores that differ"
+            found = f"{known[0]} for all, so that there is no rank correlation"
+    elif task.kind.is_classification and not {*known} & {*task.labels}:
+        expected = f"at least one of the labels {', '.join(task.labels)}"
+        found = "only labels that the source language has not, which are not scored"
+    if expected:
+        raise DataError(where, expected, found, advice)
 
 
 def _check_answers(columns: Columns, where: str) -> None:

@@ -19,6 +19,7 @@ from objectives.backbone import Backbone
 from objectives.data.data_source import DataSource
 from objectives.data.encoding import EncodedSplit, encode
 from objectives.data.groups import example_groups
+from objectives.data.row_checks import check_scorable
 from objectives.data.sources import TestPurpose, corpus_key, load_split, load_test_split
 from spaces.catalogue import Catalogue
 from spaces.errors import DataError
@@ -125,30 +126,31 @@ class StudyCorpora:
         """Check that what is scored can have a score other than 0.
 
         Raises:
-            DataError: A split of named entities that is trained on or scored has none.
+            DataError: A split that is trained on or scored has no entity, no answer, or no two
+                scores.
         """
         for task in self.spec.target_tasks(self.catalogue):
             for language in self.spec.scored_languages(task):
                 name = self.spec.scored_split(task, language, self.catalogue)
-                self._check_entities(task, name, limit=self.spec.target.validation_examples)
+                self._check_scorable(task, name, limit=self.spec.target.validation_examples)
         for trained, split in self.spec.training_splits(self.catalogue).items():
-            self._check_entities(self.catalogue[trained], split)
+            self._check_scorable(self.catalogue[trained], split)
 
-    def _check_entities(self, task: Task, name: SplitName, limit: int | None = None) -> None:
-        if task.kind is not TaskKind.NER:
+    def _check_scorable(self, task: Task, name: SplitName, limit: int | None = None) -> None:
+        if task.kind in {TaskKind.RETRIEVAL, TaskKind.MLM}:
             return
-        split = self._split(name)
-        examples = split if limit is None else _drawn(split, task, limit)
-        if not any(tag != "O" for tags in examples["tags"][:] for tag in tags):
-            _, language, which = name
-            raise DataError(
-                f"task {task.name!r}, {language} {which} split",
-                "at least one entity",
-                "only O tags, so that no recipe can have a span F1 but 0",
-                f"leave the language out: --set 'target.without.{task.name}=[\"{language}\"]'"
-                if which != "train"
-                else "drop the task",
-            )
+        _, language, which = name
+        examples = self._split(name)
+        if limit is not None and not task.unscored_labels:  # which are left out before the draw
+            examples = _drawn(examples, task, limit)
+        check_scorable(
+            examples[task.kind.columns[-1]][:],
+            task,
+            f"task {task.name!r}, {language} {which} split",
+            "drop the task"
+            if which == "train"
+            else f"leave the language out: --set 'target.without.{task.name}=[\"{language}\"]'",
+        )
 
     def training(self, backbone: Backbone, stage: Stage) -> list[TrainingCorpus]:
         """The training examples of a stage: of its task, or of each task of a mixture.
@@ -196,7 +198,7 @@ class StudyCorpora:
         """The examples of the test split, for what was chosen before, and never to choose by.
 
         Raises:
-            DataError: There is none, or its labels are hidden.
+            DataError: There is none, its labels are hidden, or no model can score on it.
         """
         task, _, _ = self.spec.scored_split(self.catalogue[stage.task], language, self.catalogue)
         name = task, language, "test"
@@ -211,6 +213,7 @@ class StudyCorpora:
                     f"them hidden in {self.source}",
                     "name a source that has them with --data",
                 )
+            self._check_scorable(self.catalogue[task], name)
         return self._evaluation(backbone, stage, name, None)
 
     def _evaluation(

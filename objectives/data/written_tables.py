@@ -1,10 +1,10 @@
 """Tables that a program wrote with Python's csv module or pandas, told from plain ones.
 
 A plain table has whatever stands between its TABs, quotes of a text among it; a written one has
-quotes around some fields, and those inside doubled. Which of them a file is cannot be asked of one
-field, but of the whole file: it is a written one if writing it again gives the same text. Where
-that makes one field of several lines, which a text that begins with a quote and a later one that
-ends with it do too, it is one only if its lines are no table by themselves.
+quotes around some fields, and those inside doubled or behind a backslash. Which of them a file is
+cannot be asked of one field, but of the whole file: it is a written one if writing it again gives
+the same text. Where that makes one field of several lines, which a text that begins with a quote
+and a later one that ends with it do too, it is one only if its lines are no table by themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # A field's text may be long; the module's own limit is 131,072 characters.
@@ -32,6 +33,8 @@ def written_rows(text: str, *, of_one_line: bool = False) -> Rows | None:
     """
     if '"' not in text:
         return None
+    if not of_one_line and (rows := _escaped_rows(text)) is not None:
+        return rows
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
     try:
         rows = [(reader.line_num, fields) for fields in reader]
@@ -46,6 +49,21 @@ def written_rows(text: str, *, of_one_line: bool = False) -> Rows | None:
     if any(_written(fields, quoted).removesuffix("\n") == lines for quoted in _WAYS):
         return rows
     return None
+
+
+def _escaped_rows(text: str) -> Rows | None:
+    """The rows of a table written with a backslash before each quote; None for another."""
+    way: dict[str, Any] = {"delimiter": "\t", "doublequote": False, "escapechar": "\\"}
+    if '\\"' not in text:
+        return None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, **way)
+    again = io.StringIO()
+    try:
+        rows = [(reader.line_num, fields) for fields in reader]
+        csv.writer(again, lineterminator="\n", **way).writerows(fields for _, fields in rows)
+    except csv.Error:
+        return None
+    return rows if again.getvalue().removesuffix("\n") == text.removesuffix("\n") else None
 
 
 def comma_rows(text: str) -> Rows:

@@ -208,6 +208,8 @@ class Site:
 
     def _fill_disk(self) -> str | None:
         assert self.disk is not None
+        if self.fleet.is_starting:  # which a full disk ends in one line, before any trial
+            return None
         before, began = self.count_passing(), time.monotonic()
         with ExitStack() as stack:
             stack.callback(self.disk.free)

@@ -65,6 +65,12 @@ class Fleet:
         ]
 
     @property
+    def is_starting(self) -> bool:
+        """Whether one of the `pids` has begun no training yet."""
+        logs = [self._running[pid].read_text(encoding="utf-8") for pid in self.pids]
+        return not all("\ntrial " in log or "\ndirect training " in log for log in logs)
+
+    @property
     def is_gone(self) -> bool:
         """Whether no worker is left."""
         self.look_after()

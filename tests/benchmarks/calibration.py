@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from objectives.hardware import usable_cores
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.calibration_grouped import (
     grouped_summary,
     show_grouped,
@@ -98,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from search.checks.chaos import chaos_lines, run_chaos
 from search.checks.chaos_plan import DATABASES, ChaosPlan, Fault
+from tests.benchmarks.as_command import run_as_command
 
 
 def main() -> int:
@@ -60,4 +60,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_command(main)

@@ -37,6 +37,7 @@ from spaces.catalogue import load_catalogue
 from spaces.errors import DataError
 from spaces.raw_source import RawFile, RawFormat, RawSource
 from spaces.task import Task, TaskKind
+from tests.benchmarks.as_command import run_as_command
 from tests.raw_host import RawHost, blob, raw_host
 
 SPLITS = ("train", "validation", "test")
@@ -277,4 +278,4 @@ def _row(task: Task, given: argparse.Namespace, host: RawHost, scratch: Path) ->
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

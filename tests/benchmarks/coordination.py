@@ -59,6 +59,7 @@ from storage.opening import open_storage
 from storage.slots import Slots
 from storage.tables import SLOTS
 from storage.workers import Workers
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.plain_trial import PlainTrial
 from tests.studies import small_space
 
@@ -397,4 +398,4 @@ class _Drawn:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_command(main)

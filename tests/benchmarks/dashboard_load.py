@@ -25,6 +25,7 @@ from pathlib import Path
 
 import optuna
 
+from tests.benchmarks.as_command import run_as_command
 from tests.studies import PLANS, write_study
 
 WANTED_SECONDS = 2.0
@@ -100,4 +101,4 @@ def _measured(page: str, asked: argparse.Namespace) -> list[float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_command(main)

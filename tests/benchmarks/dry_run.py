@@ -27,6 +27,7 @@ from transformers import BertModel
 from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from search.findings.confirmation import looks_of
 from search.studies.stored_study import open_stored_study
+from tests.benchmarks.as_command import run_as_command
 
 ENTITIES = """
 question = "Does anything help?"
@@ -216,4 +217,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

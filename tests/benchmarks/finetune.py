@@ -27,6 +27,7 @@ from objectives.hardware import choose_hardware
 from objectives.models.encoders import quiet_libraries
 from objectives.runner import Runner
 from objectives.scores.metrics import compute_score, predict, predicted_labels
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.one_training import BATCH_SIZE, OUR_WAY
 from tests.benchmarks.training_ways import (
     DYNAMIC,
@@ -74,4 +75,4 @@ def _score(trainings: Trainings, way: str, seed: int, folder: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

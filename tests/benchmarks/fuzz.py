@@ -25,6 +25,7 @@ import torch
 
 from objectives.models.encoders import quiet_libraries
 from search.command_line.options import quiet_optuna
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.fuzz_data import (
     fuzz_corpora,
     fuzz_encoders,
@@ -98,4 +99,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_as_command(main)

@@ -42,6 +42,7 @@ from spaces.recipe import Schedule, Stage
 from spaces.records import parse
 from spaces.studies import StudySpec
 from spaces.task import Metric, TaskKind
+from tests.benchmarks.as_command import run_as_command
 
 Values = NDArray[np.float64]
 
@@ -256,4 +257,4 @@ def _study(plan: Plan, catalogue: Catalogue) -> StudySpec:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 from objectives.models.encoders import quiet_libraries
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.training_ways import compare, parsed_options, prepared, print_result
 
 
@@ -28,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

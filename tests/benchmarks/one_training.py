@@ -48,6 +48,7 @@ from objectives.models.encoders import quiet_libraries
 from objectives.runner import Runner
 from objectives.training.fine_tuning import finetune
 from spaces.recipe import Schedule, Stage
+from tests.benchmarks.as_command import run_as_command
 
 BATCH_SIZE = 16
 LEARNING_RATE = 5e-5
@@ -284,4 +285,4 @@ def job_text(job: Job) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

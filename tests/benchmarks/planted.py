@@ -27,6 +27,7 @@ import torch
 from objectives.hardware import keep_freed_memory, usable_cores
 from objectives.models.encoders import quiet_libraries
 from objectives.pocket import PLANTED, PlantedEffect
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe
 
 
@@ -95,4 +96,4 @@ def _gains(row: PlantedEffect, chosen: argparse.Namespace, folder: Path) -> list
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

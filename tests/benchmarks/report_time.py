@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from tests.benchmarks.as_command import run_as_command
 from tests.studies import NONE, TASK, Plan, Right, write_study
 
 HERE = Path(__file__).parents[2]
@@ -187,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -43,6 +43,7 @@ from objectives.training.fine_tuning import finetune, rate_factor
 from spaces.catalogue import Catalogue, load_catalogue
 from spaces.recipe import Schedule, Stage
 from spaces.task import Task
+from tests.benchmarks.as_command import run_as_command
 
 LANGUAGES = ("swa", "yor", "jav", "tgl", "ind", "eus")
 TASKS = ("uner_ewt", "bc5cdr", "e_ner", "ag_news")
@@ -215,4 +216,4 @@ def _show(gains: Mapping[tuple[float, str, str], list[float]], tasks: list[str])
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -55,6 +55,7 @@ from objectives.training.updates import model_logits
 from spaces.catalogue import load_catalogue
 from spaces.recipe import Similarity, Stage, untrained_stage
 from spaces.task import Metric, Task, TaskKind
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.training_ways import untrained_encoder
 
 REAL = {
@@ -280,4 +281,4 @@ def _by_trainer(case: Case, split: EncodedSplit, folder: str) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import optuna
 
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.search_landscapes import KINDS, draw_landscape
 from tests.benchmarks.simulated_search import SEARCHES, SimulatedStudy
 
@@ -280,4 +281,4 @@ def _cell(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -34,6 +34,7 @@ from pathlib import Path
 from statistics import median
 
 from objectives.models.pocket_pretraining import write_untrained_encoder
+from tests.benchmarks.as_command import run_as_command
 
 HERE = Path(__file__).parents[2]
 STUDY = ("--study", "xtreme_legal")
@@ -177,4 +178,4 @@ def _process(words: Sequence[str], checkout: Path, folder: Path) -> subprocess.P
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

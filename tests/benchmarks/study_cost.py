@@ -67,6 +67,7 @@ from search.studies.baseline import baseline_name
 from spaces.dimensions import SearchSpace
 from spaces.recipe import Recipe, Route
 from storage.tables import StageRun, TrainedStage
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.plain_trial import queued_plainly
 from tests.benchmarks.regret_studies import Regret, run_studies, show_studies
 from tests.benchmarks.regret_table import TABLE, train_table
@@ -461,4 +462,4 @@ def _sizes(space: SearchSpace, languages: frozenset[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -38,6 +38,7 @@ from objectives.scores.languages import score_languages
 from objectives.training.fine_tuning import finetune
 from spaces.catalogue import load_catalogue
 from spaces.recipe import Schedule, Stage, untrained_stage
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.schedules import drawn_split, rate_falls_at_the_end, whole_mean
 
 PEAKS = (1e-4, 2e-4, 3e-4)
@@ -274,4 +275,4 @@ def _error(gaps: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

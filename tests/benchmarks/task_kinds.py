@@ -36,6 +36,7 @@ from spaces.studies import StudySpec
 from spaces.study_checks import check_study
 from spaces.task import TaskKind
 from storage.tables import PairedScore, StageRun
+from tests.benchmarks.as_command import run_as_command
 from tests.benchmarks.pocket_trainings import objective_of
 
 
@@ -228,4 +229,4 @@ def _study(row: Row, catalogue: Catalogue, source: DataSource) -> StudySpec:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

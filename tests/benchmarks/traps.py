@@ -42,6 +42,7 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
 
 from storage.embedded import EmbeddedServer
+from tests.benchmarks.as_command import run_as_command
 
 # A worker in a process of its own; `WORK` is what it does at a trial.
 WORKER = """
@@ -375,4 +376,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -35,6 +35,7 @@ from objectives.pocket.encoder import pocket_config, pocket_tokenizer
 from storage.ledger import Ledger
 from storage.opening import open_storage
 from storage.patient_storage import SharedStorage
+from tests.benchmarks.as_command import run_as_command
 from tests.search_tests.conftest import STUDY
 
 ROOT = Path(__file__).parents[2]
@@ -281,4 +282,4 @@ def _wait(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_as_command(main)

@@ -25,6 +25,7 @@ from objectives.xtreme.submission import predictions_file
 from spaces.catalogue import load_catalogue
 from spaces.languages import XTREME_TASKS
 from spaces.task import Task
+from tests.benchmarks.as_command import run_as_command
 
 SAMPLE = Path(__file__).parents[1] / "objectives_tests" / "xtreme_sample.json.gz"
 EXAMPLES = 12
@@ -192,4 +193,4 @@ MAKERS: dict[str, Callable[[random.Random, Task, str], Made]] = {
 }
 
 if __name__ == "__main__":
-    main()
+    run_as_command(main)

@@ -361,7 +361,7 @@ def test_folders_that_are_named_are_taken(
     source = choose_source("auto")
     assert (source.kind, source.folders) == (SourceKind.REAL, folders)
     assert DATA_VARIABLE in source.reason
-    for wrong in (f"{named}{os.pathsep}nosuch", "nosuch", os.pathsep, ""):
+    for wrong in (f"{named}{os.pathsep}nosuch", "nosuch", os.pathsep, "", "~\0"):
         with raises(DataError, subject="--data", expected="auto, real, hub, pocket or a folder"):
             choose_source(wrong)
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nosuch"))

@@ -177,6 +177,18 @@ def test_a_table_that_pandas_wrote_is_read_without_its_quotes(
         assert read(local, "classification", written.getvalue())["text"] == texts
 
 
+def test_a_table_with_a_backslash_before_each_quote_is_read_without_them(
+    local: DataSource,
+) -> None:
+    texts = ['He said "no" to it', "a plain one", '"', "back\\slash", "two\tfields"]
+    table = pd.DataFrame({"text": texts, "label": "law"})
+    way: dict[str, Any] = {"sep": "\t", "index": False, "doublequote": False, "escapechar": "\\"}
+    assert read(local, "classification", table.to_csv(**way))["text"] == texts
+    mixed = [r"a \"b\"", 'and "c"']  # which no such writer makes: text as it stands
+    content = "".join(f"{x}\tlaw\n" for x in mixed)
+    assert read(local, "classification", TABLE + content)["text"][-2:] == mixed
+
+
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_a_table_with_commas_as_pandas_writes_it_is_read(ending: str, local: DataSource) -> None:
     rows = {"text": ['He said "no", twice', "two\nlines", "", "mambo"], "label": ["law"] * 4}

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from objectives.backbone import Backbone
+from objectives.data.row_checks import check_scorable
 from objectives.data.study_corpora import Corpus, StudyCorpora
 from objectives.transfer import TransferObjective
 from spaces.errors import DataError
@@ -23,6 +24,7 @@ from tests.objectives_tests.toys import (
     EXAMPLES,
     RETRIEVAL_STAGE,
     make_stage,
+    make_task,
     run,
     toy_columns,
     toy_record,
@@ -166,6 +168,43 @@ def test_examples_of_labels_that_the_source_lacks_are_left_out_and_counted(
     (news,) = (pair.score for pair in outcome.pairs if pair.score.task == "news")
     assert (news.examples, news.unscored_examples) == (8, 2)
     assert "news swa validation: 2 of 10 examples are not scored" in caplog.text
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_split_on_which_every_model_scores_0_is_refused(
+    split: str, make_corpora: Callable[..., StudyCorpora], bert: Backbone, data: Path
+) -> None:
+    corpora = make_corpora()
+    corpora.check_scored()
+    (data / f"names/swa/{split}.conll").write_text("juma\tO\nanalala\tO\n\nasha\tO\n")
+    which = {"dev": "validation", "test": "test"}[split]
+    with raises(
+        DataError,
+        subject=f"task 'names', swa {which} split",
+        expected="at least one entity",
+        advice="target.without.names",
+    ):
+        if split == "dev":
+            make_corpora().check_scored()
+        else:
+            corpora.confirmation(bert, make_stage("names"), "swa")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "expected"),
+    [
+        ("qa", [[], []], "at least one answer"),
+        ("similarity", [2.5, 2.5], "scores that differ"),
+        ("classification", ["religion"], "at least one of the labels"),
+    ],
+)
+def test_splits_of_other_kinds_that_cannot_be_scored_are_refused(
+    kind: str, values: list[Any], expected: str
+) -> None:
+    task = make_task(kind)
+    with raises(DataError, expected=expected):
+        check_scorable(values, task, "here")
+    check_scorable([None, None], task, "here")  # hidden, which is another matter
 
 
 # --- large validation splits

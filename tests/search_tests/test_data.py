@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from search import data, run
+from search.command_line.corpora import DownloadBars
+from search.command_line.output import plain_console
 from spaces.backbones import known_backbones
 from spaces.catalogue import load_catalogue
 from spaces.errors import DataError, UnknownNameError
@@ -116,7 +119,22 @@ def test_several_folders_are_searched_in_turn(
     )
 
 
+def test_the_name_of_a_file_is_no_markup_while_it_comes() -> None:
+    out = io.StringIO()
+    with DownloadBars(plain_console(file=out, width=100, force_terminal=True)) as bars:
+        bars.on_bytes("a [/b] :smile: [red]", 1, 10)
+    assert "a [/b] :smile: [red]" in out.getvalue()
+
+
 # --- check
+
+
+def test_a_split_of_names_without_one_is_a_problem(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    put(tmp_path / "data", "wnut17", "Ola\tO\n\nLagos\tO\n")
+    printed = shown(["check", str(tmp_path / "data")], capsys, code=1)
+    assert "expected at least one entity, found only O tags" in printed
 
 
 def test_all_that_is_wrong_with_a_folder_is_shown_at_once(

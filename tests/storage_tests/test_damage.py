@@ -28,6 +28,8 @@ from tests.studies import PLANS, write_study
         ("UPDATE trial_user_attributes SET value_json = '{'", "value_json"),
         ("UPDATE trial_params SET distribution_json = '-1'", "distribution_json"),
         ("UPDATE trial_params SET param_value = 9e999", "param_value"),
+        ("UPDATE transfer_studies SET frozen = CAST(x'7bff' AS TEXT)", "frozen"),
+        ("UPDATE trials SET datetime_complete = CAST(x'3230ff' AS TEXT)", "datetime_complete"),
     ],
 )
 def test_a_damaged_value_is_named(statement: str, column: str, tmp_path: Path) -> None:
