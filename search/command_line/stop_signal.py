@@ -20,6 +20,7 @@ from spaces.errors import Interrupted
 GRACE_SECONDS = 2.0
 """After Ctrl-C, until a run that has come to no safe place ends all the same: its trial goes back
 as that of a worker that was killed."""
+_IMPORTING = "<frozen importlib._bootstrap>"
 _SHOW_CURSOR = "\x1b[?25h"
 
 
@@ -70,11 +71,20 @@ def unwinding() -> Iterator[None]:
     if not _is_main_thread() or not isinstance(signal.getsignal(signal.SIGINT), EndAtOnce):
         yield
         return
-    kept = signal.signal(signal.SIGINT, signal.default_int_handler)
+    kept = signal.signal(signal.SIGINT, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, kept)
+
+
+def _interrupt(number: int, frame: types.FrameType | None) -> None:
+    """A KeyboardInterrupt, but within an import, where a library may take it for a failed one."""
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            EndAtOnce()(number)
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 # A second signal of the kind.

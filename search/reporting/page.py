@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -153,6 +154,8 @@ def _draw(figures: Mapping[str, go.Figure], folder: Path) -> bool:
     ]
     if not plans:
         return True
+    # Its reader takes the browser's goodbye for a broken message, and shows a traceback.
+    logging.getLogger("choreographer").setLevel(logging.CRITICAL)
     try:
         # Left to itself kaleido fetches MathJax.
         kaleido.write_fig_from_object_sync(plans, kopts={"mathjax": False}, cancel_on_error=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,9 +19,6 @@ from tests.processes import wait_until
 from tests.search_tests.conftest import Workplace
 from tests.terminal import Typist, at_a_terminal
 
-# A shell shows 130 of both. Where a library ran text as code (`exec`, as dataclasses do) when the
-# interrupt came, the interpreter remembers it, and ends by the signal whatever was made of it.
-SIGINT_CODES = {128 + signal.SIGINT, -signal.SIGINT}
 # A run of the study that takes as long as a person watches.
 ENDLESS = ("--trials", "500")
 
@@ -50,7 +50,7 @@ def _press(typist: Typist, process: Any) -> float:
 
 def _assert_quiet_end(typist: Typist, process: Any) -> None:
     shown = "\n".join(typist.terminal.lines)
-    assert process.returncode in SIGINT_CODES, shown
+    assert process.returncode == 128 + signal.SIGINT, shown
     assert "Traceback" not in shown, shown
     assert "Exception ignored" not in shown, shown
     assert not typist.terminal.is_cursor_hidden, shown
@@ -68,6 +68,30 @@ def test_whenever_ctrl_c_is_pressed_there_is_no_traceback(
         _assert_quiet_end(typist, process)
         # On a machine with nothing else to do it is 3 s; here others may be at work.
         assert took < 60
+
+
+def test_no_library_that_is_imported_can_swallow_an_interrupt(tmp_path: Path) -> None:
+    """Some take whatever goes wrong as they load for a part that is not installed."""
+    (tmp_path / "greedy.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    sum(range(1000))\n"
+        "except:\n    pass\n"
+    )
+    command = (
+        "from search.command_line.options import fail_in_one_line\n"
+        "from search.command_line.stop_signal import end_at_once_from_now\n"
+        "end_at_once_from_now()\n"
+        "with fail_in_one_line():\n    import greedy\nprint('goes on')"
+    )
+    paths = os.pathsep.join((str(tmp_path), *filter(None, sys.path)))
+    ended = subprocess.run(
+        [sys.executable, "-c", command],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGINT, "")
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.slow
