@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import uuid
@@ -31,6 +32,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Tests run side by side, and none is so large that a second thread would pay.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job that a script began in the background ignores Ctrl-C, and so would all it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is loaded before the first test stays: no hunt for garbage has to walk through it.
 gc.disable()
