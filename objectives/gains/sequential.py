@@ -60,7 +60,7 @@ class Stage:
     @property
     def spent(self) -> float:
         """Share of the error that the looks up to this one have spent."""
-        return float(spent_error(1.0, self.looks)[self.place])
+        return spent_error(1.0, self.looks)[self.place]
 
 
 def detectable_gains(

@@ -58,17 +58,16 @@ class Fleet:
     @property
     def busy_pids(self) -> list[int]:
         """The `pids` that have begun a trial; a worker that still starts has little to lose."""
-        return [
-            pid
-            for pid in self.pids
-            if "\ntrial " in self._running[pid].read_text(encoding="utf-8")
-        ]
+        return [pid for pid in self.pids if "\ntrial " in self._log_of(pid)]
 
     @property
     def is_starting(self) -> bool:
         """Whether one of the `pids` has begun no training yet."""
-        logs = [self._running[pid].read_text(encoding="utf-8") for pid in self.pids]
+        logs = [self._log_of(pid) for pid in self.pids]
         return not all("\ntrial " in log or "\ndirect training " in log for log in logs)
+
+    def _log_of(self, pid: int) -> str:
+        return self._running[pid].read_text(encoding="utf-8")
 
     @property
     def is_gone(self) -> bool:

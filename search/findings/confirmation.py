@@ -189,7 +189,7 @@ class Look:
         if self.result is None or not self.result.seeds:
             return 0.0
         place = self.plan.looks.index(self.result.seeds)
-        return float(spent_error(self.plan.alpha, self.plan.looks)[place])
+        return spent_error(self.plan.alpha, self.plan.looks)[place]
 
     @classmethod
     def from_stored(cls, kept: Confirmation) -> Look:

@@ -12,12 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, estimate_gains, judge
 from objectives.gains.rules import Rules, Verdict
 from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes, mean_gains
 from objectives.gains.sequential import Stage, seeds_to_decide

@@ -9,12 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, estimate_gains, judge
 from objectives.gains.rules import Verdict
 from objectives.gains.seed_gains import SeedGains, gains_of_scores
 from spaces.errors import DataError

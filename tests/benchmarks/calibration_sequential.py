@@ -16,17 +16,10 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, estimate_gains, judge
 from objectives.gains.rules import Verdict, planned_looks
 from objectives.gains.seed_gains import SeedGains, mean_gains
-from objectives.gains.sequential import (
-    Stage,
-)
+from objectives.gains.sequential import Stage
 from tests.benchmarks.calibration_simulated import (
     ALPHA,
     ARMS,

@@ -23,12 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    Judgement,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, Judgement, estimate_gains, judge
 from objectives.gains.rules import Verdict
 from objectives.gains.seed_gains import PairedOutcomes, SeedGains, gains_of_outcomes, mean_gains
 from spaces.task import Metric

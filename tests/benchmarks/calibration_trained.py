@@ -36,11 +36,7 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import keep_freed_memory
 from objectives.models.encoders import quiet_libraries
 from objectives.transfer import TransferObjective
-from search.findings.judging import (
-    Estimates,
-    estimate_recipes,
-    judge_estimates,
-)
+from search.findings.judging import Estimates, estimate_recipes, judge_estimates
 from search.findings.verdicts import Verdicts
 from storage.tables import PairedScore, Score
 from tests.benchmarks.pocket_trainings import pocket_objective, pocket_recipe

@@ -10,11 +10,7 @@ import pytest
 from scipy import stats
 
 from objectives.data.groups import example_groups
-from objectives.gains.intervals import (
-    GainEstimate,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, estimate_gains, judge
 from objectives.gains.rules import Verdict
 from objectives.gains.seed_gains import PairedOutcomes, gains_of_outcomes, mean_gains
 from objectives.gains.small_samples import half_widths, two_sided

@@ -8,11 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, estimate_gains, judge
 from objectives.gains.rules import LARGEST, Verdict, planned_looks, spent_error
 from objectives.gains.seed_gains import SeedGains
 from objectives.gains.sequential import (

@@ -11,11 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from objectives.gains.intervals import (
-    GainEstimate,
-    estimate_gains,
-    judge,
-)
+from objectives.gains.intervals import GainEstimate, estimate_gains, judge
 from objectives.gains.rules import Verdict
 from objectives.gains.seed_gains import (
     PairedOutcomes,

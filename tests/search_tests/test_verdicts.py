@@ -21,10 +21,7 @@ from search.findings.confirmation import (
     Outlook,
     PlannedRecipe,
 )
-from search.findings.judging import (
-    estimate_recipes,
-    judge_estimates,
-)
+from search.findings.judging import estimate_recipes, judge_estimates
 from search.findings.verdict_words import (
     aggregate_note,
     confirmation_lines,
