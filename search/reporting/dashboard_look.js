@@ -13,3 +13,16 @@ new MutationObserver(() => {
   setTimeout(() => { waits = false; look(); }, 100);
 }).observe(document.documentElement,
   { subtree: true, childList: true, attributes: true, attributeFilter: ["class"] });
+
+// A page never asks again for a complete trial, while what the search expects of it moves on. So
+// it is loaded again when more trials are known, but not under anybody's hands.
+let touched = Date.now();
+for (const kind of ["pointermove", "keydown", "wheel"]) {
+  addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
+}
+const known = async () => (await fetch("/static/transfer-search.known")).text();
+known().then((first) => setInterval(async () => {
+  const writes = document.activeElement?.matches("input, textarea");
+  if (Date.now() - touched < 60000 || writes || await known() === first) return;
+  location.reload();
+}, 30000));

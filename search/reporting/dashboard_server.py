@@ -15,6 +15,7 @@ from optuna_dashboard import save_plotly_graph_object, wsgi
 
 from search.findings.landscape import read_landscape
 from search.reporting.dashboard_access import Guard, credentials_for, public_place
+from search.reporting.dashboard_gains import dashboard_gains
 from search.reporting.dashboard_views import Additions, with_additions
 from search.reporting.study_figures import study_figures
 from search.reporting.terminal import write_note
@@ -77,7 +78,7 @@ def serve_dashboard(
     is_read_only = request.read_only or (credentials is None and not request.allow_changes)
     study = open_stored_study(request.storage, request.study)
     # get_storage adds the cache without which every poll reads every trial again.
-    additions = Additions()
+    additions = Additions(dashboard_gains(study))
     app = with_additions(wsgi(optuna.storages.get_storage(study.storage), artifacts), additions)
     pages = Pages(study, additions)
 
@@ -144,6 +145,7 @@ class Pages:
         figures = study_figures(study, landscape)
         self.additions.heights = {name: x.layout.height for name, x in figures.items()}
         self.additions.notes = trial_notes(study, landscape)
+        self.additions.gains = dashboard_gains(study, landscape)
         if study.storage.is_read_only:
             return
         for figure in figures.values():

@@ -234,7 +234,7 @@ def open_study(
     if "study_file" not in study.user_attrs:
         for name, value in about.items():
             study.set_user_attr(name, value)
-        _name_metric(study, "gain over direct training, points", definition)
+        _name_metric(study, "gain of one run over direct training, points", definition)
     return study
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from search.report import main as report
 from search.run import main as run
@@ -129,6 +129,29 @@ def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: st
     assert ours is not None
     assert ours["y"] < own["y"], "the landscape comes first"
     assert errors == []
+
+
+def test_a_page_that_nobody_touches_is_loaded_again_when_more_is_known(
+    tab: Page, page: str
+) -> None:
+    known, asked = "3", []
+
+    def answer(route: Route) -> None:
+        asked.append(known)
+        route.fulfill(body=known)
+
+    tab.route("**/transfer-search.known", answer)
+    tab.clock.install()
+    show(tab, page, "Best Trial")
+    tab.evaluate("window.isTheFirst = true")
+    tab.clock.run_for(45_000)
+    assert asked == ["3"], "somebody looked at it just now"
+    tab.clock.run_for(30_000)
+    assert asked == ["3", "3"]
+    known = "4"
+    with tab.expect_navigation(timeout=0):
+        tab.clock.run_for(30_000)
+    assert not tab.evaluate("window.isTheFirst")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

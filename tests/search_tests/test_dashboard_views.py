@@ -11,6 +11,7 @@ import pytest
 from optuna_dashboard import get_note, save_note, wsgi
 
 from search.findings.landscape import read_landscape
+from search.reporting.dashboard_gains import dashboard_gains
 from search.reporting.dashboard_server import Pages
 from search.reporting.dashboard_views import Additions, with_additions
 from search.reporting.terminal import write_note
@@ -26,9 +27,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
     return open_stored_study(url, "synthetic")
 
 
-def _get(app: Any, path: str) -> tuple[str, bytes]:
+def _shown(app: Any, query: str = "") -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(_get(app, "/api/studies/2", query)[1])
+    return shown
+
+
+def _get(app: Any, path: str, query: str = "") -> tuple[str, bytes]:
     said = []
-    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": "", "SCRIPT_NAME": ""}
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query}
+    environ |= {"SCRIPT_NAME": ""}
     environ |= {"SERVER_NAME": "x", "SERVER_PORT": "1", "wsgi.url_scheme": "http"}
     body = b"".join(app(environ, lambda status, headers: said.append((status, dict(headers)))))
     ((status, headers),) = said
@@ -63,6 +70,54 @@ def test_notes_and_figures_are_added_and_nobody_s_own_note_is_replaced(study: St
     names = [x["id"] for x in shown["plotly_graph_objects"]]
     assert names == list(additions.heights)
     assert names[0] == "answer"
+
+
+def test_optuna_s_panels_show_the_gains_of_the_answer(study: StoredStudy) -> None:
+    additions = Additions(dashboard_gains(study))
+    app = with_additions(wsgi(study.storage), additions)
+    before = _shown(app)
+    # Nothing of a run is shown before the search model knows it.
+    assert before["best_trials"] == []
+    assert "Complete" not in {x["state"] for x in before["trials"]}
+    assert not any("values" in x for x in before["trials"])
+    Pages(study, additions).write()
+    shown, landscape = _shown(app), read_landscape(study)
+    assert landscape.answer is not None
+    arm = landscape.answer.arms[landscape.answer.recommended]
+    assert arm.recipe is not None
+    assert arm.known is not None
+    (best,) = shown["best_trials"]
+    assert best["number"] == arm.recipe.first.number
+    assert best["values"] == [round(arm.known.gain, 1)]
+    complete = {x["number"]: x["values"][0] for x in shown["trials"] if x["state"] == "Complete"}
+    assert max(complete.values()) == best["values"][0]
+    # Runs of one recipe have one gain, and the run's own is in its note.
+    assert complete[1] == complete[2] != study.optuna_study.trials[2].value
+    assert shown["trials"][5]["state"] == "Fail"
+    assert shown["objective_names"] == ["gain expected of the recipe, points (pocket corpora)"]
+    # A page asks for the trials that it has not yet.
+    later = _shown(app, "after=5")
+    assert (len(later["trials"]), later["best_trials"]) == (1, [best])
+
+
+def test_optuna_s_importance_is_that_of_the_search_model(study: StoredStudy) -> None:
+    additions = Additions()
+    Pages(study, additions).write()
+    app = with_additions(wsgi(study.storage), additions)
+    (shares,) = json.loads(_get(app, "/api/studies/2/param_importances")[1])["param_importances"]
+    landscape = read_landscape(study)
+    assert {x["name"]: x["importance"] for x in shares} == {
+        x.choice: x.share for x in landscape.importance
+    }
+
+
+def test_direct_trainings_and_other_studies_keep_optuna_s_values(study: StoredStudy) -> None:
+    additions = Additions()
+    Pages(study, additions).write()
+    app = with_additions(wsgi(study.storage), additions)
+    direct = json.loads(_get(app, "/api/studies/1")[1])
+    trials = study.direct_study.trials
+    assert [x["values"] for x in direct["trials"]] == [x.values for x in trials]
 
 
 def test_the_note_of_a_confirmed_study_begins_with_the_answer(tmp_path: Path) -> None:

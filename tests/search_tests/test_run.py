@@ -83,7 +83,7 @@ def test_a_run_trains_its_trials_and_shows_every_arm(workplace: Workplace) -> No
         x.datetime_start for x in study.trials if x.datetime_start
     )
     assert [study.metric_names, baseline.metric_names] == [
-        ["gain over direct training, points (pocket corpora)"],
+        ["gain of one run over direct training, points (pocket corpora)"],
         ["score of a direct training, percent (pocket corpora)"],
     ]
     assert "pocket corpora" in get_note(study)
