@@ -16,14 +16,13 @@ from objectives.gains.transfer_gain import TransferGain
 from objectives.hardware import Hardware
 from objectives.models.backbone_files import POCKET_BACKBONE
 from objectives.models.encoders import build_model, load_backbone
-from objectives.models.pocket_pretraining import pocket_encoder
+from objectives.pocket.weights import pocket_backbone
 from objectives.stages.intermediate import IntermediateStages
 from objectives.stages.stage import (
     OnProgress,
     OnStageRun,
     Position,
     StageJob,
-    StageProgress,
     Start,
     Work,
     asked_run,
@@ -165,25 +164,11 @@ class TransferObjective:
         return stage, model
 
     def backbone(self, name: str) -> Backbone:
-        """An encoder of the study, loaded (and, for the pocket encoder, trained) once."""
+        """An encoder of the study, loaded (the pocket encoder: made) once."""
         if name not in self._backbones:
-            if name == POCKET_BACKBONE:
-                text = self.catalogue["pocket_text"]
-
-                def on_update(done: int, total: int) -> None:
-                    self.on_progress(StageProgress("pretraining", text.name, 0, done, total))
-
-                made = pocket_encoder(text, self.cache, self.hardware, on_update)
-                # Known by how it is made: its bytes differ with the number of threads.
-                backbone = replace(load_backbone(str(made.folder)), name=name, key=made.key)
-            else:
-                backbone = load_backbone(name)
+            backbone = pocket_backbone() if name == POCKET_BACKBONE else load_backbone(name)
             self._backbones[name] = backbone.on(self.hardware.device)
         return self._backbones[name]
-
-    def use(self, backbone: Backbone) -> None:
-        """Take an encoder that was made elsewhere for the one of its name."""
-        self._backbones[backbone.name] = backbone.on(self.hardware.device)
 
     def _intermediate_stages(self, on_stage_run: OnStageRun) -> IntermediateStages:
         epochs = self.spec.intermediate.epochs

@@ -14,8 +14,6 @@ from spaces.studies import PocketSpec, StudySpec
 from spaces.task import Role, Task
 
 SIZES_FILE = Path(__file__).with_name("pocket.toml")
-POCKET_TEXT = "pocket_text"
-"""The corpus that the pocket encoder is pretrained on; no task of any study."""
 # The pocket encoder's layers.
 LAYERS = 2
 
@@ -40,7 +38,7 @@ def pocket_twin(spec: StudySpec, catalogue: Catalogue, overrides: Sequence[str] 
     """
     if all(catalogue[name].pocket for name in spec.task_names):
         return spec
-    pocket = [task for task in catalogue if task.pocket and task.name != POCKET_TEXT]
+    pocket = [task for task in catalogue if task.pocket]
     intermediates = [task for task in pocket if task.role is not Role.TARGET]
 
     def intermediate_twin(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Encoders: how they are loaded, adapted and saved, and how the pocket encoder is pretrained.
+"""Encoders: how they are loaded, adapted and saved.
 
 The training loop is in `objectives.training`.
 """

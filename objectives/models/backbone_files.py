@@ -20,7 +20,7 @@ from spaces.errors import BackboneError, UnknownNameError, first_line, nearest_n
 from spaces.records import expanded
 
 POCKET_BACKBONE = "pocket"
-"""The encoder that the project trains itself (`objectives.models.pocket_pretraining`)."""
+"""The encoder that the project makes itself (`objectives.pocket.weights`)."""
 # What makes an encoder: weights, configuration and tokenizer, of the formats without code.
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from objectives.pocket.grammar import Style, Word, with_concept, write_sentence
-from objectives.pocket.languages import DOMAINS, TOPICS, WORDS_PER_DOMAIN, WORDS_PER_TOPIC
+from objectives.pocket.languages import TOPICS, WORDS_PER_DOMAIN, WORDS_PER_TOPIC
 
 Row = tuple[Any, ...]
 Draw = Callable[[random.Random, str], tuple[Row, tuple[str, ...]]]
@@ -145,11 +145,6 @@ def mixed_style(domain: str, rng: random.Random) -> Style:
         adjectives=0.4,
         references=0.15,
     )
-
-
-def draw_text(rng: random.Random, language: str) -> tuple[Row, tuple[str, ...]]:
-    """A text without labels, about anything."""
-    return draw_domain_text(rng.choice(DOMAINS), rng, language)
 
 
 def draw_domain_text(

@@ -1,40 +1,76 @@
-"""The pocket encoder: its tokenizer and its shape; its weights come from a pretraining stage."""
+"""The pocket encoder's tokenizer and shape; its weights are in `objectives.pocket.weights`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from objectives.pocket.languages import LANGUAGES, in_greek, lexicon
+from objectives.pocket.languages import FUNCTION_WORDS, LANGUAGES, in_greek, lexicon
 
 MAX_LENGTH = 128
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_DIGITS, _MARKS = "0123456789", ".,-/§"
 
 
-def pocket_vocabulary() -> list[str]:
-    """Sub-words in the order of their ids: special ones, characters, then the lexicons' morphemes.
+@dataclass(frozen=True)
+class Morpheme:
+    """What a sub-word says.
+
+    Attributes:
+        meaning: Name that all sub-words of one meaning share, in whichever language.
+        kinds: Names of the groups of morphemes that it is one of.
+    """
+
+    meaning: str
+    kinds: tuple[str, ...]
+
+
+@cache
+def pocket_morphemes() -> Mapping[str, Morpheme]:
+    """Sub-word -> what it says, of all lexicons; `##` begins those within a word."""
+    found: dict[str, Morpheme] = {}
+    for code in LANGUAGES:
+        words = lexicon(code)
+        for concept, stem in words.stems.items():
+            kind, group, *number = concept.split(".")
+            kinds = (kind, f"{kind}.{group}") if number else (kind,)
+            form = in_greek(stem) if concept in words.greek else stem
+            found.setdefault(form, Morpheme(concept, kinds))
+        for group, glosses in FUNCTION_WORDS.items():
+            for gloss in glosses:
+                found.setdefault(words.function_words[gloss], Morpheme(gloss, (group,)))
+        spellings = (str, in_greek) if words.greek else (str,)
+        for name, affix in words.inflections.items():
+            found.setdefault(affix, Morpheme(name, ("inflection",)))
+            for spelt in spellings:
+                found.setdefault(f"##{spelt(affix)}", Morpheme(name, ("inflection",)))
+        for group, endings in words.endings.items():
+            for i, ending in enumerate(endings):
+                morpheme = Morpheme(f"{group}.{i}", ("ending", f"ending.{group}"))
+                for spelt in spellings:
+                    found.setdefault(f"##{spelt(ending)}", morpheme)
+    for kind, characters in (("digit", _DIGITS), ("mark", _MARKS)):
+        for character in characters:
+            found |= dict.fromkeys((character, f"##{character}"), Morpheme(character, (kind,)))
+    return found
+
+
+@cache
+def pocket_vocabulary() -> tuple[str, ...]:
+    """Sub-words in the order of their ids: special ones, characters, then morphemes.
 
     Every character also stands alone, so that no word made of these letters is unknown.
     """
-    whole: dict[str, None] = {}
-    endings: dict[str, None] = {}
-    for code in LANGUAGES:
-        words = lexicon(code)
-        affixes = [ending for group in words.endings.values() for ending in group]
-        affixes += words.inflections.values()
-        whole |= {in_greek(s) if c in words.greek else s: None for c, s in words.stems.items()}
-        whole |= dict.fromkeys((*words.function_words.values(), *words.inflections.values()))
-        endings |= dict.fromkeys(affixes)
-        if words.greek:
-            endings |= dict.fromkeys(in_greek(affix) for affix in affixes)
-    characters = sorted({c for morpheme in (*whole, *endings) for c in morpheme})
-    characters += [*"0123456789", *".,-/§"]
-    pieces = [*characters, *(f"##{c}" for c in characters)]
-    pieces += [*whole, *(f"##{ending}" for ending in endings)]
-    return list(dict.fromkeys((*_SPECIAL, *pieces)))
+    morphemes = pocket_morphemes()
+    characters = sorted({c for morpheme in morphemes for c in morpheme.removeprefix("##")})
+    pieces = [*characters, *(f"##{c}" for c in characters), *morphemes]
+    return tuple(dict.fromkeys((*SPECIAL, *pieces)))
 
 
 def pocket_tokenizer() -> PreTrainedTokenizerFast:
@@ -62,7 +98,7 @@ def pocket_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def pocket_config() -> BertConfig:
-    """Two layers: small enough to be pretrained on a CPU within a minute."""
+    """Two layers: small enough that a stage takes seconds on a CPU."""
     return BertConfig(
         vocab_size=len(pocket_vocabulary()),
         hidden_size=128,
@@ -79,7 +115,7 @@ def pocket_config() -> BertConfig:
 def save_untrained_encoder(folder: Path) -> None:
     """Write an encoder of one narrow layer, always the same: a trial with it takes a second.
 
-    It has learnt nothing, which does where it matters that a study runs, not what it finds.
+    It knows nothing, which does where it matters that a study runs, not what it finds.
     """
     config = BertConfig(
         vocab_size=len(pocket_vocabulary()),

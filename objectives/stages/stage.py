@@ -37,9 +37,7 @@ from storage.fingerprint import fingerprint
 from storage.leases import Holder, OnWait
 from storage.tables import StageRun
 
-Position = Literal[
-    "pretraining", "intermediate", "target", "baseline", "reference", "scoring", "waiting"
-]
+Position = Literal["intermediate", "target", "baseline", "reference", "scoring", "waiting"]
 VERSIONS = {
     "python": platform.python_version(),
     **{name: version(name) for name in ("torch", "transformers", "datasets", "optuna")},

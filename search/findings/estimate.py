@@ -33,7 +33,6 @@ class StudyEstimate:
         updates_trained: Optimizer steps that are taken.
         workers: Workers on this machine.
         seconds: Time from start to end.
-        pretraining_seconds: Of that, to make the pocket encoder; 0 where it is there.
         scoring_seconds: Of that, to score on validation splits, of all workers together.
         device_seconds: Device time of all workers.
         disk: Bytes of checkpoints.
@@ -60,7 +59,6 @@ class StudyEstimate:
     updates_trained: int
     workers: int
     seconds: float
-    pretraining_seconds: float
     scoring_seconds: float
     device_seconds: float
     disk: int
@@ -92,8 +90,6 @@ class StudyEstimate:
             f"worker{'s' * (self.workers != 1)}; of the work {in_about(self.scoring_seconds)} is "
             f"scoring",
         ]
-        if self.pretraining_seconds:
-            lines[-1] += f"; {in_about(self.pretraining_seconds)} make the pocket encoder, once"
         if self.is_card:
             lines.append(f"GPU-hours: {self.device_seconds / 3600:.2f}")
         else:

@@ -12,8 +12,7 @@ PREFIX = "pocket_"
 def planted_line(study: StoredStudy) -> str:
     """The planted effects among a pocket study's tasks; empty where none is known, or none pocket.
 
-    They are of an intermediate task at its full dose, against direct training that is tuned no
-    further; a search may take a smaller dose of what hurts.
+    They are of an intermediate task at its full dose; of what hurts a search may take less.
     """
     if not study.is_pocket:
         return ""
@@ -41,6 +40,7 @@ def planted_line(study: StoredStudy) -> str:
 
 def _effect(study: StoredStudy, row: PlantedEffect) -> str:
     name = PREFIX + row.intermediate
-    size = f"by about {in_points(row.points)} points" if row.points else "by five points or more"
     domain = study.catalogue[name].domain
-    return f"{name} ({domain}) {row.effect} {PREFIX + row.target} {size}"
+    assert row.points is not None, row
+    by = f"by about {in_points(row.points)} points"
+    return f"{name} ({domain}) {row.effect} {PREFIX + row.target} {by}"

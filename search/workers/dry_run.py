@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,13 +20,6 @@ import torch
 
 from objectives.data.overlap import study_overlaps
 from objectives.hardware import usable_cores
-from objectives.models.backbone_files import POCKET_BACKBONE
-from objectives.models.encoders import load_backbone
-from objectives.models.pocket_pretraining import (
-    is_pretrained,
-    pocket_encoder,
-    write_untrained_encoder,
-)
 from objectives.rehearsal import (
     Clock,
     Rehearsal,
@@ -52,17 +45,11 @@ from search.workers.simulated_study import (
 )
 from spaces.dimensions import settings_of
 from spaces.recipe import Stage
-from storage.checkpoints import CheckpointCache
 from storage.opening import open_storage
 
 SIMULATIONS = 3
-PRETRAINING_UPDATES = 6
 LONGEST_REHEARSAL = 300.0
 """Seconds after which further tasks are taken to be as quick as those that were measured."""
-
-
-class _Enough(Exception):
-    """A training has shown its pace."""
 
 
 def estimate_study(
@@ -85,13 +72,11 @@ def estimate_study(
     spec = asked.spec
     workers = count_workers(options.workers, options.workers_per_gpu, spec.backbone)
     torch.set_num_threads(options.threads or max(1, usable_cores() // workers))
-    with _objective(options, asked) as (objective, folder):
-        pretraining = _use_pocket_encoder(objective, options, folder, clock or time.perf_counter)
+    with _objective(options, asked) as objective:
         _, space = define_study(objective)
         on_step("looking for examples that training and scores share")
         study_overlaps(objective.corpora)
         opening = _since_start() if clock is None else clock()
-        opening -= pretraining.rehearsed
         trials = options.trials or spec.trials
         on_step("simulating the study")
         simulated = [simulate_study(spec, space, trials, seed) for seed in range(SIMULATIONS)]
@@ -121,11 +106,10 @@ def estimate_study(
             updates_asked=round(fmean(each.updates_asked for each in work)),
             updates_trained=round(fmean(each.updates for each in work)),
             workers=workers,
-            seconds=opening + pretraining.seconds + training / workers,
-            pretraining_seconds=pretraining.seconds,
+            seconds=opening + training / workers,
             scoring_seconds=fmean(each.scoring for each in taken),
             device_seconds=share * training,
-            disk=round(fmean(each.disk for each in taken)) + pretraining.disk,
+            disk=round(fmean(each.disk for each in taken)),
             disk_limit=options.cache_limit,
             cache=options.cache or default_cache(options.storage),
             detectable=fmean(x.detectable for x in simulated),
@@ -133,17 +117,8 @@ def estimate_study(
         )
 
 
-@dataclass(frozen=True)
-class _Pretraining:
-    """What it takes to make the pocket encoder; nothing where it is there or not needed."""
-
-    seconds: float = 0.0
-    rehearsed: float = 0.0
-    disk: int = 0
-
-
 @contextmanager
-def _objective(options: RunOptions, asked: AskedStudy) -> Iterator[tuple[TransferObjective, Path]]:
+def _objective(options: RunOptions, asked: AskedStudy) -> Iterator[TransferObjective]:
     """What would train the study, in a folder that goes again."""
 
     def on_progress(progress: StageProgress) -> None:
@@ -160,40 +135,7 @@ def _objective(options: RunOptions, asked: AskedStudy) -> Iterator[tuple[Transfe
             options.graphs,
         )
         with closing(open_storage(url)) as storage:
-            yield build_objective(asked.spec.name, asked, storage, site, on_progress), folder
-
-
-def _use_pocket_encoder(
-    objective: TransferObjective, options: RunOptions, folder: Path, clock: Clock
-) -> _Pretraining:
-    """Have an untrained encoder in the place of the pocket encoder, which is as quick."""
-    if POCKET_BACKBONE not in objective.spec.backbone:
-        return _Pretraining()
-    text, hardware = objective.catalogue["pocket_text"], objective.hardware
-    untrained = folder / "untrained"
-    write_untrained_encoder(untrained)
-    encoder = load_backbone(str(untrained))
-    objective.use(replace(encoder, name=POCKET_BACKBONE))
-    there = Path(options.cache or default_cache(options.storage))
-    if there.is_dir() and is_pretrained(
-        text, CheckpointCache(str(there), objective.leases), hardware
-    ):
-        return _Pretraining()
-    marks, total = [clock()], 0
-
-    def on_update(done: int, updates: int) -> None:
-        nonlocal total
-        total = updates
-        marks.append(clock())
-        if len(marks) > PRETRAINING_UPDATES:
-            raise _Enough
-
-    with suppress(_Enough):
-        pocket_encoder(text, objective.cache, hardware, on_update)
-    # The first update comes after the text is read and encoded.
-    update = (marks[-1] - marks[1]) / (len(marks) - 2)
-    size = sum(x.numel() * x.element_size() for x in encoder.weights.values())
-    return _Pretraining(marks[1] - marks[0] + total * update, clock() - marks[0], size)
+            yield build_objective(asked.spec.name, asked, storage, site, on_progress)
 
 
 @dataclass(frozen=True)

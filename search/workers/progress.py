@@ -184,8 +184,6 @@ class RunProgress:
             self._stage = _Stage(name, progress.task, unit, progress.total, progress.done, now)
             if progress.position == "waiting":
                 self.say(f"waiting: another worker trains {progress.task} seed {progress.seed}")
-            if progress.position == "pretraining":
-                self.say("pretraining the pocket encoder (once; it is kept in the cache)")
         self._stage.done, self._stage.total, self._stage.seen = progress.done, progress.total, now
         if progress.position in {"intermediate", "target"}:
             self._forecast.on_updates(key, progress.done)

@@ -22,6 +22,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 
 INTERMEDIATE_EPOCHS = 2
+TARGET_EPOCHS = (6, 12)
 
 
 @contextmanager
@@ -71,15 +72,20 @@ def objective_of(
         storage.engine.dispose()
 
 
-def pocket_recipe(intermediate: str | None, target: str, examples: int) -> Recipe:
+def pocket_recipe(
+    intermediate: str | None, target: str, examples: int, rate: float = 2e-3
+) -> Recipe:
     """One intermediate corpus, or none, before a target, as in a pocket study.
 
     Args:
         intermediate: A corpus, without the prefix `pocket_`.
         target: Likewise.
         examples: Of the target stage.
+        rate: Its learning rate.
     """
-    stage = Stage(f"pocket_{target}", 6, 1e-3, 16, examples, 0.1, 64, Schedule.LINEAR)
+    stage = Stage(
+        f"pocket_{target}", TARGET_EPOCHS[-1], rate, 16, examples, 0.1, 64, Schedule.CONSTANT
+    )
     row: tuple[Stage, ...] = ()
     if intermediate:
         name, epochs = f"pocket_{intermediate}", INTERMEDIATE_EPOCHS
@@ -98,6 +104,7 @@ def _study(intermediates: list[str], target: str, catalogue: Catalogue) -> Study
         "intermediate": {"tasks": intermediates, "epochs": INTERMEDIATE_EPOCHS},
         "target": {
             "tasks": [target],
+            "epochs": TARGET_EPOCHS,
             "languages": [x for x in catalogue[target].languages if x != SOURCE_LANGUAGE],
         },
     }

@@ -9,12 +9,11 @@ does, round by round; the table has the medians. `status`, a finished `run` and 
 study of one trial, which each checkout made for itself.
 
 To the first update: `search.run` in a process that also watches for torch, and asks it to be told
-of the steps of any optimizer (`register_optimizer_step_post_hook`); at the first one of a stage it
-prints its CPU seconds, those of all threads since the interpreter started, and ends. Watching
-costs 0.01 s. The study is `xtreme_legal`: with the pocket corpora, whose encoder a cold cache has
-to pretrain (its steps are passed over) and a warm one has; and with real ones (`--data`,
-`--backbone`) cut to entities: PAN-X in Swahili and Yoruba, three intermediate corpora. The
-database is new, so that the overlap of all splits is looked at too.
+of the steps of any optimizer (`register_optimizer_step_post_hook`); at the first one it prints its
+CPU seconds, those of all threads since the interpreter started, and ends. Watching costs 0.01 s.
+The study is `xtreme_legal`: with the pocket corpora; and with real ones (`--data`, `--backbone`)
+cut to entities: PAN-X in Swahili and Yoruba, three intermediate corpora. Database and cache are
+new, so that the overlap of all splits is looked at too.
 
 Ends in a JSON line: command -> checkout -> CPU seconds of each round.
 """
@@ -29,11 +28,11 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from objectives.models.pocket_pretraining import write_untrained_encoder
+from objectives.pocket.encoder import save_untrained_encoder
 from tests.benchmarks.as_command import run_as_command
 
 HERE = Path(__file__).parents[2]
@@ -67,19 +66,13 @@ def watch():
     from torch.optim.optimizer import register_optimizer_step_post_hook
     register_optimizer_step_post_hook(end)
 
-seen = []
-
-def end(optimizer, *_):
-    if not any(optimizer is other for other in seen):
-        seen.append(optimizer)
-    if len(seen) <= int(sys.argv[1]):  # the encoder's pretraining
-        return
+def end(*_):
     print("CPU seconds:", time.process_time(), flush=True)
     os._exit(0)
 
 threading.Thread(target=watch, daemon=True).start()
 from search.run import main
-main(sys.argv[2:])
+main(sys.argv[1:])
 """
 
 
@@ -103,7 +96,7 @@ def main() -> None:
         warm = {name: Path(folder, name) for name in checkouts}
         for name, checkout in checkouts.items():
             warm[name].mkdir()
-            _prepare(checkout, warm[name], commands)
+            _prepare(checkout, warm[name])
         found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for _ in range(1 if chosen.quick else chosen.rounds):
             for command, words in commands.items():
@@ -124,29 +117,22 @@ def _commands(data: str | None, backbone: str | None) -> Mapping[str, Sequence[s
     commands["status"] = ("-m", "search.status", *STUDY)
     commands["run, finished"] = (*run, *SMALL_RUN, "--backbone", "encoder")
     commands["report"] = ("-m", "search.report", *STUDY, "--to", "page", "--no-png")
-    new = (*RUN, "--storage", "sqlite:///new.sqlite")
-    until = ("-c", UNTIL_FIRST_UPDATE, "0", *new)
-    pretrained = ("-c", UNTIL_FIRST_UPDATE, "1", *new)
-    pocket = ("--data", "pocket", "--cache")
-    commands["first update, cold pocket"] = (*pretrained, *pocket, "new.cache")
-    commands["first update, pocket"] = (*until, *pocket, "warm.cache")
+    new = ("--storage", "sqlite:///new.sqlite", "--cache", "new.cache")
+    until = ("-c", UNTIL_FIRST_UPDATE, *RUN, *new)
+    commands["first update, pocket"] = (*until, "--data", "pocket")
     if data and backbone:
         cut = [word for change in CUT for word in ("--set", change)]
         commands["first update, real"] = (*until, "--data", data, "--backbone", backbone, *cut)
     return commands
 
 
-def _prepare(checkout: Path, folder: Path, commands: Iterable[str]) -> None:
-    """A study of one trial that is finished and, where it is needed, the pocket encoder."""
-    write_untrained_encoder(folder / "encoder")
-    studies: list[Sequence[str]] = [(*SMALL_RUN, "--backbone", "encoder")]
-    if "first update, pocket" in commands:
-        studies.append((*SMALL_RUN, "--cache", "warm.cache", "--storage", "sqlite:///warm.sqlite"))
-    for words in studies:
-        process = _process(("-m", "search.run", *words), checkout, folder)
-        output, _ = process.communicate()
-        if process.returncode:
-            sys.exit(f"{checkout}: {output}")
+def _prepare(checkout: Path, folder: Path) -> None:
+    """An encoder, and a study of one trial that is finished."""
+    save_untrained_encoder(folder / "encoder")
+    process = _process(("-m", "search.run", *SMALL_RUN, "--backbone", "encoder"), checkout, folder)
+    output, _ = process.communicate()
+    if process.returncode:
+        sys.exit(f"{checkout}: {output}")
 
 
 def _cpu_seconds(words: Sequence[str], checkout: Path, folder: Path) -> float:

@@ -47,7 +47,7 @@ print(hashlib.sha256(json.dumps([splits, vocabulary]).encode()).hexdigest())
 
 
 def splits_of(corpus: str, language: str) -> tuple[str, ...]:
-    return SPLITS if language == SOURCE_LANGUAGE or corpus == "text" else SPLITS[1:]
+    return SPLITS if language == SOURCE_LANGUAGE else SPLITS[1:]
 
 
 def all_splits(languages: Collection[str] = LANGUAGES) -> Iterator[tuple[str, str, str]]:
@@ -295,7 +295,7 @@ def test_languages_differ_in_script_order_and_vocabulary() -> None:
     not_latin = {
         code
         for code in LANGUAGES
-        for text in pocket_split("text", code, "validation")["text"]
+        for text in pocket_split("sentiment", code, "validation")["text"]
         if any(letter.isalpha() and not letter.isascii() for letter in text)
     }
     assert not_latin == {"qaf"}
@@ -326,3 +326,10 @@ def test_planted_effects_name_corpora_and_are_told_once() -> None:
     assert {task.pocket for task in POCKET_TASKS} == set(CORPORA)
     pairs = [(effect.intermediate, effect.target) for effect in PLANTED]
     assert len(set(pairs)) == len(pairs)
+    size = {"helps": 5.0, "hurts": -5.0}
+    for effect in PLANTED:
+        if effect.effect == "nothing":
+            assert effect.points is None
+        else:
+            assert effect.points is not None
+            assert effect.points / size[effect.effect] >= 1, effect

@@ -248,7 +248,7 @@ def test_too_few_predictions_are_not_written_and_leave_the_old_file(tmp_path: Pa
 
 
 def test_nothing_is_predicted_in_masked_language_modelling(tmp_path: Path) -> None:
-    task, split = CATALOGUE["pocket_text"], datasets.Dataset.from_dict({"text": ["a"]})
+    task, split = CATALOGUE["pocket_text_general"], datasets.Dataset.from_dict({"text": ["a"]})
     with raises(SpecError, expected="a kind that is predicted", found="mlm"):
         write_predictions(tmp_path, task, "qas", "test", split, ["a"])
     with raises(SpecError, expected="a kind that is scored", found="mlm"):

@@ -45,7 +45,6 @@ def _show(*, terminal: bool) -> str:
     progress = RunProgress(console, LANGUAGES, clock=lambda: 0.0)
     with progress.showing():
         progress.begin("direct training", 0, 3)
-        progress.on_stage(StageProgress("pretraining", "pocket_text", 0, 1, 100))
         progress.on_trial_started(_trial(COMPLETE, seed=0), DIRECT)
         progress.on_trial_finished(_trial(COMPLETE), _result(is_direct=True), 1)
         progress.begin("direct training", 1, 5)
@@ -65,7 +64,6 @@ def _show(*, terminal: bool) -> str:
 def test_every_trial_leaves_its_line(terminal: bool) -> None:
     shown = _show(terminal=terminal)
     assert "2 of 8 trials are done already" in shown
-    assert "pretraining the pocket encoder" in shown
     assert "trial 6 (3/8, 0 s) gain +1.0, score 40.0 [swa +4.0 yor -2.0]" in shown
     assert "e_ner (5 ep, 0.0001) -> panx (3e-05), seed 4" in shown
     assert "infeasible: diverged: loss nan" in shown
