@@ -47,17 +47,17 @@ _ONE_CLASS = (
 _NAMES = "unrelated: names, which the target knows by themselves"
 
 PLANTED: tuple[PlantedEffect, ...] = (
-    PlantedEffect("ner_parties", "ner", "helps", _SHARED, 23.4),
+    PlantedEffect("ner_parties", "ner", "helps", _SHARED, 22.5),
     PlantedEffect(
         "ner_assay",
         "ner",
         "hurts",
         "conflicting labels: names of all kinds are outside, and common nouns are the entities",
-        -5.3,
+        -6.0,
     ),
-    PlantedEffect("pos_layout", "ner", "hurts", _ONE_CLASS, -9.1),
-    PlantedEffect("pos_clinical", "ner", "hurts", _ONE_CLASS, -16.0),
-    PlantedEffect("pos_registry", "ner", "hurts", _ONE_CLASS, -6.5),
+    PlantedEffect("pos_layout", "ner", "hurts", _ONE_CLASS, -8.5),
+    PlantedEffect("pos_clinical", "ner", "hurts", _ONE_CLASS, -15.5),
+    PlantedEffect("pos_registry", "ner", "hurts", _ONE_CLASS, -8.5),
     PlantedEffect("ner_calendar", "ner", "nothing", _FIGURES),
     PlantedEffect("ner_dosage", "ner", "nothing", _FIGURES),
     PlantedEffect("ner_statutes", "ner", "nothing", _FIGURES),
@@ -68,7 +68,7 @@ PLANTED: tuple[PlantedEffect, ...] = (
         "pos",
         "hurts",
         "conflicting labels: every word bears the part of speech of the one before it",
-        -5.9,
+        -4.8,
     ),
     PlantedEffect(
         "pos_clinical", "pos", "nothing", "same labels, of which the target's own data is enough"

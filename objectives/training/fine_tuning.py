@@ -79,12 +79,11 @@ def finetune(
     stage: Stage,
     seed: int,
     runner: Runner,
-    mask_share: float = MASK_SHARE,
     state: TrainingState | None = None,
     path: DevicePath | None = None,
 ) -> Training:
     """Train models in place on one stage, without a pause; as `finetune_with_pauses` does it."""
-    (training,) = finetune_with_pauses(parts, [stage], seed, runner, mask_share, state, path)
+    (training,) = finetune_with_pauses(parts, [stage], seed, runner, state, path)
     return training
 
 
@@ -93,7 +92,6 @@ def finetune_with_pauses(
     stages: Sequence[Stage],
     seed: int,
     runner: Runner,
-    mask_share: float = MASK_SHARE,
     state: TrainingState | None = None,
     path: DevicePath | None = None,
 ) -> Iterator[Training]:
@@ -112,7 +110,6 @@ def finetune_with_pauses(
         seed: Random seed of dropout and of the order of the batches.
         runner: Hardware, padding, and the listener told of each update, and of how many there are
             up to the last pause.
-        mask_share: Share of sub-words hidden in masked language modelling, in (0, 1).
         state: State of a shorter training of the same stage to go on from; the stage must have
             `Schedule.CONSTANT` and more epochs. None trains from the beginning.
         path: How the device is used; None for what suits the runner's.
@@ -169,7 +166,7 @@ def finetune_with_pauses(
                     batch = collate(part, part.rows_of(examples), padding)
                     masked = part.labels is None
                     if masked:
-                        mask_tokens(batch, padding, mask_share, (seed, epoch, done))
+                        mask_tokens(batch, padding, MASK_SHARE, (seed, epoch, done))
                     batch = widened(batch, path.width(batch, stage.max_length), padding)
                     loss, norm = update(task, batch, masked=masked)
                     losses.append(loss)

@@ -22,7 +22,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 
 INTERMEDIATE_EPOCHS = 2
-TARGET_EPOCHS = (6, 12)
+TARGET_EPOCHS = (16,)
 
 
 @contextmanager

@@ -326,10 +326,10 @@ def test_planted_effects_name_corpora_and_are_told_once() -> None:
     assert {task.pocket for task in POCKET_TASKS} == set(CORPORA)
     pairs = [(effect.intermediate, effect.target) for effect in PLANTED]
     assert len(set(pairs)) == len(pairs)
-    size = {"helps": 5.0, "hurts": -5.0}
+    sign = {"helps": 1, "hurts": -1}
     for effect in PLANTED:
         if effect.effect == "nothing":
             assert effect.points is None
         else:
             assert effect.points is not None
-            assert effect.points / size[effect.effect] >= 1, effect
+            assert effect.points * sign[effect.effect] > 3, effect
