@@ -72,25 +72,26 @@ def with_additions(app: WSGIApplication, additions: Additions) -> WSGIApplicatio
         if environ["REQUEST_METHOD"] != "GET" or not (study or path.startswith("/dashboard")):
             return app(environ, start_response)
         shown = gains if study and gains and gains.study_id == int(study[1]) else None
-        if study and study[2] and shown is None:
+        part = study[2] if study else None
+        if part and shown is None:
             return app(environ, start_response)
-        if study and study[2] == "/param_importances" and shown:
+        if shown and part == "/param_importances":
             return answered(json.dumps(shown.importances()).encode(), "application/json")
         # Whole and in clear, so that it can be added to.
         asked = {"HTTP_ACCEPT_ENCODING", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"}
         plain = {name: value for name, value in environ.items() if name not in asked}
         status, headers, body = _answer(app, plain)
         if status.startswith("200"):
-            if study and study[2] and shown:
+            if study is None:
+                body = _with_look(body)
+            elif shown and part:
                 body = body.replace(_PLOTTED, shown.name_of_runs.encode() or _PLOTTED)
-            elif study:
+            else:
                 detail = json.loads(body)
                 if shown:
                     _show_gains(detail, shown, best.of(shown, detail["trials"], plain))
                 _show_notes(detail, int(study[1]), additions)
                 body = json.dumps(detail).encode()
-            else:
-                body = _with_look(body)
             kept = [x for x in headers if x[0].lower() != "content-length"]
             headers = [*kept, ("Content-Length", str(len(body)))]
         start_response(status, headers)
