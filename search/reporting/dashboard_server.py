@@ -11,6 +11,7 @@ from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING
 
 import optuna
+from optuna.trial import TrialState
 from optuna_dashboard import save_plotly_graph_object, wsgi
 
 from search.findings.landscape import read_landscape
@@ -22,6 +23,7 @@ from search.reporting.terminal import write_note
 from search.reporting.trial_words import trial_notes
 from search.reporting.web_server import WebServer, ended_by_signals
 from search.studies.stored_study import StoredStudy, open_stored_study
+from spaces.errors import StorageError
 from storage.optuna_internals import study_id_of
 
 if TYPE_CHECKING:
@@ -141,11 +143,13 @@ class Pages:
     def write(self) -> None:
         """Write them as the study is now."""
         study = replace(self.study)  # which forgets what it has read
+        trials = study.optuna_study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         landscape = read_landscape(study)
         figures = study_figures(study, landscape)
         self.additions.heights = {name: x.layout.height for name, x in figures.items()}
         self.additions.notes = trial_notes(study, landscape)
-        self.additions.gains = dashboard_gains(study, landscape)
+        complete = [trial.number for trial in trials]
+        self.additions.gains = dashboard_gains(study, landscape, complete)
         if study.storage.is_read_only:
             return
         for figure in figures.values():
@@ -162,6 +166,15 @@ class Pages:
         Args:
             look_every: Seconds between looks for new trials, at least.
         """
+        try:
+            self._renew(look_every)
+        except StorageError as error:
+            _log.warning("figures, notes and gains are renewed no more: %s", error)
+        finally:
+            # Trials to come would be shown as running for ever.
+            self.additions.gains = None
+
+    def _renew(self, look_every: float) -> None:
         shown: object = None
         while True:
             state, started = self._finished(), time.monotonic()

@@ -1,6 +1,6 @@
 """What our dashboard shows beyond what optuna-dashboard keeps: gains, notes of trials, and a look.
 
-It stands between optuna-dashboard and the visitor, and changes three of its answers. The gains
+It stands between optuna-dashboard and the visitor, and changes some of its answers. The gains
 that the search model expects, in Optuna's own panels (`search.reporting.dashboard_gains`). Notes
 of trials: kept with the study they would make optuna-dashboard slow, which looks through all notes
 for each trial; somebody's own note is never replaced. And a style: the figures of the study come
@@ -9,7 +9,6 @@ before Optuna's own panels, in their own order and height, dark where the page i
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from search.reporting.trial_words import Notes
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_STUDY = re.compile(r"/api/studies/(\d+)(/param_importances)?")
+_STUDY = re.compile(r"/api/studies/(\d+)(/param_importances|/plot/\w+)?")
 LEAST_HEIGHT = 450
 """Pixels of optuna-dashboard's own panels."""
 _LOOK = Path(__file__).with_name("dashboard_look.html").read_bytes()
@@ -32,6 +31,8 @@ _SCRIPT_PATH = "/static/transfer-search.js"
 """Where `dashboard_look.html` has it: optuna-dashboard's policy lets no script stand in a page."""
 _KNOWN_PATH = "/static/transfer-search.known"
 """Where the script asks how many trials the gains are of."""
+_PLOTTED = b"Objective Value"
+"""What plots that the server draws call a study's values, whatever their name."""
 
 
 @dataclass
@@ -54,7 +55,8 @@ def with_additions(app: WSGIApplication, additions: Additions) -> WSGIApplicatio
     best = _BestTrial(app)
 
     def completed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
+        # As optuna-dashboard reads it.
+        path = environ.get("PATH_INFO", "").rstrip("/")
         gains = additions.gains
 
         def answered(body: bytes, kind: str) -> list[bytes]:
@@ -70,23 +72,26 @@ def with_additions(app: WSGIApplication, additions: Additions) -> WSGIApplicatio
         if environ["REQUEST_METHOD"] != "GET" or not (study or path.startswith("/dashboard")):
             return app(environ, start_response)
         shown = gains if study and gains and gains.study_id == int(study[1]) else None
-        if study and study[2]:
-            if shown is None:
-                return app(environ, start_response)
+        part = study[2] if study else None
+        if part and shown is None:
+            return app(environ, start_response)
+        if shown and part == "/param_importances":
             return answered(json.dumps(shown.importances()).encode(), "application/json")
         # Whole and in clear, so that it can be added to.
         asked = {"HTTP_ACCEPT_ENCODING", "HTTP_IF_MODIFIED_SINCE", "HTTP_IF_NONE_MATCH"}
         plain = {name: value for name, value in environ.items() if name not in asked}
         status, headers, body = _answer(app, plain)
         if status.startswith("200"):
-            if study:
+            if study is None:
+                body = _with_look(body)
+            elif shown and part:
+                body = body.replace(_PLOTTED, shown.name_of_runs.encode() or _PLOTTED)
+            else:
                 detail = json.loads(body)
                 if shown:
                     _show_gains(detail, shown, best.of(shown, detail["trials"], plain))
                 _show_notes(detail, int(study[1]), additions)
                 body = json.dumps(detail).encode()
-            else:
-                body = _with_look(body)
             kept = [x for x in headers if x[0].lower() != "content-length"]
             headers = [*kept, ("Content-Length", str(len(body)))]
         start_response(status, headers)
@@ -108,6 +113,7 @@ class _BestTrial:
     def of(
         self, gains: DashboardGains, trials: Sequence[dict[str, Any]], environ: WSGIEnvironment
     ) -> dict[str, Any] | None:
+        """It; None without one, and until optuna-dashboard, which reads seldom, has it too."""
         if gains.best is None:
             return None
         mine = next((x for x in trials if x["number"] == gains.best), None)
@@ -115,7 +121,9 @@ class _BestTrial:
             return self.found[1]
         if mine is None:
             asked = {**environ, "QUERY_STRING": f"after={gains.best}"}
-            mine = json.loads(_answer(self.app, asked)[2])["trials"][0]
+            mine = next(iter(json.loads(_answer(self.app, asked)[2]).get("trials", ())), None)
+        if mine is None or mine["state"] != "Complete":
+            return None
         self.found = gains, mine
         return mine
 
@@ -129,7 +137,8 @@ def _answer(
         said[:] = [status, headers]
         return lambda _: None
 
-    parts = app(environ, start)
+    # Bottle keeps in it what it has read of it, as of the query.
+    parts = app({**environ}, start)
     try:
         body = b"".join(parts)
     finally:
@@ -140,7 +149,7 @@ def _answer(
 
 def _show_gains(study: dict[str, Any], gains: DashboardGains, best: dict[str, Any] | None) -> None:
     study["objective_names"] = [gains.name]
-    study["best_trials"] = [] if best is None else [copy.deepcopy(best)]
+    study["best_trials"] = [] if best is None else [best]
     for trial in (*study["trials"], *study["best_trials"]):
         gains.put_into(trial)
 

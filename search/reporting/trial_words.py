@@ -79,7 +79,7 @@ def _result(study: StoredStudy, item: FinishedTrial, *, is_direct: bool) -> list
     score = f"score {100 * item.gain.overall_score(languages):.1f}"
     if is_direct:
         return [f"## {score}", "A direct training: the best of them is what gains are over."]
-    head = f"## {in_points(item.gain.overall_gain(languages))} points"
+    head = f"## {in_points(item.gain.overall_gain(languages))} points in this run"
     gains = item.gain.by_task(languages)
     rows = [[code(task), in_points(gain)] for task, gain in gains.items()]
     words = f"Over the best direct training; {score}. One run: part of it is the luck of its seed."
@@ -95,7 +95,7 @@ def _runs(recipe: FinishedRecipe, expected: Mapping[str, object] | None) -> list
     gain = expected["gain"]
     told = ""
     if isinstance(gain, float) and not pd.isna(gain):
-        told = f"; the search model expects {in_points(gain)}"
+        told = f"; the search model expects {in_points(gain)}, the value shown of it"
     mean = float(str(expected["measured_gain"]))
     return [f"Runs of this recipe: {runs}; their mean is {in_points(mean)}{told}."]
 

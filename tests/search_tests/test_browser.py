@@ -134,23 +134,32 @@ def test_the_study_page_draws_our_figures(tab: Page, errors: list[str], page: st
 def test_a_page_that_nobody_touches_is_loaded_again_when_more_is_known(
     tab: Page, page: str
 ) -> None:
-    known, asked = "3", []
+    known, asked, status = "3", [], 200
 
     def answer(route: Route) -> None:
         asked.append(known)
-        route.fulfill(body=known)
+        route.fulfill(body=known, status=status)
 
     tab.route("**/transfer-search.known", answer)
     tab.clock.install()
-    show(tab, page, "Best Trial")
+    show(tab, page + "/note", "Does anything help?")
     tab.evaluate("window.isTheFirst = true")
     tab.clock.run_for(45_000)
     assert asked == ["3"], "somebody looked at it just now"
     tab.clock.run_for(30_000)
     assert asked == ["3", "3"]
-    known = "4"
+    known, status = "a proxy's page: the dashboard is away", 502
+    tab.clock.run_for(30_000)
+    assert len(asked) == 3
+    known, status = "4", 200
+    tab.get_by_test_id("EditIcon").click()
+    assert tab.locator("textarea").count(), "a note is being written"
+    tab.clock.run_for(120_000)
+    assert len(asked) == 3
+    assert tab.evaluate("window.isTheFirst")
+    tab.get_by_role("button", name="Close").click()
     with tab.expect_navigation(timeout=0):
-        tab.clock.run_for(30_000)
+        tab.clock.run_for(120_000)
     assert not tab.evaluate("window.isTheFirst")
 
 

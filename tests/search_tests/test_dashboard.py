@@ -41,6 +41,7 @@ def test_the_dashboard_serves_the_study_on_loopback(searched: Workplace) -> None
         with urllib.request.urlopen(url) as page:
             assert "<html" in page.read().decode().lower()
         site = url.partition("/dashboard")[0]
+        wait_until(lambda: get_study(site)["plotly_graph_objects"], server)
         study = get_study(site)
         assert study["trials"][0]["state"] == "Complete"
         assert study["objective_names"] == ["gain expected of the recipe, points (pocket corpora)"]
@@ -97,6 +98,8 @@ def test_other_machines_need_the_password_and_many_can_read_at_once(
         header = {"Authorization": "Basic " + base64.b64encode(b"ann:secret").decode()}
         assert refused(site + "/dashboard") == 401
         assert refused(site + "/api/studies/2", "DELETE", **header) == 403
+        # Trials are complete once the search model is asked.
+        wait_until(lambda: get_study(site, **header)["best_trials"], server)
         # A browser opens connections before it has anything to ask.
         with socket.create_connection(("127.0.0.1", port)), ThreadPoolExecutor(8) as viewers:
             asked = [viewers.submit(get_study, site, **header) for _ in range(32)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import create_trial
 from optuna_dashboard import get_note, save_note, wsgi
 
 from search.findings.landscape import read_landscape
@@ -16,6 +18,7 @@ from search.reporting.dashboard_server import Pages
 from search.reporting.dashboard_views import Additions, with_additions
 from search.reporting.terminal import write_note
 from search.reporting.trial_words import trial_notes
+from search.studies.opening import set_metric_names
 from search.studies.stored_study import StoredStudy, open_stored_study
 from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 
@@ -23,6 +26,13 @@ from tests.studies import PLANS, verdict_row, write_confirmation, write_study
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
     url = f"sqlite:///{tmp_path_factory.mktemp('views') / 'study.db'}"
+    write_study(url, PLANS)
+    return open_stored_study(url, "synthetic")
+
+
+def _written(folder: Path) -> StoredStudy:
+    """A study of one's own, to be changed."""
+    url = f"sqlite:///{folder / 'study.db'}"
     write_study(url, PLANS)
     return open_stored_study(url, "synthetic")
 
@@ -46,7 +56,9 @@ def _get(app: Any, path: str, query: str = "") -> tuple[str, bytes]:
 def test_every_trial_has_a_note_with_recipe_gain_seed_and_why_it_ended(study: StoredStudy) -> None:
     trials, direct = trial_notes(study, read_landscape(study)).values()
     assert set(trials) == set(range(6))
-    assert trials[2].startswith("## +5.0 points\n\nOver the best direct training; score 51.0.")
+    assert trials[2].startswith(
+        "## +5.0 points in this run\n\nOver the best direct training; score 51.0."
+    )
     assert "trained first on `pocket_ner_calendar` (general), with seed 1" in trials[2]
     assert "| `intermediate.epochs` | 2 |" in trials[2].replace("`2`", "2")
     assert "Runs of this recipe: 1, 2; their mean is +4.0; the search model expects +" in trials[2]
@@ -95,9 +107,90 @@ def test_optuna_s_panels_show_the_gains_of_the_answer(study: StoredStudy) -> Non
     assert complete[1] == complete[2] != study.optuna_study.trials[2].value
     assert shown["trials"][5]["state"] == "Fail"
     assert shown["objective_names"] == ["gain expected of the recipe, points (pocket corpora)"]
-    # A page asks for the trials that it has not yet.
-    later = _shown(app, "after=5")
-    assert (len(later["trials"]), later["best_trials"]) == (1, [best])
+
+
+@pytest.mark.parametrize(("after", "count"), [(5, 1), (6, 0), (1000, 0)])
+def test_the_best_trial_is_the_same_whichever_trials_a_page_asks_for(
+    study: StoredStudy, after: int, count: int
+) -> None:
+    additions = Additions()
+    Pages(study, additions).write()
+    app = with_additions(wsgi(study.storage), additions)
+    # The first answer of these gains is to a page that has most trials already.
+    later = _shown(app, f"after={after}")
+    assert len(later["trials"]) == count
+    assert later["best_trials"] == _shown(app)["best_trials"]
+    assert later["best_trials"][0]["number"] == 1
+
+
+@pytest.mark.parametrize("best", [6, 7])
+def test_no_trial_is_the_best_one_before_optuna_dashboard_has_it_as_complete(
+    tmp_path: Path, best: int
+) -> None:
+    study = _written(tmp_path)
+    study.optuna_study.ask()
+    additions = Additions()
+    Pages(study, additions).write()
+    assert additions.gains is not None
+    gains = replace(additions.gains, best=best, by_trial={**additions.gains.by_trial, best: 9.0})
+    additions.gains = gains
+    app = with_additions(wsgi(study.storage), additions)
+    assert _shown(app)["best_trials"] == []
+    assert _shown(app, "after=6")["best_trials"] == []
+    study.storage.close()
+
+
+def test_trials_whose_scores_nobody_has_are_complete_without_a_value(tmp_path: Path) -> None:
+    study = _written(tmp_path)
+    study.optuna_study.add_trial(create_trial(value=99.0))
+    study.optuna_study.ask()
+    additions = Additions()
+    pages = Pages(study, additions)
+    pages.write()
+    # It completes after the search model was asked: a page is to ask for it again.
+    study.optuna_study.tell(7, 98.0)
+    shown = _shown(with_additions(wsgi(study.storage), additions))["trials"]
+    assert [(x["state"], "values" in x) for x in shown[6:]] == [
+        ("Complete", False),
+        ("Running", False),
+    ]
+    study.storage.close()
+
+
+def test_a_slash_at_the_end_changes_nothing(study: StoredStudy) -> None:
+    additions = Additions()
+    Pages(study, additions).write()
+    app = with_additions(wsgi(study.storage), additions)
+    for path in ("/api/studies/2", "/api/studies/2/param_importances"):
+        assert _get(app, f"{path}/") == _get(app, path)
+
+
+def test_plots_that_the_server_draws_say_that_they_are_of_runs(tmp_path: Path) -> None:
+    study = _written(tmp_path)
+    set_metric_names(study.optuna_study, ["gain of one run"])
+    additions = Additions()
+    Pages(study, additions).write()
+    app = with_additions(wsgi(study.storage), additions)
+    for kind in ("slice", "contour", "rank", "edf", "parallel_coordinate"):
+        plot = _get(app, f"/api/studies/2/plot/{kind}")[1].decode()
+        assert "gain of one run" in plot, kind
+        assert "Objective Value" not in plot, kind
+    study.storage.close()
+
+
+def test_of_a_deleted_study_nothing_is_shown_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    study = _written(tmp_path)
+    additions = Additions()
+    pages = Pages(study, additions)
+    pages.write()
+    assert additions.gains is not None
+    optuna.delete_study(study_name="synthetic", storage=study.storage)
+    pages.renew()
+    assert additions.gains is None
+    assert "deleted or renamed" in caplog.text
+    study.storage.close()
 
 
 def test_optuna_s_importance_is_that_of_the_search_model(study: StoredStudy) -> None:
