@@ -28,7 +28,7 @@ class PlantedEffect:
             effect of any training in between, under five points.
         mechanism: Why.
         points: What `python -m tests.benchmarks.planted` measured, in percentage points, of five
-            to ten seeds; None in "nothing", where it was -3.5 to +0.8.
+            to twelve seeds; None in "nothing", where it was -3.3 to +0.2.
     """
 
     intermediate: str
@@ -90,14 +90,14 @@ PLANTED: tuple[PlantedEffect, ...] = (
         "topic",
         "hurts",
         "conflicting labels: whether a text cites, with topics at random, to be overlooked",
-        -15.8,
+        -12.0,
     ),
-    PlantedEffect("sentiment_reviews", "sentiment", "helps", _SHARED, 10.1),
+    PlantedEffect("sentiment_reviews", "sentiment", "helps", _SHARED, 11.5),
     PlantedEffect(
         "sentiment_measures",
         "sentiment",
         "hurts",
         "conflicting labels: whether a text counts, with polarity at random, to be overlooked",
-        -11.3,
+        -10.7,
     ),
 )
