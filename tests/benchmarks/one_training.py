@@ -202,7 +202,7 @@ def _train_ours(
         stamps.append(time.process_time())
 
     runner = Runner(hardware, Padding.of(tokenizer), stamp)
-    losses = finetune([(model, examples)], stage, job.seed, runner, MASK_SHARE).losses
+    losses = finetune([(model, examples)], stage, job.seed, runner).losses
     return float(np.mean(losses))
 
 

@@ -18,7 +18,7 @@ from objectives.data.encoding import IGNORED, EncodedSplit
 from objectives.models.encoders import build_model, share_encoder
 from objectives.models.methods import apply_method
 from objectives.runner import Runner
-from objectives.training import updates
+from objectives.training import fine_tuning, updates
 from objectives.training.fine_tuning import finetune
 from objectives.training.hidden_places import hidden_places
 from spaces.recipe import Method
@@ -91,11 +91,12 @@ def test_weights_are_those_of_training_on_the_logits_of_all_places(
 ) -> None:
     """With dropout; also where a batch is accumulated in pieces, some of which hide nothing."""
     monkeypatch.setattr(updates, "TOKEN_BUDGET", budget)
+    monkeypatch.setattr(fine_tuning, "MASK_SHARE", share)
 
     def train() -> Trained:
         model = model_of(family)
         stage = make_stage(epochs=2, batch_size=8, examples=16)
-        training = finetune([(model, texts(16))], stage, 0, Runner(CPU, PADDING), share)
+        training = finetune([(model, texts(16))], stage, 0, Runner(CPU, PADDING))
         return model.state_dict(), training.losses
 
     assert_same(*train_both_ways(train))
