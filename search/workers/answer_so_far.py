@@ -16,7 +16,6 @@ from spaces.dimensions import ARM_PARAM, SearchSpace
 
 EVERY = 10
 """Trials between two lines for people."""
-SAMPLES = 400
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class AnswerSoFar:
         """After these trials of a study, which are all that it has."""
         chooser = modelled.chooser(trials)
         zero = modelled.zero(chooser.table)
-        found = answer(chooser, zero, np.random.default_rng(0), SAMPLES)
+        found = answer(chooser, zero, np.random.default_rng(0))
         complete = (x for x in trials if x.state is TrialState.COMPLETE)
         arms = frozenset(str(x.params[ARM_PARAM]) for x in complete)
         return cls(found, task_name(chooser.table, found.recipe), arms)

@@ -209,7 +209,10 @@ def test_it_ends_when_the_recommendation_is_expected_to_be_near_enough(
     done = searched.search("--trials", "9", "--until", "1000")
     assert done.returncode == 0, done.stderr
     _assert_whole(searched, 4)
-    assert "within" in done.stderr
+    assert "the recommendation is within 1000 points, as asked for" in done.stderr
+    # What it ends at is what the answer says.
+    within = r"expected to be within (\d+\.\d) points of the best \w+ \(with 90 %: (\d+\.\d)\)"
+    assert re.findall(within, done.stderr) == re.findall(within, done.stdout) != []
 
 
 def test_a_study_refuses_another_encoder(searched: Workplace, tmp_path: Path) -> None:
