@@ -14,7 +14,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from objectives.pocket.languages import FUNCTION_WORDS, LANGUAGES, in_greek, lexicon
 
 MAX_LENGTH = 128
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _DIGITS, _MARKS = "0123456789", ".,-/§"
 
 
@@ -70,7 +70,7 @@ def pocket_vocabulary() -> tuple[str, ...]:
     morphemes = pocket_morphemes()
     characters = sorted({c for morpheme in morphemes for c in morpheme.removeprefix("##")})
     pieces = [*characters, *(f"##{c}" for c in characters), *morphemes]
-    return tuple(dict.fromkeys((*SPECIAL, *pieces)))
+    return tuple(dict.fromkeys((*_SPECIAL, *pieces)))
 
 
 def pocket_tokenizer() -> PreTrainedTokenizerFast:

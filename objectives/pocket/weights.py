@@ -18,6 +18,7 @@ So the encoder is the same everywhere, and so are the effects that are planted i
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -94,12 +95,13 @@ def _plain(name: str, shape: tuple[int, ...], config: BertConfig) -> Floats:
 def _meanings(config: BertConfig) -> Floats:
     """The sub-words' embeddings, [vocabulary, width]."""
     size, morphemes = MEANING.stop - MEANING.start, pocket_morphemes()
+    drawn = cache(_drawn)  # meanings and kinds come again and again
     embeddings = np.zeros((config.vocab_size, config.hidden_size))
     for i, piece in enumerate(pocket_vocabulary()):
         vector = _drawn(f"sub-word {piece}", size)
         if piece in morphemes:
-            meaning = _drawn(f"meaning {morphemes[piece].meaning}", size)
-            kinds = [_drawn(f"kind {kind}", size) for kind in morphemes[piece].kinds]
+            meaning = drawn(f"meaning {morphemes[piece].meaning}", size)
+            kinds = [drawn(f"kind {kind}", size) for kind in morphemes[piece].kinds]
             vector = (
                 math.sqrt(SHARE_OF_ITS_OWN) * vector
                 + math.sqrt(SHARE_OF_KIND / len(kinds)) * np.sum(kinds, axis=0)

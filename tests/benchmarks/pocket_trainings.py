@@ -22,7 +22,7 @@ from storage.ledger import Ledger
 from storage.opening import open_storage
 
 INTERMEDIATE_EPOCHS = 2
-TARGET_EPOCHS = (16,)
+TARGET_EPOCHS = 16
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def pocket_recipe(
         rate: Its learning rate.
     """
     stage = Stage(
-        f"pocket_{target}", TARGET_EPOCHS[-1], rate, 16, examples, 0.1, 64, Schedule.CONSTANT
+        f"pocket_{target}", TARGET_EPOCHS, rate, 16, examples, 0.1, 64, Schedule.CONSTANT
     )
     row: tuple[Stage, ...] = ()
     if intermediate:
